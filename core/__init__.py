@@ -1,0 +1,1 @@
+"""The training core: it trains, and says what happens; it never draws."""

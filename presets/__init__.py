@@ -1,0 +1,1 @@
+"""Presets: one experiment a TOML file."""
