@@ -1,0 +1,32 @@
+"""What a person looks into after training: the predictions and the first filters of the best epoch, kept small."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from core.files import write_atomically
+from core.job import Predictions
+
+
+def save_analysis(folder: Path, model: nn.Module, predictions: Predictions, epoch: int) -> None:
+    """Replace predictions.safetensors (three likeliest classes an image) and filters.safetensors (first convolution).
+
+    A disk that will not take them costs only the analysis.
+    """
+    tensors = {
+        "classes": predictions.classes.cpu().to(torch.int16),
+        "probabilities": predictions.probabilities.cpu().to(torch.float16),
+        "labels": predictions.labels.cpu().to(torch.int16),
+    }
+    about = {"epoch": str(epoch)}
+    with suppress(OSError):
+        write_atomically(folder / "predictions.safetensors", safetensors.torch.save(tensors, about))
+        first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+        if first is not None:
+            weight = first.weight.detach().float().cpu().contiguous()
+            write_atomically(folder / "filters.safetensors", safetensors.torch.save({"filters": weight}, about))

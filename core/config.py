@@ -1,0 +1,209 @@
+"""The settings of an experiment: their bounds, choices and help stand here and in the tables, once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from core.data import DATASETS, DataOptions
+from core.errors import ConfigError, Fault, nearest
+from core.models import MODELS
+from core.optim import OPTIMIZERS, SCHEDULES, OptimizerOptions, ScheduleOptions
+from core.registry import NamedOptions, Options, Table
+
+if TYPE_CHECKING:
+    DataSection = DataOptions
+    ModelSection = NamedOptions
+    OptimizerSection = OptimizerOptions
+    ScheduleSection = ScheduleOptions
+else:
+    DataSection = DATASETS.union()
+    ModelSection = MODELS.union()
+    OptimizerSection = OPTIMIZERS.union()
+    ScheduleSection = SCHEDULES.union()
+
+Auto = Literal["auto"]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+
+
+class TrainingOptions(Options):
+    """How the model is trained."""
+
+    epochs: int = Field(default=10, ge=1, le=100_000, description="Passes over the training split")
+    batch_size: int = Field(default=128, ge=1, description="Images per optimizer step")
+    accumulation: int = Field(
+        default=1, ge=1, description="Parts each batch is split into, their gradients added: less memory per step"
+    )
+    evaluation_batch_size: int | Auto = Field(
+        default="auto", description="Images per evaluation batch; auto: 1000 on a GPU, 100 on a CPU"
+    )
+    precision: Precision = Field(
+        default="auto", description="Number format of the forward pass; auto: fp16 on CUDA, fp32 on a CPU"
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of each label spread over all classes")
+    gradient_clipping: float = Field(default=0.0, ge=0, description="Largest norm of the gradient; 0 = no limit")
+    patience: int = Field(default=0, ge=0, description="Epochs without a better figure before stopping; 0 = never")
+    patience_metric: Literal["accuracy", "loss"] = Field(
+        default="accuracy", description="The figure that early stopping, the best epoch and a plateau schedule watch"
+    )
+    log_interval: int = Field(default=0, ge=0, description="Steps between two printed lines; 0 = one line an epoch")
+    channels_last: bool | Auto = Field(default="auto", description="Store images with channels last; auto: yes")
+    compile: bool = Field(default=False, description="Compile the model (torch.compile) before the first step")
+    seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of everything that is drawn at random")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N; auto prefers CUDA"
+    )
+    threads: int | Auto = Field(default="auto", description="CPU threads that compute; auto: what torch finds")
+    deterministic: bool = Field(default=False, description="On CUDA: only algorithms that repeat bit for bit")
+
+
+class ExperimentConfig(Options):
+    """All settings of one experiment."""
+
+    data: DataSection
+    model: ModelSection
+    optimizer: OptimizerSection
+    schedule: ScheduleSection = Field(default_factory=lambda: SCHEDULES.options("constant")(name="constant"))
+    training: TrainingOptions = Field(default_factory=TrainingOptions)
+
+
+SECTIONS: dict[str, Table | None] = {
+    "data": DATASETS,
+    "model": MODELS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "training": None,
+}
+_ADAPTER = TypeAdapter(ExperimentConfig)
+
+
+def parse_config(content: Mapping[str, Any]) -> ExperimentConfig:
+    """The config that `content` (nested, in TOML's or JSON's types) describes.
+
+    Raises:
+        ConfigError: all faults at once, each with its dotted path and the nearest valid name.
+    """
+    try:
+        # JSON mode is strict where Python mode takes True for 1, and it allows lists for tuples.
+        config = _ADAPTER.validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        raise ConfigError(_fault(item, content) for item in error.errors()) from None
+    faults = list(_cross_checks(config))
+    if faults:
+        raise ConfigError(faults)
+    return config
+
+
+def to_plain(config: ExperimentConfig) -> dict[str, Any]:
+    """The config as nested dicts in JSON's types."""
+    return config.model_dump(mode="json")
+
+
+def config_hash(config: ExperimentConfig) -> str:
+    """SHA-256 of the config in canonical JSON, as hex."""
+    return hashlib.sha256(json.dumps(to_plain(config), sort_keys=True).encode()).hexdigest()
+
+
+def with_overrides(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`content` changed by `section.key=value` texts; changing a `name` starts that section from its defaults.
+
+    Raises:
+        ConfigError: a text that is not of that form, or names no section.
+    """
+    changed = {section: dict(cast("Mapping[str, Any]", values)) for section, values in content.items()}
+    pairs = [_override(text) for text in overrides]
+    for section, key, value in sorted(pairs, key=lambda pair: pair[1] != "name"):
+        if key == "name" and changed.get(section, {}).get("name") != value:
+            changed[section] = {"name": value}
+        changed.setdefault(section, {})[key] = value
+    return changed
+
+
+def _override(text: str) -> tuple[str, str, Any]:
+    path, equals, value = text.partition("=")
+    section, dot, key = path.strip().partition(".")
+    if not equals or not dot or not key:
+        raise ConfigError([Fault("", f"'{text}' is not of the form section.key=value, such as optimizer.lr=0.01")])
+    if section not in SECTIONS:
+        raise ConfigError([Fault(path.strip(), f"no section named '{section}'; {nearest(section, SECTIONS)}")])
+    return section, key, _toml_value(value.strip())
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
+    training = config.training
+    if isinstance(training.evaluation_batch_size, int) and training.evaluation_batch_size < 1:
+        yield Fault("training.evaluation_batch_size", "must be at least 1, or auto")
+    if isinstance(training.threads, int) and not isinstance(training.threads, bool) and training.threads < 1:
+        yield Fault("training.threads", "must be at least 1, or auto")
+    if training.accumulation > training.batch_size:
+        yield Fault("training.accumulation", f"cannot split a batch of {training.batch_size}; lower it")
+    optimizer = config.optimizer
+    if getattr(optimizer, "nesterov", False) and getattr(optimizer, "momentum", 1) == 0:
+        yield Fault("optimizer.nesterov", "needs a momentum above 0; set optimizer.momentum, or nesterov=false")
+    if config.schedule.warmup_epochs >= training.epochs:
+        yield Fault("schedule.warmup_epochs", f"must be below training.epochs ({training.epochs})")
+
+
+def _fault(error: ErrorDetails, content: Mapping[str, Any]) -> Fault:
+    """One pydantic error as a fault: the union's tag leaves the path, and the message names the mend."""
+    path = [str(part) for part in error["loc"]]
+    section = path[0] if path else ""
+    table = SECTIONS.get(section)
+    if table and len(path) > 1 and path[1] in table.entries:
+        del path[1]
+    path = [part for part in path if part not in ("int", "bool", "literal['auto']")]
+    return Fault(".".join(path), _explained(error, path, _choice(content, section)))
+
+
+def _choice(content: Mapping[str, Any], section: str) -> str:
+    values = content.get(section)
+    return str(cast("Mapping[str, Any]", values).get("name", "")) if isinstance(values, Mapping) else ""
+
+
+def _explained(error: ErrorDetails, path: list[str], choice: str) -> str:
+    section = path[0] if path else ""
+    table = SECTIONS.get(section)
+    match error["type"]:
+        case "extra_forbidden" if len(path) == 1:
+            return f"no section named '{section}'; {nearest(section, SECTIONS)}"
+        case "extra_forbidden":
+            of = f" of {section} '{choice}'" if choice else ""
+            return f"no such setting{of}; {nearest(path[-1], setting_names(section, choice))}"
+        case "union_tag_invalid" if table:
+            return f"no {table.kind} named '{choice}'; {nearest(choice, table.names())}"
+        case "union_tag_not_found" if table:
+            return f"name is missing; choose one of: {', '.join(table.names())}"
+        case "missing":
+            return "is missing; set it"
+        case "finite_number":
+            return "must be a finite number"
+        case "string_pattern_mismatch":
+            return f"'{error['input']}' is not auto, cpu, cuda or cuda:N"
+        case _:
+            return f"{error['msg'][:1].lower()}{error['msg'][1:]}, not {_shown(error['input'])}"
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
+def setting_names(section: str, choice: str = "") -> list[str]:
+    """The settings of a section, of one choice where the section is a union."""
+    table = SECTIONS.get(section)
+    if table is None:
+        return list(TrainingOptions.model_fields)
+    return list(table.entries[choice].options.model_fields) if choice in table.entries else ["name"]

@@ -1,0 +1,127 @@
+"""The data sets one can choose, with their options; nothing is read before it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from core.registry import Entry, NamedOptions, Table
+
+if TYPE_CHECKING:
+    from core.data.dataset import Dataset
+
+Normalization = Literal["cifar-a", "cifar-b", "mnist", "computed", "none"]
+NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "cifar-a": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar-b": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "mnist": ((0.1307,), (0.3081,)),
+}
+"""Mean and standard deviation per channel, of pixels from 0 to 1."""
+
+_SIZE = "Side of the square images in pixels; others are resized"
+_NORMALIZATION = "Mean and standard deviation: a known pair, computed from the training images, or none"
+
+
+class DataOptions(NamedOptions):
+    """What every data set has."""
+
+    size: int = Field(default=32, ge=1, le=1024, description=_SIZE)
+    normalization: Normalization = Field(default="computed", description=_NORMALIZATION)
+    crop_padding: int = Field(
+        default=0, ge=0, le=64, description="Random crop from the image with this many zero pixels around; 0 = none"
+    )
+    flip: bool = Field(default=False, description="Mirror each training image with probability 1/2")
+    validation: Literal["test", "held-out"] = Field(
+        default="test", description="What chooses the best epoch: the test split, or a part of the training split"
+    )
+    validation_fraction: float = Field(
+        default=0.1, gt=0, lt=1, description="Share of the training split held out, the same in each class"
+    )
+    train_limit: int = Field(default=0, ge=0, description="Train on this many images only; 0 = all")
+    test_limit: int = Field(default=0, ge=0, description="Test on this many images only; 0 = all")
+    source: Literal["auto", "resident", "streamed"] = Field(
+        default="auto", description="Keep the images on the device, or stream them; auto: by the free memory"
+    )
+    download: bool = Field(default=True, description="Download the data set where it is missing")
+
+
+class DigitsOptions(DataOptions):
+    """1,797 handwritten digits that come with Torchdeck."""
+
+    name: Literal["digits"] = "digits"
+
+
+class MnistOptions(DataOptions):
+    """MNIST: 70,000 handwritten digits (LeCun, Cortes, Burges)."""
+
+    name: Literal["mnist"] = "mnist"
+    size: int = Field(default=28, ge=1, le=1024, description=_SIZE)
+    normalization: Normalization = Field(default="mnist", description=_NORMALIZATION)
+
+
+class FashionMnistOptions(DataOptions):
+    """Fashion-MNIST: 70,000 pieces of clothing (Xiao et al. 2017)."""
+
+    name: Literal["fashion-mnist"] = "fashion-mnist"
+    size: int = Field(default=28, ge=1, le=1024, description=_SIZE)
+
+
+class Cifar10Options(DataOptions):
+    """CIFAR-10: 60,000 colour images in 10 classes (Krizhevsky 2009)."""
+
+    name: Literal["cifar10"] = "cifar10"
+    normalization: Normalization = Field(default="cifar-a", description=_NORMALIZATION)
+
+
+class Cifar100Options(DataOptions):
+    """CIFAR-100: 60,000 colour images in 100 classes (Krizhevsky 2009)."""
+
+    name: Literal["cifar100"] = "cifar100"
+
+
+class TinyImageNetOptions(DataOptions):
+    """Tiny ImageNet: colour images in 200 classes; its validation images are the test split."""
+
+    name: Literal["tiny-imagenet"] = "tiny-imagenet"
+    size: int = Field(default=64, ge=1, le=1024, description=_SIZE)
+
+
+class ImageFolderOptions(DataOptions):
+    """Any folder with train/ and test/ (or val/), each with a folder of images a class."""
+
+    name: Literal["image-folder"] = "image-folder"
+    path: str = Field(default="images", min_length=1, description="The folder, from the data folder or absolute")
+    channels: Literal[1, 3] = Field(default=3, description="1 for grey images, 3 for colour")
+
+
+class SyntheticOptions(DataOptions):
+    """Noisy patterns, one a class, drawn from a seed: for tests and timing."""
+
+    name: Literal["synthetic"] = "synthetic"
+    classes: int = Field(default=10, ge=2, le=1000, description="How many patterns")
+    channels: Literal[1, 3] = Field(default=3, description="1 for grey images, 3 for colour")
+    train_images: int = Field(default=1000, ge=2, le=10_000_000, description="Images to train on")
+    test_images: int = Field(default=200, ge=1, le=10_000_000, description="Images to test on")
+    noise: float = Field(default=0.5, ge=0, le=1, description="Share of noise in each image")
+
+
+DATASETS = Table(
+    "data set",
+    {
+        "digits": Entry(DigitsOptions, "core.data.digits:Digits"),
+        "mnist": Entry(MnistOptions, "core.data.mnist:mnist"),
+        "fashion-mnist": Entry(FashionMnistOptions, "core.data.mnist:fashion_mnist"),
+        "cifar10": Entry(Cifar10Options, "core.data.cifar:cifar10"),
+        "cifar100": Entry(Cifar100Options, "core.data.cifar:cifar100"),
+        "tiny-imagenet": Entry(TinyImageNetOptions, "core.data.tiny_imagenet:TinyImageNet"),
+        "image-folder": Entry(ImageFolderOptions, "core.data.image_folder:ImageFolder"),
+        "synthetic": Entry(SyntheticOptions, "core.data.synthetic:Synthetic"),
+    },
+)
+
+
+def open_dataset(options: DataOptions, root: Path) -> Dataset:
+    """The data set of these options below the data folder `root`."""
+    return DATASETS.builder(options.name)(options, root)

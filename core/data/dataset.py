@@ -1,0 +1,133 @@
+"""What every data set can tell and do, and the helpers that their readers share."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.data import DataOptions
+from core.errors import DataError
+from core.images import ImageSpec, Progress
+
+SplitName = Literal["train", "test"]
+Bytes = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a data set before it is read; counts are those of the whole splits."""
+
+    spec: ImageSpec
+    train_images: int
+    test_images: int
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images as uint8 [N, C, H, W], possibly a read-only memory map, and their classes as int64 [N]."""
+
+    images: Bytes
+    labels: Labels
+
+
+class Dataset:
+    """A data set below a data folder; a subclass reads arrays, or lists files that must be decoded."""
+
+    decoded = False
+    """True where images are files that `listing` names; else `read` gives arrays."""
+
+    def __init__(self, options: DataOptions, root: Path) -> None:
+        self.options = options
+        self.root = root
+
+    def facts(self) -> Facts:
+        """Shapes, counts and class names; raises DataError where only missing files could tell."""
+        raise NotImplementedError
+
+    def missing(self) -> tuple[str, ...]:
+        """The files that are absent, from the data folder."""
+        return ()
+
+    def verify(self) -> Iterator[Progress]:
+        """Check every file; raises DataError that names the file and the mend."""
+        yield from ()
+
+    def fetch(self) -> Iterator[Progress]:
+        """Download what is missing; raises DataError where that cannot be done."""
+        name = self.options.name
+        files = ", ".join(self.missing()) or "its files"
+        raise DataError(f"{name} cannot be downloaded", f"put {files} into {self.root}")
+        yield
+
+    def read(self, split: SplitName) -> Split:
+        """The images of a split at their own size; raises DataError for a damaged file."""
+        raise NotImplementedError
+
+    def listing(self, split: SplitName) -> list[tuple[Path, int]]:
+        """The image files of a split with their classes."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """SHA-256, as hex, of what identifies the content."""
+        raise NotImplementedError
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 of the texts of some values, as hex."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+
+
+def checked_bytes(path: Path, md5: str | None, mend: str) -> bytes:
+    """The content of a file whose MD5 must be this.
+
+    Raises:
+        DataError: it is absent, unreadable or different.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})", mend) from None
+    if md5 and hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise DataError(f"{path} is damaged: its checksum is wrong ({len(content):,} bytes)", mend)
+    return content
+
+
+def download(name: str, code: str, root: Path, folder: Path, files: str, total: int | None) -> Iterator[Progress]:
+    """Run torchvision's own download in a child process and tell how many bytes have come.
+
+    Raises:
+        DataError: it failed; the message says which files to put where.
+    """
+    command = [sys.executable, "-P", "-c", f"import sys, torchvision.datasets as d; {code}", str(root)]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        while _running(child):
+            yield Progress(f"downloading {name}", _bytes_below(folder), total)
+    finally:
+        child.kill()
+        _, errors = child.communicate()
+    if child.returncode:
+        last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+        raise DataError(f"{name} could not be downloaded ({last[0][:200]})", f"put {files} into {folder}")
+
+
+def _running(child: subprocess.Popen[bytes]) -> bool:
+    try:
+        child.wait(0.25)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0

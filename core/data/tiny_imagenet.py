@@ -1,0 +1,53 @@
+"""Tiny ImageNet in its original layout; its labelled validation images are the test split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.data.dataset import Dataset, Facts, SplitName, digest
+from core.errors import DataError
+from core.images import ImageSpec
+
+_FOLDER = "tiny-imagenet-200"
+
+
+class TinyImageNet(Dataset):
+    """All classes that wnids.txt names, in its order."""
+
+    decoded = True
+
+    @property
+    def folder(self) -> Path:
+        """Where the original archive unpacks to."""
+        return self.root / _FOLDER
+
+    def facts(self) -> Facts:
+        ids = self._lines("wnids.txt")
+        words = dict(line.split("\t", 1) for line in self._lines("words.txt") if "\t" in line)
+        names = tuple(words.get(name, name).split(",")[0] for name in ids)
+        size = self.options.size
+        spec = ImageSpec(3, size, size, len(ids))
+        return Facts(spec, len(self.listing("train")), len(self.listing("test")), names)
+
+    def missing(self) -> tuple[str, ...]:
+        names = ("wnids.txt", "words.txt", "val/val_annotations.txt", "train")
+        return tuple(f"{_FOLDER}/{name}" for name in names if not (self.folder / name).exists())
+
+    def _lines(self, name: str) -> list[str]:
+        try:
+            return (self.folder / name).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            mend = f"unpack the original tiny-imagenet-200.zip into {self.root}"
+            raise DataError(f"{self.folder / name} cannot be read ({error.strerror})", mend) from None
+
+    def listing(self, split: SplitName) -> list[tuple[Path, int]]:
+        classes = {name: index for index, name in enumerate(self._lines("wnids.txt"))}
+        if split == "test":
+            rows = [line.split("\t") for line in self._lines("val/val_annotations.txt")]
+            return [(self.folder / "val" / "images" / row[0], classes[row[1]]) for row in rows]
+        folders = [(self.folder / "train" / name / "images", index) for name, index in classes.items()]
+        return [(path, index) for folder, index in folders for path in sorted(folder.glob("*.JPEG"))]
+
+    def fingerprint(self) -> str:
+        files = [path for split in ("train", "test") for path, _ in self.listing(split)]
+        return digest(*((path.name, path.stat().st_size) for path in files))

@@ -1,0 +1,122 @@
+"""Devices and their figures: NVIDIA's through its management library, the process's own through psutil."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import torch
+
+from core.events import DeviceSampled
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here, with its index."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device("cuda:0" if wanted == "cuda" else wanted)
+
+
+def device_name(device: torch.device) -> str:
+    """The name a person knows the device by."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()} ({os.cpu_count()} threads)"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most allocated on a CUDA device since the run began, else this process's memory now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss
+
+
+def environment() -> dict[str, Any]:
+    """Versions and host, for the run's own record."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "host": platform.node(),
+    }
+
+
+Sampler = Callable[[int], DeviceSampled]
+
+
+def open_sampler(device: torch.device) -> Sampler:
+    """A function from the step to the device's figures now; on a CPU, the process's memory and share of all cores."""
+    return _nvidia_sampler(device) if device.type == "cuda" else _process_sampler()
+
+
+def _process_sampler() -> Sampler:
+    process = psutil.Process()
+    cores = os.cpu_count() or 1
+    process.cpu_percent(None)
+
+    def sample(step: int) -> DeviceSampled:
+        return DeviceSampled(
+            step=step,
+            memory_process=process.memory_info().rss,
+            memory_total=psutil.virtual_memory().total,
+            memory_used=psutil.virtual_memory().used,
+            utilization=min(1.0, process.cpu_percent(None) / 100 / cores),
+        )
+
+    return sample
+
+
+def _nvidia_sampler(device: torch.device) -> Sampler:
+    import pynvml  # loads the driver's library
+
+    try:
+        pynvml.nvmlInit()
+        properties = torch.cuda.get_device_properties(device)
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}".encode())
+    except pynvml.NVMLError:
+        return lambda step: DeviceSampled(step=step, memory_process=torch.cuda.memory_reserved(device))
+
+    def figure(read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except pynvml.NVMLError:
+            return None
+
+    def sample(step: int) -> DeviceSampled:
+        memory = figure(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
+        use = figure(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        power = figure(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
+        degrees = figure(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+        return DeviceSampled(
+            step=step,
+            memory_process=torch.cuda.memory_reserved(device),
+            memory_used=int(memory.used) if memory else None,
+            memory_total=int(memory.total) if memory else None,
+            utilization=None if use is None else float(use) / 100,
+            temperature=None if degrees is None else float(degrees),
+            power=None if power is None else float(power) / 1000,
+        )
+
+    return sample

@@ -1,0 +1,263 @@
+"""What a run says: frozen events, and their form as one JSON object each.
+
+Accuracies are fractions from 0 to 1, times seconds, memory bytes. `seq` counts the events of a run from 0 without
+holes, `t` is Unix time, `attempt` counts the processes that worked on the run from 1.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+RunStatus = Literal["completed", "stopped", "handed_over"]
+FailureKind = Literal["input", "busy", "crash", "memory", "diverged"]
+Phase = Literal["train", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvent:
+    """Base of all events."""
+
+    seq: int = 0
+    t: float = 0.0
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStarted(RunEvent):
+    """A slow preparation began, or went on to `done` of `total`."""
+
+    message: str
+    done: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(RunEvent):
+    """An attempt began; with `resumed_from` (a step), what earlier attempts said beyond that step is void."""
+
+    run_id: str
+    resumed_from: int | None
+    preset: str
+    name: str
+    reported: Mapping[str, Any] | None
+    config: Mapping[str, Any]
+    device: str
+    device_name: str
+    parameters: int
+    forward_flops: int
+    epochs: int
+    steps_per_epoch: int
+    train_images: int
+    test_images: int
+    class_names: tuple[str, ...]
+    chosen_on: str
+    reproducible: Literal["exact", "seeded"]
+    environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCompleted(RunEvent):
+    """A batch is done: `batch` of `batches` in this phase of this epoch, `step` optimizer steps since the start.
+
+    `loss` is this batch's mean loss; `mean_loss` and `accuracy` run over the phase; `interval_loss` is the mean over
+    the last `training.log_interval` steps, on the steps that end such an interval.
+    """
+
+    phase: Phase
+    epoch: int
+    step: int
+    batch: int
+    batches: int
+    loss: float
+    mean_loss: float
+    accuracy: float
+    lr: float
+    images_per_second: float
+    interval_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSampled(RunEvent):
+    """The device's figures at a batch's end; None where the device does not tell. Utilisation is a fraction."""
+
+    step: int
+    memory_used: int | None = None
+    memory_total: int | None = None
+    memory_process: int | None = None
+    utilization: float | None = None
+    temperature: float | None = None
+    power: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochCompleted(RunEvent):
+    """An epoch is done: exact means over all its steps, the figures of each split evaluated, the loss of every step.
+
+    `metrics` maps `train/loss`, `test/accuracy`, ... to values. `step_losses` are little-endian float32, one a step.
+    """
+
+    epoch: int
+    step: int
+    metrics: Mapping[str, float]
+    lr: float
+    images_per_second: float
+    train_seconds: float
+    seconds: float
+    best: bool
+    step_losses: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationCompleted(RunEvent):
+    """The confusion matrix of the test split (rows: true class) after an epoch that is the best so far, or the last."""
+
+    epoch: int
+    step: int
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSaved(RunEvent):
+    """A checkpoint verified when it was written; `best` marks the weights of the best epoch so far."""
+
+    step: int
+    epoch: int
+    best: bool
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarningRaised(RunEvent):
+    """Something went wrong that the run survives, such as a checkpoint that could not be written."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandApplied(RunEvent):
+    """A command that came in through control took effect."""
+
+    command: str
+    reason: str = ""
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCompleted(RunEvent):
+    """The attempt ended as it should: finished, stopped (resumable) or handed over to another process."""
+
+    status: RunStatus
+    reason: str
+    epoch: int
+    step: int
+    train_seconds: float
+    peak_memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run failed, and what a person can do about it."""
+
+    kind: FailureKind
+    type: str
+    message: str
+    mend: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed(RunEvent):
+    """The attempt failed; exactly one such event, or one RunCompleted, ends each attempt."""
+
+    error: Failure
+
+
+KINDS: dict[str, type[RunEvent]] = {
+    kind.__name__: kind
+    for kind in (
+        StageStarted,
+        RunStarted,
+        StepCompleted,
+        DeviceSampled,
+        EpochCompleted,
+        EvaluationCompleted,
+        CheckpointSaved,
+        WarningRaised,
+        CommandApplied,
+        RunCompleted,
+        RunFailed,
+    )
+}
+_FIELDS = {kind: {item.name for item in dataclasses.fields(kind)} for kind in KINDS.values()}
+
+
+def stamp(event: RunEvent, *, seq: int, t: float, attempt: int) -> RunEvent:
+    """The same event with its place in the run's log."""
+    return dataclasses.replace(event, seq=seq, t=t, attempt=attempt)
+
+
+def to_json(event: RunEvent) -> dict[str, Any]:
+    """The event as a JSON object: seq, t, attempt and kind first; bytes as base64; non-finite numbers as strings."""
+    body = {name: plain(getattr(event, name)) for name in event.__dataclass_fields__}
+    head = {"seq": body.pop("seq"), "t": body.pop("t"), "attempt": body.pop("attempt")}
+    return {**head, "kind": type(event).__name__, **body}
+
+
+def from_json(body: Mapping[str, Any]) -> RunEvent | None:
+    """The event of a JSON object, unknown keys ignored; None for a kind that this version does not know.
+
+    Raises:
+        TypeError, ValueError, KeyError: a known kind whose content is not of its form.
+    """
+    kind = KINDS.get(body["kind"])
+    if kind is None:
+        return None
+    known = _FIELDS[kind]
+    values = {key: _revived(key, value) for key, value in body.items() if key in known}
+    return kind(**values)
+
+
+def plain(value: Any) -> Any:
+    """A value in JSON's types, non-finite numbers as the strings "nan", "inf" and "-inf"."""
+    match value:
+        case bool() | int() | str() | None:
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case bytes():
+            return base64.b64encode(value).decode("ascii")
+        case Failure():
+            return dataclasses.asdict(value)
+        case Mapping():
+            return {key: plain(item) for key, item in value.items()}
+        case _:
+            return [plain(item) for item in value]
+
+
+_NUMBERS = {
+    "t", "loss", "mean_loss", "accuracy", "lr", "images_per_second", "interval_loss", "train_seconds", "seconds",
+    "utilization", "temperature", "power",
+}  # fmt: skip
+
+
+def _revived(key: str, value: Any) -> Any:
+    if key in _NUMBERS:
+        return None if value is None else float(value)
+    match key:
+        case "metrics":
+            return {name: float(figure) for name, figure in value.items()}
+        case "step_losses":
+            return base64.b64decode(value, validate=True)
+        case "error":
+            return Failure(**{name: value[name] for name in Failure.__dataclass_fields__ if name in value})
+        case "class_names":
+            return tuple(value)
+        case "confusion":
+            return tuple(tuple(row) for row in value)
+        case _:
+            return value

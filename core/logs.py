@@ -1,0 +1,348 @@
+"""Run directories: claim, append, read, follow. The events are the truth; the other files can be rebuilt."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from core.control import CommandName, Inbox
+from core.errors import BusyError, LogsError
+from core.events import (
+    CheckpointSaved,
+    EpochCompleted,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    from_json,
+    to_json,
+)
+from core.files import open_regular, read_json, to_json_bytes, write_atomically
+from core.record import RunRecord, record_from_json, summarize
+
+SCHEMA = 1
+MIN_READER = 1
+LONGEST_LINE = 64 * 2**20
+_CRC_KEY = b',"crc":"'
+_SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RunCompleted, RunFailed)
+RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+
+
+def new_run_id(preset: str, now: float) -> str:
+    """UTC date-time, preset and four random characters."""
+    slug = re.sub(r"[^a-z0-9-]+", "-", preset.lower()).strip("-") or "run"
+    when = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{when}-{slug[:64]}-{''.join(secrets.choice('abcdefghjkmnpqrstuvwxyz23456789') for _ in range(4))}"
+
+
+def encode_line(event: RunEvent) -> bytes:
+    """One event as a line: JSON whose last key is the CRC-32 of the bytes before it."""
+    body = json.dumps(to_json(event), separators=(",", ":"), allow_nan=False).encode("ascii")[:-1]
+    return body + _CRC_KEY + b'%08x"}\n' % zlib.crc32(body)
+
+
+def decode_line(line: bytes) -> RunEvent | None:
+    """The event of a line without its newline; None for a kind that this version does not know.
+
+    Raises:
+        ValueError: the line is torn, damaged or not of an event's form.
+    """
+    body, key, tail = line.rpartition(_CRC_KEY)
+    if not key or tail != b'%08x"}' % zlib.crc32(body):
+        raise ValueError("damaged line")
+    try:
+        return from_json(json.loads(body + b"}"))
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not an event: {error}") from None
+
+
+class RunWriter:
+    """The one writer of a run directory; it holds the lock for its life."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self.folder = folder
+        self._lock = lock
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._events = os.open(folder / "events.jsonl", flags, 0o644)
+        self._pending: list[bytes] = []
+        self._torn = not _ends_with_newline(folder / "events.jsonl")
+
+    def append(self, event: RunEvent) -> None:
+        """Write one event; what the disk will not take waits in memory for the next call."""
+        self._pending.append(encode_line(event))
+        try:
+            while self._pending:
+                self._write(self._pending[0])
+                self._pending.pop(0)
+            if isinstance(event, _SYNCED):
+                os.fsync(self._events)
+        except OSError:
+            self._torn = True
+
+    def _write(self, line: bytes) -> None:
+        content = b"\n" + line if self._torn else line
+        if os.write(self._events, content) != len(content):
+            raise OSError("short write")
+        self._torn = False
+
+    @property
+    def unwritten(self) -> int:
+        """Events that wait in memory because the disk would not take them."""
+        return len(self._pending)
+
+    def close(self) -> None:
+        """Free the lock."""
+        os.close(self._events)
+        os.close(self._lock)
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with open(path, "rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def check_writable(logs: Path) -> None:
+    """Make sure that a run could be claimed under `logs`, without leaving anything behind.
+
+    Raises:
+        LogsError: it could not.
+    """
+    place = logs
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise LogsError(f"the logs folder {logs} cannot be written", "choose another with --logs or TORCHDECK_LOGS")
+
+
+def claim(logs: Path, run_id: str, content: dict[str, Any]) -> RunWriter:
+    """Make the directory of a new run, with its run.json, and lock it.
+
+    Raises:
+        LogsError: the folder cannot be written.
+    """
+    folder = logs / run_id
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        lock = _take_lock(folder)
+        header = {"schema": SCHEMA, "min_reader": MIN_READER, "run_id": run_id, **content}
+        write_atomically(folder / "run.json", to_json_bytes(header), durable=True)
+        return RunWriter(folder, lock)
+    except OSError as error:
+        mend = "free or choose another folder with --logs or TORCHDECK_LOGS"
+        raise LogsError(f"the run directory {folder} cannot be made ({error.strerror or error})", mend) from None
+
+
+def reopen(folder: Path) -> RunWriter:
+    """Lock an existing run directory to write on.
+
+    Raises:
+        BusyError: another process has it.
+        LogsError: it cannot be written.
+    """
+    try:
+        lock = _take_lock(folder)
+    except BlockingIOError:
+        raise BusyError(f"run {folder.name} is active in {_owner(folder)}", "stop it there first") from None
+    except OSError as error:
+        raise LogsError(f"run {folder.name} cannot be written ({error.strerror})", "mend its permissions") from None
+    return RunWriter(folder, lock)
+
+
+def _take_lock(folder: Path) -> int:
+    lock = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    # A reader that probes holds a shared lock for an instant, so one refusal is not final.
+    for attempt in range(20):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if attempt == 19:
+                os.close(lock)
+                raise
+            time.sleep(0.01)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode(), 0)
+    return lock
+
+
+def _owner(folder: Path) -> str:
+    owner = read_json(folder / "run.lock")
+    return f"process {owner.get('pid')} on {owner.get('host')}" if isinstance(owner, dict) else "another process"
+
+
+def is_locked(folder: Path) -> bool | None:
+    """Whether a writer has the run; None where that cannot be told."""
+    try:
+        lock = open_regular(folder / "run.lock")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(lock)
+
+
+class EventReader:
+    """Reads the events of a run from a byte offset on; damaged lines are counted, never raised."""
+
+    def __init__(self, folder: Path, offset: int = 0) -> None:
+        self.path = folder / "events.jsonl"
+        self.offset = offset
+        self.damaged = 0
+
+    def read(self) -> Iterator[RunEvent]:
+        """The events of whole lines written since the last call."""
+        try:
+            file = open(open_regular(self.path), "rb")
+        except OSError:
+            return
+        with file:
+            if os.fstat(file.fileno()).st_size < self.offset:
+                self.offset = 0
+            file.seek(self.offset)
+            while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+                self.offset += len(line)
+                yield from self._decoded(line[:-1])
+
+    def _decoded(self, line: bytes) -> Iterator[RunEvent]:
+        if not line:
+            return
+        try:
+            event = decode_line(line)
+        except ValueError:
+            self.damaged += 1
+            return
+        if event is not None:
+            yield event
+
+
+def follow(
+    folder: Path, *, wait: Callable[[float], object] = time.sleep, poll: float = 0.2, offset: int = 0
+) -> Iterator[RunEvent]:
+    """The events of a run, past ones at once and live ones as they come, until it ends or its writer is gone.
+
+    It reads on through `handed_over` for as long as a writer holds the run.
+    """
+    reader, ended = EventReader(folder, offset), False
+    while True:
+        alive = is_locked(folder)
+        for event in reader.read():
+            yield event
+            ended = isinstance(event, RunFailed) or (isinstance(event, RunCompleted) and event.status != "handed_over")
+        if ended or not alive:
+            return
+        wait(poll)
+
+
+def load_record(folder: Path) -> RunRecord:
+    """The record of a run now, from the cache and the tail of its events; its status tells the truth.
+
+    A run without an ending whose writer is gone has the status `died`, or `unknown` where locks cannot be tested.
+    """
+    record, offset = _cached(folder)
+    reader = EventReader(folder, offset)
+    for event in reader.read():
+        record.apply(event)
+    if reader.damaged:
+        record.warnings.append(f"{reader.damaged} damaged lines in events.jsonl were skipped")
+    settle_status(record, is_locked(folder))
+    return record
+
+
+def settle_status(record: RunRecord, locked: bool | None) -> None:
+    """Correct the status of a record without an ending by what the lock says."""
+    if record.ending is None and locked is not True:
+        record.status = "unknown" if locked is None else "died"
+
+
+def _cached(folder: Path) -> tuple[RunRecord, int]:
+    cache = read_json(folder / "curves.json")
+    try:
+        record, offset = record_from_json(cache["record"]), int(cache["offset"])
+        if cache["schema"] == SCHEMA and offset <= (folder / "events.jsonl").stat().st_size:
+            return record, offset
+    except (TypeError, KeyError, ValueError, OSError, AttributeError):
+        pass
+    return RunRecord(), 0
+
+
+def write_caches(folder: Path, record: RunRecord, *, curves: bool) -> None:
+    """Replace summary.json, and curves.json when asked; a disk that will not take them is no loss."""
+    with contextlib.suppress(OSError):
+        write_atomically(folder / "summary.json", to_json_bytes({"schema": SCHEMA, **summarize(record)}))
+        if curves:
+            offset = (folder / "events.jsonl").stat().st_size
+            cache = {"schema": SCHEMA, "offset": offset, "record": record.to_json()}
+            write_atomically(folder / "curves.json", json.dumps(cache, separators=(",", ":")).encode())
+
+
+class FolderControl:
+    """Commands of this process and, a few times a second, those that others left as files in `control/`."""
+
+    def __init__(self, inner: Inbox, folder: Path, clock: Callable[[], float], poll: float = 0.2) -> None:
+        self._inner = inner
+        self._folder = folder / "control"
+        self._clock = clock
+        self._poll = poll
+        self._looked = clock()
+        for stale in self._folder.glob("*"):
+            stale.unlink(missing_ok=True)
+
+    def take(self) -> tuple[CommandName, str] | None:
+        if command := self._inner.take():
+            return command
+        now = self._clock()
+        if now - self._looked < self._poll:
+            return None
+        self._looked = now
+        return self._from_folder()
+
+    def _from_folder(self) -> tuple[CommandName, str] | None:
+        for command in _COMMANDS:
+            path = self._folder / command
+            if path.exists():
+                path.unlink(missing_ok=True)
+                return command, "asked for by another process"
+        return None
+
+    def wait(self, seconds: float) -> None:
+        self._inner.wait(seconds)
+
+
+_COMMANDS: tuple[CommandName, ...] = ("stop", "stop-after-epoch", "checkpoint", "pause", "unpause")
+
+
+def request(folder: Path, command: CommandName) -> None:
+    """Ask the process that trains a run to do something.
+
+    Raises:
+        LogsError: nobody trains it, or its directory cannot be written.
+    """
+    if is_locked(folder) is False:
+        raise LogsError(f"run {folder.name} is not active", f"resume it with: torchdeck resume {folder.name}")
+    try:
+        (folder / "control").mkdir(exist_ok=True)
+        (folder / "control" / command).touch()
+    except OSError as error:
+        raise LogsError(f"run {folder.name} cannot be asked ({error.strerror})", "mend its permissions") from None

@@ -1,0 +1,143 @@
+"""The models one can choose, with their options; torch is loaded when one is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from core.errors import ConfigError, Fault
+from core.images import ImageSpec
+from core.registry import Entry, NamedOptions, Table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class ModelOptions(NamedOptions):
+    """What every model has."""
+
+    smallest: ClassVar[int] = 1
+    """Smallest image side in pixels that does not pool to nothing."""
+
+
+class LeNetOptions(ModelOptions):
+    """LeNet-5 in its modern form (LeCun et al. 1998)."""
+
+    smallest: ClassVar[int] = 16
+    name: Literal["lenet"] = "lenet"
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout after the first two fully connected layers")
+
+
+class ResNet9Options(ModelOptions):
+    """Three residual blocks (after He et al. 2015)."""
+
+    smallest: ClassVar[int] = 25
+    name: Literal["resnet9"] = "resnet9"
+
+
+class ResNet18Options(ModelOptions):
+    """ResNet-18 with a stem for small images (He et al. 2015)."""
+
+    name: Literal["resnet18"] = "resnet18"
+
+
+class ResNet34MnistOptions(ModelOptions):
+    """ResNet-34 as the MNIST report builds it (He et al. 2015)."""
+
+    name: Literal["resnet34-mnist"] = "resnet34-mnist"
+    stem: Literal[3, 7] = Field(default=3, description="Kernel of the first convolution: 3 (stride 1) or 7 (stride 2)")
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout before the last layer")
+    extra_bn: bool = Field(default=True, description="One more batch norm after each block but a stage's first")
+
+
+class BasicCnnOptions(ModelOptions):
+    """Three convolutions and two fully connected layers."""
+
+    smallest: ClassVar[int] = 8
+    name: Literal["basic-cnn"] = "basic-cnn"
+
+
+class ImprovedCnnOptions(ModelOptions):
+    """Six convolutions with batch norm, and dropout before the last layer."""
+
+    smallest: ClassVar[int] = 8
+    name: Literal["improved-cnn"] = "improved-cnn"
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="Dropout before the last layer")
+
+
+class ResidualCnnOptions(ModelOptions):
+    """Three stages of two residual blocks (after He et al. 2015)."""
+
+    smallest: ClassVar[int] = 5
+    name: Literal["residual-cnn"] = "residual-cnn"
+
+
+class VggAOptions(ModelOptions):
+    """VGG-A for small images (Simonyan and Zisserman 2014)."""
+
+    smallest: ClassVar[int] = 32
+    name: Literal["vgg-a"] = "vgg-a"
+
+
+class VggABnOptions(ModelOptions):
+    """VGG-A with batch norm (Simonyan and Zisserman 2014)."""
+
+    smallest: ClassVar[int] = 32
+    name: Literal["vgg-a-bn"] = "vgg-a-bn"
+
+
+def _six_blocks(depth: int) -> int:
+    if depth % 6 != 4:
+        raise ValueError("must be 6n + 4, such as 16, 22, 28 or 40")
+    return depth
+
+
+class WideResNetOptions(ModelOptions):
+    """WideResNet (Zagoruyko and Komodakis 2016)."""
+
+    name: Literal["wrn-28-10"] = "wrn-28-10"
+    depth: Annotated[int, AfterValidator(_six_blocks)] = Field(
+        default=28, ge=10, le=1000, description="Layers, 6n + 4: n blocks in each of three stages"
+    )
+    widen_factor: int = Field(default=10, ge=1, le=64, description="What the widths 16, 32, 64 are multiplied by")
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout inside each block")
+
+
+MODELS = Table(
+    "model",
+    {
+        "lenet": Entry(LeNetOptions, "core.models.lenet:lenet"),
+        "resnet9": Entry(ResNet9Options, "core.models.resnet:resnet9"),
+        "resnet18": Entry(ResNet18Options, "core.models.resnet:resnet18"),
+        "resnet34-mnist": Entry(ResNet34MnistOptions, "core.models.resnet:resnet34_mnist"),
+        "basic-cnn": Entry(BasicCnnOptions, "core.models.cnn:basic_cnn"),
+        "improved-cnn": Entry(ImprovedCnnOptions, "core.models.cnn:improved_cnn"),
+        "residual-cnn": Entry(ResidualCnnOptions, "core.models.resnet:residual_cnn"),
+        "vgg-a": Entry(VggAOptions, "core.models.vgg:vgg_a"),
+        "vgg-a-bn": Entry(VggABnOptions, "core.models.vgg:vgg_a_bn"),
+        "wrn-28-10": Entry(WideResNetOptions, "core.models.wide_resnet:wide_resnet"),
+    },
+)
+
+
+def check_size(options: NamedOptions, spec: ImageSpec) -> None:
+    """Make sure that the images are large enough for the model.
+
+    Raises:
+        ConfigError: they pool to nothing; the message names the smallest size that works.
+    """
+    smallest = options.smallest if isinstance(options, ModelOptions) else 1
+    if min(spec.height, spec.width) < smallest:
+        message = f"'{options.name}' cannot take {spec.height}x{spec.width} images; set data.size to {smallest} or more"
+        raise ConfigError([Fault("model.name", message)])
+
+
+def build(options: NamedOptions, spec: ImageSpec) -> nn.Module:
+    """The model of these options for images of this shape: [B, C, H, W] to logits [B, classes].
+
+    Raises:
+        ConfigError: the images are too small for it.
+    """
+    check_size(options, spec)
+    return MODELS.builder(options.name)(options, spec)

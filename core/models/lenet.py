@@ -1,0 +1,22 @@
+"""LeNet."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from core.images import ImageSpec
+from core.models import LeNetOptions
+
+
+def lenet(options: LeNetOptions, spec: ImageSpec) -> nn.Module:
+    """Two 5x5 convolutions with pooling, three fully connected layers: [B, C, H, W] to [B, classes]."""
+    height, width = (((side - 4) // 2 - 4) // 2 for side in (spec.height, spec.width))
+    dropout = [nn.Dropout(options.dropout)] if options.dropout else []
+    return nn.Sequential(
+        *(nn.Conv2d(spec.channels, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        nn.Flatten(),
+        *(nn.Linear(16 * height * width, 120), nn.ReLU(), *dropout),
+        *(nn.Linear(120, 84), nn.ReLU(), *[nn.Dropout(options.dropout) for _ in dropout]),
+        nn.Linear(84, spec.classes),
+    )

@@ -1,0 +1,110 @@
+"""The optimizers and learning-rate schedules one can choose, with their options."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from core.registry import Entry, NamedOptions, Table
+
+
+class OptimizerOptions(NamedOptions):
+    """What every optimizer has."""
+
+    lr: float = Field(default=0.001, gt=0, le=100, description="Learning rate, before the schedule scales it")
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="Weight decay")
+
+
+class SgdOptions(OptimizerOptions):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: float = Field(default=0.01, gt=0, le=100, description="Learning rate, before the schedule scales it")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Share of the last update that goes on")
+    nesterov: bool = Field(default=False, description="Look ahead along the momentum (needs a momentum above 0)")
+
+
+class AdamOptions(OptimizerOptions):
+    """Adam (Kingma and Ba 2014); weight decay is added to the gradient."""
+
+    name: Literal["adam"] = "adam"
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of the gradient's running mean")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="Decay of the squared gradient's running mean")
+    eps: float = Field(default=1e-8, gt=0, le=1, description="Term that keeps the division finite")
+
+
+class AdamWOptions(OptimizerOptions):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2017)."""
+
+    name: Literal["adamw"] = "adamw"
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="Weight decay, decoupled from the gradient")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of the gradient's running mean")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="Decay of the squared gradient's running mean")
+    eps: float = Field(default=1e-8, gt=0, le=1, description="Term that keeps the division finite")
+
+
+class ScheduleOptions(NamedOptions):
+    """What every schedule has."""
+
+    warmup_epochs: float = Field(default=0.0, ge=0, description="Epochs of linear rise to the learning rate")
+
+
+class ConstantOptions(ScheduleOptions):
+    """The learning rate stays."""
+
+    name: Literal["constant"] = "constant"
+
+
+class CosineOptions(ScheduleOptions):
+    """Half a cosine from the learning rate down (Loshchilov and Hutter 2016)."""
+
+    name: Literal["cosine"] = "cosine"
+    epochs: int = Field(default=0, ge=0, description="Epochs until the end of the curve; 0 = training.epochs")
+    final: float = Field(default=0.0, ge=0, le=1, description="Share of the learning rate at the end")
+    per: Literal["epoch", "step"] = Field(default="epoch", description="Change after each epoch or each step")
+
+
+class StepOptions(ScheduleOptions):
+    """The learning rate falls by a factor every few epochs."""
+
+    name: Literal["step"] = "step"
+    every: int = Field(default=30, ge=1, description="Epochs between two falls")
+    factor: float = Field(default=0.1, gt=0, le=1, description="What each fall multiplies by")
+
+
+class OneCycleOptions(ScheduleOptions):
+    """Up to the learning rate, then down to almost nothing, changed each step (Smith and Topin 2017)."""
+
+    name: Literal["one-cycle"] = "one-cycle"
+    rise: float = Field(default=0.3, gt=0, lt=1, description="Share of the run that goes up")
+    initial: float = Field(default=0.04, gt=0, le=1, description="Share of the learning rate at the start")
+    final: float = Field(default=0.000004, ge=0, le=1, description="Share of the learning rate at the end")
+
+
+class PlateauOptions(ScheduleOptions):
+    """The learning rate falls by a factor when the watched figure no longer gets better."""
+
+    name: Literal["plateau"] = "plateau"
+    factor: float = Field(default=0.1, gt=0, lt=1, description="What each fall multiplies by")
+    patience: int = Field(default=5, ge=0, description="Epochs without a better figure before a fall")
+
+
+OPTIMIZERS = Table(
+    "optimizer",
+    {
+        "sgd": Entry(SgdOptions, "core.optim.optimizers:sgd"),
+        "adam": Entry(AdamOptions, "core.optim.optimizers:adam"),
+        "adamw": Entry(AdamWOptions, "core.optim.optimizers:adamw"),
+    },
+)
+SCHEDULES = Table(
+    "schedule",
+    {
+        "constant": Entry(ConstantOptions, "core.optim.schedules:constant"),
+        "cosine": Entry(CosineOptions, "core.optim.schedules:cosine"),
+        "step": Entry(StepOptions, "core.optim.schedules:step"),
+        "one-cycle": Entry(OneCycleOptions, "core.optim.schedules:one_cycle"),
+        "plateau": Entry(PlateauOptions, "core.optim.schedules:plateau"),
+    },
+)

@@ -1,0 +1,202 @@
+"""The preflight: resolve every `auto`, check what only the data and the machine can tell, and count the work.
+
+Nothing is allocated on a device and no random state moves: the model is built on `meta`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.config import ExperimentConfig, Precision
+from core.data import open_dataset
+from core.data.dataset import Facts
+from core.device import free_memory, pick_device
+from core.errors import ConfigError, Fault
+from core.models import build
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer that computes: its name, kind, output shape for one image, parameters and forward FLOPs."""
+
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    parameters: int
+    flops: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A config with nothing automatic left, and what running it takes."""
+
+    config: ExperimentConfig
+    facts: Facts
+    device: torch.device
+    train_images: int
+    steps_per_epoch: int
+    parameters: int
+    forward_flops: int
+    memory: int
+    layers: tuple[Layer, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--dry-run` prints, in JSON's types."""
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "device": str(self.device),
+            "parameters": self.parameters,
+            "forward_flops": self.forward_flops,
+            "steps_per_epoch": self.steps_per_epoch,
+            "steps": self.steps_per_epoch * self.config.training.epochs,
+            "train_images": self.train_images,
+            "test_images": self.facts.test_images,
+            "classes": list(self.facts.class_names),
+            "estimated_memory": self.memory,
+            "layers": [
+                {"name": layer.name, "kind": layer.kind, "output": list(layer.output), "parameters": layer.parameters}
+                for layer in self.layers
+            ],
+        }
+
+
+def make_plan(config: ExperimentConfig, data_root: Path) -> Plan:
+    """The plan of a config on this machine.
+
+    Raises:
+        ConfigError: settings that this data set, model or machine cannot meet.
+        DataError: a data set whose shape only its files tell, and they are missing.
+    """
+    device = _available(config)
+    facts = open_dataset(config.data, data_root).facts()
+    train_images = _train_images(config, facts)
+    _check_batch(config, train_images)
+    with torch.device("meta"):
+        model = build(config.model, facts.spec)
+    layers = tuple(describe(model, facts))
+    _check_last_batch(config, train_images, layers, model)
+    memory = _memory(config, facts, model, layers)
+    return Plan(
+        config=resolve(config, device, facts),
+        facts=facts,
+        device=device,
+        train_images=train_images,
+        steps_per_epoch=steps_per_epoch(train_images, config.training.batch_size),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        forward_flops=sum(layer.flops for layer in layers),
+        memory=memory,
+        layers=layers,
+    )
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Optimizer steps in one pass; the last short batch is kept."""
+    return math.ceil(images / batch_size)
+
+
+def resolve(config: ExperimentConfig, device: torch.device, facts: Facts) -> ExperimentConfig:
+    """The config with every `auto` replaced by what it means on this device."""
+    training, on_gpu = config.training, device.type == "cuda"
+    precision: Precision = training.precision
+    if precision == "auto":
+        precision = "fp16" if on_gpu else "fp32"
+    evaluation = training.evaluation_batch_size
+    changed = training.model_copy(
+        update={
+            "device": str(device),
+            "precision": precision,
+            "evaluation_batch_size": (1000 if on_gpu else 100) if evaluation == "auto" else evaluation,
+            "channels_last": True if training.channels_last == "auto" else training.channels_last,
+            "threads": torch.get_num_threads() if training.threads == "auto" else training.threads,
+        }
+    )
+    source = config.data.source
+    if source == "auto":
+        source = "resident" if _image_bytes(facts) < free_memory(device) / 2 else "streamed"
+    return config.model_copy(update={"training": changed, "data": config.data.model_copy(update={"source": source})})
+
+
+def describe(model: nn.Module, facts: Facts) -> Iterator[Layer]:
+    """The layers of a model on `meta`, seen by one forward pass of one image; 2 FLOPs per multiply-add."""
+    seen: list[Layer] = []
+    names = {module: name for name, module in model.named_modules()}
+
+    def look(module: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        shape = tuple(output.shape[1:])
+        seen.append(Layer(names[module], type(module).__name__, shape, parameters, _flops(module, output)))
+
+    hooks = [module.register_forward_hook(look) for module in model.modules() if not list(module.children())]
+    spec = facts.spec
+    was_training = model.training
+    model.eval()
+    model(torch.empty(1, spec.channels, spec.height, spec.width, device="meta"))
+    model.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    yield from seen
+
+
+def _flops(module: nn.Module, output: Tensor) -> int:
+    match module:
+        case nn.Conv2d():
+            return 2 * output.numel() * module.weight[0].numel()
+        case nn.Linear():
+            return 2 * output.numel() * module.in_features
+        case _:
+            return 0
+
+
+def _available(config: ExperimentConfig) -> torch.device:
+    training = config.training
+    if training.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError([Fault("training.device", "no CUDA device is to be had here; use training.device=cpu")])
+    device = pick_device(training.device)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ConfigError([Fault("training.device", f"there are {count} CUDA devices, cuda:0 to cuda:{count - 1}")])
+    if device.type == "cpu" and training.precision == "fp16":
+        raise ConfigError([Fault("training.precision", "fp16 needs a CUDA device; use bf16, fp32 or auto on a CPU")])
+    return device
+
+
+def _train_images(config: ExperimentConfig, facts: Facts) -> int:
+    data = config.data
+    images = min(data.train_limit, facts.train_images) if data.train_limit else facts.train_images
+    return images - round(images * data.validation_fraction) if data.validation == "held-out" else images
+
+
+def _check_batch(config: ExperimentConfig, images: int) -> None:
+    if config.training.batch_size > images:
+        message = f"{config.training.batch_size} is more than the {images} training images; lower it"
+        raise ConfigError([Fault("training.batch_size", message)])
+
+
+def _check_last_batch(config: ExperimentConfig, images: int, layers: tuple[Layer, ...], model: nn.Module) -> None:
+    """Batch normalisation cannot train on one value per channel, as a last batch of one image would give."""
+    normalised = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
+    single = any(layer.name in normalised and math.prod(layer.output[1:]) == 1 for layer in layers)
+    if single and 1 in (images % config.training.batch_size, config.training.batch_size):
+        message = "the last batch would hold one image, too few for batch normalisation; change it by one"
+        raise ConfigError([Fault("training.batch_size", message)])
+
+
+def _image_bytes(facts: Facts) -> int:
+    spec = facts.spec
+    return (facts.train_images + facts.test_images) * spec.channels * spec.height * spec.width
+
+
+def _memory(config: ExperimentConfig, facts: Facts, model: nn.Module, layers: tuple[Layer, ...]) -> int:
+    """Bytes: weights, gradients, optimizer state, activations of a batch and the resident images; an estimate."""
+    states = {"sgd": 1 if getattr(config.optimizer, "momentum", 0) else 0}.get(config.optimizer.name, 2)
+    weights = sum(parameter.numel() for parameter in model.parameters()) * 4 * (2 + states)
+    batch = math.ceil(config.training.batch_size / config.training.accumulation)
+    activations = sum(math.prod(layer.output) for layer in layers) * 4 * batch
+    return weights + activations + (0 if config.data.source == "streamed" else _image_bytes(facts))

@@ -1,0 +1,192 @@
+"""The state of a run, folded from its events: what a live screen shows and what a log holds are one type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.events import (
+    CheckpointSaved,
+    CommandApplied,
+    DeviceSampled,
+    EpochCompleted,
+    EvaluationCompleted,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    StageStarted,
+    StepCompleted,
+    WarningRaised,
+    from_json,
+    plain,
+    to_json,
+)
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """Everything known of a run; `apply` is the only way it changes."""
+
+    status: str = "preparing"
+    reason: str = ""
+    stage: str = ""
+    started: RunStarted | None = None
+    created: float = 0.0
+    updated: float = 0.0
+    attempt: int = 0
+    next_seq: int = 0
+    epochs: list[EpochCompleted] = field(default_factory=list[EpochCompleted])
+    steps: list[StepCompleted] = field(default_factory=list[StepCompleted])
+    device: DeviceSampled | None = None
+    peak_memory: int | None = None
+    confusions: dict[int, EvaluationCompleted] = field(default_factory=dict[int, EvaluationCompleted])
+    checkpoints: list[CheckpointSaved] = field(default_factory=list[CheckpointSaved])
+    warnings: list[str] = field(default_factory=list[str])
+    ending: RunCompleted | RunFailed | None = None
+
+    def apply(self, event: RunEvent) -> None:
+        """Fold one event in; an event seen before (by its seq) changes nothing."""
+        if event.seq < self.next_seq:
+            return
+        self.next_seq = event.seq + 1
+        self.updated = event.t
+        self.created = self.created or event.t
+        match event:
+            case StageStarted():
+                self.stage = event.message
+            case RunStarted():
+                self._start(event)
+            case StepCompleted():
+                self.stage = ""
+                self.steps.append(event)
+            case DeviceSampled():
+                self._sample(event)
+            case EpochCompleted():
+                self.epochs.append(event)
+                self.steps.clear()
+            case EvaluationCompleted():
+                self._keep_confusion(event)
+            case CheckpointSaved():
+                self.checkpoints.append(event)
+            case WarningRaised():
+                self.warnings.append(event.message)
+            case CommandApplied():
+                self.status = {"pause": "paused", "unpause": "running"}.get(event.command, self.status)
+            case RunCompleted():
+                self.status, self.reason, self.ending = event.status, event.reason, event
+            case RunFailed():
+                self.status, self.reason, self.ending = "failed", event.error.message, event
+            case _:
+                pass
+
+    def _start(self, event: RunStarted) -> None:
+        """Begin an attempt; what earlier ones said beyond the step it resumes from is void."""
+        kept = event.resumed_from if event.resumed_from is not None else 0
+        self.started, self.status, self.reason, self.ending = event, "running", "", None
+        self.attempt = event.attempt
+        self.epochs = [epoch for epoch in self.epochs if epoch.step <= kept]
+        # A checkpoint within an epoch keeps the epochs before it; one at an epoch's very end may precede evaluation.
+        self.steps = []
+        self.checkpoints = [saved for saved in self.checkpoints if saved.step <= kept]
+        self.confusions = {epoch: seen for epoch, seen in self.confusions.items() if seen.step <= kept}
+
+    def _sample(self, event: DeviceSampled) -> None:
+        self.device = event
+        if event.memory_process is not None:
+            self.peak_memory = max(self.peak_memory or 0, event.memory_process)
+
+    def _keep_confusion(self, event: EvaluationCompleted) -> None:
+        """Keep the matrices of the best epoch and of the latest."""
+        best = self.best
+        wanted = {event.epoch, best.epoch if best else event.epoch}
+        self.confusions[event.epoch] = event
+        self.confusions = {epoch: seen for epoch, seen in self.confusions.items() if epoch in wanted}
+
+    @property
+    def best(self) -> EpochCompleted | None:
+        """The last epoch that was the best when it ended."""
+        return next((epoch for epoch in reversed(self.epochs) if epoch.best), None)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        if self.steps:
+            return self.steps[-1].step
+        return self.epochs[-1].step if self.epochs else 0
+
+    @property
+    def train_seconds(self) -> float:
+        """Time spent training, without evaluation, over the completed epochs."""
+        return sum(epoch.train_seconds for epoch in self.epochs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a JSON object, for the cache."""
+        singles = {name: getattr(self, name) for name in _SCALARS}
+        events = {name: to_json(event) if (event := getattr(self, name)) else None for name in _EVENTS}
+        lists = {name: [to_json(event) for event in getattr(self, name)] for name in _LISTS}
+        return {
+            **singles,
+            "warnings": list(self.warnings),
+            **events,
+            **lists,
+            "confusions": [to_json(seen) for seen in self.confusions.values()],
+        }
+
+
+_SCALARS = ("status", "reason", "stage", "created", "updated", "attempt", "next_seq", "peak_memory")
+_EVENTS = ("started", "device", "ending")
+_LISTS = ("epochs", "steps", "checkpoints")
+
+
+def record_from_json(body: Mapping[str, Any]) -> RunRecord:
+    """The record that `RunRecord.to_json` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: the content is not of that form.
+    """
+    record = RunRecord(**{name: body[name] for name in _SCALARS}, warnings=list(body["warnings"]))
+    for name in _EVENTS:
+        setattr(record, name, from_json(body[name]) if body[name] else None)
+    for name in _LISTS:
+        setattr(record, name, [from_json(item) for item in body[name]])
+    seen = [from_json(item) for item in body["confusions"]]
+    record.confusions = {item.epoch: item for item in seen if isinstance(item, EvaluationCompleted)}
+    return record
+
+
+def summarize(record: RunRecord) -> dict[str, Any]:
+    """What lists and tables show of a run, in JSON's types."""
+    started, best = record.started, record.best
+    last = record.epochs[-1] if record.epochs else None
+    figures = best or last
+    seen = record.confusions.get(figures.epoch) if figures else None
+    ending = record.ending
+    return {
+        "status": record.status,
+        "reason": record.reason,
+        "attempt": record.attempt,
+        "created": record.created,
+        "updated": record.updated,
+        "run_id": started.run_id if started else "",
+        "preset": started.preset if started else "",
+        "name": started.name if started else "",
+        "device": started.device_name if started else "",
+        "epoch": last.epoch if last else 0,
+        "epochs": started.epochs if started else 0,
+        "step": record.step,
+        "parameters": started.parameters if started else 0,
+        "forward_flops": started.forward_flops if started else 0,
+        "train_seconds": record.train_seconds,
+        "images_per_second": last.images_per_second if last else None,
+        "peak_memory": ending.peak_memory if isinstance(ending, RunCompleted) else record.peak_memory,
+        "final": plain(last.metrics) if last else {},
+        "best": plain(best.metrics) if best else {},
+        "best_epoch": best.epoch if best else None,
+        "chosen_on": started.chosen_on if started else "",
+        "reported": plain(started.reported) if started and started.reported else None,
+        "class_names": list(started.class_names) if started else [],
+        "confusion": plain(seen.confusion) if seen else None,
+        "warnings": list(record.warnings),
+    }

@@ -1,0 +1,359 @@
+"""A run as an iterator of events: plan, prepare the data, claim a directory, train, record, save."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core import checkpoint
+from core.analysis import save_analysis
+from core.config import ExperimentConfig, config_hash, parse_config, to_plain
+from core.control import Control, Inbox
+from core.data import open_dataset
+from core.data.prepare import Prepared, prepare
+from core.device import device_name, environment, open_sampler, peak_memory
+from core.errors import BusyError, DivergedError, InputError, LogsError, TorchdeckError
+from core.events import (
+    CheckpointSaved,
+    CommandApplied,
+    EpochCompleted,
+    Failure,
+    FailureKind,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    StageStarted,
+    WarningRaised,
+    stamp,
+)
+from core.files import read_json
+from core.job import Job, build_job, configure_process, restore, state_of
+from core.logs import FolderControl, RunWriter, check_writable, claim, load_record, new_run_id, reopen, write_caches
+from core.plan import Plan, make_plan, steps_per_epoch
+from core.record import RunRecord
+from core.training import Watch, train
+
+CURVES_EVERY = 30.0
+_ONE_TRAINING = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a run is called and what its preset reports; none of it changes the training."""
+
+    preset: str = "custom"
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    reported: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What varies around a run: folders, clocks, and how often it says something (seconds)."""
+
+    data_root: Path
+    clock: Callable[[], float] = time.perf_counter
+    now: Callable[[], float] = time.time
+    sample_every: float = 0.1
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Stamps each event, folds it, and writes it once a directory is claimed."""
+
+    now: Callable[[], float]
+    record: RunRecord = field(default_factory=RunRecord)
+    attempt: int = 1
+    writer: RunWriter | None = None
+    unwritten: list[RunEvent] = field(default_factory=list[RunEvent])
+    curves_written: float = 0.0
+
+    def __call__(self, event: RunEvent) -> RunEvent:
+        """The event as the log has it."""
+        stamped = stamp(event, seq=self.record.next_seq, t=self.now(), attempt=self.attempt)
+        self.record.apply(stamped)
+        if self.writer is None:
+            self.unwritten.append(stamped)
+            return stamped
+        self.writer.append(stamped)
+        if isinstance(stamped, EpochCompleted):
+            self._write_caches(self.writer, stamped.t - self.curves_written >= CURVES_EVERY)
+        return stamped
+
+    def use(self, writer: RunWriter) -> None:
+        """Write to a claimed directory from now on, beginning with what came before."""
+        self.writer, early, self.unwritten = writer, self.unwritten, []
+        for event in early:
+            writer.append(event)
+
+    def close(self) -> None:
+        """End the log properly whatever happened, and free the lock."""
+        if self.writer is None:
+            return
+        record = self.record
+        if record.ending is None:
+            self(RunCompleted(status="stopped", reason="abandoned", epoch=_epoch(record), step=record.step,
+                              train_seconds=record.train_seconds))  # fmt: skip
+        self._write_caches(self.writer, True)
+        self.writer.close()
+        self.writer = None
+
+    def _write_caches(self, writer: RunWriter, curves: bool) -> None:
+        if curves:
+            self.curves_written = self.now()
+        write_caches(writer.folder, self.record, curves=curves)
+
+
+def _epoch(record: RunRecord) -> int:
+    return record.epochs[-1].epoch if record.epochs else 0
+
+
+def run(
+    config: ExperimentConfig,
+    logs: Path,
+    control: Inbox | None = None,
+    *,
+    surroundings: Surroundings,
+    label: Label | None = None,
+) -> Iterator[RunEvent]:
+    """Train a config and record it under `logs`; every failure is the last event, nothing is raised.
+
+    Nothing happens before the first `next()`. What is wrong with the request is told before anything is left on disk.
+    """
+    recorder = Recorder(surroundings.now)
+
+    def begin() -> Generator[RunEvent, None, Job]:
+        check_writable(logs)
+        plan, prepared = yield from _prepared(config, surroundings, recorder)
+        run_id = new_run_id((label or Label()).preset, surroundings.now())
+        recorder.use(claim(logs, run_id, _header(plan, prepared, label or Label(), surroundings)))
+        configure_process(plan)
+        job = build_job(plan, prepared)
+        yield recorder(_started(plan, prepared, label or Label(), run_id, None))
+        return job
+
+    yield from _attempt(begin, recorder, control, surroundings)
+
+
+def resume(folder: Path, control: Inbox | None = None, *, surroundings: Surroundings) -> Iterator[RunEvent]:
+    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one."""
+    recorder = Recorder(surroundings.now)
+
+    def begin() -> Generator[RunEvent, None, Job]:
+        config, label = _asked(folder)
+        recorder.use(_reopened(folder, recorder))
+        plan, prepared = yield from _prepared(config, surroundings, recorder)
+        configure_process(plan)
+        job = build_job(plan, prepared)
+        step = _restore_newest(job, folder)
+        yield recorder(_started(plan, prepared, label, folder.name, step))
+        return job
+
+    yield from _attempt(begin, recorder, control, surroundings)
+
+
+def _reopened(folder: Path, recorder: Recorder) -> RunWriter:
+    """Lock the run and take up its record."""
+    writer = reopen(folder)
+    record = load_record(folder)
+    ending = record.ending
+    if isinstance(ending, RunCompleted) and ending.status == "completed":
+        writer.close()
+        raise InputError(f"run {folder.name} is complete", "start a new run to train longer")
+    recorder.record, recorder.attempt = record, record.attempt + 1
+    record.ending = None
+    return writer
+
+
+def _asked(folder: Path) -> tuple[ExperimentConfig, Label]:
+    header = read_json(folder / "run.json")
+    if not isinstance(header, dict) or "config" not in header:
+        raise LogsError(f"{folder / 'run.json'} is missing or damaged", "start a new run")
+    label = Label(header.get("preset", "custom"), header.get("name", ""), (), header.get("reported"))
+    return parse_config(header["config"]), label
+
+
+def _restore_newest(job: Job, folder: Path) -> int:
+    """Put the job at the newest checkpoint that verifies; the step it stands at."""
+    for place in checkpoint.newest(folder / "checkpoints"):
+        with suppress(TorchdeckError):
+            tensors, state = checkpoint.load(place)
+            restore(job, tensors, state)
+            return job.position.step
+    return 0
+
+
+def _prepared(
+    config: ExperimentConfig, surroundings: Surroundings, recorder: Recorder
+) -> Generator[RunEvent, None, tuple[Plan, Prepared]]:
+    """The plan, and the data ready to train on; slow steps are told as stages."""
+    plan = make_plan(config, surroundings.data_root)
+    dataset = open_dataset(plan.config.data, surroundings.data_root)
+    steps = prepare(dataset, plan.config.training.seed, plan.config.data.source == "streamed")
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            return plan, end.value
+        yield recorder(StageStarted(message=progress.message, done=progress.done, total=progress.total))
+
+
+def _attempt(
+    begin: Callable[[], Generator[RunEvent, None, Job]],
+    recorder: Recorder,
+    control: Inbox | None,
+    surroundings: Surroundings,
+) -> Iterator[RunEvent]:
+    """One attempt from its first stage to its last event."""
+    if not _ONE_TRAINING.acquire(blocking=False):
+        busy = BusyError("another training runs in this process", "wait for its end, or start another process")
+        yield recorder(RunFailed(error=_failure(busy)))
+        return
+    try:
+        job = yield from begin()
+        yield from _train(job, recorder, control or Control(), surroundings)
+    except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
+        yield recorder(RunFailed(error=_failure(error)))
+    finally:
+        recorder.close()
+        _ONE_TRAINING.release()
+        gc.collect()
+
+
+def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundings) -> Iterator[RunEvent]:
+    writer = recorder.writer
+    assert writer is not None
+    inbox = FolderControl(control, writer.folder, surroundings.clock)
+    sampler = open_sampler(job.plan.device)
+    loop = train(job, Watch(inbox, surroundings.clock, surroundings.sample_every, sampler))
+    if job.plan.config.training.compile:
+        yield recorder(StageStarted(message="compiling the model"))
+    while True:
+        try:
+            event = next(loop)
+        except StopIteration as end:
+            status, reason = end.value
+            break
+        yield recorder(event)
+        yield from _saved(job, recorder, writer, event)
+    if status == "stopped":
+        yield from _save(job, recorder, writer.folder, best=False)
+    yield recorder(
+        RunCompleted(
+            status=status,
+            reason=reason,
+            epoch=_epoch(recorder.record),
+            step=job.position.step,
+            train_seconds=recorder.record.train_seconds,
+            peak_memory=peak_memory(job.plan.device),
+        )
+    )
+
+
+def _saved(job: Job, recorder: Recorder, writer: RunWriter, event: RunEvent) -> Iterator[RunEvent]:
+    """What an event asks to be saved."""
+    match event:
+        case EpochCompleted():
+            if not all(map(_finite, event.metrics.values())):
+                raise DivergedError(
+                    f"the loss is no longer finite after step {event.step}", "lower optimizer.lr, or clip gradients"
+                )
+            if event.best and job.predictions:
+                save_analysis(writer.folder, job.model, job.predictions, event.epoch)
+            yield from _save(job, recorder, writer.folder, best=event.best)
+        case CommandApplied(command="checkpoint"):
+            yield from _save(job, recorder, writer.folder, best=False)
+        case _:
+            pass
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0
+
+
+def _save(job: Job, recorder: Recorder, folder: Path, *, best: bool) -> Iterator[RunEvent]:
+    """Save a checkpoint; a disk that will not take it is a warning, and the old one stands."""
+    root, step = folder / "checkpoints", job.position.step
+    known = recorder.record.checkpoints
+    if known and known[-1].step == step and job.position.batch == 0 and not best:
+        return
+    try:
+        saved = checkpoint.save(root, step, *state_of(job))
+        yield recorder(
+            CheckpointSaved(step=step, epoch=job.position.epoch, best=best, manifest_sha256=saved.manifest_sha256)
+        )
+        chosen = recorder.record.best
+        checkpoint.retain(root, chosen.step if chosen else None)
+    except OSError as error:
+        yield recorder(WarningRaised(message=f"the checkpoint of step {step} could not be written: {error}"))
+
+
+def _header(plan: Plan, prepared: Prepared, label: Label, surroundings: Surroundings) -> dict[str, Any]:
+    """What run.json says: what was asked and where."""
+    return {
+        "created": surroundings.now(),
+        "preset": label.preset,
+        "name": label.name,
+        "tags": list(label.tags),
+        "reported": label.reported,
+        "config": to_plain(plan.config),
+        "config_sha256": config_hash(plan.config),
+        "data": {"name": plan.config.data.name, "sha256": prepared.fingerprint, "root": str(surroundings.data_root)},
+        "parameters": plan.parameters,
+        "forward_flops": plan.forward_flops,
+        "environment": environment(),
+    }
+
+
+def _started(plan: Plan, prepared: Prepared, label: Label, run_id: str, resumed_from: int | None) -> RunStarted:
+    training, images = plan.config.training, len(prepared.train.labels)
+    exact = plan.device.type == "cpu" or training.deterministic
+    return RunStarted(
+        run_id=run_id,
+        resumed_from=resumed_from,
+        preset=label.preset,
+        name=label.name,
+        reported=label.reported,
+        config=to_plain(plan.config),
+        device=str(plan.device),
+        device_name=device_name(plan.device),
+        parameters=plan.parameters,
+        forward_flops=plan.forward_flops,
+        epochs=training.epochs,
+        steps_per_epoch=steps_per_epoch(images, training.batch_size),
+        train_images=images,
+        test_images=len(prepared.test.labels),
+        class_names=tuple(prepared.class_names),
+        chosen_on="validation" if prepared.validation else "test",
+        reproducible="exact" if exact else "seeded",
+        environment=environment(),
+    )
+
+
+def _failure(error: Exception) -> Failure:
+    """An exception as the last event tells it."""
+    kind: FailureKind = "crash"
+    mend = error.mend if isinstance(error, TorchdeckError) else ""
+    match error:
+        case InputError():
+            kind = "input"
+        case BusyError():
+            kind = "busy"
+        case DivergedError():
+            kind = "diverged"
+        case torch.OutOfMemoryError() | MemoryError():
+            kind, mend = "memory", "lower training.batch_size, or raise training.accumulation"
+        case _:
+            mend = mend or "the traceback stands in the run's log"
+    message = error.message if isinstance(error, TorchdeckError) else str(error) or type(error).__name__
+    return Failure(kind, type(error).__name__, message, mend, "".join(traceback.format_exception(error)))
