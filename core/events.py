@@ -44,7 +44,7 @@ class RunStarted(RunEvent):
     resumed_from: int | None
     preset: str
     name: str
-    reported: Mapping[str, Any] | None
+    reported: tuple[Mapping[str, Any], ...]
     config: Mapping[str, Any]
     device: str
     device_name: str
@@ -114,7 +114,7 @@ class EpochCompleted(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationCompleted(RunEvent):
-    """The confusion matrix of the test split (rows: true class) after an epoch that is the best so far, or the last."""
+    """The confusion matrix of the test split (rows: true class) in an epoch that is the best so far, or the last."""
 
     epoch: int
     step: int
@@ -123,7 +123,7 @@ class EvaluationCompleted(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSaved(RunEvent):
-    """A checkpoint verified when it was written; `best` marks the weights of the best epoch so far."""
+    """A checkpoint made after `epoch` whole epochs and maybe some batches; `best`: of the best epoch so far."""
 
     step: int
     epoch: int
@@ -255,7 +255,7 @@ def _revived(key: str, value: Any) -> Any:
             return base64.b64decode(value, validate=True)
         case "error":
             return Failure(**{name: value[name] for name in Failure.__dataclass_fields__ if name in value})
-        case "class_names":
+        case "class_names" | "reported":
             return tuple(value)
         case "confusion":
             return tuple(tuple(row) for row in value)

@@ -64,10 +64,9 @@ class RunRecord:
             case DeviceSampled():
                 self._sample(event)
             case EpochCompleted():
-                self.epochs.append(event)
-                self.steps.clear()
+                self._end_epoch(event)
             case EvaluationCompleted():
-                self._keep_confusion(event)
+                self.confusions[event.epoch] = event
             case CheckpointSaved():
                 self.checkpoints.append(event)
             case WarningRaised():
@@ -97,11 +96,12 @@ class RunRecord:
         if event.memory_process is not None:
             self.peak_memory = max(self.peak_memory or 0, event.memory_process)
 
-    def _keep_confusion(self, event: EvaluationCompleted) -> None:
-        """Keep the matrices of the best epoch and of the latest."""
+    def _end_epoch(self, event: EpochCompleted) -> None:
+        """Keep the epoch, and of the confusion matrices its own and that of the best."""
+        self.epochs.append(event)
+        self.steps.clear()
         best = self.best
         wanted = {event.epoch, best.epoch if best else event.epoch}
-        self.confusions[event.epoch] = event
         self.confusions = {epoch: seen for epoch, seen in self.confusions.items() if epoch in wanted}
 
     @property
@@ -185,7 +185,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
         "best": plain(best.metrics) if best else {},
         "best_epoch": best.epoch if best else None,
         "chosen_on": started.chosen_on if started else "",
-        "reported": plain(started.reported) if started and started.reported else None,
+        "reported": plain(started.reported) if started else [],
         "class_names": list(started.class_names) if started else [],
         "confusion": plain(seen.confusion) if seen else None,
         "warnings": list(record.warnings),

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from core.job import Job, build_job, configure_process, restore, state_of
 from core.logs import FolderControl, RunWriter, check_writable, claim, load_record, new_run_id, reopen, write_caches
 from core.plan import Plan, make_plan, steps_per_epoch
 from core.record import RunRecord
+from core.reported import ReportedFigure, parse_reported
 from core.training import Watch, train
 
 CURVES_EVERY = 30.0
@@ -54,7 +55,7 @@ class Label:
     preset: str = "custom"
     name: str = ""
     tags: tuple[str, ...] = ()
-    reported: dict[str, Any] | None = None
+    reported: tuple[ReportedFigure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ def _asked(folder: Path) -> tuple[ExperimentConfig, Label]:
     header = read_json(folder / "run.json")
     if not isinstance(header, dict) or "config" not in header:
         raise LogsError(f"{folder / 'run.json'} is missing or damaged", "start a new run")
-    label = Label(header.get("preset", "custom"), header.get("name", ""), (), header.get("reported"))
+    label = Label(header.get("preset", "custom"), header.get("name", ""), (), parse_reported(header.get("reported", [])))
     return parse_config(header["config"]), label
 
 
@@ -290,7 +291,7 @@ def _save(job: Job, recorder: Recorder, folder: Path, *, best: bool) -> Iterator
     try:
         saved = checkpoint.save(root, step, *state_of(job))
         yield recorder(
-            CheckpointSaved(step=step, epoch=job.position.epoch, best=best, manifest_sha256=saved.manifest_sha256)
+            CheckpointSaved(step=step, epoch=job.position.epoch - 1, best=best, manifest_sha256=saved.manifest_sha256)
         )
         chosen = recorder.record.best
         checkpoint.retain(root, chosen.step if chosen else None)
@@ -305,7 +306,7 @@ def _header(plan: Plan, prepared: Prepared, label: Label, surroundings: Surround
         "preset": label.preset,
         "name": label.name,
         "tags": list(label.tags),
-        "reported": label.reported,
+        "reported": [asdict(figure) for figure in label.reported],
         "config": to_plain(plan.config),
         "config_sha256": config_hash(plan.config),
         "data": {"name": plan.config.data.name, "sha256": prepared.fingerprint, "root": str(surroundings.data_root)},
@@ -323,7 +324,7 @@ def _started(plan: Plan, prepared: Prepared, label: Label, run_id: str, resumed_
         resumed_from=resumed_from,
         preset=label.preset,
         name=label.name,
-        reported=label.reported,
+        reported=tuple(asdict(figure) for figure in label.reported),
         config=to_plain(plan.config),
         device=str(plan.device),
         device_name=device_name(plan.device),

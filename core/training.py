@@ -229,11 +229,11 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         best=best,
         step_losses=job.losses.cpu().numpy().astype("<f4").tobytes(),
     )
-    position.epoch, position.batch = epoch + 1, 0
-    yield event
     if best or epoch == training.epochs or position.bad_epochs >= training.patience > 0:
         rows = tuple(tuple(row) for row in confusion.tolist())
         yield EvaluationCompleted(epoch=epoch, step=position.step, confusion=rows)
+    position.epoch, position.batch = epoch + 1, 0
+    yield event
 
 
 def _settle_best(job: Job, metrics: dict[str, float]) -> bool:

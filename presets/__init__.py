@@ -1,1 +1,106 @@
-"""Presets: one experiment a TOML file."""
+"""The experiments that come with Torchdeck, one TOML file each: what to train, why, and what was reported of it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from core.config import SECTIONS, ExperimentConfig, parse_config, setting_names, with_overrides
+from core.errors import ConfigError, Fault, InputError, nearest
+from core.reported import ReportedFigure, parse_reported
+
+FOLDER = Path(__file__).parent
+LARGEST_FILE = 2**20
+_KEYS = ("title", "summary", "reported", "notes")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One experiment: its settings (as the file has them), and what a person reads about it."""
+
+    name: str
+    title: str
+    summary: str
+    content: dict[str, Any]
+    reported: tuple[ReportedFigure, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict[str, str])
+
+    @cached_property
+    def config(self) -> ExperimentConfig:
+        """The settings as the file has them."""
+        return parse_config(self.content)
+
+    def with_overrides(self, overrides: list[str]) -> ExperimentConfig:
+        """The settings changed by `section.key=value` texts; raises ConfigError that names every fault."""
+        return parse_config(with_overrides(self.content, overrides))
+
+
+def names() -> list[str]:
+    """The presets that come with Torchdeck; `quickstart` first."""
+    found = sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return sorted(found, key=lambda name: name != "quickstart")
+
+
+def load(name: str) -> Preset:
+    """The preset of a name, or of the path of a TOML file.
+
+    Raises:
+        InputError: there is none, or its file is damaged.
+        ConfigError: its settings are wrong.
+    """
+    path = Path(name) if name.endswith(".toml") or "/" in name else FOLDER / f"{name}.toml"
+    if path.parent == FOLDER and name not in names():
+        raise InputError(f"no preset named '{name}'", nearest(name, names()))
+    preset = _parse(path.stem, _read(path))
+    assert preset.config  # parsed now, so that a wrong setting is told when the preset is named
+    return preset
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > LARGEST_FILE or not path.is_file():
+            raise InputError(f"{path} is not a preset", "name a TOML file of at most 1 MiB")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"the preset {path} cannot be read ({error.strerror})", "check its path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"the preset {path} is not TOML ({error})", "mend it there") from None
+
+
+def _parse(name: str, content: dict[str, Any]) -> Preset:
+    settings = {key: value for key, value in content.items() if key not in _KEYS}
+    if flat := [key for key, value in settings.items() if key in SECTIONS and not isinstance(value, dict)]:
+        raise ConfigError([Fault(key, f"must be a section: write [{key}]") for key in flat])
+    notes = {str(key): str(value) for key, value in _table(content, "notes").items()}
+    _check_notes(notes, settings)
+    return Preset(
+        name=name,
+        title=str(content.get("title", name)),
+        summary=str(content.get("summary", "")),
+        content=settings,
+        reported=parse_reported(content.get("reported", [])),
+        notes=notes,
+    )
+
+
+def _table(content: dict[str, Any], key: str) -> dict[str, Any]:
+    value = content.get(key, {})
+    if not isinstance(value, dict):
+        raise ConfigError([Fault(key, f"must be a section: write [{key}]")])
+    return cast("dict[str, Any]", value)
+
+
+def _check_notes(notes: dict[str, str], settings: dict[str, Any]) -> None:
+    """A note beside a setting that does not exist would never be read."""
+    faults: list[Fault] = []
+    for path in notes:
+        section, _, key = path.partition(".")
+        choice = str(settings.get(section, {}).get("name", ""))
+        known = setting_names(section, choice) if section in SECTIONS else []
+        if key not in known:
+            faults.append(Fault(f"notes.{path}", f"no such setting; {nearest(key, known or SECTIONS)}"))
+    if faults:
+        raise ConfigError(faults)
