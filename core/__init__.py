@@ -1,1 +1,7 @@
-"""The training core: it trains, and says what happens; it never draws."""
+"""Trains, and says what happens; knows nothing of screens."""
+
+import os
+
+# A compute thread that waits for its peers spins for milliseconds by default; beside any other busy process that made
+# small networks ten times slower. libgomp reads this once, when torch loads it.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -13,9 +13,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from core.data import DATASETS, DataOptions
-from core.errors import ConfigError, Fault, nearest
+from core.errors import ConfigError, Fault, InputError, nearest
 from core.models import MODELS
-from core.optim import OPTIMIZERS, SCHEDULES, OptimizerOptions, ScheduleOptions
+from core.optim import OPTIMIZERS, SCHEDULES, ConstantOptions, OptimizerOptions, ScheduleOptions
 from core.registry import NamedOptions, Options, Table
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ExperimentConfig(Options):
     data: DataSection
     model: ModelSection
     optimizer: OptimizerSection
-    schedule: ScheduleSection = Field(default_factory=lambda: SCHEDULES.options("constant")(name="constant"))
+    schedule: ScheduleSection = Field(default_factory=ConstantOptions)
     training: TrainingOptions = Field(default_factory=TrainingOptions)
 
 
@@ -109,6 +109,57 @@ def to_plain(config: ExperimentConfig) -> dict[str, Any]:
 def config_hash(config: ExperimentConfig) -> str:
     """SHA-256 of the config in canonical JSON, as hex."""
     return hashlib.sha256(json.dumps(to_plain(config), sort_keys=True).encode()).hexdigest()
+
+
+def parse_data(name: str, overrides: Iterable[str]) -> DataOptions:
+    """The data section of one data set, changed by `data.key=value` texts.
+
+    Raises:
+        ConfigError: all faults at once.
+    """
+    quiet = {"model": {"name": "lenet"}, "optimizer": {"name": "sgd"}}
+    return parse_config(with_overrides({"data": {"name": name}, **quiet}, overrides)).data
+
+
+def settings_of(section: str = "") -> list[dict[str, Any]]:
+    """Every setting of a section (of all for ""): its path, the choice it belongs to, default, bounds and help.
+
+    Raises:
+        InputError: no section has that name.
+    """
+    if section and section not in SECTIONS:
+        raise InputError(f"no section named '{section}'", nearest(section, SECTIONS))
+    found: list[dict[str, Any]] = []
+    for name in [section] if section else SECTIONS:
+        table = SECTIONS[name]
+        groups = {choice: entry.options for choice, entry in table.entries.items()} if table else {"": TrainingOptions}
+        for choice, options in groups.items():
+            properties = options.model_json_schema()["properties"]
+            found += [_setting(name, choice, key, item) for key, item in properties.items() if key != "name"]
+    return found
+
+
+def _setting(section: str, choice: str, key: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "setting": f"{section}.{key}",
+        "of": choice,
+        "default": schema.get("default"),
+        "bounds": _bounds(schema),
+        "help": schema.get("description", ""),
+    }
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    """The bounds of a setting, from its JSON schema, in a few signs."""
+    if "anyOf" in schema:
+        return " or ".join(_bounds(item) for item in schema["anyOf"])
+    if "const" in schema:
+        return str(schema["const"])
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
+    return " ".join([str(schema.get("type", "")), *limits])
 
 
 def with_overrides(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

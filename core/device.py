@@ -51,7 +51,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and host, for the run's own record."""
+    """Versions and processor, for the run's own record."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -59,7 +59,6 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),
         "cpus": os.cpu_count(),
-        "host": platform.node(),
     }
 
 

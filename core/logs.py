@@ -214,7 +214,7 @@ class EventReader:
     def read(self) -> Iterator[RunEvent]:
         """The events of whole lines written since the last call."""
         try:
-            file = open(open_regular(self.path), "rb")
+            file = os.fdopen(open_regular(self.path), "rb")
         except OSError:
             return
         with file:

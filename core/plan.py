@@ -41,6 +41,7 @@ class Plan:
     facts: Facts
     device: torch.device
     train_images: int
+    test_images: int
     steps_per_epoch: int
     parameters: int
     forward_flops: int
@@ -57,7 +58,7 @@ class Plan:
             "steps_per_epoch": self.steps_per_epoch,
             "steps": self.steps_per_epoch * self.config.training.epochs,
             "train_images": self.train_images,
-            "test_images": self.facts.test_images,
+            "test_images": self.test_images,
             "classes": list(self.facts.class_names),
             "estimated_memory": self.memory,
             "layers": [
@@ -88,6 +89,7 @@ def make_plan(config: ExperimentConfig, data_root: Path) -> Plan:
         facts=facts,
         device=device,
         train_images=train_images,
+        test_images=min(config.data.test_limit or facts.test_images, facts.test_images),
         steps_per_epoch=steps_per_epoch(train_images, config.training.batch_size),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         forward_flops=sum(layer.flops for layer in layers),

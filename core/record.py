@@ -110,6 +110,18 @@ class RunRecord:
         return next((epoch for epoch in reversed(self.epochs) if epoch.best), None)
 
     @property
+    def best_confusion(self) -> EvaluationCompleted | None:
+        """The confusion matrix of the best epoch."""
+        best = self.best
+        return self.confusions.get(best.epoch) if best else None
+
+    @property
+    def peak(self) -> int | None:
+        """Bytes: the most memory the run was seen to use."""
+        told = self.ending.peak_memory if isinstance(self.ending, RunCompleted) else None
+        return max((figure for figure in (told, self.peak_memory) if figure is not None), default=None)
+
+    @property
     def step(self) -> int:
         """Optimizer steps done."""
         if self.steps:
@@ -160,9 +172,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
     """What lists and tables show of a run, in JSON's types."""
     started, best = record.started, record.best
     last = record.epochs[-1] if record.epochs else None
-    figures = best or last
-    seen = record.confusions.get(figures.epoch) if figures else None
-    ending = record.ending
+    seen = record.best_confusion
     return {
         "status": record.status,
         "reason": record.reason,
@@ -180,7 +190,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
         "forward_flops": started.forward_flops if started else 0,
         "train_seconds": record.train_seconds,
         "images_per_second": last.images_per_second if last else None,
-        "peak_memory": ending.peak_memory if isinstance(ending, RunCompleted) else record.peak_memory,
+        "peak_memory": record.peak,
         "final": plain(last.metrics) if last else {},
         "best": plain(best.metrics) if best else {},
         "best_epoch": best.epoch if best else None,

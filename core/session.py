@@ -87,7 +87,7 @@ class Recorder:
             self.unwritten.append(stamped)
             return stamped
         self.writer.append(stamped)
-        if isinstance(stamped, EpochCompleted):
+        if isinstance(stamped, EpochCompleted | RunStarted | CommandApplied):
             self._write_caches(self.writer, stamped.t - self.curves_written >= CURVES_EVERY)
         return stamped
 
@@ -180,7 +180,8 @@ def _asked(folder: Path) -> tuple[ExperimentConfig, Label]:
     header = read_json(folder / "run.json")
     if not isinstance(header, dict) or "config" not in header:
         raise LogsError(f"{folder / 'run.json'} is missing or damaged", "start a new run")
-    label = Label(header.get("preset", "custom"), header.get("name", ""), (), parse_reported(header.get("reported", [])))
+    reported = parse_reported(header.get("reported", []))
+    label = Label(header.get("preset", "custom"), header.get("name", ""), (), reported)
     return parse_config(header["config"]), label
 
 
@@ -309,7 +310,13 @@ def _header(plan: Plan, prepared: Prepared, label: Label, surroundings: Surround
         "reported": [asdict(figure) for figure in label.reported],
         "config": to_plain(plan.config),
         "config_sha256": config_hash(plan.config),
-        "data": {"name": plan.config.data.name, "sha256": prepared.fingerprint, "root": str(surroundings.data_root)},
+        "data": {
+            "name": plan.config.data.name,
+            "sha256": prepared.fingerprint,
+            "mean": prepared.mean,
+            "std": prepared.std,
+            "image": asdict(prepared.spec),
+        },
         "parameters": plan.parameters,
         "forward_flops": plan.forward_flops,
         "environment": environment(),

@@ -1,0 +1,123 @@
+"""A run in the forms that other programs read: TorchScript, safetensors and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from core import checkpoint
+from core.config import parse_config
+from core.errors import CheckpointError, InputError, LogsError, TorchdeckError
+from core.files import read_json, write_atomically
+from core.images import ImageSpec
+from core.logs import load_record
+from core.models import build
+
+Form = Literal["torchscript", "safetensors", "csv"]
+ENDINGS: dict[Form, str] = {"torchscript": "pt", "safetensors": "safetensors", "csv": "csv"}
+
+
+class Deployed(nn.Module):
+    """A model that takes pixels from 0 to 1 [B, C, H, W], normalises them as in training, and gives logits [B, K]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model((pixels - self.mean) / self.std)
+
+
+def export(folder: Path, form: Form, target: Path) -> None:
+    """Write a run's best weights, or its epochs for `csv`, to `target`, replacing it whole or not at all.
+
+    Raises:
+        InputError: the run lacks what the form needs, or the target cannot be written.
+        CheckpointError: no checkpoint verifies.
+    """
+    make: dict[Form, Callable[[Path], bytes]] = {
+        "torchscript": _torchscript,
+        "safetensors": _safetensors,
+        "csv": _csv,
+    }
+    content = make[form](folder)
+    try:
+        write_atomically(target, content, durable=True)
+    except OSError as error:
+        raise InputError(
+            f"{target} cannot be written ({error.strerror})", "choose another file with --output"
+        ) from None
+
+
+def _torchscript(folder: Path) -> bytes:
+    header = _header(folder)
+    spec = ImageSpec(**header["data"]["image"])
+    model = build(parse_config(header["config"]).model, spec)
+    model.load_state_dict(best_weights(folder))
+    deployed = Deployed(model, header["data"]["mean"], header["data"]["std"]).eval()
+    example = torch.zeros(2, spec.channels, spec.height, spec.width)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # Deprecated in favour of torch.export, whose files other runtimes do not yet take.
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(deployed, example), buffer)
+    return buffer.getvalue()
+
+
+def _safetensors(folder: Path) -> bytes:
+    header = _header(folder)
+    metadata = {key: json.dumps(header[key]) for key in ("run_id", "config", "data")}
+    return safetensors.torch.save(best_weights(folder), metadata)
+
+
+def _csv(folder: Path) -> bytes:
+    record = load_record(folder)
+    if not record.epochs:
+        raise InputError(f"run {folder.name} has no whole epoch yet", "export it later")
+    metrics = list(record.epochs[-1].metrics)
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow(["epoch", "step", "lr", *metrics, "images_per_second", "train_seconds", "seconds", "best"])
+    for epoch in record.epochs:
+        figures = [epoch.metrics.get(metric, "") for metric in metrics]
+        speed = [epoch.images_per_second, epoch.train_seconds, epoch.seconds]
+        writer.writerow([epoch.epoch, epoch.step, epoch.lr, *figures, *speed, int(epoch.best)])
+    return rows.getvalue().encode()
+
+
+def best_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of the best epoch, else of the newest checkpoint that verifies.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    root = folder / "checkpoints"
+    best = load_record(folder).best
+    places = [checkpoint.folder_of(root, best.step)] if best else []
+    for place in [*places, *checkpoint.newest(root)]:
+        try:
+            return checkpoint.load_model(place)
+        except TorchdeckError:
+            continue
+    raise CheckpointError(f"run {folder.name} has no checkpoint that verifies", "train it again, or resume it")
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    header = read_json(folder / "run.json")
+    if not isinstance(header, dict) or not {"run_id", "config", "data"} <= set(header):
+        raise LogsError(f"{folder / 'run.json'} is missing or damaged", "export another run")
+    return header

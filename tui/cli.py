@@ -1,0 +1,332 @@
+"""The command line. Every import that costs time stands inside its command: torch alone takes seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from core.errors import ConfigError, TorchdeckError
+
+if TYPE_CHECKING:
+    from core.control import Control
+    from core.events import RunEvent
+    from core.session import Surroundings
+
+app = typer.Typer(
+    help="Train image classifiers, watch them train, and keep what they did: in one terminal.",
+    epilog="Example: torchdeck run quickstart",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(
+    help="List, check and fetch data sets.", epilog="Example: torchdeck data check cifar10", no_args_is_help=True
+)
+app.add_typer(data_app, name="data")
+
+
+def _preset_names(incomplete: str) -> Iterator[str]:
+    names = (path.stem for path in (Path(__file__).parent.parent / "presets").glob("*.toml"))
+    yield from sorted(name for name in names if name.startswith(incomplete))
+
+
+def _run_ids(incomplete: str) -> Iterator[str]:
+    logs = Path(os.environ.get("TORCHDECK_LOGS", "logs"))
+    yield from sorted(path.parent.name for path in logs.glob(f"{incomplete}*/run.json"))
+
+
+Logs = Annotated[Path, typer.Option("--logs", envvar="TORCHDECK_LOGS", help="Folder of the run directories.")]
+Data = Annotated[Path, typer.Option("--data", envvar="TORCHDECK_DATA", help="Folder of the data sets.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+PresetName = Annotated[
+    str, typer.Argument(metavar="PRESET", help="A preset's name, or a TOML file.", autocompletion=_preset_names)
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Settings to change, as TOML values.")
+]
+RunReference = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="An id, a unique prefix, its last four characters, @last or @best:PRESET.",
+        autocompletion=_run_ids,
+    ),
+]
+LOGS, DATA = Path("logs"), Path("data")
+
+
+@app.command(epilog="Example: torchdeck presets --json | jq -r '.[].name'")
+def presets(as_json: Json = False) -> None:
+    """List the presets: experiments that are ready to run."""
+    import presets as store  # pydantic, 0.2 s
+    from tui.tables import presets_table, print_table
+
+    found = [store.load(name) for name in store.names()]
+    if as_json:
+        return _print_json([{"name": item.name, "title": item.title, "summary": item.summary} for item in found])
+    return print_table(presets_table(found))
+
+
+@app.command(epilog="Example: torchdeck preset lenet")
+def preset(name: PresetName, as_json: Json = False) -> None:
+    """Show a preset: its settings, what is ours in them, and the reported figures."""
+    from dataclasses import asdict
+
+    import presets as store
+    from core.config import to_plain
+    from tui.tables import preset_page, print_table
+
+    item = store.load(name)
+    if as_json:
+        about = {"name": item.name, "title": item.title, "summary": item.summary, "notes": item.notes}
+        return _print_json({**about, "reported": [asdict(f) for f in item.reported], "config": to_plain(item.config)})
+    return print_table(preset_page(item))
+
+
+@app.command(epilog="Example: torchdeck settings optimizer")
+def settings(
+    section: Annotated[str, typer.Argument(help="data, model, optimizer, schedule or training; all if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List every setting with its bounds, its default and what it means."""
+    from core.config import settings_of
+    from tui.tables import print_table, settings_table
+
+    found = settings_of(section)
+    return _print_json(found) if as_json else print_table(settings_table(found))
+
+
+@app.command(epilog="Example: torchdeck run lenet optimizer.lr=0.01 training.epochs=20 --tag try")
+def run(
+    name: PresetName,
+    overrides: Overrides = None,
+    run_name: Annotated[str, typer.Option("--name", help="A name for the run.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag for the run; may be given again.")] = None,
+    logs: Logs = LOGS,
+    data: Data = DATA,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; short for training.device.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, do not train.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a preset, with progress on stderr and the results on stdout.
+
+    Ctrl-C stops it with a checkpoint; `torchdeck resume` goes on.
+    """
+    import presets as store
+
+    item = store.load(name)
+    config = item.with_overrides([*(overrides or []), *([f"training.device={device}"] if device else [])])
+    if dry_run:
+        from core.plan import make_plan  # torch, seconds
+        from tui.tables import plan_page, print_table
+
+        plan = make_plan(config, data)
+        return _print_json(plan.to_json()) if as_json else print_table(plan_page(plan))
+
+    from core.session import Label
+    from core.session import run as train
+
+    label = Label(item.name, run_name, tuple(tag or ()), item.reported)
+    return _follow(
+        lambda control, around: train(config, logs, control, surroundings=around, label=label), data, as_json
+    )
+
+
+@app.command(epilog="Example: torchdeck resume @last")
+def resume(reference: RunReference, logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
+    """Go on with a stopped or dead run from its last checkpoint; unpause a paused one."""
+    from core.logs import request
+    from core.runs import find_run
+
+    row = find_run(logs, reference)
+    if row.status == "paused":
+        request(row.folder, "unpause")
+        return typer.echo(f"unpaused {row.id}", err=True)
+
+    from core.session import resume as go_on  # torch, seconds
+
+    return _follow(lambda control, around: go_on(row.folder, control, surroundings=around), data, as_json)
+
+
+def _follow(begin: Callable[[Control, Surroundings], Iterator[RunEvent]], data: Path, as_json: bool) -> None:
+    """Drive a run to its end, print its results, and leave with its exit code."""
+    from rich.console import Console
+
+    from core.control import Control
+    from core.session import Surroundings
+    from tui.headless import JsonLines, drive
+    from tui.progress import PlainLines, RichProgress
+    from tui.tables import print_table, results
+
+    control, console = Control(), Console(stderr=True)
+    lively = console.is_terminal and not as_json
+    front_end = JsonLines() if as_json else RichProgress(console) if lively else PlainLines()
+    # Ten steps a second are for the eye; a log needs fewer.
+    around = Surroundings(data, sample_every=0.1 if lively else 1.0)
+    code = drive(begin(control, around), control, front_end)
+    if not isinstance(front_end, JsonLines) and front_end.record.epochs:
+        print_table(results(front_end.record))
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example: torchdeck runs 'lenet status:done test/accuracy>0.6'")
+def runs(
+    filter_text: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILTER]...", help="Terms that must hold.")
+    ] = None,
+    logs: Logs = LOGS,
+    as_json: Json = False,
+) -> None:
+    """List the runs, the newest last.
+
+    A filter has words to look for, and terms such as status:done, preset:lenet, tag:paper, optimizer.lr<0.1
+    or test/accuracy>0.8.
+    """
+    from core.runs import list_runs, parse_filter
+    from tui.tables import print_table, runs_table
+
+    test = parse_filter(" ".join(filter_text or []))
+    found = [row for row in list_runs(logs) if test(row)]
+    if as_json:
+        return _print_json([row.to_json() for row in found])
+    if not found:
+        return typer.echo(f"no such runs in {logs}", err=True)
+    return print_table(runs_table(found))
+
+
+@app.command(epilog="Example: torchdeck show @best:lenet")
+def show(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> None:
+    """Show a run: its circumstances, its figures, and those of every class."""
+    from core.logs import load_record
+    from core.runs import find_run
+    from tui.tables import print_table, record_json, run_page
+
+    row = find_run(logs, reference)
+    if row.status == "unreadable":
+        raise TorchdeckError(f"run {row.id} cannot be shown: {row.problem}")
+    record = load_record(row.folder)
+    return _print_json(record_json(row, record)) if as_json else print_table(run_page(row, record))
+
+
+@app.command(epilog="Example: torchdeck export @best:lenet --to torchscript --output lenet.pt")
+def export(
+    reference: RunReference,
+    to: Annotated[Literal["torchscript", "safetensors", "csv"], typer.Option(help="The form to write.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; named after the run if left out.")
+    ] = None,
+    logs: Logs = LOGS,
+    as_json: Json = False,
+) -> None:
+    """Write the best weights, or the figures of every epoch, for other programs.
+
+    The TorchScript module takes pixels from 0 to 1 and normalises them itself.
+    """
+    from core.runs import find_run
+
+    row = find_run(logs, reference)
+    from core.export import ENDINGS  # torch, seconds
+    from core.export import export as write
+
+    target = output or Path(f"{row.id}.{ENDINGS[to]}")
+    write(row.folder, to, target)
+    _print_json({"run": row.id, "form": to, "file": str(target)}) if as_json else typer.echo(target)
+
+
+@data_app.command("list", epilog="Example: torchdeck data list --json")
+def data_list(data: Data = DATA, as_json: Json = False) -> None:
+    """List the data sets, and which of them are here."""
+    from core.data import DATASETS
+    from tui.datasets import dataset_rows
+    from tui.tables import print_table, table
+
+    rows = dataset_rows(DATASETS, data)
+    if as_json:
+        return _print_json(rows)
+    return print_table(table(["data set", "here", "what"], [(r["name"], r["here"], r["summary"]) for r in rows]))
+
+
+@data_app.command("check", epilog="Example: torchdeck data check cifar10")
+def data_check(
+    name: Annotated[str, typer.Argument(help="A data set's name.")],
+    overrides: Overrides = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Check every file of a data set against its checksum."""
+    from tui.datasets import check, opened, show_progress
+
+    dataset = opened(name, overrides or [], data)
+    found = show_progress(check(dataset))
+    _print_json(found) if as_json else typer.echo(
+        f"{name} is whole: {found['train_images']} + {found['test_images']} images"
+    )
+
+
+@data_app.command("fetch", epilog="Example: torchdeck data fetch mnist --data ~/data")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A data set's name.")], data: Data = DATA, as_json: Json = False
+) -> None:
+    """Download a data set and check it."""
+    from tui.datasets import fetch, opened, show_progress
+
+    found = show_progress(fetch(opened(name, [], data)))
+    _print_json(found) if as_json else typer.echo(
+        f"{name} is whole: {found['train_images']} + {found['test_images']} images"
+    )
+
+
+@app.command(epilog="Example: torchdeck doctor")
+def doctor(logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
+    """Tell what this machine has: versions, devices, data sets, terminal, free disk."""
+    from tui.doctor import examine
+    from tui.tables import print_table, table
+
+    found = examine(logs, data)
+    return (
+        _print_json(found) if as_json else print_table(table(["", ""], [(key, value) for key, value in found.items()]))
+    )
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=2))
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is told in one message, with the exit code of its kind."""
+    try:
+        app(prog_name="torchdeck")
+    except TorchdeckError as error:
+        _tell(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - a person never meets a raw traceback
+        if os.environ.get("TORCHDECK_DEBUG"):
+            traceback.print_exc()
+        typer.echo(f"internal error: {type(error).__name__}: {error}\n  set TORCHDECK_DEBUG=1 to see where", err=True)
+        sys.exit(1)
+
+
+def _tell(error: TorchdeckError) -> None:
+    from tui.text import safe
+
+    lines = error.message.splitlines() if isinstance(error, ConfigError) else [error.message]
+    for line in lines:
+        typer.echo(f"error: {safe(line)}", err=True)
+    if error.mend:
+        typer.echo(f"  {safe(error.mend)}", err=True)
+
+
+if __name__ == "__main__":
+    main()

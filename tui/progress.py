@@ -1,0 +1,193 @@
+"""The progress of a run on stderr: two rich bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from core.events import (
+    CheckpointSaved,
+    CommandApplied,
+    DeviceSampled,
+    EpochCompleted,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    StageStarted,
+    StepCompleted,
+    WarningRaised,
+)
+from core.record import RunRecord
+from tui.text import count, duration, flops, percent, safe, size
+
+REDRAW_EVERY = 0.25
+
+
+class Lines:
+    """Folds the events and prints one line for what a person wants to know."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.record = RunRecord()
+        self._write = write
+        self._stage = ""
+
+    def show(self, event: RunEvent) -> None:
+        self.record.apply(event)
+        for line in self._lines(event):
+            self._write(safe(line))
+
+    def _lines(self, event: RunEvent) -> list[str]:
+        match event:
+            case StageStarted() if event.message != self._stage:
+                self._stage = event.message
+                return [event.message]
+            case RunStarted():
+                return _opening(event)
+            case StepCompleted(interval_loss=float()):
+                return [_interval(event)]
+            case EpochCompleted():
+                return [_epoch(event, self.record)]
+            case CommandApplied():
+                return [f"{event.command} ({event.reason})"]
+            case WarningRaised():
+                return [f"warning: {event.message}"]
+            case RunCompleted(status="stopped"):
+                return [self._stopped(event)]
+            case RunFailed():
+                return _failure(event)
+            case _:
+                return []
+
+    def _stopped(self, event: RunCompleted) -> str:
+        run_id = self.record.started.run_id if self.record.started else "@last"
+        return f"stopped at step {event.step}: {event.reason}; go on with: torchdeck resume {run_id}"
+
+
+class PlainLines:
+    """Lines on stderr, for output that is no terminal."""
+
+    def __init__(self) -> None:
+        self.lines = Lines(_to_stderr)
+        self.show = self.lines.show
+
+    @property
+    def record(self) -> RunRecord:
+        """What was folded so far."""
+        return self.lines.record
+
+    def tick(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+class RichProgress:
+    """One bar for the epoch and one for the run, with the lines above them."""
+
+    def __init__(self, console: Console) -> None:
+        self.lines = Lines(lambda line: console.print(Text(line), highlight=False))
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+        )
+        self._epoch = self._bars.add_task("", figures="", visible=False)
+        self._run = self._bars.add_task("", figures="", visible=False)
+        self._memory = ""
+        self._drawn = 0.0
+        self._bars.start()
+
+    @property
+    def record(self) -> RunRecord:
+        """What was folded so far."""
+        return self.lines.record
+
+    def show(self, event: RunEvent) -> None:
+        self.lines.show(event)
+        match event:
+            case StageStarted(total=int(total)):
+                self._set(self._epoch, event.message, event.done or 0, total, "")
+            case RunStarted():
+                self._set(self._run, "run", self._steps_done(), event.epochs * event.steps_per_epoch, "")
+            case StepCompleted():
+                self._step(event)
+            case DeviceSampled():
+                self._memory = f"  {size(event.memory_process)}"
+            case CheckpointSaved() | EpochCompleted():
+                self._bars.update(self._run, completed=self._steps_done())
+            case _:
+                pass
+        self.tick()
+
+    def _step(self, event: StepCompleted) -> None:
+        what = f"epoch {event.epoch}" if event.phase == "train" else f"test {event.epoch}"
+        loss = f"loss {event.mean_loss:.3f}  accuracy {percent(event.accuracy, 1)}"
+        speed = f"lr {event.lr:.2g}  {count(event.images_per_second)} images/s{self._memory}"
+        self._set(self._epoch, what, event.batch, event.batches, loss)
+        self._bars.update(self._run, completed=event.step, figures=speed, visible=True)
+
+    def _set(self, task: TaskID, text: str, done: int, total: int, figures: str) -> None:
+        if self._bars.tasks[task].description != safe(text):
+            self._bars.reset(task)
+        self._bars.update(task, description=safe(text), completed=done, total=total, figures=figures, visible=True)
+
+    def _steps_done(self) -> int:
+        return self.record.step
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if now - self._drawn >= REDRAW_EVERY:
+            self._drawn = now
+            self._bars.refresh()
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+def _opening(event: RunStarted) -> list[str]:
+    data, training = event.config["data"], event.config["training"]
+    again = f", attempt {event.attempt} from step {event.resumed_from}" if event.resumed_from is not None else ""
+    return [
+        f"run {event.run_id}{again}",
+        f"{event.config['model']['name']}: {count(event.parameters)} parameters, {flops(event.forward_flops)} an image"
+        f" · {data['name']}: {count(event.train_images)} + {count(event.test_images)} images, {data['source']}",
+        f"{event.epochs} epochs of {count(event.steps_per_epoch)} steps, batch {training['batch_size']}"
+        f" · {event.device_name}, {training['precision']}",
+    ]
+
+
+def _interval(event: StepCompleted) -> str:
+    return f"  epoch {event.epoch}  step {event.batch}/{event.batches}  loss {event.interval_loss:.4f}"
+
+
+def _epoch(event: EpochCompleted, record: RunRecord) -> str:
+    total = record.started.epochs if record.started else 0
+    parts = [f"epoch {event.epoch:>{len(str(total))}}/{total}"]
+    for split in ("train", "validation", "test"):
+        if f"{split}/loss" in event.metrics:
+            loss, hits = event.metrics[f"{split}/loss"], event.metrics[f"{split}/accuracy"]
+            parts.append(f"{split} {loss:.4f} {percent(hits)}")
+    parts += [f"lr {event.lr:.3g}", f"{count(event.images_per_second)} images/s", duration(event.seconds)]
+    return "  ".join(parts) + ("  best" if event.best else "")
+
+
+def _failure(event: RunFailed) -> list[str]:
+    mend = [f"  {line}" for line in event.error.mend.splitlines()]
+    return [f"error: {line}" for line in event.error.message.splitlines()] + mend

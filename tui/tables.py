@@ -1,0 +1,243 @@
+"""What the commands print on stdout, as rich tables of plain text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from core.config import to_plain
+from core.evaluation import class_figures, macro
+from core.events import plain
+from core.record import RunRecord, summarize
+from core.reported import parse_reported
+from core.runs import RunRow
+from presets import Preset
+from tui.text import count, duration, figure, flops, moment, percent, safe, size
+
+if TYPE_CHECKING:
+    from core.plan import Plan  # torch, seconds
+
+WIDE = 200
+
+
+def print_table(*parts: RenderableType) -> None:
+    """Print to stdout; where that is no terminal, wide enough that nothing is cut."""
+    width = None if sys.stdout.isatty() else WIDE
+    Console(width=width, highlight=False).print(*parts)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", right: str = "") -> Table:
+    """A table of texts; `right` holds the numbers of the columns aligned to the right."""
+    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="right" if str(number) in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(safe(cell)) for cell in row))
+    return made
+
+
+def reported_table(record: RunRecord) -> Table | None:
+    """The reported figures of a run's preset beside the reached ones."""
+    figures = parse_reported(record.started.reported if record.started else ())
+    if not figures:
+        return None
+    rows: list[tuple[str, str, str, str, str]] = []
+    for item in figures:
+        reached = item.reached(record.epochs, record.status == "completed")
+        rows.append(
+            (
+                item.metric,
+                item.at,
+                figure(item.metric, item.value),
+                figure(item.metric, reached),
+                _verdict(item, reached),
+            )
+        )
+    return table(["metric", "at", "reported", "reached", ""], rows, right="23")
+
+
+def _verdict(item: Any, reached: float | None) -> str:
+    if reached is None:
+        return "not yet"
+    short = item.shortfall(reached)
+    if not short:
+        return "reached"
+    return f"short by {100 * short:.2f} points" if item.metric.endswith("accuracy") else f"short by {short:.4f}"
+
+
+def results(record: RunRecord) -> Group:
+    """The end of a run: its figures, and the reported ones beside the reached."""
+    parts: list[RenderableType] = [_figures(record)]
+    if reported := reported_table(record):
+        parts.append(reported)
+    return Group(*parts)
+
+
+def _figures(record: RunRecord) -> Table:
+    last, best = record.epochs[-1] if record.epochs else None, record.best
+    metrics = list(last.metrics) if last else []
+    rows = [
+        (
+            name,
+            figure(name, last.metrics[name] if last else None),
+            figure(name, best.metrics.get(name) if best else None),
+        )
+        for name in metrics
+    ]
+    columns = ["", f"final (epoch {last.epoch})" if last else "final", f"best (epoch {best.epoch})" if best else "best"]
+    return table(columns, rows, right="12")
+
+
+def facts(record: RunRecord) -> Table:
+    """A run's circumstances."""
+    started = record.started
+    rows: list[tuple[str, str]] = [("status", record.status + (f": {record.reason}" if record.reason else ""))]
+    if started:
+        training = started.config["training"]
+        data, model = started.config["data"], started.config["model"]
+        rows += [
+            ("preset", started.preset + (f" ({started.name})" if started.name else "")),
+            ("began", moment(record.created)),
+            ("device", f"{started.device_name}, {training['precision']}, {training['threads']} threads"),
+            ("data", f"{data['name']}, {count(started.train_images)} + {count(started.test_images)} images"),
+            (
+                "model",
+                f"{model['name']}, {count(started.parameters)} parameters, {flops(started.forward_flops)} an image",
+            ),
+            ("epochs", f"{len(record.epochs)} of {started.epochs}, {count(started.steps_per_epoch)} steps each"),
+            ("training time", duration(record.train_seconds)),
+            ("images/s", count(_mean_speed(record))),
+            ("peak memory", size(record.peak)),
+            ("best chosen on", f"{started.chosen_on} split, {training['patience_metric']}"),
+            ("repeatable", {"exact": "bit for bit on this machine"}.get(started.reproducible, "up to rounding")),
+        ]
+    rows += [("attempts", str(record.attempt))] if record.attempt > 1 else []
+    rows += [("warning", warning) for warning in record.warnings]
+    return table(["", ""], rows)
+
+
+def _mean_speed(record: RunRecord) -> float | None:
+    if not record.epochs or not record.started or not record.train_seconds:
+        return None
+    return len(record.epochs) * record.started.train_images / record.train_seconds
+
+
+def class_table(record: RunRecord) -> Table | None:
+    """Precision, recall and F1 of every class at the best epoch, and their means."""
+    seen, started = record.best_confusion, record.started
+    if seen is None or started is None:
+        return None
+    figures = class_figures(seen.confusion)
+    named = [*zip(started.class_names, figures, strict=True), ("macro mean", macro(figures))]
+    rows = [(name, percent(f.precision), percent(f.recall), percent(f.f1), count(f.images)) for name, f in named]
+    return table(["class", "precision", "recall", "F1", "images"], rows, f"epoch {seen.epoch}", "1234")
+
+
+def runs_table(rows: Sequence[RunRow]) -> Table:
+    """One line a run."""
+    columns = ["run", "status", "preset", "name", "epoch", "best test", "final test", "time", "tags"]
+    return table(columns, map(_run_cells, rows), right="4567")
+
+
+def _run_cells(row: RunRow) -> tuple[str, ...]:
+    summary = row.summary
+    epochs = f"{summary.get('epoch', 0)}/{summary.get('epochs', 0)}"
+    best, final = (_accuracy(summary.get(kind)) for kind in ("best", "final"))
+    status = f"{row.status} ({row.problem})" if row.problem else row.status
+    seconds = summary.get("train_seconds")
+    time = duration(seconds if isinstance(seconds, int | float) else None)
+    return row.id, status, row.preset, row.name, epochs, best, final, time, " ".join(row.tags)
+
+
+def _accuracy(metrics: Any) -> str:
+    value = metrics.get("test/accuracy") if isinstance(metrics, dict) else None
+    return percent(value) if isinstance(value, int | float) else "-"
+
+
+def presets_table(found: Sequence[Preset]) -> Table:
+    """One line a preset, with its reported figure."""
+    rows = [(item.name, item.title, _claims(item), item.summary) for item in found]
+    return table(["preset", "title", "reported", "summary"], rows)
+
+
+def _claims(item: Preset) -> str:
+    return ", ".join(
+        f"{figure(claim.metric, claim.value)} {claim.at}" for claim in item.reported if "test" in claim.metric
+    )
+
+
+def preset_page(item: Preset) -> Group:
+    """A preset's settings, those that are not the report's marked with why."""
+    rows = [
+        (f"{section}.{key}", _shown(value), item.notes.get(f"{section}.{key}", ""))
+        for section, values in to_plain(item.config).items()
+        for key, value in values.items()
+    ]
+    claims = [(claim.metric, claim.at, figure(claim.metric, claim.value)) for claim in item.reported]
+    parts: list[RenderableType] = [Text(f"{item.name}: {item.title}"), Text(item.summary)]
+    parts += [table(["metric", "at", "reported"], claims, right="2")] if claims else []
+    return Group(*parts, table(["setting", "value", "note"], rows))
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def settings_table(found: Sequence[dict[str, Any]]) -> Table:
+    """One line a setting."""
+    rows = [(item["setting"], item["of"], _shown(item["default"]), item["bounds"], item["help"]) for item in found]
+    return table(["setting", "of", "default", "bounds", "what it means"], rows)
+
+
+def plan_page(plan: Plan) -> Group:
+    """What a run would do, without doing it."""
+    training = plan.config.training
+    data, model = plan.config.data, plan.config.model
+    rows = [
+        ("device", f"{plan.device}, {training.precision}"),
+        ("data", f"{data.name}, {count(plan.train_images)} + {count(plan.test_images)} images, {data.source}"),
+        ("model", f"{model.name}, {count(plan.parameters)} parameters, {flops(plan.forward_flops)} an image"),
+        ("steps", f"{count(plan.steps_per_epoch)} an epoch, {count(plan.steps_per_epoch * training.epochs)} in all"),
+        ("memory", f"about {size(plan.memory)}"),
+    ]
+    layers = [
+        (layer.name, layer.kind, " x ".join(map(str, layer.output)), count(layer.parameters), flops(layer.flops))
+        for layer in plan.layers
+    ]
+    return Group(table(["", ""], rows), table(["layer", "kind", "output", "parameters", "forward"], layers, right="34"))
+
+
+def run_page(row: RunRow, record: RunRecord) -> Group:
+    """All that `show` tells of a run."""
+    parts: list[RenderableType] = [Text(safe(row.id)), facts(record)]
+    if row.tags:
+        parts.append(Text(safe(f"tags: {' '.join(row.tags)}")))
+    if record.epochs:
+        parts.append(results(record))
+    if classes := class_table(record):
+        parts.append(classes)
+    return Group(*parts)
+
+
+def record_json(row: RunRow, record: RunRecord) -> dict[str, Any]:
+    """What `show --json` prints: the summary, the figures of every class and epoch, and the settings."""
+    seen, started = record.best_confusion, record.started
+    figures = class_figures(seen.confusion) if seen else []
+    names = started.class_names if started else ()
+    return {
+        **summarize(record),
+        "id": row.id,
+        "tags": list(row.tags),
+        "classes": {name: asdict(item) for name, item in zip(names, figures, strict=False)},
+        "macro": asdict(macro(figures)) if figures else None,
+        "history": [{"epoch": epoch.epoch, "step": epoch.step, **plain(epoch.metrics)} for epoch in record.epochs],
+        "config": row.header.get("config", {}),
+        "environment": row.header.get("environment", {}),
+    }

@@ -1,0 +1,61 @@
+"""Values as a person reads them: percent, counts, bytes, times; and foreign text made safe for a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+
+
+def safe(text: object) -> str:
+    """Text without control, format and surrogate characters; line breaks and tabs become spaces."""
+    spaced = "".join(" " if character in "\n\r\t" else character for character in str(text))
+    return "".join(character for character in spaced if unicodedata.category(character) not in ("Cc", "Cf", "Cs"))
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """A fraction as percent; a dash for nothing."""
+    return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def figure(metric: str, value: float | None) -> str:
+    """A metric's value: accuracies in percent, losses with four digits."""
+    if value is None:
+        return "-"
+    return percent(value) if metric.endswith("accuracy") else f"{value:.4f}"
+
+
+def count(number: float | None) -> str:
+    """A whole number with separators."""
+    return "-" if number is None else f"{number:,.0f}"
+
+
+def size(number: float | None) -> str:
+    """Bytes in the largest binary unit that leaves a number of at least 1."""
+    if number is None:
+        return "-"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def flops(number: float) -> str:
+    """Floating-point operations in millions."""
+    return f"{number / 1e6:,.1f} MFLOP"
+
+
+def duration(seconds: float | None) -> str:
+    """A time: 4.2 s, 3:07 or 2:03:07."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def moment(unix_seconds: float) -> str:
+    """A point in time in the local time zone, to the minute."""
+    return datetime.fromtimestamp(unix_seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
