@@ -94,7 +94,7 @@ def parse_config(content: Mapping[str, Any]) -> ExperimentConfig:
         # JSON mode is strict where Python mode takes True for 1, and it allows lists for tuples.
         config = _ADAPTER.validate_json(json.dumps(content, default=str))
     except ValidationError as error:
-        raise ConfigError(_fault(item, content) for item in error.errors()) from None
+        raise ConfigError(_merged(_fault(item, content) for item in error.errors())) from None
     faults = list(_cross_checks(config))
     if faults:
         raise ConfigError(faults)
@@ -173,7 +173,7 @@ def with_overrides(content: Mapping[str, Any], overrides: Iterable[str]) -> dict
     for section, key, value in sorted(pairs, key=lambda pair: pair[1] != "name"):
         if key == "name" and changed.get(section, {}).get("name") != value:
             changed[section] = {"name": value}
-        changed.setdefault(section, {})[key] = value
+        changed.setdefault(section, {"name": "constant"} if section == "schedule" else {})[key] = value
     return changed
 
 
@@ -220,6 +220,14 @@ def _fault(error: ErrorDetails, content: Mapping[str, Any]) -> Fault:
     return Fault(".".join(path), _explained(error, path, _choice(content, section)))
 
 
+def _merged(faults: Iterable[Fault]) -> list[Fault]:
+    """One fault a setting: what may be an integer or `auto` and is neither gives two."""
+    told: dict[str, list[str]] = {}
+    for fault in faults:
+        told.setdefault(fault.path, []).append(fault.message)
+    return [Fault(path, "; or it ".join(messages)) for path, messages in told.items()]
+
+
 def _choice(content: Mapping[str, Any], section: str) -> str:
     values = content.get(section)
     return str(cast("Mapping[str, Any]", values).get("name", "")) if isinstance(values, Mapping) else ""
@@ -245,7 +253,8 @@ def _explained(error: ErrorDetails, path: list[str], choice: str) -> str:
         case "string_pattern_mismatch":
             return f"'{error['input']}' is not auto, cpu, cuda or cuda:N"
         case _:
-            return f"{error['msg'][:1].lower()}{error['msg'][1:]}, not {_shown(error['input'])}"
+            told = error["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+            return f"{told}, not {_shown(error['input'])}"
 
 
 def _shown(value: Any) -> str:

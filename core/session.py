@@ -152,8 +152,13 @@ def resume(folder: Path, control: Inbox | None = None, *, surroundings: Surround
 
     def begin() -> Generator[RunEvent, None, Job]:
         config, label = _asked(folder)
-        recorder.use(_reopened(folder, recorder))
-        plan, prepared = yield from _prepared(config, surroundings, recorder)
+        writer = _reopened(folder, recorder)
+        try:
+            plan, prepared = yield from _prepared(config, surroundings, recorder)
+        except BaseException:
+            writer.close()
+            raise
+        recorder.use(writer)
         configure_process(plan)
         job = build_job(plan, prepared)
         step = _restore_newest(job, folder)

@@ -47,7 +47,12 @@ class Watch:
     sampler: Sampler
     last_step: float = 0.0
     last_sample: float = 0.0
+    held: float = 0.0
     stop_after_epoch: str | None = None
+
+    def now(self) -> float:
+        """Seconds on the clock, without those spent paused."""
+        return self.clock() - self.held
 
     def step_due(self) -> bool:
         """True when `sample_every` has passed since it last was."""
@@ -69,7 +74,9 @@ class Watch:
         paused = False
         while (command := self.control.take()) or paused:
             if command is None:
+                before = self.clock()
                 self.control.wait(0.2)
+                self.held += self.clock() - before
                 continue
             name, reason = command
             yield CommandApplied(command=name, reason=reason, step=step)
@@ -114,14 +121,14 @@ def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         _begin_epoch(job)
     job.resumed_mid_epoch = False
     plan = epoch_plan(len(job.train_batches), training.seed, position.epoch, data.crop_padding, data.flip)
-    started, begun_at, seen_before = watch.clock(), position.epoch_seconds, job.sums.images
+    started, begun_at, seen_before = watch.now(), position.epoch_seconds, job.sums.images
     for images, labels in job.train_batches.train(plan, training.batch_size, position.batch):
         lr = _set_learning_rate(job)
         loss = train_step(job, images, labels)
         job.losses[position.batch] = loss
         position.batch += 1
         position.step += 1
-        position.epoch_seconds = begun_at + watch.clock() - started
+        position.epoch_seconds = begun_at + watch.now() - started
         logged = bool(training.log_interval) and position.step % training.log_interval == 0
         if watch.step_due() or logged or position.batch == job.steps:
             speed = (job.sums.images - seen_before) / max(1e-9, position.epoch_seconds - begun_at)
@@ -204,7 +211,7 @@ def _step_event(job: Job, loss: Tensor, lr: float, speed: float, logged: bool) -
 def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
     """Evaluate, settle whether this epoch is the best, and tell of it."""
     position, training = job.position, job.plan.config.training
-    started = watch.clock()
+    started = watch.now()
     seen = job.sums
     metrics = {"train/loss": float(seen.loss) / seen.images, "train/accuracy": float(seen.hits) / seen.images}
     if job.validation_batches:
@@ -214,7 +221,7 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
     best = _settle_best(job, metrics)
     if best:
         job.predictions = predictions
-    evaluate_seconds = watch.clock() - started
+    evaluate_seconds = watch.now() - started
     position.train_seconds += position.epoch_seconds
     lr = float(job.optimizer.param_groups[0]["lr"])
     epoch = position.epoch
@@ -257,7 +264,7 @@ def _evaluate(
     position, size = job.position, job.plan.config.training.evaluation_batch_size
     assert isinstance(size, int)
     job.model.eval()
-    sums, started = new_sums(job.plan.device), watch.clock()
+    sums, started = new_sums(job.plan.device), watch.now()
     count = steps_per_epoch(len(batches), size)
     kept: list[Predictions] = []
     for number, (images, labels) in enumerate(batches.evaluate(size), start=1):
@@ -277,7 +284,7 @@ def _evaluate(
                 mean_loss=float(sums.loss) / sums.images,
                 accuracy=float(sums.hits) / sums.images,
                 lr=float(job.optimizer.param_groups[0]["lr"]),
-                images_per_second=sums.images / max(1e-9, watch.clock() - started),
+                images_per_second=sums.images / max(1e-9, watch.now() - started),
             )
             yield from watch.sample(position.step)
         yield from watch.commands(position.step)

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -108,6 +109,7 @@ def download(name: str, code: str, root: Path, folder: Path, files: str, total: 
     Raises:
         DataError: it failed; the message says which files to put where.
     """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     command = [sys.executable, "-P", "-c", f"import sys, torchvision.datasets as d; {code}", str(root)]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
@@ -117,8 +119,16 @@ def download(name: str, code: str, root: Path, folder: Path, files: str, total: 
         child.kill()
         _, errors = child.communicate()
     if child.returncode:
+        _remove_empty(made)
         last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
         raise DataError(f"{name} could not be downloaded ({last[0][:200]})", f"put {files} into {folder}")
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Delete what a failed download made, unless it holds something."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _running(child: subprocess.Popen[bytes]) -> bool:

@@ -1,0 +1,102 @@
+"""What tests share: small configs, a clock that only moves when it is read, and runs made in a temporary folder."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.config import ExperimentConfig, parse_config
+from core.control import Control
+from core.events import RunEvent
+from core.session import Label, Surroundings, resume, run
+
+REAL_DATA = Path(os.environ.get("TORCHDECK_TEST_DATA", Path(__file__).parent.parent / "data"))
+
+SMALL: dict[str, Any] = {
+    "data": {"name": "synthetic", "size": 16, "train_images": 96, "test_images": 40, "classes": 4},
+    "model": {"name": "lenet"},
+    "optimizer": {"name": "sgd", "lr": 0.05},
+    "training": {"epochs": 3, "batch_size": 32, "threads": 1},
+}
+
+
+class Clock:
+    """Each look moves it by a hundredth of a second."""
+
+    def __init__(self) -> None:
+        self._ticks = itertools.count(1)
+
+    def __call__(self) -> float:
+        return next(self._ticks) / 100
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from threads, and a busy machine punishes them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` with `{"section.key": value}` changes; a changed name starts its section anew."""
+    made = {section: dict(values) for section, values in content.items()}
+    for path, value in sorted(changes.items(), key=lambda pair: not pair[0].endswith(".name")):
+        section, _, key = path.partition(".")
+        if key == "name":
+            made[section] = {}
+        made.setdefault(section, {})[key] = value
+    return made
+
+
+@pytest.fixture
+def small() -> Callable[..., ExperimentConfig]:
+    """Makes a config that trains in a fraction of a second, changed by `{"section.key": value}`."""
+    return lambda changes=None: parse_config(changed(SMALL, changes or {}))
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path) -> Surroundings:
+    """A data folder of the test's own, a fake clock, and an event for every step."""
+    return Surroundings(tmp_path / "data", clock=Clock(), now=Clock(), sample_every=0.0)
+
+
+@pytest.fixture
+def train(tmp_path: Path, surroundings: Surroundings) -> Callable[..., list[RunEvent]]:
+    """Runs a config to its end and gives its events; the logs are in `tmp_path / "logs"`."""
+
+    def go(config: ExperimentConfig, control: Control | None = None, **label: Any) -> list[RunEvent]:
+        return list(run(config, tmp_path / "logs", control, surroundings=surroundings, label=Label(**label)))
+
+    return go
+
+
+@pytest.fixture
+def go_on(surroundings: Surroundings) -> Callable[..., list[RunEvent]]:
+    """Resumes the run of a folder to its end and gives the attempt's events."""
+    return lambda folder, control=None: list(resume(folder, control, surroundings=surroundings))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data sets; tests that need one that is not there are skipped."""
+    return REAL_DATA
+
+
+def only_run(logs: Path) -> Path:
+    """The one run of a logs folder."""
+    (folder,) = (path for path in logs.iterdir() if path.is_dir())
+    return folder
+
+
+@pytest.fixture
+def the_run(tmp_path: Path) -> Callable[[], Path]:
+    """The directory of the one run that was made."""
+    return lambda: only_run(tmp_path / "logs")

@@ -1,0 +1,116 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from core.optim import OPTIMIZERS, SCHEDULES
+from core.optim.schedules import Schedule
+
+EPOCHS, STEPS = 10, 20
+
+
+def schedule(name: str, **options: Any) -> Schedule:
+    return SCHEDULES.builder(name)(SCHEDULES.options(name)(name=name, **options), EPOCHS, STEPS)
+
+
+def factors(made: Schedule, epochs: int = EPOCHS) -> list[float]:
+    return [made.at(step) for step in range(epochs * STEPS)]
+
+
+def test_a_constant_schedule_stays() -> None:
+    assert set(factors(schedule("constant"))) == {1.0}
+
+
+def test_a_cosine_per_epoch_is_torchs() -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    theirs = torch.optim.SGD([parameter], lr=0.1)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=EPOCHS)
+    ours = schedule("cosine")
+    for epoch in range(EPOCHS):
+        assert ours.at(epoch * STEPS) * 0.1 == pytest.approx(reference.get_last_lr()[0])
+        assert ours.at(epoch * STEPS) == ours.at(epoch * STEPS + STEPS - 1)
+        theirs.step()
+        reference.step()
+
+
+def test_a_cosine_over_more_epochs_than_the_run_does_not_reach_its_end() -> None:
+    assert factors(schedule("cosine", epochs=20))[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * 9 / 20)))
+
+
+def test_a_cosine_per_step_falls_at_every_step_to_its_final_share() -> None:
+    found = factors(schedule("cosine", per="step", final=0.1), EPOCHS + 1)
+    assert all(later < earlier for earlier, later in zip(found[:200], found[1:200], strict=False))
+    assert found[200] == pytest.approx(0.1)
+    assert found[-1] == pytest.approx(0.1)
+
+
+def test_a_step_schedule_falls_by_its_factor() -> None:
+    made = schedule("step", every=3, factor=0.5)
+    assert [made.at(epoch * STEPS) for epoch in range(7)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_one_cycle_rises_to_the_learning_rate_and_falls_below_its_start() -> None:
+    found = factors(schedule("one-cycle", rise=0.25, initial=0.04))
+    assert found[0] == pytest.approx(0.04)
+    assert max(found) == found[50] == pytest.approx(1)
+    assert found[-1] < 0.001
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "step", "plateau"])
+def test_a_warm_up_rises_in_a_line(name: str) -> None:
+    made = schedule(name, warmup_epochs=2)
+    assert [made.at(step) for step in (0, 19, 39)] == pytest.approx([1 / 40, 20 / 40, 1])
+
+
+def test_a_plateau_lowers_the_rate_when_nothing_gets_better() -> None:
+    made = schedule("plateau", patience=1, factor=0.1)
+    seen = []
+    for figure in (0.5, 0.6, 0.6, 0.55, 0.7, 0.6, 0.6):
+        made.epoch_ended(figure)
+        seen.append(made.at(0))
+    assert seen == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+
+
+def test_a_plateau_goes_on_from_its_state() -> None:
+    first, second = schedule("plateau", patience=2), schedule("plateau", patience=2)
+    for figure in (0.5, 0.4, 0.4):
+        first.epoch_ended(figure)
+    second.restore(first.state())
+    for made in (first, second):
+        made.epoch_ended(0.4)
+    assert first.at(0) == second.at(0) == pytest.approx(0.1)
+
+
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("sgd", {"lr": 0.2}),
+    ("sgd", {"momentum": 0.5}),
+    ("sgd", {"nesterov": True}),
+    ("sgd", {"weight_decay": 0.1}),
+    ("adam", {"lr": 0.2}),
+    ("adam", {"beta1": 0.5}),
+    ("adam", {"beta2": 0.5}),
+    ("adam", {"eps": 0.5}),
+    ("adam", {"weight_decay": 0.1}),
+    ("adamw", {"lr": 0.2}),
+    ("adamw", {"beta1": 0.5}),
+    ("adamw", {"beta2": 0.5}),
+    ("adamw", {"eps": 0.5}),
+    ("adamw", {"weight_decay": 0.5}),
+]
+
+
+def after_steps(name: str, **options: Any) -> float:
+    parameter = nn.Parameter(torch.tensor([2.0]))
+    optimizer = OPTIMIZERS.builder(name)(OPTIMIZERS.options(name)(name=name, **options), [parameter])
+    for slope in (1.0, -0.3, 0.2):
+        optimizer.zero_grad()
+        (slope * parameter).sum().backward()
+        optimizer.step()
+    return float(parameter.detach())
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS)
+def test_every_option_of_an_optimizer_has_an_effect(name: str, options: dict[str, Any]) -> None:
+    assert after_steps(name, **options) != after_steps(name)
