@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_a_cosine_over_more_epochs_than_the_run_does_not_reach_its_end() -> None
 
 def test_a_cosine_per_step_falls_at_every_step_to_its_final_share() -> None:
     found = factors(schedule("cosine", per="step", final=0.1), EPOCHS + 1)
-    assert all(later < earlier for earlier, later in zip(found[:200], found[1:200], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(found[:201]))
     assert found[200] == pytest.approx(0.1)
     assert found[-1] == pytest.approx(0.1)
 
