@@ -230,11 +230,14 @@ def _attempt(
         job = yield from begin()
         yield from _train(job, recorder, control or Control(), surroundings)
     except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
-        yield recorder(RunFailed(error=_failure(error)))
+        failure = _failure(error)
+        # The traceback held the model and its data; a next run may need their memory.
+        del error
+        gc.collect()
+        yield recorder(RunFailed(error=failure))
     finally:
         recorder.close()
         _ONE_TRAINING.release()
-        gc.collect()
 
 
 def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundings) -> Iterator[RunEvent]:

@@ -181,7 +181,7 @@ class StopAt:
         return ("stop", "cut") if self.left == 0 else None
 
     def wait(self, seconds: float) -> None:
-        raise AssertionError("nothing is paused")
+        raise AssertionError(f"nothing is paused, yet {seconds} s were to be waited")
 
 
 HARD = {

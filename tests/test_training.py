@@ -100,7 +100,8 @@ def test_bf16_trains_on_a_cpu_with_other_rounding(small: Made, tmp_path: Path, t
     assert rounded != exact
     assert rounded == pytest.approx(exact, rel=0.02)
     assert (
-        epochs_of(train(small({"training.precision": "bf16", "training.epochs": 15})))[-1].metrics["test/accuracy"] > 0.9
+        epochs_of(train(small({"training.precision": "bf16", "training.epochs": 15})))[-1].metrics["test/accuracy"]
+        > 0.9
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -171,7 +172,9 @@ def _follow(begin: Callable[[Control, Surroundings], Iterator[RunEvent]], data: 
     # Ten steps a second are for the eye; a log needs fewer.
     around = Surroundings(data, sample_every=0.1 if lively else 1.0)
     code = drive(begin(control, around), control, front_end)
-    if not isinstance(front_end, JsonLines) and front_end.record.epochs:
+    # After TERM or HUP the terminal may be gone, and printing to it could hang.
+    alive = code not in (128 + signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGPIPE)
+    if alive and not isinstance(front_end, JsonLines) and front_end.record.epochs:
         print_table(results(front_end.record))
     raise typer.Exit(code)
 

@@ -63,6 +63,7 @@ class _Pump:
         self.waiting: queue.Queue[RunEvent | None] = queue.Queue()
         self.control = control
         self.signal: int | None = None
+        self._leaving: threading.Timer | None = None
         self._thread = threading.Thread(target=self._pump, args=(events,), name="run", daemon=True)
         self._thread.start()
 
@@ -73,15 +74,12 @@ class _Pump:
                 if not passing or self.waiting.qsize() < MOST_WAITING:
                     self.waiting.put(event)
         finally:
-            self.waiting.put(None)
             if self.signal is not None:
-                self._leave_soon(128 + self.signal)
-
-    def _leave_soon(self, code: int) -> None:
-        """The run is safely on disk: a main thread that hangs on a dead terminal must not keep the process."""
-        timer = threading.Timer(GRACE_SECONDS, os._exit, (code,))
-        timer.daemon = True
-        timer.start()
+                # The run is safely on disk: a main thread that hangs on a dead terminal must not keep the process.
+                self._leaving = threading.Timer(GRACE_SECONDS, os._exit, (128 + self.signal,))
+                self._leaving.daemon = True
+                self._leaving.start()
+            self.waiting.put(None)
 
     def on_signal(self, number: int, _: FrameType | None) -> None:
         """Stop with a checkpoint; a second signal leaves at once, the run can be resumed all the same."""
@@ -93,6 +91,11 @@ class _Pump:
     def join(self) -> None:
         """Wait for the end of the run."""
         self._thread.join()
+
+    def stay(self) -> None:
+        """The main thread came through: the process need not be left in a hurry."""
+        if self._leaving:
+            self._leaving.cancel()
 
 
 def drive(events: Iterator[RunEvent], control: Control, front_end: FrontEnd) -> int:
@@ -114,8 +117,9 @@ def drive(events: Iterator[RunEvent], control: Control, front_end: FrontEnd) -> 
                 broken = not _shown(lambda shown=event: front_end.show(shown), control)
         pump.join()
         if not broken:
-            with suppress(BrokenPipeError):
+            with suppress(OSError):
                 front_end.close()
+        pump.stay()
     if broken:
         _forget_stdout()
         return _PIPE_CLOSED
@@ -129,7 +133,7 @@ def _shown(show: Callable[[], None], control: Control) -> bool:
     try:
         show()
         return True
-    except (BrokenPipeError, OSError):
+    except OSError:
         control.request("stop", "nobody reads the output any more")
         return False
 

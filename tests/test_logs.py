@@ -1,0 +1,320 @@
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.config import ExperimentConfig
+from core.control import Control
+from core.errors import BusyError, LogsError
+from core.events import (
+    KINDS,
+    CommandApplied,
+    DeviceSampled,
+    EpochCompleted,
+    Failure,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    StageStarted,
+    StepCompleted,
+    WarningRaised,
+    from_json,
+    to_json,
+)
+from core.logs import (
+    EventReader,
+    FolderControl,
+    RunWriter,
+    claim,
+    decode_line,
+    encode_line,
+    follow,
+    is_locked,
+    load_record,
+    new_run_id,
+    reopen,
+    request,
+)
+from core.record import RunRecord, record_from_json
+
+Made = Callable[..., ExperimentConfig]
+Train = Callable[..., list[RunEvent]]
+TheRun = Callable[[], Path]
+
+
+def step(seq: int, loss: float = 0.5) -> StepCompleted:
+    return StepCompleted(
+        seq=seq, phase="train", epoch=1, step=seq, batch=seq, batches=9, loss=loss, mean_loss=loss, accuracy=0.1,
+        lr=0.1, images_per_second=1.0,
+    )  # fmt: skip
+
+
+def claimed(tmp_path: Path, name: str = "20260101-000000-x-abcd") -> RunWriter:
+    return claim(tmp_path, name, {"preset": "x"})
+
+
+def test_a_line_is_json_with_the_sequence_first_and_the_checksum_last() -> None:
+    line = encode_line(step(7))
+    body = json.loads(line)
+    assert list(body)[:4] == ["seq", "t", "attempt", "kind"]
+    assert list(body)[-1] == "crc"
+    assert line.endswith(b"}\n")
+
+
+def test_every_kind_of_event_comes_back_as_it_was(small: Made, train: Train) -> None:
+    events = [
+        *train(small()),
+        StageStarted(message="reading", done=1, total=2),
+        WarningRaised(message="mind [bold]this[/bold] \x1b[31m"),
+        CommandApplied(command="pause"),
+        DeviceSampled(step=1, memory_used=3, utilization=0.5),
+        RunFailed(error=Failure("crash", "ValueError", "no", "mend", "trace")),
+        step(1, float("nan")),
+        step(2, float("-inf")),
+    ]
+    assert {type(event).__name__ for event in events} == set(KINDS)
+    for event in events:
+        assert repr(decode_line(encode_line(event)[:-1])) == repr(event)
+
+
+def test_json_has_no_nan() -> None:
+    text = json.dumps(to_json(step(1, float("nan"))), allow_nan=False)
+    assert '"loss": "nan"' in text
+
+
+def test_an_unknown_kind_and_an_unknown_key_are_skipped() -> None:
+    assert from_json({"kind": "FutureThing", "seq": 1}) is None
+    body = {**to_json(step(1)), "new": 1}
+    assert from_json(body) == step(1)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_damaged_line_is_noticed(seed: int) -> None:
+    dice = random.Random(seed)
+    line = bytearray(encode_line(step(3))[:-1])
+    position = dice.randrange(len(line))
+    line[position] ^= 1 << dice.randrange(8)
+    with pytest.raises(ValueError, match="damaged line"):
+        decode_line(bytes(line))
+
+
+def test_readers_take_whole_good_lines_and_count_the_rest(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    for number in range(3):
+        writer.append(step(number))
+    writer.close()
+    path = writer.folder / "events.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b'{"seq": 1, "garbage\n' + b"\xff\xfe\n" + lines[2] + lines[1][:20])
+    reader = EventReader(writer.folder)
+    assert [event.seq for event in reader.read()] == [0, 2]
+    assert reader.damaged == 2
+    assert any("2 damaged lines" in warning for warning in load_record(writer.folder).warnings)
+
+
+def test_a_torn_line_is_closed_before_the_next_one(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    writer.append(step(0))
+    writer.close()
+    path = writer.folder / "events.jsonl"
+    path.write_bytes(path.read_bytes() + encode_line(step(1))[:30])
+    again = reopen(writer.folder)
+    again.append(step(2))
+    again.close()
+    assert [event.seq for event in EventReader(writer.folder).read()] == [0, 2]
+
+
+def test_a_reader_goes_on_where_it_was(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    reader = EventReader(writer.folder)
+    writer.append(step(0))
+    assert [event.seq for event in reader.read()] == [0]
+    writer.append(step(1))
+    assert [event.seq for event in reader.read()] == [1]
+    assert list(reader.read()) == []
+    writer.close()
+
+
+@pytest.mark.parametrize("make", ["link", "pipe", "folder", "nothing"])
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path, make: str) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = folder / "events.jsonl"
+    match make:
+        case "link":
+            (tmp_path / "elsewhere").write_bytes(encode_line(step(0)))
+            path.symlink_to(tmp_path / "elsewhere")
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case _:
+            pass
+    assert list(EventReader(folder).read()) == []
+
+
+def test_following_ends_with_the_run(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    written = iter(
+        [step(0), step(1), RunCompleted(seq=2, status="completed", reason="", epoch=1, step=1, train_seconds=0)]
+    )
+    waits = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        writer.append(next(written))
+
+    assert [event.seq for event in follow(writer.folder, wait=wait)] == [0, 1, 2]
+    assert len(waits) == 3
+    writer.close()
+
+
+def test_following_a_run_whose_writer_died_ends_where_the_file_ends(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    writer.append(step(0))
+    writer.close()
+    assert [event.seq for event in follow(writer.folder, wait=pytest.fail)] == [0]
+    assert load_record(writer.folder).status == "died"
+
+
+def test_following_reads_on_through_a_hand_over(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    writer.append(RunCompleted(seq=0, status="handed_over", reason="", epoch=0, step=0, train_seconds=0))
+    ended = RunCompleted(seq=1, status="stopped", reason="", epoch=0, step=0, train_seconds=0)
+    seen = [event.seq for event in follow(writer.folder, wait=lambda _: writer.append(ended))]
+    assert seen == [0, 1]
+    writer.close()
+
+
+def test_only_one_writer_holds_a_run(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    assert is_locked(writer.folder) is True
+    with pytest.raises(BusyError, match=f"process {os.getpid()}"):
+        reopen(writer.folder)
+    writer.close()
+    assert is_locked(writer.folder) is False
+    reopen(writer.folder).close()
+
+
+def test_a_directory_is_claimed_once(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    with pytest.raises(LogsError):
+        claimed(tmp_path)
+    writer.close()
+
+
+def test_run_ids_tell_when_and_what_and_are_safe_as_names() -> None:
+    name = new_run_id("../My Preset\n", 1_767_225_600.0)
+    assert name.startswith("20260101-000000-my-preset-")
+    assert len({new_run_id("x", 0.0) for _ in range(50)}) == 50
+
+
+def test_commands_from_another_process_are_taken_once(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    now = [0.0]
+    inbox = FolderControl(Control(), writer.folder, lambda: now[0])
+    request(writer.folder, "pause")
+    assert inbox.take() is None
+    now[0] += 1
+    assert inbox.take() == ("pause", "asked for by another process")
+    now[0] += 1
+    assert inbox.take() is None
+    writer.close()
+
+
+def test_stale_commands_are_dropped_when_an_attempt_starts(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    request(writer.folder, "stop")
+    now = [0.0]
+    inbox = FolderControl(Control(), writer.folder, lambda: now[0])
+    now[0] += 1
+    assert inbox.take() is None
+    writer.close()
+
+
+def test_a_run_that_nobody_trains_cannot_be_asked(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    writer.close()
+    with pytest.raises(LogsError, match="torchdeck resume"):
+        request(writer.folder, "stop")
+
+
+def test_a_run_stops_when_another_process_asks(small: Made, train: Train, the_run: TheRun) -> None:
+    class AskAt:
+        looks = 0
+
+        def take(self) -> Any:
+            self.looks += 1
+            if self.looks == 3:
+                request(the_run(), "stop")
+
+        def wait(self, seconds: float) -> None:
+            raise AssertionError(f"nothing is paused, yet {seconds} s were to be waited")
+
+    events = train(small({"training.epochs": 200}), AskAt())
+    assert isinstance(events[-1], RunCompleted)
+    assert (events[-1].status, events[-1].reason) == ("stopped", "asked for by another process")
+
+
+def test_a_record_survives_json(small: Made, train: Train) -> None:
+    record = RunRecord()
+    for event in train(small()):
+        record.apply(event)
+        copy = record_from_json(json.loads(json.dumps(record.to_json())))
+        assert copy == record
+
+
+def test_an_event_folded_twice_changes_nothing(small: Made, train: Train) -> None:
+    once, twice = RunRecord(), RunRecord()
+    for event in train(small()):
+        once.apply(event)
+        twice.apply(event)
+        twice.apply(event)
+    assert once == twice
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 1, "offset": 1e9, "record": {}}', b"\xff"])
+def test_a_damaged_cache_is_no_loss(small: Made, train: Train, the_run: TheRun, content: bytes) -> None:
+    train(small())
+    wanted = load_record(the_run())
+    (the_run() / "curves.json").write_bytes(content)
+    (the_run() / "summary.json").write_bytes(content)
+    assert load_record(the_run()) == wanted
+
+
+def test_a_record_from_the_cache_and_the_tail_equals_one_from_all_events(
+    small: Made, train: Train, the_run: TheRun
+) -> None:
+    train(small())
+    wanted = load_record(the_run())
+    (the_run() / "curves.json").unlink()
+    assert load_record(the_run()) == wanted
+
+
+def test_what_the_disk_will_not_take_waits_in_memory(tmp_path: Path) -> None:
+    writer = claimed(tmp_path)
+    read_only = os.open(writer.folder / "events.jsonl", os.O_RDONLY)
+    good = os.dup(writer._events)
+    os.dup2(read_only, writer._events)
+    writer.append(step(0))
+    writer.append(step(1))
+    assert writer.unwritten == 2
+    os.dup2(good, writer._events)
+    writer.append(step(2))
+    assert writer.unwritten == 0
+    writer.close()
+    assert [event.seq for event in EventReader(writer.folder).read()] == [0, 1, 2]
+    for descriptor in (read_only, good):
+        os.close(descriptor)
+
+
+def test_an_epochs_losses_are_one_short_text() -> None:
+    event = EpochCompleted(
+        epoch=1, step=12_500, metrics={}, lr=0.1, images_per_second=1, train_seconds=1, seconds=1, best=True,
+        step_losses=bytes(4 * 12_500),
+    )  # fmt: skip
+    assert len(encode_line(event)) < 70_000

@@ -1,0 +1,206 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import presets
+from core.config import to_plain
+from core.errors import ConfigError, InputError
+from core.events import EpochCompleted
+from core.reported import ReportedFigure
+
+# The recipes of the reports: what their text says, not what the files say.
+RECIPES: dict[str, dict[str, Any]] = {
+    "wrn-28-10": {
+        "data": ("cifar10", "cifar-a", 4, True),
+        "model": ("wrn-28-10", {"depth": 28, "widen_factor": 10, "dropout": 0.3}),
+        "optimizer": ("sgd", 0.1, {"momentum": 0.9, "weight_decay": 5e-4}),
+        "schedule": ("cosine", {"epochs": 200, "per": "epoch"}),
+        "training": {"epochs": 150, "batch_size": 128, "precision": "auto"},
+    },
+    "lenet": {
+        "data": ("cifar10", "cifar-a", 0, False),
+        "model": ("lenet", {"dropout": 0.0}),
+        "optimizer": ("sgd", 0.001, {"momentum": 0.9}),
+        "training": {"epochs": 100, "batch_size": 100, "log_interval": 200},
+    },
+    "lenet-cpu-baseline": {
+        "data": ("cifar10", "cifar-a", 0, False),
+        "model": ("lenet", {}),
+        "optimizer": ("sgd", 0.001, {"momentum": 0.9}),
+        "training": {"epochs": 5, "batch_size": 4, "device": "cpu", "log_interval": 1000},
+    },
+    "resnet9": {
+        "data": ("cifar10", "cifar-a", 0, False),
+        "model": ("resnet9", {}),
+        "optimizer": ("sgd", 0.001, {"momentum": 0.9}),
+        "training": {"epochs": 20, "batch_size": 100},
+    },
+    "lenet-l2": {
+        "data": ("cifar10", "cifar-a", 0, False),
+        "model": ("lenet", {"dropout": 0.0}),
+        "optimizer": ("sgd", 0.001, {"momentum": 0.95, "weight_decay": 1e-4}),
+        "training": {"epochs": 50},
+    },
+    "lenet-dropout": {
+        "data": ("cifar10", "cifar-a", 0, False),
+        "model": ("lenet", {"dropout": 0.5}),
+        "optimizer": ("sgd", 0.001, {"momentum": 0.95, "weight_decay": 0.0}),
+        "training": {"epochs": 50},
+    },
+    "resnet18": {
+        "data": ("cifar10", "cifar-a", 4, True),
+        "model": ("resnet18", {}),
+        "optimizer": ("sgd", 0.005, {"momentum": 0.95}),
+        "training": {"epochs": 25},
+    },
+    "mnist-resnet34": {
+        "data": ("mnist", "mnist", 0, False),
+        "model": ("resnet34-mnist", {"stem": 3, "dropout": 0.3, "extra_bn": True}),
+        "optimizer": ("adam", 0.001, {}),
+        "training": {"epochs": 10, "batch_size": 64, "log_interval": 10, "seed": 1},
+    },
+    "basic-cnn": {
+        "data": ("cifar10", "cifar-b", 4, True),
+        "model": ("basic-cnn", {}),
+        "optimizer": ("adamw", 0.001, {"weight_decay": 5e-4}),
+        "training": {"patience": 6, "patience_metric": "accuracy", "label_smoothing": 0.0},
+    },
+    "improved-cnn": {
+        "data": ("cifar10", "cifar-b", 4, True),
+        "model": ("improved-cnn", {"dropout": 0.5}),
+        "optimizer": ("adamw", 0.001, {"weight_decay": 5e-4}),
+        "training": {"patience": 6, "label_smoothing": 0.1},
+    },
+    "residual-cnn": {
+        "data": ("cifar10", "cifar-b", 4, True),
+        "model": ("residual-cnn", {}),
+        "optimizer": ("adamw", 0.001, {"weight_decay": 5e-4}),
+        "training": {"patience": 6, "label_smoothing": 0.0},
+    },
+    "vgg-a": {
+        "data": ("cifar10", "cifar-b", 4, True),
+        "model": ("vgg-a", {}),
+        "optimizer": ("adam", 0.001, {}),
+        "training": {"epochs": 120, "patience": 0},
+    },
+    "vgg-a-bn": {
+        "data": ("cifar10", "cifar-b", 4, True),
+        "model": ("vgg-a-bn", {}),
+        "optimizer": ("adam", 0.001, {}),
+        "training": {"epochs": 100, "patience": 6},
+    },
+}
+
+
+def test_every_experiment_of_the_reports_is_a_preset() -> None:
+    assert set(presets.names()) == {"quickstart", *RECIPES}
+    assert presets.names()[0] == "quickstart"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_preset_is_the_reports_recipe(name: str) -> None:
+    config = to_plain(presets.load(name).config)
+    recipe = RECIPES[name]
+    data = config["data"]
+    assert (data["name"], data["normalization"], data["crop_padding"], data["flip"]) == recipe["data"]
+    model, options = recipe["model"]
+    assert config["model"].items() >= {"name": model, **options}.items()
+    optimizer, lr, more = recipe["optimizer"]
+    assert config["optimizer"].items() >= {"name": optimizer, "lr": lr, **more}.items()
+    schedule, more = recipe.get("schedule", ("constant", {}))
+    assert config["schedule"].items() >= {"name": schedule, **more}.items()
+    assert config["training"].items() >= {"seed": 1, **recipe["training"]}.items()
+    assert data["validation"] == "test"
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_a_preset_can_be_read_by_a_person(name: str) -> None:
+    preset = presets.load(name)
+    assert preset.title
+    assert preset.summary.endswith(".")
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+MINIMAL = '[data]\nname = "digits"\n[model]\nname = "lenet"\n[optimizer]\nname = "sgd"\n'
+
+
+def test_a_preset_can_be_a_file_of_ones_own(tmp_path: Path) -> None:
+    preset = presets.load(write(tmp_path / "mine.toml", 'title = "Mine"\n' + MINIMAL))
+    assert (preset.name, preset.title, preset.config.data.name) == ("mine", "Mine", "digits")
+
+
+BROKEN = [
+    ("title = ", InputError, "is not TOML"),
+    (MINIMAL + "[training]\nepochs = 0\n", ConfigError, "training.epochs"),
+    ("model = 3\n", ConfigError, "write [model]"),
+    ("notes = 3\n" + MINIMAL, ConfigError, "write [notes]"),
+    ('[notes]\n"optimizer.lrr" = "x"\n' + MINIMAL, ConfigError, "did you mean 'lr'?"),
+    ('[notes]\n"optimiser.lr" = "x"\n' + MINIMAL, ConfigError, "notes.optimiser.lr"),
+    ("reported = 3\n" + MINIMAL, ConfigError, "write [[reported]]"),
+    ('[[reported]]\nmetric = "test/f1"\nat = "best"\nvalue = 1\n' + MINIMAL, ConfigError, "reported.1.metric"),
+    ('[[reported]]\nmetric = "test/loss"\nat = "soon"\nvalue = 1\n' + MINIMAL, ConfigError, "reported.1.at"),
+    ('[[reported]]\nmetric = "test/loss"\nat = "best"\nvalue = true\n' + MINIMAL, ConfigError, "reported.1.value"),
+    ('[[reported]]\nmetric = "test/loss"\n' + MINIMAL, ConfigError, "metric, at and value"),
+    ("[extra]\nx = 1\n" + MINIMAL, ConfigError, "no section named 'extra'"),
+    ("x = 1\n" + MINIMAL, ConfigError, "no section named 'x'"),
+    ("model = " + "[" * 5000, InputError, "is not TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "error", "told"), BROKEN)
+def test_a_broken_preset_file_is_told_with_its_fault(
+    tmp_path: Path, text: str, error: type[InputError], told: str
+) -> None:
+    with pytest.raises(error) as caught:
+        presets.load(write(tmp_path / "mine.toml", text))
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["lent", "", ".", "..", "../presets/lenet", "nowhere.toml", "lenet\x00", "/dev/zero", "/"]
+)
+def test_what_is_no_preset_is_refused(name: str) -> None:
+    with pytest.raises(InputError):
+        presets.load(name)
+
+
+def epoch(number: int, accuracy: float, loss: float = 1.0) -> EpochCompleted:
+    return EpochCompleted(
+        epoch=number, step=number, metrics={"test/accuracy": accuracy, "test/loss": loss}, lr=0.1,
+        images_per_second=1, train_seconds=1, seconds=1, best=False, step_losses=b"",
+    )  # fmt: skip
+
+
+EPOCHS = [epoch(1, 0.3, 2.0), epoch(2, 0.6, 1.5), epoch(3, 0.5, 1.8)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "at", "wanted"),
+    [
+        ("test/accuracy", "best", 0.6),
+        ("test/accuracy", "final", 0.5),
+        ("test/accuracy", "epoch 1", 0.3),
+        ("test/accuracy", "by epoch 1", 0.3),
+        ("test/accuracy", "by epoch 9", 0.6),
+        ("test/accuracy", "epoch 9", None),
+        ("test/loss", "best", 1.5),
+        ("train/loss", "best", None),
+    ],
+)
+def test_a_reported_figure_finds_its_counterpart(metric: str, at: str, wanted: float | None) -> None:
+    assert ReportedFigure(metric, at, 0.5).reached(EPOCHS, finished=True) == wanted
+
+
+def test_a_final_figure_needs_a_finished_run() -> None:
+    assert ReportedFigure("test/accuracy", "final", 0.5).reached(EPOCHS, finished=False) is None
+
+
+def test_the_shortfall_of_a_loss_runs_the_other_way() -> None:
+    assert ReportedFigure("test/accuracy", "best", 0.5).shortfall(0.4) == pytest.approx(0.1)
+    assert ReportedFigure("test/accuracy", "best", 0.5).shortfall(0.6) == 0
+    assert ReportedFigure("test/loss", "best", 1.0).shortfall(1.2) == pytest.approx(0.2)

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCREEN = ("rich", "textual", "typer", "plotext", "tui", "presets")
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """The top-level packages that a fresh interpreter has after importing some modules."""
+    code = f"import sys, {', '.join(modules)}; print(' '.join({{name.partition('.')[0] for name in sys.modules}}))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(shown.stdout.split())
+
+
+def test_the_command_line_starts_without_torch_or_a_screen_library() -> None:
+    assert not loaded_by("tui.cli") & {"torch", "torchvision", "textual", "plotext", "numpy", "pydantic"}
+
+
+def test_the_core_loads_no_screen_library() -> None:
+    names = [f"core.{path.stem}" for path in (ROOT / "core").glob("*.py") if path.stem != "__init__"]
+    names += [f"core.{path.parent.name}.{path.stem}" for path in (ROOT / "core").glob("*/*.py") if path.stem[0] != "_"]
+    assert not loaded_by(*names) & set(SCREEN)
+
+
+def test_training_does_not_load_torchvision() -> None:
+    assert "torchvision" not in loaded_by("core.session", "core.data.cifar", "core.data.mnist", "core.data.digits")
+
+
+def test_the_tables_load_no_torch() -> None:
+    assert "torch" not in loaded_by(
+        "core.config", "core.events", "core.record", "core.runs", "core.reported", "presets"
+    )
+
+
+@pytest.mark.parametrize("folder", ["core", "presets", "tui"])
+def test_files_stay_small_enough_to_read(folder: str) -> None:
+    long = [str(path) for path in (ROOT / folder).rglob("*.py") if len(path.read_text().splitlines()) > 400]
+    assert not long
+
+
+def test_every_module_opens_with_what_it_owns() -> None:
+    files = [path for folder in ("core", "presets", "tui") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in files if not path.read_text().startswith('"""')] == []

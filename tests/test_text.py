@@ -1,0 +1,32 @@
+import pytest
+
+from tui.text import count, duration, figure, percent, safe, size
+
+
+@pytest.mark.parametrize(
+    ("foreign", "wanted"),
+    [
+        ("\x1b[31mred\x1b[0m", "[31mred[0m"),
+        ("two\nlines\ttab", "two lines tab"),
+        ("bell\x07 \u202ereversed\u2066", "bell reversed"),
+        ("\udcff lone surrogate", " lone surrogate"),
+        ("[bold]plain[/bold] é 猫", "[bold]plain[/bold] é 猫"),
+    ],
+)
+def test_foreign_text_cannot_steer_the_terminal(foreign: str, wanted: str) -> None:
+    assert safe(foreign) == wanted
+
+
+def test_figures_are_written_as_a_person_reads_them() -> None:
+    assert [percent(0.53364), percent(None), figure("test/loss", 1.23456), figure("test/accuracy", 1.0)] == [
+        "53.36 %", "-", "1.2346", "100.00 %",
+    ]  # fmt: skip
+    assert [duration(4.24), duration(187), duration(7387), duration(59.96)] == ["4.2 s", "3:07", "2:03:07", "60.0 s"]
+    assert [size(None), size(0), size(1023), size(1024), size(5 * 2**40)] == [
+        "-",
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "5.0 TiB",
+    ]
+    assert count(62006) == "62,006"
