@@ -1,0 +1,21 @@
+# The habits of the house. `make check` is what the gate runs, less the installation.
+.PHONY: check test run bench docs
+
+check:
+	uv run ruff format --check .
+	uv run ruff check .
+	uv run pyright
+	uv run lint-imports --no-logo
+	uv run pytest
+
+test:
+	uv run pytest
+
+run:
+	uv run torchdeck run quickstart
+
+bench:
+	uv run python benchmarks/step.py
+
+docs:
+	uv run python benchmarks/reference_table.py
