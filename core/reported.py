@@ -43,9 +43,18 @@ class ReportedFigure:
             return None
         return min(figures) if self.lower_is_better else max(figures)
 
-    def shortfall(self, reached: float) -> float:
-        """How much a figure falls short of the reported one; 0 where it does not."""
-        return max(0.0, reached - self.value if self.lower_is_better else self.value - reached)
+    def shortfall(self, epochs: Sequence[EpochCompleted], finished: bool) -> float | None:
+        """How much a run falls short of the figure, 0 where it does not; None while it can still get there."""
+        reached = self.reached(epochs, finished)
+        if reached is None:
+            return None
+        short = max(0.0, reached - self.value if self.lower_is_better else self.value - reached)
+        return None if short and not finished and self._open(epochs) else short
+
+    def _open(self, epochs: Sequence[EpochCompleted]) -> bool:
+        """Whether later epochs could still count."""
+        match = _AT.fullmatch(self.at)
+        return not match or match[1] is None or epochs[-1].epoch < int(match[1])
 
 
 def parse_reported(content: Any) -> tuple[ReportedFigure, ...]:

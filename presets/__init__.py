@@ -37,6 +37,12 @@ class Preset:
         """The settings changed by `section.key=value` texts; raises ConfigError that names every fault."""
         return parse_config(with_overrides(self.content, overrides))
 
+    def reported_for(self, config: ExperimentConfig) -> tuple[ReportedFigure, ...]:
+        """The figures that a changed config can be held against: those of the same data set and model."""
+        own = self.config
+        same = (own.data.name, own.model.name) == (config.data.name, config.model.name)
+        return self.reported if same else ()
+
 
 def names() -> list[str]:
     """The presets that come with Torchdeck; `quickstart` first."""

@@ -200,7 +200,29 @@ def test_a_final_figure_needs_a_finished_run() -> None:
     assert ReportedFigure("test/accuracy", "final", 0.5).reached(EPOCHS, finished=False) is None
 
 
-def test_the_shortfall_of_a_loss_runs_the_other_way() -> None:
-    assert ReportedFigure("test/accuracy", "best", 0.5).shortfall(0.4) == pytest.approx(0.1)
-    assert ReportedFigure("test/accuracy", "best", 0.5).shortfall(0.6) == 0
-    assert ReportedFigure("test/loss", "best", 1.0).shortfall(1.2) == pytest.approx(0.2)
+@pytest.mark.parametrize(
+    ("metric", "at", "value", "finished", "wanted"),
+    [
+        ("test/accuracy", "best", 0.5, True, 0.0),
+        ("test/accuracy", "best", 0.7, True, 0.1),
+        ("test/accuracy", "best", 0.7, False, None),
+        ("test/accuracy", "best", 0.5, False, 0.0),
+        ("test/accuracy", "epoch 1", 0.4, False, 0.1),
+        ("test/accuracy", "by epoch 3", 0.7, False, 0.1),
+        ("test/accuracy", "by epoch 9", 0.7, False, None),
+        ("test/loss", "best", 1.2, True, 0.3),
+        ("test/loss", "epoch 1", 2.5, True, 0.0),
+    ],
+)
+def test_a_run_is_short_of_a_figure_only_once_it_cannot_reach_it_any_more(
+    metric: str, at: str, value: float, finished: bool, wanted: float | None
+) -> None:
+    short = ReportedFigure(metric, at, value).shortfall(EPOCHS, finished)
+    assert short == (None if wanted is None else pytest.approx(wanted))
+
+
+def test_figures_of_another_data_set_or_model_are_no_measure() -> None:
+    preset = presets.load("lenet")
+    assert preset.reported_for(preset.with_overrides(["optimizer.lr=0.1"])) == preset.reported
+    assert preset.reported_for(preset.with_overrides(["data.name=mnist"])) == ()
+    assert preset.reported_for(preset.with_overrides(["model.name=resnet9"])) == ()

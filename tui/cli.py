@@ -134,7 +134,7 @@ def run(
     from core.session import Label
     from core.session import run as train
 
-    label = Label(item.name, run_name, tuple(tag or ()), item.reported)
+    label = Label(item.name, run_name, tuple(tag or ()), item.reported_for(config))
     return _follow(
         lambda control, around: train(config, logs, control, surroundings=around, label=label), data, as_json
     )

@@ -16,7 +16,7 @@ from core.config import to_plain
 from core.evaluation import class_figures, macro
 from core.events import plain
 from core.record import RunRecord, summarize
-from core.reported import parse_reported
+from core.reported import ReportedFigure, parse_reported
 from core.runs import RunRow
 from presets import Preset
 from tui.text import count, duration, figure, flops, moment, percent, safe, size
@@ -50,23 +50,23 @@ def reported_table(record: RunRecord) -> Table | None:
         return None
     rows: list[tuple[str, str, str, str, str]] = []
     for item in figures:
-        reached = item.reached(record.epochs, record.status == "completed")
+        finished = record.status == "completed"
+        reached, short = item.reached(record.epochs, finished), item.shortfall(record.epochs, finished)
         rows.append(
             (
                 item.metric,
                 item.at,
                 figure(item.metric, item.value),
                 figure(item.metric, reached),
-                _verdict(item, reached),
+                _verdict(item, short),
             )
         )
     return table(["metric", "at", "reported", "reached", ""], rows, right="23")
 
 
-def _verdict(item: Any, reached: float | None) -> str:
-    if reached is None:
+def _verdict(item: ReportedFigure, short: float | None) -> str:
+    if short is None:
         return "not yet"
-    short = item.shortfall(reached)
     if not short:
         return "reached"
     return f"short by {100 * short:.2f} points" if item.metric.endswith("accuracy") else f"short by {short:.4f}"
