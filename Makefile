@@ -15,7 +15,7 @@ run:
 	uv run torchdeck run quickstart
 
 bench:
-	uv run python benchmarks/step.py
+	uv run python benchmarks/epoch.py
 
 docs:
 	uv run python benchmarks/reference_table.py

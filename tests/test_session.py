@@ -232,12 +232,14 @@ def test_resuming_says_from_where_and_voids_what_came_after(
 def test_a_run_without_any_checkpoint_starts_anew_in_its_directory(
     small: Made, train: Train, go_on: Train, the_run: TheRun
 ) -> None:
-    first = train(small(), StopAt(2))
+    first = train(small(), StopAt(9))
+    assert sum(isinstance(event, EpochCompleted) for event in first) == 2
     for place in checkpoint.newest(the_run() / "checkpoints"):
         (place / "manifest.json").unlink()
     events = go_on(the_run())
-    assert isinstance(events[-1], RunCompleted)
-    assert len(load_record(the_run()).epochs) == 3
+    (started,) = [event for event in events if isinstance(event, RunStarted)]
+    assert started.resumed_from == 0
+    assert [epoch.epoch for epoch in load_record(the_run()).epochs] == [1, 2, 3]
     assert first[-1].seq < events[0].seq
 
 

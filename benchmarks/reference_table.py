@@ -1,0 +1,100 @@
+"""Prints the README's table of reported and reached figures from the logs of reference runs.
+
+Usage: python benchmarks/reference_table.py [LOGS]
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import presets
+from core.logs import load_record
+from core.record import RunRecord
+from core.reported import ReportedFigure
+from core.runs import list_runs
+from tui.text import duration, figure
+
+
+def table(logs: Path) -> str:
+    """One line a preset and reported figure, in the order of the presets."""
+    records: dict[str, list[RunRecord]] = defaultdict(list)
+    for row in list_runs(logs):
+        records[row.preset].append(load_record(row.folder))
+    lines = ["| preset | figure | reported | reached | | time | device |", "|---|---|---|---|---|---|---|"]
+    for name in presets.names():
+        if name in records:
+            lines += _lines(presets.load(name), records[name])
+    return "\n".join(lines)
+
+
+def _lines(preset: presets.Preset, records: Sequence[RunRecord]) -> list[str]:
+    lines = [line for claim in preset.reported if (line := _claim_line(preset.name, claim, records))]
+    return lines or [_plain_line(preset.name, records[0])]
+
+
+def _claim_line(name: str, claim: ReportedFigure, records: Sequence[RunRecord]) -> str | None:
+    """The figure of the preset's seed, the mean over all seeds that got there, and the verdict."""
+    seen = [
+        (r, value) for r in records if (value := claim.reached(r.epochs, True)) is not None and _far_enough(claim, r)
+    ]
+    if not seen:
+        return None
+    first = next(((r, value) for r, value in seen if _seed(r) == 1), seen[0])
+    values = [value for _, value in seen]
+    reached = figure(claim.metric, first[1])
+    if len(values) > 1:
+        mean, spread = statistics.mean(values), statistics.stdev(values)
+        reached += f" (seed 1); {figure(claim.metric, mean)} ± {figure(claim.metric, spread)} ({len(values)} seeds)"
+    verdict = _verdict(claim, first[1], values)
+    return f"| `{name}` | {claim.metric}, {claim.at} | {figure(claim.metric, claim.value)} | {reached} | {verdict} | {_where(first[0])} |"
+
+
+def _far_enough(claim: ReportedFigure, record: RunRecord) -> bool:
+    """Whether a run trained long enough for the figure: as many epochs as it speaks of, or to its own end."""
+    number = int(claim.at.split()[-1]) if claim.at[-1].isdigit() else 0
+    preset_epochs = presets.load(_preset(record)).config.training.epochs
+    planned = record.started.epochs if record.started else 0
+    return len(record.epochs) >= number if number else planned >= preset_epochs
+
+
+def _preset(record: RunRecord) -> str:
+    return record.started.preset if record.started else ""
+
+
+def _seed(record: RunRecord) -> int:
+    return int(record.started.config["training"]["seed"]) if record.started else 0
+
+
+def _verdict(claim: ReportedFigure, first: float, values: Sequence[float]) -> str:
+    """Reached by seed 1; within noise when the mean of three or more lies at most two deviations below; else short."""
+    sign = -1 if claim.lower_is_better else 1
+    if sign * (first - claim.value) >= 0:
+        return "reached"
+    if len(values) >= 3 and sign * (claim.value - statistics.mean(values)) <= 2 * statistics.stdev(values):
+        return "within noise"
+    return f"short by {abs(first - claim.value) * 100:.2f} points" if claim.metric.endswith("accuracy") else "short"
+
+
+def _plain_line(name: str, record: RunRecord) -> str:
+    best = record.best
+    reached = figure("test/accuracy", best.metrics["test/accuracy"]) if best else "-"
+    done = f"{len(record.epochs)} epoch" + ("s" if len(record.epochs) > 1 else "")
+    return f"| `{name}` | test/accuracy, best of {done} | no figure | {reached} | | {_where(record)} |"
+
+
+def _where(record: RunRecord) -> str:
+    started = record.started
+    if started is None:
+        return "- | -"
+    training = started.config["training"]
+    threads = f", {training['threads']} thread" + ("s" if training["threads"] > 1 else "")
+    cores = threads if started.device == "cpu" else ""
+    return f"{duration(record.train_seconds)} | {started.device_name.split(' (')[0]}{cores}, {training['precision']}"
+
+
+if __name__ == "__main__":
+    print(table(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "logs" / "reference"))
