@@ -100,9 +100,8 @@ def main() -> None:
     ours = statistics.median(times["torchdeck"])
     for name, seconds in times.items():
         median = statistics.median(seconds)
-        print(
-            f"{name:<11} {median:.3f} s  {asked.images / median:>9,.0f} images/s  {median / ours:.2f} x torchdeck's time"
-        )
+        speed = asked.images / median
+        print(f"{name:<11} {median:.3f} s  {speed:>9,.0f} images/s  {median / ours:.2f} times torchdeck")
 
 
 if __name__ == "__main__":

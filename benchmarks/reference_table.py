@@ -50,7 +50,8 @@ def _claim_line(name: str, claim: ReportedFigure, records: Sequence[RunRecord]) 
         mean, spread = statistics.mean(values), statistics.stdev(values)
         reached += f" (seed 1); {figure(claim.metric, mean)} ± {figure(claim.metric, spread)} ({len(values)} seeds)"
     verdict = _verdict(claim, first[1], values)
-    return f"| `{name}` | {claim.metric}, {claim.at} | {figure(claim.metric, claim.value)} | {reached} | {verdict} | {_where(first[0])} |"
+    what = f"{claim.metric}, {claim.at} | {figure(claim.metric, claim.value)}"
+    return f"| `{name}` | {what} | {reached} | {verdict} | {_where(first[0])} |"
 
 
 def _far_enough(claim: ReportedFigure, record: RunRecord) -> bool:

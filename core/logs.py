@@ -277,14 +277,14 @@ def settle_status(record: RunRecord, locked: bool | None) -> None:
 
 
 def _cached(folder: Path) -> tuple[RunRecord, int]:
+    """The record that the cache holds and the offset it reaches; an empty one where the cache is of no use."""
     cache = read_json(folder / "curves.json")
     try:
-        record, offset = record_from_json(cache["record"]), int(cache["offset"])
-        if cache["schema"] == SCHEMA and offset <= (folder / "events.jsonl").stat().st_size:
-            return record, offset
+        offset = int(cache["offset"])
+        usable = cache["schema"] == SCHEMA and offset <= (folder / "events.jsonl").stat().st_size
+        return (record_from_json(cache["record"]), offset) if usable else (RunRecord(), 0)
     except (TypeError, KeyError, ValueError, OSError, AttributeError):
-        pass
-    return RunRecord(), 0
+        return RunRecord(), 0
 
 
 def write_caches(folder: Path, record: RunRecord, *, curves: bool) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.config import parse_data
 from core.data import DATASETS, open_dataset
-from core.data.dataset import Dataset, Split
+from core.data.dataset import ArrayDataset, Dataset, Split
 from core.data.mnist import Idx
 from core.data.prepare import Prepared, channel_statistics, prepare
 from core.errors import ConfigError, DataError
@@ -101,7 +101,7 @@ def test_facts_are_known_before_the_files_are_there(name: str, tmp_path: Path) -
     assert min(facts.train_images, facts.test_images) > 0
 
 
-def unchecked_mnist(root: Path) -> Dataset:
+def unchecked_mnist(root: Path) -> ArrayDataset:
     """MNIST without its published checksums, which made-up files cannot have."""
     return Idx(parse_data("mnist", []), root, "MNIST", tuple("0123456789"), {})
 

@@ -51,10 +51,8 @@ def test_a_model_has_the_reported_size_and_work(name: str, options: Any, paramet
 
 
 @pytest.mark.parametrize("name", MODELS.names())
-@pytest.mark.parametrize("spec", [CIFAR, MNIST, ImageSpec(1, 64, 48, 7)])
+@pytest.mark.parametrize("spec", [CIFAR, ImageSpec(1, 32, 32, 3), ImageSpec(1, 64, 48, 7)])
 def test_a_model_fits_other_images_and_classes(name: str, spec: ImageSpec) -> None:
-    if name.startswith("vgg") and spec is MNIST:
-        pytest.skip("28 pixels pool to nothing in VGG")
     model = made(name, spec)
     images = torch.empty(2, spec.channels, spec.height, spec.width, device="meta")
     assert model(images).shape == (2, spec.classes)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.data import DataOptions
-from core.data.dataset import Dataset, Facts, Split, SplitName, checked_bytes, digest, download
+from core.data.dataset import ArrayDataset, Dataset, Facts, Split, SplitName, checked_bytes, digest, download
 from core.images import ImageSpec, Progress
 
 
@@ -72,7 +72,7 @@ CIFAR100 = Layout(
 _CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-class Cifar(Dataset):
+class Cifar(ArrayDataset):
     """One version of CIFAR below a data folder."""
 
     def __init__(self, options: DataOptions, root: Path, layout: Layout) -> None:

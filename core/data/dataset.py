@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,19 +42,20 @@ class Split:
     labels: Labels
 
 
-class Dataset:
-    """A data set below a data folder; a subclass reads arrays, or lists files that must be decoded."""
-
-    decoded = False
-    """True where images are files that `listing` names; else `read` gives arrays."""
+class Dataset(ABC):
+    """A data set below a data folder: either its images come as arrays, or as files that must be decoded."""
 
     def __init__(self, options: DataOptions, root: Path) -> None:
         self.options = options
         self.root = root
 
+    @abstractmethod
     def facts(self) -> Facts:
         """Shapes, counts and class names; raises DataError where only missing files could tell."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256, as hex, of what identifies the content."""
 
     def missing(self) -> tuple[str, ...]:
         """The files that are absent, from the data folder."""
@@ -70,17 +72,21 @@ class Dataset:
         raise DataError(f"{name} cannot be downloaded", f"put {files} into {self.root}")
         yield
 
+
+class ArrayDataset(Dataset):
+    """A data set whose images come as arrays."""
+
+    @abstractmethod
     def read(self, split: SplitName) -> Split:
         """The images of a split at their own size; raises DataError for a damaged file."""
-        raise NotImplementedError
 
+
+class FileDataset(Dataset):
+    """A data set whose images are files that must be decoded."""
+
+    @abstractmethod
     def listing(self, split: SplitName) -> list[tuple[Path, int]]:
         """The image files of a split with their classes."""
-        raise NotImplementedError
-
-    def fingerprint(self) -> str:
-        """SHA-256, as hex, of what identifies the content."""
-        raise NotImplementedError
 
 
 def digest(*parts: Any) -> str:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.dataset import Dataset, Facts, Split, SplitName, digest
+from core.data.dataset import ArrayDataset, Facts, Split, SplitName, digest
 from core.images import ImageSpec
 
 _FILE = Path(__file__).with_name("digits.npz")
 
 
-class Digits(Dataset):
+class Digits(ArrayDataset):
     """1,797 grey images of 8x8 pixels in 10 classes; every fifth of each class is for testing."""
 
     def facts(self) -> Facts:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.data import ImageFolderOptions
-from core.data.dataset import Dataset, Facts, SplitName, digest
+from core.data.dataset import Facts, FileDataset, SplitName, digest
 from core.errors import DataError
 from core.images import ImageSpec
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
-class ImageFolder(Dataset):
+class ImageFolder(FileDataset):
     """Without a test folder, every fifth image of each class is for testing."""
 
-    decoded = True
     options: ImageFolderOptions
 
     def __init__(self, options: ImageFolderOptions, root: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from core.data import DataOptions
-from core.data.dataset import Dataset, Facts, Split, SplitName, checked_bytes, digest, download
+from core.data.dataset import ArrayDataset, Dataset, Facts, Split, SplitName, checked_bytes, digest, download
 from core.errors import DataError
 from core.images import ImageSpec, Progress
 
@@ -34,7 +34,7 @@ _FASHION_MD5 = {
 }
 
 
-class Idx(Dataset):
+class Idx(ArrayDataset):
     """A data set of four IDX files, raw or gzipped."""
 
     def __init__(

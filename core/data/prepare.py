@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from core.data import NORMALIZATIONS
-from core.data.dataset import Bytes, Dataset, Facts, Labels, Split, SplitName, digest
+from core.data.dataset import ArrayDataset, Bytes, Dataset, Facts, FileDataset, Labels, Split, SplitName, digest
 from core.data.index_plan import derive_seed
 from core.errors import ConfigError, DataError, Fault
 from core.images import ImageSpec, Progress
@@ -53,10 +53,10 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
             raise DataError(f"{options.name} is missing {missing[0]} in {dataset.root}", mend)
         yield from dataset.fetch()
     facts = dataset.facts()
-    if dataset.decoded or streamed:
-        splits = yield from _cached(dataset, facts)
-    else:
+    if isinstance(dataset, ArrayDataset) and not streamed:
         splits = yield from _read(dataset, facts)
+    else:
+        splits = yield from _cached(dataset, facts)
     train = _limited(splits["train"], options.train_limit, seed)
     test = _limited(splits["test"], options.test_limit, seed)
     validation = None
@@ -66,7 +66,7 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
     return Prepared(train, validation, test, facts.spec, facts.class_names, dataset.fingerprint(), mean, std)
 
 
-def _read(dataset: Dataset, facts: Facts) -> Generator[Progress, None, dict[SplitName, Split]]:
+def _read(dataset: ArrayDataset, facts: Facts) -> Generator[Progress, None, dict[SplitName, Split]]:
     splits: dict[SplitName, Split] = {}
     for name in SPLITS:
         yield Progress(f"reading {dataset.options.name}")
@@ -167,12 +167,13 @@ def _fill_cache(dataset: Dataset, facts: Facts, folder: Path) -> Iterator[Progre
 
 
 def _fill_split(dataset: Dataset, facts: Facts, folder: Path, name: SplitName) -> Iterator[Progress]:
-    if dataset.decoded:
+    if isinstance(dataset, FileDataset):
         files = dataset.listing(name)
         labels = np.array([label for _, label in files], np.int64)
         target = _new_map(folder, name, len(files), facts.spec)
         yield from _decoded(files, target, dataset.options.name)
     else:
+        assert isinstance(dataset, ArrayDataset)
         split = dataset.read(name)
         labels = split.labels
         target = _new_map(folder, name, len(labels), facts.spec)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from core.data import SyntheticOptions
-from core.data.dataset import Dataset, Facts, Split, SplitName, digest
+from core.data.dataset import ArrayDataset, Facts, Split, SplitName, digest
 from core.images import ImageSpec
 
 
-class Synthetic(Dataset):
+class Synthetic(ArrayDataset):
     """Each class is a fixed random pattern, each image that pattern mixed with noise."""
 
     options: SyntheticOptions

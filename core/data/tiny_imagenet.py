@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.data.dataset import Dataset, Facts, SplitName, digest
+from core.data.dataset import Facts, FileDataset, SplitName, digest
 from core.errors import DataError
 from core.images import ImageSpec
 
 _FOLDER = "tiny-imagenet-200"
 
 
-class TinyImageNet(Dataset):
+class TinyImageNet(FileDataset):
     """All classes that wnids.txt names, in its order."""
-
-    decoded = True
 
     @property
     def folder(self) -> Path:
