@@ -7,6 +7,7 @@ import json
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -121,32 +122,64 @@ def parse_data(name: str, overrides: Iterable[str]) -> DataOptions:
     return parse_config(with_overrides({"data": {"name": name}, **quiet}, overrides)).data
 
 
-def settings_of(section: str = "") -> list[dict[str, Any]]:
-    """Every setting of a section (of all for ""): its path, the choice it belongs to, default, bounds and help.
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as forms, tables and help show it; `of` is the choice it belongs to, "" where there is none."""
+
+    path: str
+    of: str
+    default: Any
+    bounds: str
+    help: str
+    choices: tuple[Any, ...] = ()
+    """All values it can have, where they are few."""
+
+
+def settings_of(section: str = "") -> list[Setting]:
+    """Every setting of a section, of all for "".
 
     Raises:
         InputError: no section has that name.
     """
     if section and section not in SECTIONS:
         raise InputError(f"no section named '{section}'", nearest(section, SECTIONS))
-    found: list[dict[str, Any]] = []
+    found: list[Setting] = []
     for name in [section] if section else SECTIONS:
         table = SECTIONS[name]
-        groups = {choice: entry.options for choice, entry in table.entries.items()} if table else {"": TrainingOptions}
-        for choice, options in groups.items():
-            properties = options.model_json_schema()["properties"]
-            found += [_setting(name, choice, key, item) for key, item in properties.items() if key != "name"]
+        for choice in table.names() if table else [""]:
+            found += section_settings(name, choice)
     return found
 
 
-def _setting(section: str, choice: str, key: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "setting": f"{section}.{key}",
-        "of": choice,
-        "default": schema.get("default"),
-        "bounds": _bounds(schema),
-        "help": schema.get("description", ""),
-    }
+def section_settings(section: str, choice: str = "") -> list[Setting]:
+    """The settings of one choice of a section, less its name."""
+    table = SECTIONS[section]
+    options = table.options(choice) if table else TrainingOptions
+    properties = options.model_json_schema()["properties"]
+    return [_setting(section, choice, key, item) for key, item in properties.items() if key != "name"]
+
+
+def _setting(section: str, choice: str, key: str, schema: dict[str, Any]) -> Setting:
+    return Setting(
+        path=f"{section}.{key}",
+        of=choice,
+        default=schema.get("default"),
+        bounds=_bounds(schema),
+        help=schema.get("description", ""),
+        choices=_choices(schema),
+    )
+
+
+def _choices(schema: dict[str, Any]) -> tuple[Any, ...]:
+    """The values of a setting that has few, from its JSON schema; none otherwise."""
+    if "anyOf" in schema:
+        parts = [_choices(item) for item in schema["anyOf"]]
+        return tuple(value for part in parts for value in part) if all(parts) else ()
+    if "const" in schema:
+        return (schema["const"],)
+    if schema.get("type") == "boolean":
+        return (True, False)
+    return tuple(schema.get("enum", ()))
 
 
 def _bounds(schema: dict[str, Any]) -> str:

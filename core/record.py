@@ -189,6 +189,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
         "parameters": started.parameters if started else 0,
         "forward_flops": started.forward_flops if started else 0,
         "train_seconds": record.train_seconds,
+        "seconds": sum(epoch.seconds for epoch in record.epochs),
         "images_per_second": last.images_per_second if last else None,
         "peak_memory": record.peak,
         "final": plain(last.metrics) if last else {},

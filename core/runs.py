@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -79,10 +80,45 @@ def _mapping(value: Any) -> Json:
 
 def list_runs(logs: Path) -> list[RunRow]:
     """All runs directly below a logs folder, the newest last; what cannot be read is shown as such."""
-    if not logs.is_dir():
+    return _in_order(map(read_row, _run_folders(logs)))
+
+
+class RunIndex:
+    """The runs of a logs folder, read again only where their files changed."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self._known: dict[str, tuple[object, RunRow]] = {}
+
+    def rows(self) -> list[RunRow]:
+        """All runs as `list_runs` gives them."""
+        known, self._known = self._known, {}
+        for folder in _run_folders(self.logs):
+            stamp = tuple(_changed(folder / name) for name in ("run.json", "summary.json", "notes.json"))
+            before = known.get(folder.name)
+            fresh = before is not None and before[0] == stamp and before[1].status in (*ENDED, "unreadable")
+            self._known[folder.name] = before if before and fresh else (stamp, read_row(folder))
+        return _in_order(row for _, row in self._known.values())
+
+
+def _run_folders(logs: Path) -> Iterable[Path]:
+    try:
+        names = [entry.name for entry in os.scandir(logs) if RUN_ID.fullmatch(entry.name)]
+    except OSError:
         return []
-    folders = [path for path in logs.iterdir() if RUN_ID.fullmatch(path.name) and (path / "run.json").is_file()]
-    return sorted(map(read_row, folders), key=lambda row: (row.created, row.id))
+    return [logs / name for name in names if (logs / name / "run.json").is_file()]
+
+
+def _changed(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _in_order(rows: Iterable[RunRow]) -> list[RunRow]:
+    return sorted(rows, key=lambda row: (row.created, row.id))
 
 
 def read_row(folder: Path) -> RunRow:

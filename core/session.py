@@ -38,24 +38,15 @@ from core.events import (
 )
 from core.files import read_json
 from core.job import Job, build_job, configure_process, restore, state_of
+from core.label import Label
 from core.logs import FolderControl, RunWriter, check_writable, claim, load_record, new_run_id, reopen, write_caches
 from core.plan import Plan, make_plan, steps_per_epoch
 from core.record import RunRecord
-from core.reported import ReportedFigure, parse_reported
+from core.reported import parse_reported
 from core.training import Watch, train
 
 CURVES_EVERY = 30.0
 _ONE_TRAINING = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What a run is called and what its preset reports; none of it changes the training."""
-
-    preset: str = "custom"
-    name: str = ""
-    tags: tuple[str, ...] = ()
-    reported: tuple[ReportedFigure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

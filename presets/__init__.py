@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from core.config import SECTIONS, ExperimentConfig, parse_config, setting_names, with_overrides
+import platformdirs
+import tomli_w
+
+from core.config import SECTIONS, ExperimentConfig, parse_config, setting_names, to_plain, with_overrides
 from core.errors import ConfigError, Fault, InputError, nearest
+from core.files import write_atomically
 from core.reported import ReportedFigure, parse_reported
 
 FOLDER = Path(__file__).parent
@@ -44,10 +50,37 @@ class Preset:
         return self.reported if same else ()
 
 
+def user_folder() -> Path:
+    """Where a person's own presets are kept."""
+    given = os.environ.get("TORCHDECK_PRESETS")
+    return Path(given) if given else platformdirs.user_config_path("torchdeck") / "presets"
+
+
 def names() -> list[str]:
-    """The presets that come with Torchdeck; `quickstart` first."""
-    found = sorted(path.stem for path in FOLDER.glob("*.toml"))
-    return sorted(found, key=lambda name: name != "quickstart")
+    """The presets that come with Torchdeck, `quickstart` first, then a person's own."""
+    shipped = sorted((path.stem for path in FOLDER.glob("*.toml")), key=lambda name: (name != "quickstart", name))
+    own = sorted(path.stem for path in user_folder().glob("*.toml"))
+    return shipped + [name for name in own if name not in shipped]
+
+
+def save(name: str, title: str, summary: str, config: ExperimentConfig) -> Path:
+    """Keep settings as a preset of a person's own, in place of one that has this name.
+
+    Raises:
+        InputError: the name is taken by a preset that comes with Torchdeck or is no file name, or the disk refuses.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+        raise InputError(f"'{name}' cannot name a preset", "use small letters, digits and - . _")
+    if (FOLDER / f"{name}.toml").exists():
+        raise InputError(f"the preset '{name}' comes with Torchdeck", "choose another name")
+    path = user_folder() / f"{name}.toml"
+    content = {"title": title or name, "summary": summary, **to_plain(config)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, tomli_w.dumps(content).encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror})", "set TORCHDECK_PRESETS") from None
+    return path
 
 
 def load(name: str) -> Preset:
@@ -57,12 +90,17 @@ def load(name: str) -> Preset:
         InputError: there is none, or its file is damaged.
         ConfigError: its settings are wrong.
     """
-    path = Path(name) if name.endswith(".toml") or "/" in name else FOLDER / f"{name}.toml"
-    if path.parent == FOLDER and name not in names():
-        raise InputError(f"no preset named '{name}'", nearest(name, names()))
+    path = Path(name) if name.endswith(".toml") or "/" in name else _named(name)
     preset = _parse(path.stem, _read(path))
     assert preset.config  # parsed now, so that a wrong setting is told when the preset is named
     return preset
+
+
+def _named(name: str) -> Path:
+    if name not in names():
+        raise InputError(f"no preset named '{name}'", nearest(name, names()))
+    shipped = FOLDER / f"{name}.toml"
+    return shipped if shipped.exists() else user_folder() / f"{name}.toml"
 
 
 def _read(path: Path) -> dict[str, Any]:

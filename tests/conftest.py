@@ -14,7 +14,8 @@ import torch
 from core.config import ExperimentConfig, parse_config
 from core.control import Control
 from core.events import RunEvent
-from core.session import Label, Surroundings, resume, run
+from core.label import Label
+from core.session import Surroundings, resume, run
 
 REAL_DATA = Path(os.environ.get("TORCHDECK_TEST_DATA", Path(__file__).parent.parent / "data"))
 
@@ -43,6 +44,12 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _own_presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test never meets the presets of whoever runs it."""
+    monkeypatch.setenv("TORCHDECK_PRESETS", str(tmp_path / "presets"))
 
 
 def changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

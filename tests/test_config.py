@@ -162,10 +162,10 @@ def test_a_config_cannot_be_changed_in_place() -> None:
 
 def test_every_setting_is_described_with_its_bounds() -> None:
     listed = settings_of()
-    assert all(item["help"] and item["bounds"] for item in listed)
-    assert {item["setting"] for item in settings_of("training")} >= {"training.epochs", "training.precision"}
-    (momentum,) = [item for item in listed if item["setting"] == "optimizer.momentum"]
-    assert (momentum["of"], momentum["default"], momentum["bounds"]) == ("sgd", 0.9, "number >= 0 < 1")
+    assert all(item.help and item.bounds for item in listed)
+    assert {item.path for item in settings_of("training")} >= {"training.epochs", "training.precision"}
+    (momentum,) = [item for item in listed if item.path == "optimizer.momentum"]
+    assert (momentum.of, momentum.default, momentum.bounds) == ("sgd", 0.9, "number >= 0 < 1")
 
 
 def test_an_unknown_section_of_settings_is_refused() -> None:

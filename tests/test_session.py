@@ -21,9 +21,10 @@ from core.events import (
     StepCompleted,
     WarningRaised,
 )
+from core.label import Label
 from core.logs import EventReader, is_locked, load_record, reopen
 from core.record import RunRecord
-from core.session import Label, Surroundings, resume, run
+from core.session import Surroundings, resume, run
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

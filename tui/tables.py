@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from core.config import to_plain
+from core.config import Setting, to_plain
 from core.evaluation import class_figures, macro
 from core.events import plain
 from core.record import RunRecord, summarize
@@ -190,10 +190,16 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def settings_table(found: Sequence[dict[str, Any]]) -> Table:
+def settings_table(found: Sequence[Setting]) -> Table:
     """One line a setting."""
-    rows = [(item["setting"], item["of"], _shown(item["default"]), item["bounds"], item["help"]) for item in found]
+    rows = [(item.path, item.of, _shown(item.default), item.bounds, item.help) for item in found]
     return table(["setting", "of", "default", "bounds", "what it means"], rows)
+
+
+def setting_json(item: Setting) -> dict[str, Any]:
+    """What `settings --json` prints of a setting."""
+    body = asdict(item)
+    return {"setting": body.pop("path"), **body}
 
 
 def plan_page(plan: Plan) -> Group:

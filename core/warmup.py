@@ -1,0 +1,92 @@
+"""`python -P -m core.warmup DATA < config.json`: times a few batches and prints the time of an epoch."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from core.config import ExperimentConfig, parse_config
+from core.data import open_dataset
+from core.data.index_plan import epoch_plan
+from core.data.prepare import prepare
+from core.errors import TorchdeckError
+from core.job import Job, build_job, configure_process, new_sums
+from core.plan import make_plan, steps_per_epoch
+from core.training import evaluate_step, train_step
+
+WARM = 3
+MOST_STEPS = 50
+SECONDS = 3.0
+
+
+def seconds_per_epoch(config: ExperimentConfig, data: Path) -> float:
+    """The seconds of an epoch's training and evaluation, from a few batches of each."""
+    plan = make_plan(config, data)
+    steps = prepare(open_dataset(plan.config.data, data), plan.config.training.seed, False)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            prepared = end.value
+            break
+    configure_process(plan)
+    job = build_job(plan, prepared)
+    size = plan.config.training.evaluation_batch_size
+    assert isinstance(size, int)
+    training = job.steps * _train(job)
+    return training + steps_per_epoch(len(job.test_batches), size) * _evaluate(job, size)
+
+
+def _train(job: Job) -> float:
+    """Seconds of a training step."""
+    training, data = job.plan.config.training, job.plan.config.data
+    plan = epoch_plan(len(job.train_batches), training.seed, 1, data.crop_padding, data.flip)
+    job.model.train()
+    count, started = -WARM, time.perf_counter()
+    for images, labels in islice(job.train_batches.train(plan, training.batch_size), WARM + MOST_STEPS):
+        train_step(job, images, labels)
+        count += 1
+        if count == 0 and job.steps > WARM:  # what came first was only to warm up
+            _wait(job)
+            started = time.perf_counter()
+        if count > 0 and time.perf_counter() - started > SECONDS:
+            break
+    count = count if count > 0 else count + WARM
+    _wait(job)
+    return (time.perf_counter() - started) / max(1, count)
+
+
+def _evaluate(job: Job, size: int) -> float:
+    """Seconds of an evaluation batch."""
+    job.model.eval()
+    sums, count, started = new_sums(job.plan.device), 0, time.perf_counter()
+    for images, labels in islice(job.test_batches.evaluate(size), MOST_STEPS):
+        evaluate_step(job, images, labels, sums)
+        count += 1
+        if time.perf_counter() - started > SECONDS:
+            break
+    _wait(job)
+    return (time.perf_counter() - started) / max(1, count)
+
+
+def _wait(job: Job) -> None:
+    if job.plan.device.type == "cuda":
+        torch.cuda.synchronize(job.plan.device)
+
+
+def main() -> None:
+    """Print one JSON object, or the reason on stderr."""
+    try:
+        seconds = seconds_per_epoch(parse_config(json.load(sys.stdin)), Path(sys.argv[1]))
+    except TorchdeckError as error:
+        sys.exit(str(error))
+    sys.stdout.write(json.dumps({"seconds_per_epoch": seconds}))
+
+
+if __name__ == "__main__":
+    main()

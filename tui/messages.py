@@ -1,0 +1,77 @@
+"""What screens ask of the app, as messages; no screen knows the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from textual.message import Message
+
+from core.config import ExperimentConfig
+from core.label import Label
+
+Mode = Literal["setup", "live", "runs", "compare", "analyze"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One run to start: its settings, what it is called, and what tells it from the others of its sweep."""
+
+    config: ExperimentConfig
+    label: Label
+    varied: str = ""
+
+
+class StartRequested(Message):
+    """Train these one after another."""
+
+    def __init__(self, requests: list[Request]) -> None:
+        super().__init__()
+        self.requests = requests
+
+
+class ResumeRequested(Message):
+    """Go on with a stopped or dead run."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+
+class WatchRequested(Message):
+    """Follow a run that another process trains."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+
+class ModeRequested(Message):
+    """Show another page."""
+
+    def __init__(self, mode: Mode) -> None:
+        super().__init__()
+        self.mode: Mode = mode
+
+
+class ReuseRequested(Message):
+    """Put a run's settings into the form."""
+
+    def __init__(self, preset: str, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.preset = preset
+        self.config = config
+
+
+class StopRequested(Message):
+    """Ask whether to stop the training in hand, and how."""
+
+
+class CopyRequested(Message):
+    """Put a text on the clipboard, through the terminal."""
+
+    def __init__(self, text: str, what: str) -> None:
+        super().__init__()
+        self.text = text
+        self.what = what
