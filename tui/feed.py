@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 from core.control import CommandName
 from core.events import DeviceSampled, RunEvent, StepCompleted
 from core.record import RunRecord
+from tui.lines import lines_of
 
 MOST_WAITING = 10_000
+MOST_LINES = 2_000
+MOST_SAMPLES = 300
 
 Ask = Callable[[CommandName, str], None]
 
@@ -17,12 +20,19 @@ Ask = Callable[[CommandName, str], None]
 class Feed:
     """One run as a screen sees it: a record that `drain` brings up to date, and a way to ask the run for something."""
 
-    def __init__(self, events: Callable[[], Iterator[RunEvent]], ask: Ask, *, own: bool) -> None:
+    def __init__(
+        self, events: Callable[[], Iterator[RunEvent]], ask: Ask, *, own: bool, leave: Callable[[], None] | None = None
+    ) -> None:
         self.record = RunRecord()
         self.own = own
         """Whether this process trains; otherwise it only follows another's run."""
+        self.lines: deque[tuple[float, str]] = deque(maxlen=MOST_LINES)
+        """What it said as text, each line with its time."""
+        self.lines_seen = 0
+        self.samples: deque[DeviceSampled] = deque(maxlen=MOST_SAMPLES)
         self._events = events
         self._ask = ask
+        self._leave = leave
         self._waiting: deque[RunEvent] = deque()
         self._over = False
 
@@ -40,7 +50,16 @@ class Feed:
         events = [self._waiting.popleft() for _ in range(len(self._waiting))]
         for event in events:
             self.record.apply(event)
+            if isinstance(event, DeviceSampled):
+                self.samples.append(event)
+            for line in lines_of(event, self.record):
+                self.say(event.t, line)
         return events
+
+    def say(self, t: float, line: str) -> None:
+        """Add a line to what it said."""
+        self.lines.append((t, line))
+        self.lines_seen += 1
 
     @property
     def over(self) -> bool:
@@ -50,3 +69,8 @@ class Feed:
     def ask(self, command: CommandName, reason: str = "asked for in the app") -> None:
         """Ask the run to stop, pause or save; it obeys at the end of the batch in hand."""
         self._ask(command, reason)
+
+    def leave(self) -> None:
+        """Follow another process's run no longer; one's own training is not touched."""
+        if self._leave:
+            self._leave()

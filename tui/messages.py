@@ -9,6 +9,7 @@ from typing import Any, Literal
 from textual.message import Message
 
 from core.config import ExperimentConfig
+from core.control import CommandName
 from core.label import Label
 
 Mode = Literal["setup", "live", "runs", "compare", "analyze"]
@@ -66,6 +67,14 @@ class ReuseRequested(Message):
 
 class StopRequested(Message):
     """Ask whether to stop the training in hand, and how."""
+
+
+class CommandRequested(Message):
+    """Ask the training in hand to pause, go on or save."""
+
+    def __init__(self, command: CommandName) -> None:
+        super().__init__()
+        self.command: CommandName = command
 
 
 class CopyRequested(Message):

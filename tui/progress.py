@@ -12,19 +12,16 @@ from rich.text import Text
 
 from core.events import (
     CheckpointSaved,
-    CommandApplied,
     DeviceSampled,
     EpochCompleted,
-    RunCompleted,
     RunEvent,
-    RunFailed,
     RunStarted,
     StageStarted,
     StepCompleted,
-    WarningRaised,
 )
 from core.record import RunRecord
-from tui.text import count, duration, flops, percent, safe, size
+from tui.lines import lines_of
+from tui.text import count, percent, safe, size
 
 REDRAW_EVERY = 0.25
 
@@ -39,34 +36,17 @@ class Lines:
 
     def show(self, event: RunEvent) -> None:
         self.record.apply(event)
-        for line in self._lines(event):
-            self._write(safe(line))
+        if isinstance(event, StageStarted):
+            self._begin(event.message)
+            return
+        for line in lines_of(event, self.record):
+            self._write(line)
 
-    def _lines(self, event: RunEvent) -> list[str]:
-        match event:
-            case StageStarted() if event.message != self._stage:
-                self._stage = event.message
-                return [event.message]
-            case RunStarted():
-                return _opening(event)
-            case StepCompleted(interval_loss=float()):
-                return [_interval(event)]
-            case EpochCompleted():
-                return [_epoch(event, self.record)]
-            case CommandApplied():
-                return [f"{event.command} ({event.reason})"]
-            case WarningRaised():
-                return [f"warning: {event.message}"]
-            case RunCompleted(status="stopped"):
-                return [self._stopped(event)]
-            case RunFailed():
-                return _failure(event)
-            case _:
-                return []
-
-    def _stopped(self, event: RunCompleted) -> str:
-        run_id = self.record.started.run_id if self.record.started else "@last"
-        return f"stopped at step {event.step}: {event.reason}; go on with: torchdeck resume {run_id}"
+    def _begin(self, stage: str) -> None:
+        """A stage is told when it begins, not at every part of it that is done."""
+        if stage != self._stage:
+            self._stage = stage
+            self._write(safe(stage))
 
 
 class PlainLines:
@@ -159,35 +139,3 @@ class RichProgress:
 
     def close(self) -> None:
         self._bars.stop()
-
-
-def _opening(event: RunStarted) -> list[str]:
-    data, training = event.config["data"], event.config["training"]
-    again = f", attempt {event.attempt} from step {event.resumed_from}" if event.resumed_from is not None else ""
-    return [
-        f"run {event.run_id}{again}",
-        f"{event.config['model']['name']}: {count(event.parameters)} parameters, {flops(event.forward_flops)} an image"
-        f" · {data['name']}: {count(event.train_images)} + {count(event.test_images)} images, {data['source']}",
-        f"{event.epochs} epochs of {count(event.steps_per_epoch)} steps, batch {training['batch_size']}"
-        f" · {event.device_name}, {training['precision']}",
-    ]
-
-
-def _interval(event: StepCompleted) -> str:
-    return f"  epoch {event.epoch}  step {event.batch}/{event.batches}  loss {event.interval_loss:.4f}"
-
-
-def _epoch(event: EpochCompleted, record: RunRecord) -> str:
-    total = record.started.epochs if record.started else 0
-    parts = [f"epoch {event.epoch:>{len(str(total))}}/{total}"]
-    for split in ("train", "validation", "test"):
-        if f"{split}/loss" in event.metrics:
-            loss, hits = event.metrics[f"{split}/loss"], event.metrics[f"{split}/accuracy"]
-            parts.append(f"{split} {loss:.4f} {percent(hits)}")
-    parts += [f"lr {event.lr:.3g}", f"{count(event.images_per_second)} images/s", duration(event.seconds)]
-    return "  ".join(parts) + ("  best" if event.best else "")
-
-
-def _failure(event: RunFailed) -> list[str]:
-    mend = [f"  {line}" for line in event.error.mend.splitlines()]
-    return [f"error: {line}" for line in event.error.message.splitlines()] + mend

@@ -1,0 +1,360 @@
+"""The app: five pages over one workspace, and the one training that may be in hand."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from textual import events
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
+
+from core.control import CommandName, Control
+from core.errors import TorchdeckError
+from core.events import RunCompleted, RunEvent, RunFailed
+from core.logs import follow, request
+from tui.clipboard import copy
+from tui.console import Console
+from tui.feed import Feed
+from tui.messages import (
+    CommandRequested,
+    CopyRequested,
+    Mode,
+    ModeRequested,
+    Request,
+    ResumeRequested,
+    ReuseRequested,
+    StartRequested,
+    StopRequested,
+    WatchRequested,
+)
+from tui.refresh import Refresh
+from tui.screens.analyze import AnalyzePage
+from tui.screens.ask import Answer, Ask
+from tui.screens.compare import ComparePage
+from tui.screens.help import Help
+from tui.screens.live import LivePage
+from tui.screens.page import Page
+from tui.screens.runs import RunsPage
+from tui.screens.setup import SetupPage
+from tui.sweep import Sweep
+from tui.text import safe
+from tui.theme import CYCLE, THEMES, variables_for
+from tui.workspace import Workspace
+
+GRACE_SECONDS = 3.0
+
+
+class Torchdeck(App[None]):
+    """The cockpit."""
+
+    TITLE = "torchdeck"
+    CSS_PATH = "app.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (40, "-narrow"), (100, "-mid"), (170, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (10, "-short"), (34, "-tall"), (52, "-vast")]  # noqa: RUF012
+    BINDINGS = [  # noqa: RUF012
+        Binding("1", "show('setup')", "Setup", show=False, id="app.setup"),
+        Binding("2", "show('live')", "Live", show=False, id="app.live"),
+        Binding("3", "show('runs')", "Runs", show=False, id="app.runs"),
+        Binding("4", "show('compare')", "Compare", show=False, id="app.compare"),
+        Binding("5", "show('analyze')", "Analyze", show=False, id="app.analyze"),
+        Binding("d", "next_theme", "Theme", show=False, id="app.theme"),
+        Binding("question_mark,f1", "help", "Help", key_display="?", id="app.help"),
+        Binding("q,ctrl+q", "quit", "Quit", key_display="q", id="app.quit"),
+    ]
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        refresh: Refresh,
+        ascii_only: bool = False,
+        console: Console | None = None,
+    ) -> None:
+        super().__init__()
+        self.workspace = workspace
+        self.rates = refresh
+        self.console_text = console or Console()
+        self._leaving: int | None = None
+        if ascii_only:
+            self.add_class("-ascii")
+        for own in THEMES:
+            self.register_theme(own)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return variables_for(self.get_theme(self.theme))
+
+    def on_mount(self) -> None:
+        self._choose_theme(self.workspace.state.text("theme", CYCLE[0]))
+        pages: dict[Mode, Callable[[], Page]] = {
+            "setup": lambda: SetupPage(self.workspace),
+            "live": lambda: LivePage(self.workspace, self.rates, self.console_text),
+            "runs": lambda: RunsPage(self.workspace),
+            "compare": lambda: ComparePage(self.workspace),
+            "analyze": lambda: AnalyzePage(self.workspace),
+        }
+        for mode, page in pages.items():
+            self.add_mode(mode, page)
+        self.switch_mode("setup")
+        self.set_interval(self.rates.bars, self._pump)
+        self.set_interval(1.0, self._tick)
+        self.begin_capture_print(self)
+        self._take_signals()
+
+    # -- pages
+
+    def action_show(self, mode: Mode) -> None:
+        """Show a page."""
+        if not isinstance(self.screen, Page):
+            return
+        if self.current_mode != mode:
+            self.switch_mode(mode)
+
+    def on_mode_requested(self, message: ModeRequested) -> None:
+        self.action_show(message.mode)
+
+    async def on_reuse_requested(self, message: ReuseRequested) -> None:
+        await self.switch_mode("setup")
+        if isinstance(self.screen, SetupPage):
+            self.screen.reuse(message.preset, message.config)
+
+    def action_help(self) -> None:
+        """Show the keys of this page."""
+        self.push_screen(Help(self.screen.active_bindings))
+
+    def action_next_theme(self) -> None:
+        """Go to the next theme of the app's own."""
+        place = CYCLE.index(self.theme) if self.theme in CYCLE else -1
+        self._choose_theme(CYCLE[(place + 1) % len(CYCLE)])
+
+    def _choose_theme(self, name: str) -> None:
+        # Without colour, Textual's ANSI themes come out black on black.
+        plain = self.no_color and name.startswith("ansi")
+        self.theme = name if name in self.available_themes and not plain else CYCLE[0]
+
+    def watch_theme(self, name: str) -> None:
+        self.workspace.state.keep("theme", name)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        for number, (mode, what) in enumerate(_PALETTE, start=1):
+            yield SystemCommand(f"Show {mode}", f"{what} (key {number})", partial(self.action_show, mode))
+        if self.workspace.training:
+            yield SystemCommand("Stop the run", "with a checkpoint", lambda: self.post_message(StopRequested()))
+
+    # -- training
+
+    def on_start_requested(self, message: StartRequested) -> None:
+        if self._refused():
+            return
+        self.workspace.sweep = Sweep(message.requests)
+        self._begin_next()
+
+    def on_resume_requested(self, message: ResumeRequested) -> None:
+        if self._refused():
+            return
+        control, data = Control(), self.workspace.data
+
+        def go_on() -> Iterator[RunEvent]:
+            from core.session import Surroundings, resume  # torch, seconds
+
+            yield from resume(message.folder, control, surroundings=Surroundings(data))
+
+        self.workspace.sweep = None
+        self._feed(Feed(go_on, control.request, own=True))
+
+    def on_watch_requested(self, message: WatchRequested) -> None:
+        if self._refused():
+            return
+        self.workspace.sweep = None
+        self._feed(_following(message.folder))
+
+    def _refused(self) -> bool:
+        if self.workspace.training:
+            self.notify("A run is active: stop it first, or wait for its end.", severity="warning")
+        return self.workspace.training
+
+    def _begin_next(self) -> bool:
+        """Begin the sweep's next run, if there is one."""
+        sweep = self.workspace.sweep
+        wanted = sweep.next() if sweep else None
+        if sweep is None or wanted is None:
+            return False
+        control = Control()
+        feed = Feed(partial(_trained, wanted, control, self.workspace), control.request, own=True)
+        sweep.records.append(feed.record)
+        self._feed(feed)
+        return True
+
+    def _feed(self, feed: Feed) -> None:
+        if self.workspace.feed:
+            self.workspace.feed.leave()
+        self.workspace.feed = feed
+        self.run_worker(feed.iterate, name="run", group="run", thread=True, exit_on_error=False)
+        self.action_show("live")
+
+    def _pump(self) -> None:
+        """Take in what the training said since the last time."""
+        feed = self.workspace.feed
+        if feed is None:
+            return
+        said = feed.drain()
+        for event in said:
+            self._announce(event, feed)
+        page = self.screen
+        if isinstance(page, Page) and page.is_mounted:
+            if said:
+                page.told(said)
+            page.show_device()
+        if feed.over and said:
+            self._ended()
+
+    def _ended(self) -> None:
+        if self._leaving is not None:
+            self._leave(self._leaving)
+        elif not self._begin_next() and isinstance(self.screen, Page):
+            self.screen.tick()
+
+    def _announce(self, event: RunEvent, feed: Feed) -> None:
+        """A toast for failures and ends."""
+        name = feed.record.started.run_id if feed.record.started else "the run"
+        match event:
+            case RunFailed():
+                self.bell()
+                text = f"{event.error.message}\n{event.error.mend}".strip()
+                self.notify(safe(text), title=f"{name} failed", severity="error", timeout=20, markup=False)
+            case RunCompleted() if feed.own:
+                self.notify(safe(f"{name}: {event.reason}"), title=event.status, markup=False)
+            case _:
+                pass
+
+    def _tick(self) -> None:
+        if isinstance(self.screen, Page) and self.screen.is_mounted:
+            self.screen.tick()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR:
+            self.notify(safe(event.worker.error), title="failed", severity="error", timeout=20, markup=False)
+
+    def on_print(self, event: events.Print) -> None:
+        self.console_text.add(event.text)
+
+    # -- stopping and leaving
+
+    def on_stop_requested(self, _: StopRequested) -> None:
+        feed, sweep = self.workspace.feed, self.workspace.sweep
+        if feed is None or feed.over:
+            return
+        more = sweep is not None and len(sweep.requests) > len(sweep.records)
+        answers = [Answer("run", "Stop", True), Answer("epoch", "After this epoch", True), Answer("", "Keep going")]
+        if more:
+            answers.insert(1, Answer("sweep", "Stop the sweep", True))
+        question = Ask("Stop this run?", "A checkpoint is written; the curves so far are kept.", answers)
+        self.push_screen(question, self._stop)
+
+    def _stop(self, answer: str | None) -> None:
+        feed, sweep = self.workspace.feed, self.workspace.sweep
+        if feed is None or not answer:
+            return
+        if answer == "sweep" and sweep:
+            sweep.stopped = True
+        self._ask(feed, "stop-after-epoch" if answer == "epoch" else "stop")
+
+    def on_command_requested(self, message: CommandRequested) -> None:
+        if self.workspace.feed and not self.workspace.feed.over:
+            self._ask(self.workspace.feed, message.command)
+
+    def _ask(self, feed: Feed, command: CommandName) -> None:
+        try:
+            feed.ask(command)
+        except TorchdeckError as error:
+            self.notify(safe(error), severity="error", markup=False)
+
+    async def action_quit(self) -> None:
+        """Leave; with a run in hand, ask first."""
+        if not self.workspace.training:
+            self._leave(0)
+            return
+        text = "It stops with a checkpoint and can be resumed."
+        answers = [Answer("stop", "Stop and quit", True), Answer("", "Stay")]
+        self.push_screen(Ask("A run is active", text, answers), self._quit_answered)
+
+    def _quit_answered(self, answer: str | None) -> None:
+        if answer:
+            self._stop_and_leave(0)
+
+    def _stop_and_leave(self, code: int) -> None:
+        """Leave as soon as the run's last event is on disk."""
+        feed = self.workspace.feed
+        if feed is None or not self.workspace.training:
+            self._leave(code)
+            return
+        if self.workspace.sweep:
+            self.workspace.sweep.stopped = True
+        self._leaving = code
+        feed.ask("stop", "the app was left")
+
+    def _leave(self, code: int) -> None:
+        if self.workspace.feed:
+            self.workspace.feed.leave()
+        if code:
+            # The terminal may be gone, and drawing on it for the last time could hang.
+            last = threading.Timer(GRACE_SECONDS, os._exit, (code,))
+            last.daemon = True
+            last.start()
+        self.exit(return_code=code)
+
+    def _take_signals(self) -> None:
+        if self.is_headless or threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_and_leave, 128 + number)
+
+    def on_copy_requested(self, message: CopyRequested) -> None:
+        copy(self, message.text)
+        self.notify(f"{message.what} is on the clipboard", timeout=3)
+
+
+_PALETTE: tuple[tuple[Mode, str], ...] = (
+    ("setup", "presets and settings"),
+    ("live", "the training in hand"),
+    ("runs", "all runs"),
+    ("compare", "marked runs side by side"),
+    ("analyze", "what a network takes for what"),
+)
+
+
+def _trained(wanted: Request, control: Control, workspace: Workspace) -> Iterator[RunEvent]:
+    from core.session import Surroundings, run  # torch, seconds
+
+    around = Surroundings(workspace.data)
+    yield from run(wanted.config, workspace.logs, control, surroundings=around, label=wanted.label)
+
+
+class _Left(Exception):
+    """Nobody follows the run any more."""
+
+
+def _following(folder: Path) -> Feed:
+    """A feed of a run that another process trains."""
+    left = threading.Event()
+
+    def wait(seconds: float) -> None:
+        if left.wait(seconds):
+            raise _Left
+
+    def told() -> Iterator[RunEvent]:
+        try:
+            yield from follow(folder, wait=wait)
+        except _Left:
+            return
+
+    return Feed(told, lambda command, _: request(folder, command), own=False, leave=left.set)

@@ -1,0 +1,77 @@
+"""What a run says, as lines of text: one for each thing a person wants to know."""
+
+from __future__ import annotations
+
+from core.events import (
+    CommandApplied,
+    EpochCompleted,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    StageStarted,
+    StepCompleted,
+    WarningRaised,
+)
+from core.record import RunRecord
+from tui.text import count, duration, flops, percent, safe
+
+
+def lines_of(event: RunEvent, record: RunRecord) -> list[str]:
+    """The lines of one event, safe for a terminal; `record` has it folded in already."""
+    return [safe(line) for line in _lines(event, record)]
+
+
+def _lines(event: RunEvent, record: RunRecord) -> list[str]:
+    match event:
+        case StageStarted(done=None | 0):
+            return [event.message]
+        case RunStarted():
+            return _opening(event)
+        case StepCompleted(interval_loss=float()):
+            return [f"  epoch {event.epoch}  step {event.batch}/{event.batches}  loss {event.interval_loss:.4f}"]
+        case EpochCompleted():
+            return [_epoch(event, record)]
+        case CommandApplied():
+            return [f"{event.command} ({event.reason})"]
+        case WarningRaised():
+            return [f"warning: {event.message}"]
+        case RunCompleted(status="stopped"):
+            return [_stopped(event, record)]
+        case RunFailed():
+            return _failure(event)
+        case _:
+            return []
+
+
+def _stopped(event: RunCompleted, record: RunRecord) -> str:
+    run_id = record.started.run_id if record.started else "@last"
+    return f"stopped at step {event.step}: {event.reason}; go on with: torchdeck resume {run_id}"
+
+
+def _opening(event: RunStarted) -> list[str]:
+    data, training = event.config["data"], event.config["training"]
+    again = f", attempt {event.attempt} from step {event.resumed_from}" if event.resumed_from is not None else ""
+    return [
+        f"run {event.run_id}{again}",
+        f"{event.config['model']['name']}: {count(event.parameters)} parameters, {flops(event.forward_flops)} an image"
+        f" · {data['name']}: {count(event.train_images)} + {count(event.test_images)} images, {data['source']}",
+        f"{event.epochs} epochs of {count(event.steps_per_epoch)} steps, batch {training['batch_size']}"
+        f" · {event.device_name}, {training['precision']}",
+    ]
+
+
+def _epoch(event: EpochCompleted, record: RunRecord) -> str:
+    total = record.started.epochs if record.started else 0
+    parts = [f"epoch {event.epoch:>{len(str(total))}}/{total}"]
+    for split in ("train", "validation", "test"):
+        if f"{split}/loss" in event.metrics:
+            loss, hits = event.metrics[f"{split}/loss"], event.metrics[f"{split}/accuracy"]
+            parts.append(f"{split} {loss:.4f} {percent(hits)}")
+    parts += [f"lr {event.lr:.3g}", f"{count(event.images_per_second)} images/s", duration(event.seconds)]
+    return "  ".join(parts) + ("  best" if event.best else "")
+
+
+def _failure(event: RunFailed) -> list[str]:
+    mend = [f"  {line}" for line in event.error.mend.splitlines()]
+    return [f"error: {line}" for line in event.error.message.splitlines()] + mend

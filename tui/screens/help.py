@@ -1,0 +1,47 @@
+"""The keys of the page in view, from its live bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import ActiveBinding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+_NAMES = {
+    "left": "←", "right": "→", "up": "↑", "down": "↓", "shift+left": "shift ←", "shift+right": "shift →",
+    "question_mark": "?", "slash": "/", "plus": "+", "minus": "-", "left_square_bracket": "[",
+    "right_square_bracket": "]", "comma": ",", "full_stop": ".",
+}  # fmt: skip
+
+
+class Help(ModalScreen[None]):
+    """All keys that do something now."""
+
+    BINDINGS = [("escape,question_mark,f1,q", "dismiss", "Close")]  # noqa: RUF012
+
+    def __init__(self, bindings: Mapping[str, ActiveBinding]) -> None:
+        super().__init__()
+        self._lines = _lines(bindings)
+
+    def compose(self) -> ComposeResult:
+        table = Table.grid(padding=(0, 2))
+        for keys, what in self._lines:
+            table.add_row(Text(keys, style="bold"), Text(what))
+        with VerticalScroll(classes="dialog", id="help") as box:
+            box.border_title = "Keys"
+            box.border_subtitle = "esc closes"
+            yield Static(table)
+
+
+def _lines(bindings: Mapping[str, ActiveBinding]) -> list[tuple[str, str]]:
+    """One line an action: its keys, and what it does; tab and the like, which every terminal has, are left out."""
+    keys: dict[tuple[str, str], list[str]] = {}
+    for key, active in bindings.items():
+        if active.enabled and active.binding.description:
+            keys.setdefault((active.binding.action, active.binding.description), []).append(_NAMES.get(key, key))
+    return [(" ".join(found), what) for (_, what), found in keys.items()]

@@ -1,0 +1,165 @@
+"""Live: the training in hand, as bars, charts, device figures and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container, Horizontal
+from textual.widgets import Static
+
+from core.curves import AXES, Axis
+from core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
+from core.record import RunRecord
+from tui.console import Console
+from tui.messages import CommandRequested, ModeRequested, StopRequested
+from tui.refresh import Refresh
+from tui.screens.page import Page
+from tui.series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
+from tui.text import safe
+from tui.widgets.chart import Chart
+from tui.widgets.device_panel import DevicePanel
+from tui.widgets.log_pane import LogPane
+from tui.widgets.progress_bars import ProgressBars
+from tui.widgets.sweep_panel import SweepPanel
+from tui.workspace import Workspace
+
+NOTHING = (
+    "Nothing trains here.\n\nPick a preset in Setup (1) and start it with F5,\nor watch a running one from Runs (3)."
+)
+
+
+class LivePage(Page):
+    """Watches `workspace.feed`."""
+
+    MODE = "live"
+    BINDINGS = [  # noqa: RUF012
+        Binding("p", "pause", "Pause", id="live.pause"),
+        Binding("x", "stop", "Stop", id="live.stop"),
+        Binding("c", "checkpoint", "Save a checkpoint now", show=False, id="live.checkpoint"),
+        Binding("e", "next_axis", "X axis: steps, epochs, time", show=False, id="live.axis"),
+        Binding("l", "zoom_log", "Log over the whole page", show=False, id="live.log"),
+        Binding("a", "analyze", "Analyze this run", show=False, id="live.analyze"),
+    ]
+
+    def __init__(self, workspace: Workspace, rates: Refresh, console: Console) -> None:
+        super().__init__(workspace)
+        self._rates = rates
+        self._printed = console
+        self._axis: Axis = "step"
+        self._ghost: tuple[str, Ghost | None] = ("", None)
+        self._stale = True
+
+    def body(self) -> ComposeResult:
+        yield Static(NOTHING, id="nothing", markup=False)
+        with Container(id="live"):
+            yield ProgressBars()
+            with Container(id="live-panels"):
+                with Container(id="charts"):
+                    yield Chart("Loss", id="loss")
+                    yield Chart("Accuracy", percent=True, id="accuracy")
+                with Horizontal(id="live-side"):
+                    yield DevicePanel(id="device")
+                    yield SweepPanel(id="sweep")
+                    yield LogPane(id="log")
+
+    def on_mount(self) -> None:
+        for chart in self.query(Chart):
+            chart.redraw_every = self._rates.charts
+        self.set_interval(self._rates.charts, self._draw)
+        self.query_one("#loss").focus()
+
+    def shown(self) -> None:
+        self._stale = True
+        self.tick()
+        self._draw()
+
+    def told(self, events: Sequence[RunEvent]) -> None:
+        self._stale = self._stale or any(isinstance(e, StepCompleted | EpochCompleted | RunStarted) for e in events)
+        feed = self.workspace.feed
+        if feed is not None:
+            self.query_one(ProgressBars).show(feed.record, self.workspace.sweep)
+
+    def tick(self) -> None:
+        feed = self.workspace.feed
+        self.query_one("#nothing").display = feed is None
+        self.query_one("#live").display = feed is not None
+        if feed is None:
+            return
+        self._take_printed()
+        started = feed.record.started
+        self.query_one(ProgressBars).show(feed.record, self.workspace.sweep)
+        self.query_one(DevicePanel).show(started.device_name if started else "", list(feed.samples))
+        self.query_one(SweepPanel).show(self.workspace.sweep)
+        self.query_one(LogPane).show(feed)
+
+    def _take_printed(self) -> None:
+        """What libraries printed goes to the log pane and into the run's directory."""
+        feed, printed = self.workspace.feed, self._printed.read()
+        if feed is None or not printed.strip():
+            return
+        for line in printed.splitlines():
+            feed.say(self.workspace.now(), safe(line))
+        if feed.own and feed.record.started:
+            with suppress(OSError), open(self.workspace.logs / feed.record.started.run_id / "console.log", "a") as file:
+                file.write(printed)
+
+    def _draw(self) -> None:
+        feed = self.workspace.feed
+        if feed is None or not self._stale or not self.is_current:
+            return
+        self._stale = False
+        record = feed.record
+        ghost = self._ghost_of(record)
+        loss, accuracy = self.query_one("#loss", Chart), self.query_one("#accuracy", Chart)
+        loss.show(loss_lines(record, self._axis), x_unit=self._axis, note=loss_note(record))
+        rules = reported_rules(record)
+        lines = accuracy_lines(record, self._axis, ghost)
+        accuracy.show(lines, rules, x_unit=self._axis, note=accuracy_note(record, ghost))
+
+    def _ghost_of(self, record: RunRecord) -> Ghost | None:
+        """The best earlier run of the same preset; looked for once a run."""
+        started = record.started
+        if started is None:
+            return None
+        if self._ghost[0] != started.run_id:
+            rated = [
+                (figure, row.id)
+                for row in self.workspace.rows()
+                if row.preset == started.preset and row.id != started.run_id and row.status not in ("running", "paused")
+                if (figure := row.figure("test/accuracy")) is not None
+            ]
+            best = max(rated, default=None)
+            self._ghost = (started.run_id, Ghost(best[1], self.workspace.record(best[1])) if best else None)
+        return self._ghost[1]
+
+    def action_stop(self) -> None:
+        self.post_message(StopRequested())
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        feed = self.workspace.feed
+        if feed:
+            self.post_message(CommandRequested("unpause" if feed.record.status == "paused" else "pause"))
+
+    def action_checkpoint(self) -> None:
+        self.post_message(CommandRequested("checkpoint"))
+
+    def action_next_axis(self) -> None:
+        self._axis = AXES[(AXES.index(self._axis) + 1) % len(AXES)]
+        self._stale = True
+        self._draw()
+
+    def action_zoom_log(self) -> None:
+        if self.maximized is not None:
+            self.minimize()
+        else:
+            self.maximize(self.query_one(LogPane), container=False)
+
+    def action_analyze(self) -> None:
+        started = self.workspace.feed.record.started if self.workspace.feed else None
+        if started:
+            self.workspace.chosen = started.run_id
+            self.post_message(ModeRequested("analyze"))

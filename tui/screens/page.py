@@ -1,0 +1,61 @@
+"""What the five pages have in common: the line at the top, the footer, and being told of what the training says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from core.events import RunEvent
+from tui.messages import Mode, ModeRequested
+from tui.widgets.nav_bar import NavBar
+from tui.workspace import Workspace
+
+
+class Page(Screen[None]):
+    """One of the five; a subclass gives its body."""
+
+    MODE: ClassVar[Mode]
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__()
+        self.workspace = workspace
+
+    def compose(self) -> ComposeResult:
+        yield NavBar(self.MODE)
+        with Container(id="body"):
+            yield from self.body()
+        yield Static("too small: make the terminal at least 40x10", id="too-small", markup=False)
+        yield Footer(show_command_palette=False, compact=True)
+
+    def body(self) -> ComposeResult:
+        """What stands between the line at the top and the footer."""
+        raise NotImplementedError  # pragma: no cover
+
+    def on_screen_resume(self) -> None:
+        self.shown()
+        self.show_device()
+
+    def shown(self) -> None:
+        """The page came up; bring it up to date."""
+
+    def told(self, events: Sequence[RunEvent]) -> None:
+        """The training in hand said something; called for the visible page only."""
+
+    def tick(self) -> None:
+        """About once a second while the page is visible."""
+
+    def show_device(self) -> None:
+        """Bring the line at the top up to date."""
+        feed = self.workspace.feed
+        record = feed.record if feed else None
+        started = record.started if record else None
+        active = feed is not None and not feed.over
+        self.query_one(NavBar).show(active, started.device if started else "", record.device if record else None)
+
+    def on_nav_bar_clicked(self, message: NavBar.Clicked) -> None:
+        self.post_message(ModeRequested(message.mode))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,111 @@
+"""The head of the live page: which run, in what state, and how far its epoch, itself and its sweep are."""
+
+from __future__ import annotations
+
+from rich.style import Style
+from rich.text import Text
+from textual.widget import Widget
+
+from core.record import RunRecord
+from tui.bars import bar, epoch_seconds_left, images_per_second, last_step, run_seconds_left
+from tui.sweep import Sweep
+from tui.text import count, duration, safe
+
+LABEL, SHARE, DONE, SPEED = 7, 6, 16, 18
+_GLYPHS = {"running": "●", "paused": "‖", "completed": "✓", "failed": "✗", "stopped": "■"}
+_ASCII = {"running": "*", "paused": "=", "completed": "+", "failed": "x", "stopped": "#"}
+
+
+class ProgressBars(Widget):
+    """Three or four lines."""
+
+    COMPONENT_CLASSES = {"bars--bar", "bars--done", "bars--bad", "bars--track", "bars--quiet", "bars--strong"}  # noqa: RUF012
+    DEFAULT_CSS = """
+    ProgressBars { height: auto; padding: 0 1; }
+    .bars--bar { color: $accent; }
+    .bars--done { color: $success; }
+    .bars--bad { color: $error; }
+    .bars--track { color: $track; }
+    .bars--quiet { color: $quiet; }
+    .bars--strong { text-style: bold; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._record = RunRecord()
+        self._sweep: Sweep | None = None
+
+    def show(self, record: RunRecord, sweep: Sweep | None) -> None:
+        """Take in the run's record and its sweep."""
+        several = sweep is not None and len(sweep.requests) > 1
+        changed = several != (self._sweep is not None)
+        self._record, self._sweep = record, sweep if several else None
+        self.refresh(layout=changed)
+
+    def render(self) -> Text:
+        record = self._record
+        lines = [self._head(record)]
+        step = last_step(record)
+        if record.ending is None and step is not None:
+            label = "test" if step.phase == "evaluate" else "epoch"
+            speed = f"{count(step.images_per_second)} img/s"
+            left = duration(epoch_seconds_left(record))
+            done = f"{count(step.batch)}/{count(step.batches)}"
+            lines.append(self._bar(label, step.batch / step.batches, done, f"{speed}  {left}", record))
+        else:
+            lines.append(self._idle(record))
+        lines.append(self._run(record))
+        if self._sweep:
+            lines.append(self._sweep_line(self._sweep))
+        return Text("\n").join(lines)
+
+    def _head(self, record: RunRecord) -> Text:
+        started = record.started
+        glyph = (_ASCII if self._ascii else _GLYPHS).get(record.status, "o")
+        kind = "bad" if record.status == "failed" else "done" if record.status == "completed" else "bar"
+        line = Text(no_wrap=True).append(f"{glyph} ", self._ink(kind))
+        line.append(safe(started.name or started.preset) if started else "starting", self._ink("strong"))
+        about = [started.run_id if started else "", record.status, record.stage or record.reason]
+        line.append("  " + safe(" · ".join(part for part in about if part)), self._ink("quiet"))
+        line.truncate(max(0, self.size.width), overflow="ellipsis")
+        return line
+
+    def _idle(self, record: RunRecord) -> Text:
+        speed = images_per_second(record)
+        return self._bar("epoch", 0.0, "", f"{count(speed)} img/s" if speed else "", record)
+
+    def _run(self, record: RunRecord) -> Text:
+        started = record.started
+        if started is None:
+            return self._bar("run", 0.0, "", "", record)
+        step = last_step(record)
+        epoch = step.epoch if step else len(record.epochs)
+        fraction = record.step / max(1, started.epochs * started.steps_per_epoch)
+        left = run_seconds_left(record)
+        told = f"{duration(left)} left" if left is not None else f"trained {duration(record.train_seconds)}"
+        return self._bar("run", fraction, f"{epoch}/{started.epochs} epochs", told, record)
+
+    def _sweep_line(self, sweep: Sweep) -> Text:
+        done, total = sweep.steps()
+        ended = sum(1 for record in sweep.records if record.ending)
+        return self._bar("sweep", done / max(1, total), f"{ended}/{len(sweep.requests)} runs", "", self._record)
+
+    def _bar(self, label: str, fraction: float, done: str, speed: str, record: RunRecord) -> Text:
+        width = self.size.width - LABEL - SHARE - DONE - SPEED
+        kind = "bad" if record.status == "failed" else "done" if record.status == "completed" else "bar"
+        line = Text(no_wrap=True).append(label.ljust(LABEL), self._ink("quiet"))
+        drawn = bar(max(0, width), fraction, "", "", self._ascii)
+        filled = round(min(1.0, max(0.0, fraction)) * max(0, width))
+        drawn.stylize(self._ink(kind), 0, filled)
+        drawn.stylize(self._ink("track"), filled)
+        line.append_text(drawn)
+        line.append(f"{fraction:.0%}".rjust(SHARE), self._ink("strong"))
+        line.append(f"  {done}".ljust(DONE)[:DONE])
+        return line.append(speed.rjust(SPEED)[-SPEED:], self._ink("quiet"))
+
+    @property
+    def _ascii(self) -> bool:
+        return self.app.has_class("-ascii")
+
+    def _ink(self, name: str) -> Style:
+        return self.get_component_rich_style(f"bars--{name}", partial=True)

@@ -1,0 +1,81 @@
+"""What the screens share: the folders, the training in hand, the runs that are marked, and what is cached of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.logs import load_record
+from core.record import RunRecord
+from core.runs import RunIndex, RunRow
+
+if TYPE_CHECKING:
+    from tui.feed import Feed
+    from tui.state import State
+    from tui.sweep import Sweep
+
+MOST_MARKED = 8
+MOST_RECORDS = 24
+
+
+@dataclass(slots=True)
+class Workspace:
+    """One for the app; used in its thread only."""
+
+    logs: Path
+    data: Path
+    state: State
+    now: Callable[[], float]
+    index: RunIndex
+    feed: Feed | None = None
+    sweep: Sweep | None = None
+    marked: list[str] = field(default_factory=list[str])
+    chosen: str | None = None
+    """The id of the run that Analyze shows."""
+    _records: OrderedDict[str, tuple[int, RunRecord]] = field(default_factory=OrderedDict[str, tuple[int, RunRecord]])
+
+    def rows(self) -> list[RunRow]:
+        """All runs, the newest last."""
+        return self.index.rows()
+
+    def row(self, run_id: str) -> RunRow | None:
+        """One run as lists show it; None where it is gone."""
+        return next((row for row in self.rows() if row.id == run_id), None)
+
+    def record(self, run_id: str) -> RunRecord:
+        """A run's record: the live one of the training in hand, else what its directory says, kept while that lasts."""
+        if self.feed and (started := self.feed.record.started) and started.run_id == run_id:
+            return self.feed.record
+        size = _size(self.logs / run_id / "events.jsonl")
+        known = self._records.pop(run_id, None)
+        if known is None or known[0] != size:
+            known = (size, load_record(self.logs / run_id))
+        self._records[run_id] = known
+        while len(self._records) > MOST_RECORDS:
+            self._records.popitem(last=False)
+        return known[1]
+
+    def toggle_mark(self, run_id: str) -> bool:
+        """Mark a run for comparison, or unmark it; False when eight are marked already."""
+        if run_id in self.marked:
+            self.marked.remove(run_id)
+            return True
+        if len(self.marked) >= MOST_MARKED:
+            return False
+        self.marked.append(run_id)
+        return True
+
+    @property
+    def training(self) -> bool:
+        """Whether this process trains now."""
+        return self.feed is not None and self.feed.own and not self.feed.over
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
