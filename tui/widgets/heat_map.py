@@ -50,12 +50,12 @@ class Plan(NamedTuple):
 
 def plan_for(classes: int, longest_name: int, space: Size) -> Plan:
     """As many classes as fit, in cells as large as fit; names get a second header line where one is free."""
-    wanted = min(classes, MOST_CLASSES)
+    wanted = max(0, min(classes, MOST_CLASSES, space.height - 1))
     spare = space.width - 1 - CELL_WIDTHS[0] * wanted
-    least_label = LABEL_WIDTHS[0] if wanted == classes else LABEL_WIDTHS[1]
+    least_label = LABEL_WIDTHS[0] if classes <= MOST_CLASSES else LABEL_WIDTHS[1]
     label_width = max(0, min(longest_name, LABEL_WIDTHS[1], max(spare, least_label), space.width - 4))
     room = space.width - label_width - 1
-    shown = max(0, min(wanted, room // CELL_WIDTHS[0], space.height - 1))
+    shown = max(0, min(wanted, room // CELL_WIDTHS[0]))
     if not shown:
         return Plan(0, 0, 0, 0, 0)
     width = min(CELL_WIDTHS[1], room // shown)
@@ -143,7 +143,8 @@ class HeatMap(Widget, can_focus=True):
         self._shares, self._strengths = shares(confusion), tint_strengths(confusion)
         if not kept:
             self._cursor = next(((true, predicted) for true, predicted, _ in worst_pairs(confusion, 1)), (0, 0))
-        self._arrange()
+        if self.is_attached:
+            self._arrange()
         self.refresh(layout=self.styles.auto_dimensions)
         if names:
             self.post_message(self.Moved(self, *self._cursor))
