@@ -171,7 +171,7 @@ class SetupPage(Page):
             self.query_one("#hint", Static).update("Enter edits the highlighted preset, F5 starts it.")
             return
         setting, text = row.setting, Text(row.label, "bold")
-        text.append(f"  {safe(row.fault)}" if row.fault else f"  {setting.help}", "" if row.fault else "dim")
+        text.append(f"  {safe(row.fault)}" if row.fault else f"  {setting.help}", self._wrong if row.fault else "dim")
         parts = [setting.bounds] if setting.bounds else []
         if not setting.path.startswith("label."):
             parts.append(f"preset {self._draft.base(setting.path)}")
@@ -182,6 +182,11 @@ class SetupPage(Page):
         if not setting.choices and not setting.path.startswith("label."):
             parts.append("several values, with commas: a run each")
         self.query_one("#hint", Static).update(text.append("\n" + " · ".join(parts), "dim"))
+
+    @property
+    def _wrong(self) -> str:
+        """The colour of what is wrong."""
+        return self.app.theme_variables.get("error", "red") if not self.app.no_color else ""
 
     async def action_reset(self) -> None:
         """Put the setting in focus back to the preset's."""

@@ -19,7 +19,7 @@ from tui.text import safe
 class Toggle(Widget, can_focus=True):
     """On or off, told by a sign and a word."""
 
-    BINDINGS = [Binding("enter,space", "toggle", "Turn on or off", show=False)]  # noqa: RUF012
+    BINDINGS = [Binding("enter,space", "flip", "Turn on or off", show=False)]  # noqa: RUF012
     value: reactive[bool] = reactive(False, init=False)
 
     class Changed(Message):
@@ -42,11 +42,11 @@ class Toggle(Widget, can_focus=True):
     def watch_value(self, value: bool) -> None:
         self.post_message(self.Changed(value))
 
-    def action_toggle(self) -> None:
+    def action_flip(self) -> None:
         self.value = not self.value
 
     def on_click(self) -> None:
-        self.action_toggle()
+        self.action_flip()
 
 
 class FieldRow(Horizontal):
