@@ -56,7 +56,7 @@ class Torchdeck(App[None]):
     """The cockpit."""
 
     TITLE = "torchdeck"
-    CSS_PATH = "app.tcss"
+    CSS_PATH = Path(__file__).parent / "app.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (40, "-narrow"), (100, "-mid"), (170, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (10, "-short"), (34, "-tall"), (52, "-vast")]  # noqa: RUF012
     BINDINGS = [  # noqa: RUF012
