@@ -70,9 +70,20 @@ async def test_the_title_is_a_legend_and_the_subtitle_a_note() -> None:
         assert all(len(row) == 60 for row in rows)
 
 
+async def test_what_is_shown_before_the_chart_is_on_a_screen_is_drawn_there() -> None:
+    app = ChartApp()
+    app.chart.show([line([0.1, 0.9])], note="a note")
+    app.chart.set_title("Accuracy", percent=True)
+    async with app.run_test(size=(60, 16)):
+        rows = picture(app)
+        assert "Accuracy  ━ train" in rows[0]
+        assert "a note" in rows[-1]
+        assert any("50%┤" in row for row in rows)
+
+
 async def test_hostile_names_are_shown_as_they_are_and_steer_nothing() -> None:
     async with (app := ChartApp()).run_test(size=(100, 16)) as pilot:
-        app.chart.title = "[bold]Loss[/bold]"
+        app.chart.set_title("[bold]Loss[/bold]")
         hostile = Line("[red]\x1b[31mx\x07", [0, 1], [0, 1], letter="\x1b")
         await shown(app, pilot, hostile, note="[link=x]\x1b]0;t\x07", x_unit="\x9bst[b]ep")
         rows = picture(app)

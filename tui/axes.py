@@ -108,8 +108,10 @@ def log_rows(low: float, high: float, rows: int) -> Rows:
     smallest = (high - low) / (rows - 1 + 2 * MARGIN)
     best = (-math.inf, Rows(low, smallest, ()))
     for family in _round_exponents(low, high):
+        # Seen from a power of ten, twos and fives fall near rows more often than seen from each other.
+        anchor = float(family[np.argmin(np.abs(family - np.round(family)))])
         for unit in (*(smallest * (1 + stretch / 50) for stretch in range(26)), 1 / max(1, math.floor(1 / smallest))):
-            base = float(family[0]) - math.ceil((float(family[0]) - low) / unit - MARGIN) * unit
+            base = anchor - math.ceil((anchor - low) / unit - MARGIN) * unit
             if unit < smallest or base + (rows - 1 + MARGIN) * unit < high:
                 continue
             heights = (family - base) / unit

@@ -144,6 +144,12 @@ class Chart(Widget, can_focus=True):
         self._lines, self._rules, self._x_unit = copies, list(rules), x_unit
         self._draw_when_due()
 
+    def set_title(self, title: str, *, percent: bool = False) -> None:
+        """Another title and unit of y, for a chart that changes what it shows."""
+        self.title, self.percent = title, percent
+        if self.is_attached:
+            self._draw_now()
+
     def _draw_when_due(self) -> None:
         """Draw now, or leave a timer that will."""
         if self._timer is not None or not self.is_attached:
