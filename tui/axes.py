@@ -108,12 +108,16 @@ def log_rows(low: float, high: float, rows: int) -> Rows:
     smallest = (high - low) / (rows - 1 + 2 * MARGIN)
     best = (-math.inf, Rows(low, smallest, ()))
     for family in _round_exponents(low, high):
+        # Seen from a power of ten, twos and fives fall near rows more often than seen from each other.
+        anchor = float(family[np.argmin(np.abs(family - np.round(family)))])
         for unit in (*(smallest * (1 + stretch / 50) for stretch in range(26)), 1 / max(1, math.floor(1 / smallest))):
-            base = float(family[0]) - math.floor((float(family[0]) - low) / unit + MARGIN) * unit
+            base = anchor - math.ceil((anchor - low) / unit - MARGIN) * unit
             if unit < smallest or base + (rows - 1 + MARGIN) * unit < high:
                 continue
-            marked, exponents = _on_rows((family - base) / unit, family, rows)
-            score = 0.12 * min(6, len(marked), 1 + rows // 3) - (unit / smallest - 1)
+            heights = (family - base) / unit
+            marked, exponents = _on_rows(heights, family, rows)
+            skipped = int(((heights > -0.5) & (heights < rows - 0.5)).sum()) - len(marked)
+            score = 0.12 * (min(6, len(marked), 1 + rows // 3) - skipped) - (unit / smallest - 1)
             if score > best[0] + 1e-9:
                 best = (score, Rows(base, unit, _ticks(marked, [_power_label(value) for value in exponents])))
     return best[1]
@@ -209,7 +213,7 @@ def _scientific(value: float, step: float) -> str:
     """A number with an exponent and no needless digit."""
     if not value:
         return "0"
-    digits = max(0, min(6, math.floor(math.log10(abs(value))) - math.floor(math.log10(step)) + 1))
+    digits = max(0, min(12, math.floor(math.log10(abs(value))) - math.floor(math.log10(step)) + 1))
     mantissa, exponent = f"{value:.{digits}e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(exponent)}"
 

@@ -160,7 +160,7 @@ def _lay_out(
     label_width = LABEL_WIDTH if view.width >= 16 else -1
     while True:
         columns = view.width - label_width - 1
-        paths = [_path(curve, x_low, x_high, columns, across, view.tints, memo) for curve in curves]
+        paths = [_path(curve, x_low, x_high, columns, across, view, memo) for curve in curves]
         scale = _scale(paths, rules, view, rows)
         needed = max((len(tick.label) for tick in scale.ticks), default=0)
         if label_width < 0 or needed <= label_width:
@@ -168,7 +168,7 @@ def _lay_out(
         label_width = needed if view.width - needed >= 11 else -1
 
 
-def _path(curve: Curve, low: float, high: float, columns: int, across: int, tints: bool, memo: Memo) -> Path:
+def _path(curve: Curve, low: float, high: float, columns: int, across: int, view: View, memo: Memo) -> Path:
     """The curve thinned to dots, and the band or the raw extremes behind it."""
     dots = columns * across
 
@@ -176,10 +176,12 @@ def _path(curve: Curve, low: float, high: float, columns: int, across: int, tint
         return memo.get(points, ("thin", low, high, dots), lambda: thin(points, low, high, dots))
 
     line, trace, spread = curve.line, thinned(curve.shown), None
-    if tints and not line.dim and curve.raw.low is not None and curve.raw.high is not None:
+    if view.tints and not line.dim and curve.raw.low is not None:
         spread = band(curve.raw, low, high, columns)
-    elif tints and not line.dim and line.spread:
+    elif view.tints and not line.dim and line.spread:
         spread = folded(thinned(curve.raw), across)
+    # The extremes of a dot's width are kept, unless they stand behind the line or were smoothed away.
+    if (spread is not None and line.spread) or (line.smooth and view.smoothing):
         trace = replace(trace, low=trace.mean, high=trace.mean)
     return Path(curve, continued(trace, curve.shown, low, high, dots), spread)
 

@@ -91,13 +91,15 @@ def smoothed(points: Points, decay: float) -> Points:
     if not decay or not points.ys.size:
         return points
     total = points.ys * (1 - decay)
+    older = np.empty_like(total)
     span = 1
     # Doubling: once a sum reaches back over `span` points, two of them reach back over twice as many.
     while span < total.size and decay**span > FORGOTTEN:
-        total[span:] += decay**span * total[:-span].copy()
+        np.multiply(total[:-span], decay**span, out=older[span:])
+        total[span:] += older[span:]
         span *= 2
-    weights = 1 - decay ** np.arange(1, total.size + 1, dtype=np.float64)
-    return replace(points, ys=total / weights)
+    total[:span] /= 1 - decay ** np.arange(1, min(span, total.size) + 1, dtype=np.float64)
+    return replace(points, ys=total)
 
 
 def logarithms(points: Points) -> Points:

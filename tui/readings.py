@@ -21,7 +21,8 @@ def readings(lines: Sequence[Line], x: float, reach: float, view: View, memo: Me
 def step_cursor(lines: Sequence[Line], drawing: Drawing, x: float, columns: int, memo: Memo, view: View) -> float:
     """The x of the next measured point at least `columns` columns away; sparse lines are preferred within a column."""
     width = drawing.column_width
-    target = x + columns * width
+    column = drawing.column_of(x)
+    target = (x if column is None else drawing.x_at(column)) + columns * width
     places = [curve_of(line, replace(view, log=False), memo).shown.xs for line in lines]
     places = sorted((xs for xs in places if xs.size), key=lambda xs: xs.size)
     for xs in places:

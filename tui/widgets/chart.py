@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 from rich.segment import Segment
 from rich.style import Style as RichStyle
 from textual import events
@@ -21,13 +20,15 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from tui.charts import INKS, Drawing, Line, Rule, View, curve_of, draw, extent, lettered
-from tui.curves import Memo, Numbers
+from tui.curves import Memo
 from tui.readings import readings, step_cursor
 from tui.sheet import Cell
+from tui.snapshots import kept
 from tui.text import figure, safe
 
 SMOOTHINGS = (0.0, 0.6, 0.9, 0.98)
 TINT = 0.3
+PLAIN = str.maketrans({"·": "-", "–": "-", "—": "-", "…": "...", "×": "x", "✗": "x", "✓": "v", "●": "o"})
 REST = 15  # a chart may use one part in so many of the time
 
 
@@ -37,14 +38,13 @@ class Chart(Widget, can_focus=True):
     DEFAULT_CSS = """
     Chart {
         border: round $panel;
+        border-title-color: $foreground;
+        border-subtitle-color: $chart-label;
         &:focus { border: round $accent; }
-        &.-plain { border: ascii $panel; }
-        &.-plain:focus { border: ascii $accent; }
-        .chart--axis { color: $chart-axis; }
+        .chart--axis, .chart--dim { color: $chart-axis; }
         .chart--label { color: $chart-label; }
         .chart--rule { color: $chart-rule; }
         .chart--cursor { color: $foreground; }
-        .chart--dim { color: $chart-axis; }
         .chart--series-0 { color: $chart-0; }
         .chart--series-1 { color: $chart-1; }
         .chart--series-2 { color: $chart-2; }
@@ -53,8 +53,29 @@ class Chart(Widget, can_focus=True):
         .chart--series-5 { color: $chart-5; }
         .chart--series-6 { color: $chart-6; }
         .chart--series-7 { color: $chart-7; }
+        &:ansi {
+            border: round ansi_bright_black;
+            border-title-color: ansi_default;
+            border-subtitle-color: ansi_default;
+            .chart--axis, .chart--label, .chart--dim { color: ansi_bright_black; }
+            .chart--rule { color: ansi_yellow; }
+            .chart--cursor { color: ansi_default; }
+            .chart--series-0 { color: ansi_bright_blue; }
+            .chart--series-1 { color: ansi_yellow; }
+            .chart--series-2 { color: ansi_green; }
+            .chart--series-3 { color: ansi_bright_magenta; }
+            .chart--series-4 { color: ansi_red; }
+            .chart--series-5 { color: ansi_magenta; }
+            .chart--series-6 { color: ansi_cyan; }
+            .chart--series-7 { color: ansi_bright_black; }
+        }
+        &:ansi:focus { border: round ansi_bright_blue; }
     }
+    .-ascii Chart { border: ascii $panel; }
+    .-ascii Chart:focus { border: ascii $accent; }
     """
+    # The class that asks for ASCII is the app's, which a scoped rule cannot see.
+    SCOPED_CSS: ClassVar[bool] = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"chart--{part}" for part in ("axis", "label", "rule", "cursor", "dim")),
         *(f"chart--series-{index}" for index in range(8)),
@@ -98,6 +119,7 @@ class Chart(Widget, can_focus=True):
         self._note = ""
         self._magnified = 0
         self._center: float | None = None
+        self._failure: Exception | None = None
         self._memo = Memo()
         self._styles: dict[str, RichStyle] = {}
         self._stale = True
@@ -110,14 +132,23 @@ class Chart(Widget, can_focus=True):
         if note != self._note:
             self._note = note
             self._write_subtitle()
-        kept = [
-            _kept(line, self._lines[index] if index < len(self._lines) else None) for index, line in enumerate(lines)
-        ]
-        same = len(kept) == len(self._lines) and all(a is b for a, b in zip(kept, self._lines, strict=True))
-        if same and list(rules) == self._rules and x_unit == self._x_unit:
+        try:
+            before = [*self._lines, *(None for _ in lines)]
+            copies = [kept(line, earlier) for line, earlier in zip(lines, before, strict=False)]
+            self._failure = None
+        except Exception as error:  # noqa: BLE001 - shown in place of the chart
+            copies, self._failure = [], error
+        same = len(copies) == len(self._lines) and all(a is b for a, b in zip(copies, self._lines, strict=True))
+        if same and not self._failure and list(rules) == self._rules and x_unit == self._x_unit:
             return
-        self._lines, self._rules, self._x_unit = kept, list(rules), x_unit
+        self._lines, self._rules, self._x_unit = copies, list(rules), x_unit
         self._draw_when_due()
+
+    def set_title(self, title: str, *, percent: bool = False) -> None:
+        """Another title and unit of y, for a chart that changes what it shows."""
+        self.title, self.percent = title, percent
+        if self.is_attached:
+            self._draw_now()
 
     def _draw_when_due(self) -> None:
         """Draw now, or leave a timer that will."""
@@ -140,6 +171,7 @@ class Chart(Widget, can_focus=True):
             self._timer.stop()
             self._timer = None
         self._stale = True
+        self._styles.clear()
         self._write_title()
         self._write_subtitle()
         self.refresh()
@@ -211,13 +243,17 @@ class Chart(Widget, can_focus=True):
         started = self._clock()
         size = self.content_size
         try:
+            if self._failure is not None:
+                raise self._failure
             self.drawing = draw(self.lines, self._rules, self.view, self._memo)
             self._memo.sweep()
         except Exception as error:  # noqa: BLE001 - shown in place of the chart
             self.drawing = _message(f"chart unavailable: {error or type(error).__name__}", size.width, size.height)
         self._stale = False
-        self._drawn_at = self._clock()
-        self._draw_time = self._drawn_at - started
+        ended = self._clock()
+        # A chart that shows nothing yet need not wait for its first data.
+        self._drawn_at = ended if self.drawing.columns else -float("inf")
+        self._draw_time = ended - started
         self.draws += 1
 
     def _style(self, ink: str, tint: str) -> RichStyle:
@@ -225,10 +261,9 @@ class Chart(Widget, can_focus=True):
         key = f"{ink}/{tint}"
         if key not in self._styles:
             foreground = self._color(ink) if ink else None
-            background = self._color(tint) if tint else None
+            background = self._color(tint) if tint else self.background_colors[1]
             self._styles[key] = RichStyle(
-                color=foreground.rich_color if foreground else None,
-                bgcolor=background.rich_color if background else None,
+                color=foreground.rich_color if foreground else None, bgcolor=background.rich_color
             )
         return self._styles[key]
 
@@ -280,13 +315,16 @@ class Chart(Widget, can_focus=True):
 
     def _words(self, text: str) -> str:
         """Foreign text for a title."""
-        clean = safe(text)
+        clean = safe(text).translate(PLAIN) if self.plain else safe(text)
         return clean.encode("ascii", "replace").decode() if self.plain else clean
 
     def action_read(self, columns: int) -> None:
         """Move the cursor, which first appears at the end it would come from."""
         if not self._lines:
             return
+        if self._stale or self.waiting:
+            self._draw_now()
+            self._build()
         drawing = self.drawing
         if self.cursor is None:
             edge = drawing.x_high if columns < 0 else drawing.x_low
@@ -348,31 +386,6 @@ class Chart(Widget, can_focus=True):
         if offset is None or not self._lines or not self.drawing.columns:
             return
         self._read(step_cursor(self._lines, self.drawing, self.drawing.x_at(offset.x), 0, self._memo, self.view))
-
-
-def _kept(line: Line, before: Line | None) -> Line:
-    """The line with arrays of its own: those from before where they say the same, so that nothing is redone."""
-    arrays = {name: _own(getattr(line, name), getattr(before, name, None)) for name in ("xs", "ys", "low", "high")}
-    if before is not None and all(arrays[name] is getattr(before, name) for name in arrays):
-        # Compared with its own arrays in place: field by field, since arrays have no single truth value.
-        same = all(
-            getattr(line, name) == getattr(before, name)
-            for name in ("label", "ink", "spread", "smooth", "marks", "letter", "dim", "broken")
-        )
-        if same:
-            return before
-    return replace(line, **arrays)
-
-
-def _own(values: Numbers | None, before: Any) -> Any:
-    """A copy that no one else changes, or the earlier one if it is equal bit by bit."""
-    if values is None:
-        return None
-    mine = np.array(values, dtype=np.float64)
-    same = (
-        before is not None and before.shape == mine.shape and np.array_equal(before.view(np.int64), mine.view(np.int64))
-    )
-    return before if same else mine
 
 
 def _message(text: str, width: int, height: int) -> Drawing:
