@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tui.axes import Floats, Rows, Tick, column_ticks
-from tui.curves import Thin
+from tui.points import Thin
 from tui.text import safe
 
 
