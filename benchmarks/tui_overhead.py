@@ -58,8 +58,7 @@ def measure(asked: argparse.Namespace) -> list[tuple[float, float, float]]:
         control = Counting()
         speeds: list[tuple[float, float, float]] = []  # noqa: RUF012
 
-        def on_mount(self) -> None:
-            super().on_mount()
+        def on_ready(self) -> None:
             self.run_worker(self.rounds())
 
         def _pump(self) -> None:

@@ -319,6 +319,11 @@ class Torchdeck(App[None]):
         threading.Thread(target=_leave_surely, args=(feed, code), daemon=True).start()
         self._stop_and_leave(code)
 
+    def on_unmount(self) -> None:
+        """However the app ends, its run ends with it, with a checkpoint; the process waits for that."""
+        if self.workspace.training and self.workspace.feed:
+            self.workspace.feed.ask("stop", "the app ended")
+
     def on_copy_requested(self, message: CopyRequested) -> None:
         copy(self, message.text)
         self.notify(f"{message.what} is on the clipboard", timeout=3)
