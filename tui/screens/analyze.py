@@ -44,6 +44,7 @@ class AnalyzePage(Page):
     """Shows the run `workspace.chosen`, else the newest that has a confusion matrix."""
 
     MODE = "analyze"
+    AUTO_FOCUS = ""  # the panel of the view takes the keys, once there is something in it
     BINDINGS = [  # noqa: RUF012
         Binding("left_square_bracket", "go(-1)", "Run", key_display="[ ]", id="analyze.run-before"),
         Binding("right_square_bracket", "go(1)", "Run after", show=False, id="analyze.run-after"),
