@@ -1,1 +1,1 @@
-"""One widget a file; none knows the app or a screen."""
+"""The widgets, one a file."""
