@@ -73,7 +73,11 @@ class RunTable(DataTable[Text]):
     def show(self, rows: Sequence[RunRow], marked: Collection[str], now: float, order: Order) -> None:
         """Bring the table up to date; rows that stay keep their place on the screen."""
         self._rows, self._marked, self._now, self._order = list(rows), marked, now, order
-        self._bring_up_to_date()
+        if self._fitted:
+            self._bring_up_to_date()
+        else:
+            # The width is not settled before the page's first layout.
+            self.call_after_refresh(self._fit)
 
     def go_to(self, run_id: str) -> None:
         """Put the cursor on a run."""
