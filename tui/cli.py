@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Train image classifiers, watch them train, and keep what they did: in one terminal.",
     epilog="Example: torchdeck run quickstart",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -44,6 +43,7 @@ def _run_ids(incomplete: str) -> Iterator[str]:
     yield from sorted(path.parent.name for path in logs.glob(f"{incomplete}*/run.json"))
 
 
+LOGS, DATA = Path("logs"), Path("data")
 Logs = Annotated[Path, typer.Option("--logs", envvar="TORCHDECK_LOGS", help="Folder of the run directories.")]
 Data = Annotated[Path, typer.Option("--data", envvar="TORCHDECK_DATA", help="Folder of the data sets.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -61,7 +61,31 @@ RunReference = Annotated[
         autocompletion=_run_ids,
     ),
 ]
-LOGS, DATA = Path("logs"), Path("data")
+RefreshOption = Annotated[
+    Literal["auto", "fast", "normal", "slow"],
+    typer.Option("--refresh", envvar="TORCHDECK_REFRESH", help="How often to draw; auto: normal, slow over SSH."),
+]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; on by itself where UTF-8 is missing.")]
+
+
+@app.command(epilog="Example: torchdeck tui --logs logs/reference")
+def tui(logs: Logs = LOGS, data: Data = DATA, refresh: RefreshOption = "auto", ascii_only: Ascii = False) -> None:
+    """Open the app: set up, watch, review, compare and analyze runs. `torchdeck` alone does the same."""
+    from tui.start import open_app  # textual, 0.2 s
+
+    raise typer.Exit(open_app(logs, data, refresh, ascii_only))
+
+
+@app.command(epilog="Example: torchdeck serve --port 8000")
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
+    logs: Logs = LOGS,
+    data: Data = DATA,
+) -> None:
+    """Open the app in a browser on this machine; nobody else can reach it (from elsewhere: ssh -L)."""
+    from tui.start import serve_app
+
+    serve_app(port, logs, data)
 
 
 @app.command(epilog="Example: torchdeck presets --json | jq -r '.[].name'")
@@ -306,7 +330,7 @@ def _print_json(content: Any) -> None:
 def main() -> None:
     """Run the command line; what a person can mend is told in one message, with the exit code of its kind."""
     try:
-        app(prog_name="torchdeck")
+        app(sys.argv[1:] or ["tui"], prog_name="torchdeck")
     except TorchdeckError as error:
         _tell(error)
         sys.exit(error.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -34,7 +35,7 @@ class Feed:
         self._ask = ask
         self._leave = leave
         self._waiting: deque[RunEvent] = deque()
-        self._over = False
+        self._over = threading.Event()
 
     def iterate(self) -> None:
         """Iterate the run to its end, in a thread of its own; what nobody drains is dropped if it is for the eye."""
@@ -43,7 +44,7 @@ class Feed:
                 if len(self._waiting) < MOST_WAITING or not isinstance(event, StepCompleted | DeviceSampled):
                     self._waiting.append(event)
         finally:
-            self._over = True
+            self._over.set()
 
     def drain(self) -> list[RunEvent]:
         """The events since the last call, folded into the record."""
@@ -64,7 +65,11 @@ class Feed:
     @property
     def over(self) -> bool:
         """True when the run has said its last word and all of it was drained."""
-        return self._over and not self._waiting
+        return self._over.is_set() and not self._waiting
+
+    def wait(self) -> None:
+        """Block until the run has said its last word, which is on disk by then."""
+        self._over.wait()
 
     def ask(self, command: CommandName, reason: str = "asked for in the app") -> None:
         """Ask the run to stop, pause or save; it obeys at the end of the batch in hand."""

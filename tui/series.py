@@ -99,3 +99,9 @@ def lead_over(record: RunRecord, ghost: Ghost) -> float | None:
     if there is None or "test/accuracy" not in there.metrics:
         return None
     return last.metrics.get("test/accuracy", 0.0) - there.metrics["test/accuracy"]
+
+
+def run_line(record: RunRecord, letter: str, ink: int, metric: str = "test/accuracy", axis: Axis = "epoch") -> Line:
+    """One run's curve among those of others, told apart by its letter."""
+    points = curve(record, metric, axis)
+    return Line(letter, points.x, points.y, ink=ink, letter=letter, broken=record.status == "failed")

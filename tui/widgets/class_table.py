@@ -121,7 +121,7 @@ class ClassTable(ScrollView):
     def _of(self, name: str, figures: ClassFigures, style: Style) -> Strip:
         texts = [f"{value:.3f}" for value in (figures.precision, figures.recall, figures.f1)]
         line = self._line(name, texts, style)
-        room = self.scrollable_content_region.width - line.cell_length - 2
+        room = self.scrollable_content_region.width - line.cell_length - 2 - self.show_vertical_scrollbar
         return line if room < NARROWEST_BAR else Strip.join([line, self._bar(figures.f1, room)])
 
     def _line(self, name: str, figures: Sequence[str], style: Style) -> Strip:

@@ -15,17 +15,20 @@ _GLYPHS = {"completed": ("✓", "+"), "failed": ("✗", "x"), "stopped": ("■",
 class SweepPanel(Widget):
     """A line a run; scrolled so that the one in hand is seen."""
 
-    DEFAULT_CSS = "SweepPanel { border: round $frame; padding: 0 1; }"
+    DEFAULT_CSS = """
+    SweepPanel { border: round $frame; padding: 0 1; }
+    SweepPanel.-empty { display: none; }
+    """
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+        super().__init__(id=id, classes="-empty")
         self.border_title = "Sweep"
         self._sweep: Sweep | None = None
 
     def show(self, sweep: Sweep | None) -> None:
         """Take in the sweep; with fewer than two runs there is nothing to show."""
         self._sweep = sweep if sweep and len(sweep.requests) > 1 else None
-        self.display = self._sweep is not None
+        self.set_class(self._sweep is None, "-empty")
         self.refresh()
 
     def render(self) -> Text:

@@ -1,0 +1,100 @@
+import pytest
+
+import presets
+from core.config import to_plain
+from tui.draft import Draft, values_of
+
+
+@pytest.fixture
+def draft() -> Draft:
+    return Draft(presets.load("lenet"))
+
+
+def test_an_untouched_draft_is_the_preset(draft: Draft) -> None:
+    ((config, varied),) = draft.check().runs
+    assert (config, varied) == (draft.preset.config, "")
+    assert draft.commands() == ["torchdeck run lenet"]
+
+
+def test_a_typed_value_changes_the_run_and_the_command(draft: Draft) -> None:
+    draft.put("optimizer.lr", " 0.05 ")
+    ((config, _),) = draft.check().runs
+    assert config.optimizer.lr == 0.05
+    assert draft.commands() == ["torchdeck run lenet optimizer.lr=0.05"]
+
+
+def test_typing_the_presets_value_again_is_no_change(draft: Draft) -> None:
+    draft.put("optimizer.lr", "0.05")
+    draft.put("optimizer.lr", "0.001")
+    assert draft.edits == {}
+
+
+def test_each_wrong_value_is_told_beside_its_setting(draft: Draft) -> None:
+    draft.put("optimizer.lr", "fast")
+    draft.put("training.epochs", "0")
+    faults = draft.check().faults
+    assert set(faults) == {"optimizer.lr", "training.epochs"}
+    assert "greater than or equal to 1" in faults["training.epochs"]
+
+
+def test_an_empty_field_is_a_fault_not_a_crash(draft: Draft) -> None:
+    draft.put("training.epochs", "")
+    assert "training.epochs" in draft.check().faults
+
+
+def test_another_choice_starts_its_section_from_its_defaults(draft: Draft) -> None:
+    draft.put("optimizer.momentum", "0.5")
+    draft.put("optimizer.name", "adamw")
+    assert draft.edits == {"optimizer.name": "adamw"}
+    assert "optimizer.beta1" in [item.path for item in draft.settings("optimizer")]
+    assert draft.text("optimizer.weight_decay") == "0.01"
+    ((config, _),) = draft.check().runs
+    assert to_plain(config)["optimizer"]["name"] == "adamw"
+
+
+def test_going_back_to_the_presets_choice_brings_its_values_back(draft: Draft) -> None:
+    draft.put("optimizer.name", "adamw")
+    draft.put("optimizer.name", "sgd")
+    assert draft.edits == {}
+    assert draft.text("optimizer.lr") == "0.001"
+
+
+def test_lists_of_values_plan_a_run_for_each_combination(draft: Draft) -> None:
+    draft.put("optimizer.lr", "0.1, 0.05")
+    draft.put("training.batch_size", "[64, 128]")
+    runs = draft.check().runs
+    assert [varied for _, varied in runs] == [
+        "lr=0.1 batch_size=64", "lr=0.1 batch_size=128", "lr=0.05 batch_size=64", "lr=0.05 batch_size=128",
+    ]  # fmt: skip
+    assert runs[1][0].training.batch_size == 128
+    assert len(draft.commands()) == 4
+
+
+def test_one_wrong_value_of_a_list_is_told(draft: Draft) -> None:
+    draft.put("optimizer.lr", "0.1, 2000")
+    assert "optimizer.lr" in draft.check().faults
+
+
+def test_too_many_runs_are_refused(draft: Draft) -> None:
+    draft.put("training.seed", ",".join(map(str, range(65))))
+    assert "64 at most" in draft.check().faults["training.seed"]
+
+
+def test_reset_puts_one_setting_back(draft: Draft) -> None:
+    draft.put("optimizer.lr", "0.05")
+    draft.put("training.epochs", "3")
+    draft.reset("optimizer.lr")
+    assert draft.edits == {"training.epochs": "3"}
+
+
+def test_the_command_of_a_draft_means_the_same_run(draft: Draft) -> None:
+    draft.put("data.crop_padding", "4")
+    draft.put("schedule.name", "cosine")
+    draft.put("schedule.final", "0.1")
+    ((config, _),) = draft.check().runs
+    overrides = draft.commands()[0].split()[3:]
+    assert draft.preset.with_overrides(overrides) == config
+
+
+def test_values_of_a_list_are_each_once() -> None:
+    assert values_of("[1, 2,2 ,]") == ["1", "2"]
