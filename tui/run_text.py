@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from core.errors import ConfigError
@@ -17,7 +18,8 @@ from tui.run_settings import changes, label, settings_in, shown, weight
 from tui.text import count, duration, figure, moment, percent, safe, size
 
 TWO_COLUMNS = 62
-LABEL = 15
+LABEL = 12
+LEFT_HALF = 30
 Pair = tuple[str, Text]
 
 
@@ -26,14 +28,13 @@ def details(row: RunRow, record: RunRecord | None, look: Look, width: int, heigh
     head = _head(row, record, look, width)
     if row.status == "unreadable":
         return Text("\n").join(head)
-    head += [_pair(pair, look, width) for pair in (*reported_figures(row, record, look), *_device(row))]
+    head += _pairs([*reported_figures(row, record, look), *_device(row)], look, width)
     numbers, room = figures(row), height - len(head) - 1
     if width >= TWO_COLUMNS:
         settings = _settings(row, look, room)
         return Text("\n").join([*head, Text(), *_side_by_side(numbers, settings, look, width)])
     settings = _settings(row, look, room - len(numbers) - 1)
-    pairs = [*numbers, ("", Text()), *settings]
-    return Text("\n").join([*head, Text(), *(_pair(pair, look, width) for pair in pairs)])
+    return Text("\n").join([*head, Text(), *_pairs([*numbers, ("", Text()), *settings], look, width)])
 
 
 def two_lines(row: RunRow, look: Look, width: int) -> Text:
@@ -73,7 +74,7 @@ def reported_figures(row: RunRow, record: RunRecord | None, look: Look) -> list[
         claims = parse_reported(row.header.get("reported", []))
     except ConfigError:
         return []
-    return [(f"reported {claim.at}"[:LABEL], _claim(claim, record, look)) for claim in claims]
+    return [(f"reported {claim.at}", _claim(claim, record, look)) for claim in claims]
 
 
 def _claim(claim: ReportedFigure, record: RunRecord | None, look: Look) -> Text:
@@ -133,22 +134,24 @@ def _setting(value: Any, changed: bool, look: Look) -> Text:
 
 
 def _side_by_side(left: Sequence[Pair], right: Sequence[Pair], look: Look, width: int) -> list[Text]:
-    half = (width - 2) // 2
+    half = LEFT_HALF
+    ones, others = _pairs(left, look, half), _pairs(right, look, width - half - 2)
     lines: list[Text] = []
-    for place in range(max(len(left), len(right))):
-        line = _pair(left[place], look, half) if place < len(left) else Text(no_wrap=True)
+    for place in range(max(len(ones), len(others))):
+        line = ones[place] if place < len(ones) else Text(no_wrap=True)
         line.pad_right(half + 2 - line.cell_len)
-        if place < len(right):
-            line.append_text(_pair(right[place], look, half))
-        lines.append(line)
+        lines.append(line.append_text(others[place]) if place < len(others) else line)
     return lines
 
 
-def _pair(pair: Pair, look: Look, width: int) -> Text:
-    name, value = pair
-    room = max(LABEL, min(len(name), width // 2))
-    line = Text(no_wrap=True).append(name[:room].ljust(room + 2), look.ink("quiet")).append_text(value)
-    return _cut(line, width)
+def _pairs(pairs: Sequence[Pair], look: Look, width: int) -> list[Text]:
+    """Names and values below one another, the values in one column."""
+    label_width = min(max((cell_len(name) for name, _ in pairs), default=0), max(LABEL, width - LABEL))
+    lines: list[Text] = []
+    for name, value in pairs:
+        start = Text(set_cell_size(name, label_width) + "  ", look.ink("quiet"), no_wrap=True)
+        lines.append(_cut(Text(no_wrap=True).append_text(start).append_text(value), width))
+    return lines
 
 
 def _cut(line: Text, width: int) -> Text:
