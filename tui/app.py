@@ -208,8 +208,7 @@ class Torchdeck(App[None]):
         said = feed.drain()
         for event in said:
             self._announce(event, feed)
-        page = self.screen
-        if isinstance(page, Page) and page.is_mounted:
+        if page := self._page():
             if said:
                 page.told(said)
             page.show_device()
@@ -219,8 +218,8 @@ class Torchdeck(App[None]):
     def _ended(self) -> None:
         if self._leaving is not None:
             self._leave(self._leaving)
-        elif not self._begin_next() and isinstance(self.screen, Page):
-            self.screen.tick()
+        elif not self._begin_next() and (page := self._page()):
+            page.tick()
 
     def _announce(self, event: RunEvent, feed: Feed) -> None:
         """A toast for failures and ends."""
@@ -236,8 +235,13 @@ class Torchdeck(App[None]):
                 pass
 
     def _tick(self) -> None:
-        if isinstance(self.screen, Page) and self.screen.is_mounted:
-            self.screen.tick()
+        if page := self._page():
+            page.tick()
+
+    def _page(self) -> Page | None:
+        """The page in view; None while it is being made, or under a dialog."""
+        page = self.screen
+        return page if isinstance(page, Page) and page.is_mounted else None
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR:
