@@ -93,6 +93,8 @@ class ComparePage(Page):
 
     def tick(self) -> None:
         """Read what changed, and show it."""
+        if not self.query(DiffTable):  # the page is being left
+            return
         rows = {row.id: row for row in self.workspace.rows()}
         self.workspace.marked[:] = [run_id for run_id in self.workspace.marked if run_id in rows]
         self.entries = [
