@@ -53,9 +53,7 @@ class ComparePage(Page):
         Binding("k", "copy", "Copy", id="compare.copy"),
         Binding("delete,backspace", "unmark", "Take the run out of the comparison", show=False, id="compare.unmark"),
         *(
-            Binding(
-                letter.upper(), f"hide({place})", "Hide or show a run: A to H", show=False, id=f"compare.hide_{letter}"
-            )
+            Binding(letter.upper(), f"hide({place})", f"Hide or show run {letter}", show=False, id=f"compare.{letter}")
             for place, letter in enumerate(LETTERS)
         ),
     ]
