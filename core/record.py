@@ -124,6 +124,8 @@ class RunRecord:
     @property
     def step(self) -> int:
         """Optimizer steps done."""
+        if isinstance(self.ending, RunCompleted):
+            return self.ending.step
         if self.steps:
             return self.steps[-1].step
         return self.epochs[-1].step if self.epochs else 0

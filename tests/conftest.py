@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from core.config import ExperimentConfig, parse_config
 from core.control import Control
 from core.events import RunEvent
 from core.label import Label
+from core.runs import RunIndex
 from core.session import Surroundings, resume, run
+from tui.app import Torchdeck
+from tui.refresh import Refresh
+from tui.state import State
+from tui.workspace import Workspace
 
 REAL_DATA = Path(os.environ.get("TORCHDECK_TEST_DATA", Path(__file__).parent.parent / "data"))
 
@@ -107,3 +113,16 @@ def only_run(logs: Path) -> Path:
 def the_run(tmp_path: Path) -> Callable[[], Path]:
     """The directory of the one run that was made."""
     return lambda: only_run(tmp_path / "logs")
+
+
+@pytest.fixture
+def make_app(tmp_path: Path) -> Callable[..., Torchdeck]:
+    """Makes an app on the logs and data of a temporary folder, drawn as soon as something changes."""
+
+    def make(logs: Path | None = None, *, theme: str = "torchdeck-dark", ascii_only: bool = False) -> Torchdeck:
+        state, folder = State(), logs or tmp_path / "logs"
+        state.keep("theme", theme)
+        workspace = Workspace(folder, tmp_path / "data", state, time.time, RunIndex(folder))
+        return Torchdeck(workspace, refresh=Refresh(0.05, 0.05), ascii_only=ascii_only)
+
+    return make

@@ -2,35 +2,315 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from pathlib import Path
 
-import presets
-from core.label import Label
-from core.runs import RunIndex
+import pytest
+from app_driver import screen_text, until
+from textual.widgets import Input
+
+from core.events import EpochCompleted
+from core.logs import load_record
+from core.runs import list_runs
 from tui.app import Torchdeck
-from tui.messages import Request, StartRequested
-from tui.refresh import Refresh
-from tui.state import State
-from tui.workspace import Workspace
+from tui.messages import StartRequested
+from tui.screens.analyze import AnalyzePage
+from tui.screens.ask import Ask
+from tui.screens.compare import ComparePage
+from tui.screens.live import LivePage
+from tui.screens.runs import RunsPage
+from tui.screens.setup import SetupPage
+from tui.widgets.chart import Chart
+from tui.widgets.field_row import FieldRow
+from tui.widgets.plan_panel import PlanPanel
+from tui.widgets.settings_form import SettingsForm
+
+MakeApp = Callable[..., Torchdeck]
 
 
-def make_app(tmp_path: Path) -> Torchdeck:
-    logs = tmp_path / "logs"
-    workspace = Workspace(logs, tmp_path / "data", State(), time.time, RunIndex(logs))
-    return Torchdeck(workspace, refresh=Refresh(0.05, 0.05))
+def row_of(app: Torchdeck, path: str) -> FieldRow:
+    """The form's line of a setting."""
+    row = app.screen.query_one(SettingsForm).row(path)
+    assert row is not None
+    return row
 
 
-async def test_smoke(tmp_path: Path) -> None:
-    app = make_app(tmp_path)
+def type_in(app: Torchdeck, path: str, text: str) -> None:
+    """Put a text into a field as typing would."""
+    row_of(app, path).query_one(Input).value = text
+
+
+def plan_text(app: Torchdeck) -> str:
+    return str(app.screen.query_one(PlanPanel).render())
+
+
+async def test_the_whole_way_from_a_preset_to_the_analysis(make_app: MakeApp, tmp_path: Path) -> None:
+    app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
-        item = presets.load("quickstart")
-        app.post_message(StartRequested([Request(item.with_overrides(["training.epochs=3"]), Label(item.name))]))
-        for _ in range(300):
-            await pilot.pause(0.1)
-            if app.workspace.feed and app.workspace.feed.over:
+        await until(pilot, lambda: app.screen.query(FieldRow))
+
+        # Pick, edit a field wrongly and see why, mend it.
+        assert isinstance(app.screen, SetupPage)
+        await pilot.press("enter")
+        type_in(app, "training.epochs", "0")
+        await until(pilot, lambda: row_of(app, "training.epochs").fault)
+        assert "greater than or equal to 1" in row_of(app, "training.epochs").fault
+        await pilot.press("f5")
+        assert app.workspace.feed is None
+        type_in(app, "training.epochs", "200")
+        type_in(app, "training.threads", "1")
+        await until(pilot, lambda: "4,600 steps" in plan_text(app))
+
+        # Start, and watch both charts move.
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(app.screen, LivePage))
+        await until(pilot, lambda: app.workspace.feed and len(app.workspace.feed.record.epochs) > 1)
+        loss, accuracy = app.screen.query_one("#loss", Chart), app.screen.query_one("#accuracy", Chart)
+        drawn = loss.draws, accuracy.draws
+        await until(pilot, lambda: loss.draws > drawn[0] and accuracy.draws > drawn[1])
+        feed = app.workspace.feed
+        assert feed is not None
+
+        # Pause, look at another page, resume, stop after the epoch.
+        await pilot.press("p")
+        await until(pilot, lambda: feed.record.status == "paused")
+        step = feed.record.step
+        await pilot.press("3", "2")
+        assert feed.record.step == step
+        await pilot.press("p")
+        await until(pilot, lambda: feed.record.status == "running" and feed.record.step > step)
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.click("#answer-epoch")
+        await until(pilot, lambda: feed.over)
+        assert feed.record.status == "stopped"
+        assert feed.record.step % 23 == 0
+
+        # A second run to compare with, started from the first one's settings.
+        await pilot.press("3")
+        await until(pilot, lambda: isinstance(app.screen, RunsPage))
+        await until(pilot, lambda: "1 of 1" in screen_text(app))
+        await pilot.press("u")
+        await until(pilot, lambda: isinstance(app.screen, SetupPage))
+        await until(pilot, lambda: row_of(app, "training.epochs").query_one(Input).value == "200")
+        type_in(app, "training.epochs", "2")
+        type_in(app, "optimizer.lr", "0.01")
+        await until(pilot, lambda: "46 steps" in plan_text(app))
+        await pilot.press("f5")
+        await until(pilot, lambda: app.workspace.feed is not feed and app.workspace.feed and app.workspace.feed.over)
+
+        # Find both in Runs, compare them, open Analyze.
+        await pilot.press("3")
+        await until(pilot, lambda: "2 of 2" in screen_text(app))
+        await pilot.press("up", "space", "down", "space", "c")
+        await until(pilot, lambda: isinstance(app.screen, ComparePage))
+        await until(pilot, lambda: "0.002" in screen_text(app) and "0.01" in screen_text(app))
+        await pilot.press("3", "enter")
+        await until(pilot, lambda: isinstance(app.screen, AnalyzePage))
+        await until(pilot, lambda: "taken for" in screen_text(app))
+    rows = list_runs(tmp_path / "logs")
+    assert [row.status for row in rows] == ["stopped", "completed"]
+
+
+async def start(app: Torchdeck, *changes: str) -> None:
+    """Start the quickstart with changes, past the form."""
+    import presets
+    from core.label import Label
+    from tui.messages import Request
+
+    item = presets.load("quickstart")
+    app.post_message(
+        StartRequested([Request(item.with_overrides([*changes, "training.threads=1"]), Label(item.name), "one")])
+    )
+
+
+async def test_quitting_while_a_run_is_active_asks_and_stays(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await start(app, "training.epochs=1000")
+        await until(pilot, lambda: app.workspace.feed and app.workspace.feed.record.step > 0)
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press("enter")
+        await until(pilot, lambda: not isinstance(app.screen, Ask))
+        assert app.workspace.training
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.click("#answer-stop")
+        await until(pilot, lambda: not app.is_running or (app.workspace.feed and app.workspace.feed.over))
+    assert app.return_code == 0
+    feed = app.workspace.feed
+    assert feed is not None
+    assert feed.record.started is not None
+    saved = load_record(app.workspace.logs / feed.record.started.run_id)
+    assert (saved.status, saved.reason) == ("stopped", "the app was left")
+    assert saved.checkpoints[-1].step == saved.step
+
+
+async def test_an_app_that_crashes_stops_its_run_with_a_checkpoint(make_app: MakeApp) -> None:
+    app = make_app()
+
+    async def crash() -> None:
+        async with app.run_test(size=(100, 30)) as pilot:
+            await start(app, "training.epochs=1000")
+            await until(pilot, lambda: app.workspace.feed and app.workspace.feed.record.step > 0)
+            app.call_later(lambda: 1 // 0)
+            await pilot.pause(0.2)
+
+    with pytest.raises(ZeroDivisionError):
+        await crash()
+    feed = app.workspace.feed
+    assert feed is not None
+    feed.wait()
+    assert feed.record.started is not None
+    assert load_record(app.workspace.logs / feed.record.started.run_id).reason == "the app ended"
+
+
+async def test_a_failed_run_is_told_and_the_app_stays(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 30), notifications=True) as pilot:
+        await start(app, "data.name=image-folder", "data.path=[red]nowhere[/]", "data.download=false")
+        await until(pilot, lambda: app.workspace.feed and app.workspace.feed.over)
+        await until(pilot, lambda: "nowhere" in screen_text(app))
+        assert "[red]" in screen_text(app)
+        await pilot.press("1")
+        await until(pilot, lambda: isinstance(app.screen, SetupPage))
+
+
+async def test_a_list_of_values_trains_one_run_after_another(make_app: MakeApp, tmp_path: Path) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.screen.query(FieldRow))
+        type_in(app, "training.epochs", "2")
+        type_in(app, "optimizer.lr", "0.001, 0.01")
+        type_in(app, "training.threads", "1")
+        await until(pilot, lambda: "2 runs" in plan_text(app))
+        await pilot.press("f5")
+        await until(pilot, lambda: app.workspace.sweep and len(app.workspace.sweep.records) == 2)
+        await until(pilot, lambda: app.workspace.feed and app.workspace.feed.over)
+        await until(pilot, lambda: "2/2 runs" in screen_text(app) and "lr=0.01" in screen_text(app))
+    assert [row.header["config"]["optimizer"]["lr"] for row in list_runs(tmp_path / "logs")] == [0.001, 0.01]
+
+
+async def test_the_command_of_the_form_is_copied(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.screen.query(FieldRow))
+        type_in(app, "optimizer.lr", "0.01")
+        await pilot.press("f6")
+        await until(pilot, lambda: app.clipboard)
+        assert app.clipboard == "torchdeck run quickstart optimizer.lr=0.01"
+
+
+async def test_settings_are_saved_as_a_preset_of_ones_own(make_app: MakeApp, tmp_path: Path) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.screen.query(FieldRow))
+        type_in(app, "training.epochs", "7")
+        await until(pilot, lambda: "161 steps" in plan_text(app))
+        await pilot.press("f8")
+        await until(pilot, lambda: app.screen.query("#ask-text"))
+        app.screen.query_one("#ask-text", Input).value = "mine"
+        await pilot.press("enter")
+        await until(pilot, lambda: (tmp_path / "presets" / "mine.toml").exists())
+    import presets
+
+    assert presets.load("mine").config.training.epochs == 7
+
+
+async def test_finding_a_setting_hides_the_others(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.screen.query(FieldRow))
+        await pilot.press("slash", *"momentum")
+        shown = {row.setting.path for row in app.screen.query(FieldRow) if row.display}
+        assert shown == set()
+        await pilot.press(*["backspace"] * 8, *"smooth")
+        assert {row.setting.path for row in app.screen.query(FieldRow) if row.display} == {"training.label_smoothing"}
+
+
+async def test_reset_puts_a_setting_back(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.screen.query(FieldRow))
+        row_of(app, "training.epochs").focus_editor()
+        type_in(app, "training.epochs", "9")
+        await until(pilot, lambda: "1 setting changed" in plan_text(app))
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: row_of(app, "training.epochs").query_one(Input).value == "30")
+        await until(pilot, lambda: "0 settings changed" in plan_text(app))
+
+
+async def test_a_measured_warm_up_tells_the_time(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "F7 measures" in plan_text(app))
+        await pilot.press("f7")
+        await until(pilot, lambda: "(measured)" in plan_text(app))
+
+
+async def test_a_run_of_another_process_is_watched(make_app: MakeApp, small: object, surroundings: object) -> None:
+    from core.control import Control
+    from core.session import run
+    from tui.messages import WatchRequested
+
+    app = make_app()
+    other = run(small({"training.epochs": 50}), app.workspace.logs, Control(), surroundings=surroundings)  # type: ignore[operator, arg-type]
+    for event in other:
+        if isinstance(event, EpochCompleted):
+            break
+    (folder,) = (path for path in app.workspace.logs.iterdir())
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.post_message(WatchRequested(folder))
+        await until(pilot, lambda: app.workspace.feed and app.workspace.feed.record.epochs)
+        feed = app.workspace.feed
+        assert feed is not None
+        seen = len(feed.record.epochs)
+        for event in other:
+            if isinstance(event, EpochCompleted) and event.epoch > seen:
                 break
-        await pilot.pause(0.3)
-        app.save_screenshot("/tmp/x/live.svg")
-        print("\n".join("".join(s.text for s in strip).rstrip() for strip in app.screen._compositor.render_strips()))
+        await until(pilot, lambda: len(feed.record.epochs) > seen)
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.click("#answer-run")
+        await until(pilot, lambda: (folder / "control" / "stop").exists())
+        list(other)
+        await until(pilot, lambda: feed.over)
+        assert feed.record.status in ("stopped", "completed")
+
+
+async def test_the_keys_of_a_page_are_told(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.screen.query(FieldRow))
+        await pilot.press("question_mark")
+        await until(pilot, lambda: "Find" in screen_text(app) and "esc closes" in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, SetupPage))
+
+
+async def test_a_tiny_terminal_says_so(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(39, 12)) as pilot:
+        await pilot.pause()
+        assert screen_text(app).strip().startswith("too small")
+
+
+async def test_the_chosen_theme_is_remembered(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.screen.query(FieldRow))
+        app.screen.query_one("#presets").focus()
+        await pilot.press("d")
+        assert app.theme == "torchdeck-light"
+    assert app.workspace.state.text("theme") == "torchdeck-light"
+
+
+@pytest.mark.parametrize("theme", ["textual-dark", "nord", "ansi-light", "torchdeck-contrast"])
+async def test_every_page_comes_up_in_any_theme(make_app: MakeApp, theme: str) -> None:
+    app = make_app(theme=theme)
+    async with app.run_test(size=(120, 40)) as pilot:
+        for mode in ("live", "runs", "compare", "analyze", "setup"):
+            app.action_show(mode)
+            await pilot.pause()
+        assert app.theme == theme

@@ -7,7 +7,7 @@ import pytest
 
 from tui.axes import column_ticks, even_rows, limits, log_rows
 from tui.charts import Line, Rule, View, draw, lettered
-from tui.curves import Memo, clean, logarithms, smoothed, thin
+from tui.points import Memo, clean, logarithms, smoothed, thin
 from tui.readings import readings, step_cursor
 
 NAN, INF = float("nan"), float("inf")

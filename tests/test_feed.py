@@ -1,6 +1,8 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from core.config import ExperimentConfig
 from core.control import Control
 from core.events import RunCompleted, RunEvent, StageStarted, StepCompleted
@@ -64,10 +66,8 @@ def test_a_feed_whose_run_raises_is_over_all_the_same() -> None:
         raise RuntimeError("no torch")
 
     feed = Feed(broken, lambda *_: None, own=True)
-    try:
+    with pytest.raises(RuntimeError, match="no torch"):
         feed.iterate()
-    except RuntimeError as error:
-        assert str(error) == "no torch"
     feed.drain()
     assert feed.over
     feed.wait()

@@ -56,7 +56,7 @@ class Torchdeck(App[None]):
     """The cockpit."""
 
     TITLE = "torchdeck"
-    CSS_PATH = "app.tcss"
+    CSS_PATH = Path(__file__).parent / "app.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (40, "-narrow"), (100, "-mid"), (170, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (10, "-short"), (34, "-tall"), (52, "-vast")]  # noqa: RUF012
     BINDINGS = [  # noqa: RUF012
@@ -208,8 +208,7 @@ class Torchdeck(App[None]):
         said = feed.drain()
         for event in said:
             self._announce(event, feed)
-        page = self.screen
-        if isinstance(page, Page) and page.is_mounted:
+        if page := self._page():
             if said:
                 page.told(said)
             page.show_device()
@@ -219,8 +218,8 @@ class Torchdeck(App[None]):
     def _ended(self) -> None:
         if self._leaving is not None:
             self._leave(self._leaving)
-        elif not self._begin_next() and isinstance(self.screen, Page):
-            self.screen.tick()
+        elif not self._begin_next() and (page := self._page()):
+            page.tick()
 
     def _announce(self, event: RunEvent, feed: Feed) -> None:
         """A toast for failures and ends."""
@@ -236,8 +235,13 @@ class Torchdeck(App[None]):
                 pass
 
     def _tick(self) -> None:
-        if isinstance(self.screen, Page) and self.screen.is_mounted:
-            self.screen.tick()
+        if page := self._page():
+            page.tick()
+
+    def _page(self) -> Page | None:
+        """The page in view; None while it is being made, or under a dialog."""
+        page = self.screen
+        return page if isinstance(page, Page) and page.is_mounted else None
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR:
@@ -318,6 +322,11 @@ class Torchdeck(App[None]):
         feed = self.workspace.feed if self.workspace.training else None
         threading.Thread(target=_leave_surely, args=(feed, code), daemon=True).start()
         self._stop_and_leave(code)
+
+    def on_unmount(self) -> None:
+        """However the app ends, its run ends with it, with a checkpoint; the process waits for that."""
+        if self.workspace.training and self.workspace.feed:
+            self.workspace.feed.ask("stop", "the app ended")
 
     def on_copy_requested(self, message: CopyRequested) -> None:
         copy(self, message.text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tui.axes import Rows, even_rows, limits, log_rows, widened
-from tui.curves import Memo, Numbers, Points, Thin, band, clean, continued, folded, logarithms, smoothed, thin
+from tui.points import Memo, Numbers, Points, Thin, band, clean, continued, folded, logarithms, smoothed, thin
 from tui.sheet import BLANK, Grid, Sheet, narrow, paint_axes, paint_rule, paint_rule_label, paint_tint, put, write
 
 INKS = 8

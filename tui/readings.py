@@ -9,7 +9,7 @@ import numpy as np
 
 from tui.axes import Floats
 from tui.charts import Drawing, Line, View, curve_of
-from tui.curves import Memo, value_at
+from tui.points import Memo, value_at
 
 
 def readings(lines: Sequence[Line], x: float, reach: float, view: View, memo: Memo) -> list[float | None]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tui.axes import Floats, Rows, Tick, column_ticks
-from tui.curves import Thin
+from tui.points import Thin
 from tui.text import safe
 
 
@@ -98,12 +98,15 @@ def paint_rule_label(cells: Sheet, grid: Grid, height: float, label: str, plain:
     spots = [(grid.rows - 1 - r, c) for r, c in spots if 0 <= r < grid.rows and grid.left <= c <= right]
     if not spots or not text:
         return
-    hidden = [
-        sum(cell.char not in " ▀▄" and cell.ink != "rule" for cell in cells[r][c : c + len(text)]) for r, c in spots
-    ]
+    hidden = [sum(map(_is_hidden, cells[r][c : c + len(text)])) for r, c in spots]
     row, column = spots[hidden.index(min(hidden))]
     for offset, char in enumerate(text):
         put(cells, row, column + offset, char, "rule")
+
+
+def _is_hidden(cell: Cell) -> bool:
+    """Whether a label over this cell would hide something: not over nothing, a tint or the dashes of a rule."""
+    return cell.char not in " ▀▄" and (cell.ink != "rule" or cell.char not in "╌-")
 
 
 def paint_axes(cells: Sheet, grid: Grid, x_unit: str, *, plain: bool, framed: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tui.charts import Line
-from tui.curves import Numbers
+from tui.points import Numbers
 
 ARRAYS = ("xs", "ys", "low", "high")
 OTHERS = tuple(field.name for field in fields(Line) if field.name not in ARRAYS)

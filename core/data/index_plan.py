@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def derive_seed(seed: int, purpose: str, epoch: int) -> int:
@@ -27,6 +29,7 @@ class IndexPlan:
 
 def epoch_plan(count: int, seed: int, epoch: int, crop_padding: int, flip: bool) -> IndexPlan:
     """The plan of one epoch over `count` images."""
+    import torch  # seconds, and whoever only needs a seed is spared them
 
     def generator(purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(seed, purpose, epoch))

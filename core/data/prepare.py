@@ -66,17 +66,42 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
     return Prepared(train, validation, test, facts.spec, facts.class_names, dataset.fingerprint(), mean, std)
 
 
+def prepare_test(dataset: Dataset, seed: int) -> Generator[Progress, None, Split]:
+    """The test split that `prepare` makes, without the training images; nothing is downloaded and nothing written.
+
+    Raises:
+        DataError: files are missing or damaged.
+    """
+    name, facts = dataset.options.name, dataset.facts()
+    if isinstance(dataset, ArrayDataset):
+        split = yield from _read_split(dataset, facts, "test")
+        return _limited(split, dataset.options.test_limit, seed)
+    folder = _cache_folder(dataset, facts)
+    if _is_whole(folder):
+        return _limited(_mapped(folder, "test"), dataset.options.test_limit, seed)
+    assert isinstance(dataset, FileDataset)
+    files = dataset.listing("test")
+    labels = np.array([label for _, label in files], np.int64)
+    images = np.empty(_shape(len(files), facts.spec), np.uint8)
+    yield from _decoded(files, images, name)
+    return _limited(Split(images, labels), dataset.options.test_limit, seed)
+
+
 def _read(dataset: ArrayDataset, facts: Facts) -> Generator[Progress, None, dict[SplitName, Split]]:
     splits: dict[SplitName, Split] = {}
     for name in SPLITS:
-        yield Progress(f"reading {dataset.options.name}")
-        split = dataset.read(name)
-        if split.images.shape[2:] != (facts.spec.height, facts.spec.width):
-            resized = np.empty(_shape(len(split.labels), facts.spec), np.uint8)
-            yield from _resized(split.images, resized, dataset.options.name)
-            split = Split(resized, split.labels)
-        splits[name] = split
+        splits[name] = yield from _read_split(dataset, facts, name)
     return splits
+
+
+def _read_split(dataset: ArrayDataset, facts: Facts, name: SplitName) -> Generator[Progress, None, Split]:
+    yield Progress(f"reading {dataset.options.name}")
+    split = dataset.read(name)
+    if split.images.shape[2:] == (facts.spec.height, facts.spec.width):
+        return split
+    resized = np.empty(_shape(len(split.labels), facts.spec), np.uint8)
+    yield from _resized(split.images, resized, dataset.options.name)
+    return Split(resized, split.labels)
 
 
 def _shape(count: int, spec: ImageSpec) -> tuple[int, int, int, int]:
@@ -128,11 +153,15 @@ def _to_array(picture: Image.Image, shape: tuple[int, ...]) -> Bytes:
 
 def _cached(dataset: Dataset, facts: Facts) -> Generator[Progress, None, dict[SplitName, Split]]:
     """The splits as memory maps, made once in the data folder's cache."""
-    key = digest("1", dataset.options.name, facts.spec, dataset.fingerprint())[:24]
-    folder = dataset.root / "cache" / f"{dataset.options.name}-{key}"
+    folder = _cache_folder(dataset, facts)
     if not _is_whole(folder):
         yield from _fill_cache(dataset, facts, folder)
     return {name: _mapped(folder, name) for name in SPLITS}
+
+
+def _cache_folder(dataset: Dataset, facts: Facts) -> Path:
+    key = digest("1", dataset.options.name, facts.spec, dataset.fingerprint())[:24]
+    return dataset.root / "cache" / f"{dataset.options.name}-{key}"
 
 
 def _mapped(folder: Path, name: SplitName) -> Split:

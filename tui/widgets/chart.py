@@ -20,7 +20,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from tui.charts import INKS, Drawing, Line, Rule, View, curve_of, draw, extent, lettered
-from tui.curves import Memo
+from tui.points import Memo
 from tui.readings import readings, step_cursor
 from tui.sheet import Cell
 from tui.snapshots import kept

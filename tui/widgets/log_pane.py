@@ -14,7 +14,8 @@ class LogPane(RichLog):
     """The newest lines of a feed; scrolls with them until a person scrolls back."""
 
     DEFAULT_CSS = """
-    LogPane { border: round $frame; padding: 0 1; background: $background; scrollbar-size-vertical: 1; }
+    LogPane { border: round $frame; padding: 0 1; background: $background; scrollbar-size-vertical: 1;
+        scrollbar-size-horizontal: 0; }
     LogPane:focus { border: round $accent; background-tint: $foreground 0%; }
     """
 

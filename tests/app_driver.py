@@ -1,0 +1,24 @@
+"""How tests drive the app: read its screen, and let it work until something holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from textual.app import App
+from textual.pilot import Pilot
+
+
+def screen_text(app: App[Any]) -> str:
+    """What the terminal shows, a line a row."""
+    strips = app.screen._compositor.render_strips()  # pyright: ignore[reportPrivateUsage]
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+async def until(pilot: Pilot[None], met: Callable[[], object], seconds: float = 60.0) -> None:
+    """Let the app work until a condition is met; fails with what the screen shows when it is not in time."""
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, screen_text(pilot.app)
+        await pilot.pause(0.02)
