@@ -17,6 +17,8 @@ from tui.text import duration, percent, safe
 BAR = 8
 PADDING = 2
 LONGEST_CELL = 200
+FIGURES, COMFORT = 10, 12
+"""Columns beyond this rank find room only when the names have so many cells more."""
 Key = float | str | None
 
 
@@ -92,7 +94,8 @@ def fitting(width: int, rows: Sequence[RunRow] = ()) -> list[tuple[Column, int]]
     for column in sorted(COLUMNS, key=lambda column: column.rank):
         if column.key == "tags" and not tagged:
             continue
-        if column.width + PADDING > room and chosen:
+        kept_free = COMFORT if column.rank > FIGURES else 0
+        if column.width + PADDING > room - kept_free and chosen:
             break
         chosen.add(column.key)
         room -= column.width + PADDING
@@ -248,7 +251,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("name", "name", 16, 1, _name, lambda row: name_of(row).lower(), most=44),
     Column("preset", "preset", 18, 15, lambda row, look: _left(safe(row.preset), look.ink("quiet")),
            lambda row: row.preset, most=24),
-    Column("model", "model", 12, 12, *_setting("model.name")),
+    Column("model", "model", 12, 16, *_setting("model.name")),
     Column("data", "data", 10, 13, *_setting("data.name")),
     Column("lr", "lr", 7, 4, *_setting("optimizer.lr", numeric=True), right=True),
     Column("batch", "batch", 6, 9, *_setting("training.batch_size", numeric=True), right=True),

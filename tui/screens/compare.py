@@ -53,9 +53,7 @@ class ComparePage(Page):
         Binding("k", "copy", "Copy", id="compare.copy"),
         Binding("delete,backspace", "unmark", "Take the run out of the comparison", show=False, id="compare.unmark"),
         *(
-            Binding(
-                letter.upper(), f"hide({place})", "Hide or show a run: A to H", show=False, id=f"compare.hide_{letter}"
-            )
+            Binding(letter.upper(), f"hide({place})", f"Hide or show run {letter}", show=False, id=f"compare.{letter}")
             for place, letter in enumerate(LETTERS)
         ),
     ]
@@ -93,6 +91,8 @@ class ComparePage(Page):
 
     def tick(self) -> None:
         """Read what changed, and show it."""
+        if not self.query(DiffTable):  # the page is being left
+            return
         rows = {row.id: row for row in self.workspace.rows()}
         self.workspace.marked[:] = [run_id for run_id in self.workspace.marked if run_id in rows]
         self.entries = [

@@ -96,6 +96,8 @@ class RunsPage(Page):
 
     def tick(self) -> None:
         """Read what changed, and show it."""
+        if not self.query(RunTable):  # the page is being left
+            return
         rows = self.workspace.rows()
         self._seen = {row.id: row for row in rows}
         self._list()
@@ -113,8 +115,9 @@ class RunsPage(Page):
             table.focus()
         if not matching:
             empty.update(NO_MATCH if rows else NOTHING)
-        marked = f" · {len(self.workspace.marked)} marked" if self.workspace.marked else ""
-        self.query_one("#runs-panel").border_subtitle = f"{len(matching)} of {len(rows)}{marked}"
+        counted = [f"{len(matching)} of {len(rows)}"]
+        counted += [f"{len(self.workspace.marked)} marked"] if self.workspace.marked else []
+        self.query_one("#runs-panel").border_subtitle = (", " if self.app.has_class("-ascii") else " · ").join(counted)
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:

@@ -43,7 +43,9 @@ class RunTable(DataTable[Text]):
     .run-table--strong { text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select_cursor", "Analyze the run; watch a running one", show=False, id="runs.enter")
+        Binding("enter", "select_cursor", "Analyze the run; watch a running one", show=False, id="runs.enter"),
+        Binding("home", "scroll_top", "First run", show=False, id="runs.first"),
+        Binding("end", "scroll_bottom", "Last run", show=False, id="runs.last"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -146,6 +148,9 @@ class RunTable(DataTable[Text]):
         if kept and _same(kept[0], stamp):
             return kept[1]
         cells = [column.cell(row, look) for column, _ in self._fitted]
+        if look.ascii_only:
+            for cell in cells:
+                cell.overflow = "crop"
         if kept:
             cells = [old if old == new else new for old, new in zip(kept[1], cells, strict=True)]
         self._kept[row.id] = (stamp, cells)
