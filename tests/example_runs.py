@@ -51,19 +51,37 @@ def make_example_runs(logs: Path, now: float) -> None:
     )
 
 
+def make_hostile_run(logs: Path, now: float, text: str) -> None:
+    """A failed run that has `text` wherever a file can bring text."""
+    error = FailureOf("crash", text, text, text, text)
+    classes = tuple(f"{text}{number}" for number in range(10))
+    _write(
+        logs, "20270115-080000-quickstart-dddd", now, text, [], 2, 0.2, RunFailed(error=error), (text, "tag"), classes
+    )
+
+
 def _write(
-    logs: Path, run_id: str, t: float, name: str, changes: list[str], epochs: int, floor: float, ending: RunEvent | None
+    logs: Path,
+    run_id: str,
+    t: float,
+    name: str,
+    changes: list[str],
+    epochs: int,
+    floor: float,
+    ending: RunEvent | None,
+    tags: tuple[str, ...] = ("example",),
+    classes: tuple[str, ...] = CLASSES,
 ) -> None:
     preset = presets.load("quickstart")
     config = preset.with_overrides(["training.epochs=8", "training.threads=1", "training.device=cpu", *changes])
     plain = to_plain(config)
     header: dict[str, Any] = {
-        "created": t, "preset": preset.name, "name": name, "tags": ["example"], "reported": [], "config": plain,
+        "created": t, "preset": preset.name, "name": name, "tags": list(tags), "reported": [], "config": plain,
         "config_sha256": config_hash(config), "data": {"name": "digits"}, "parameters": 61_706,
         "forward_flops": 800_000, "environment": {},
     }  # fmt: skip
     writer, record = claim(logs, run_id, header), RunRecord()
-    for number, event in enumerate(_events(run_id, name, plain, epochs, floor, ending)):
+    for number, event in enumerate(_events(run_id, name, plain, epochs, floor, ending, classes)):
         stamped = stamp(event, seq=number, t=t + number, attempt=1)
         record.apply(stamped)
         writer.append(stamped)
@@ -73,14 +91,20 @@ def _write(
 
 
 def _events(
-    run_id: str, name: str, config: dict[str, Any], epochs: int, floor: float, ending: RunEvent | None
+    run_id: str,
+    name: str,
+    config: dict[str, Any],
+    epochs: int,
+    floor: float,
+    ending: RunEvent | None,
+    classes: tuple[str, ...],
 ) -> list[RunEvent]:
     reported = ({"metric": "test/accuracy", "at": "best", "value": 0.97},)
     events: list[RunEvent] = [
         RunStarted(
             run_id=run_id, resumed_from=None, preset="quickstart", name=name, reported=reported, config=config,
             device="cuda:0", device_name=DEVICE, parameters=61_706, forward_flops=800_000, epochs=8,
-            steps_per_epoch=STEPS, train_images=1433, test_images=364, class_names=CLASSES, chosen_on="test",
+            steps_per_epoch=STEPS, train_images=1433, test_images=364, class_names=classes, chosen_on="test",
             reproducible="seeded",
         )
     ]  # fmt: skip

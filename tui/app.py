@@ -118,9 +118,7 @@ class Torchdeck(App[None]):
 
     def action_show(self, mode: Mode) -> None:
         """Show a page."""
-        if not isinstance(self.screen, Page):
-            return
-        if self.current_mode != mode:
+        if isinstance(self._top(), Page) and self.current_mode != mode:
             self.switch_mode(mode)
 
     def on_mode_requested(self, message: ModeRequested) -> None:
@@ -246,8 +244,12 @@ class Torchdeck(App[None]):
 
     def _page(self) -> Page | None:
         """The page in view; None while it is being made, or under a dialog."""
-        page = self.screen
+        page = self._top()
         return page if isinstance(page, Page) and page.ready else None
+
+    def _top(self) -> Screen[object] | None:
+        """The screen in view; None once the app closes."""
+        return self.screen if self.is_running else None
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR:

@@ -40,8 +40,14 @@ class Page(Screen[None]):
 
     def on_mount(self) -> None:
         self.ready = True
+        self._come_up()
 
     def on_screen_resume(self) -> None:
+        # The first time, this may come before the page is made.
+        if self.ready:
+            self._come_up()
+
+    def _come_up(self) -> None:
         self.shown()
         self.show_device()
 

@@ -55,7 +55,7 @@ class FieldRow(Horizontal):
     DEFAULT_CSS = """
     FieldRow { height: 1; }
     FieldRow > .field-mark { width: 2; color: $warning; }
-    FieldRow > .field-name { width: 21; }
+    FieldRow > .field-name { width: 23; }
     FieldRow > .field-name { text-wrap: nowrap; text-overflow: ellipsis; }
     FieldRow > .field-note { width: 1fr; color: $quiet; padding-left: 2; height: 1; }
     FieldRow > .field-note { text-wrap: nowrap; text-overflow: ellipsis; }
@@ -67,7 +67,7 @@ class FieldRow(Horizontal):
     FieldRow:focus-within { background: $panel; }
     FieldRow.-wrong > .field-note, FieldRow.-wrong Input { color: $error; }
     .-narrow FieldRow > Input, .-narrow FieldRow > Select, .-narrow FieldRow > Toggle { width: 15; }
-    .-narrow FieldRow > .field-name { width: 17; }
+    .-narrow FieldRow > .field-name { width: 22; }
     """
 
     class Edited(Message):

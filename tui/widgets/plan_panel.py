@@ -42,6 +42,8 @@ class Outlook:
 class PlanPanel(Static):
     """A few lines."""
 
+    DEFAULT_CSS = "PlanPanel { text-wrap: nowrap; text-overflow: ellipsis; }"
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__("", id=id, classes="panel", markup=False)
         self.border_title = "Plan"
@@ -61,19 +63,21 @@ class PlanPanel(Static):
         """Show the outlook."""
         epochs = {run.training.epochs for run in outlook.runs}
         each = f"{min(epochs)}" if len(epochs) == 1 else f"{min(epochs)}-{max(epochs)}"
-        head = Text(f"{_many(len(outlook.runs), 'run')} of {each} epochs, {count(outlook.steps)} steps", "bold")
-        seconds = outlook.seconds
-        if seconds is not None and outlook.estimate:
-            time = f"about {duration(seconds)} on {outlook.device} ({outlook.estimate.source})"
-        else:
-            time = f"on {outlook.device}; F7 measures the time"
+        head = Text(f"{_many(len(outlook.runs), 'run')} of {each} epochs", "bold")
         lines = [
+            f"{count(outlook.steps)} steps",
             f"{count(outlook.parameters)} parameters, {flops(outlook.forward_flops)}",
-            time,
+            _time(outlook),
             f"about {size(outlook.memory)} of memory",
             _changed(changed),
         ]
         self.update(Text("\n").join([head, *map(Text, lines)]))
+
+
+def _time(outlook: Outlook) -> str:
+    if outlook.seconds is None or outlook.estimate is None:
+        return f"F7 measures the time on {outlook.device}"
+    return f"about {duration(outlook.seconds)} on {outlook.device} ({outlook.estimate.source})"
 
 
 def _many(number: int, what: str) -> str:
