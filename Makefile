@@ -16,6 +16,8 @@ run:
 
 bench:
 	uv run python benchmarks/epoch.py
+	uv run python benchmarks/tui_overhead.py
 
 docs:
 	uv run python benchmarks/reference_table.py
+	uv run python docs/pictures.py
