@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
@@ -20,6 +21,7 @@ from core.control import CommandName, Control
 from core.errors import TorchdeckError
 from core.events import RunCompleted, RunEvent, RunFailed
 from core.logs import follow, request
+from tui.ascii_filter import AsciiOnly
 from tui.clipboard import copy
 from tui.console import Console
 from tui.feed import Feed
@@ -90,6 +92,10 @@ class Torchdeck(App[None]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return variables_for(self.get_theme(self.theme))
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        own = [AsciiOnly()] if self.has_class("-ascii") else []
+        return [*super().get_line_filters(), *own]
 
     def on_mount(self) -> None:
         self._choose_theme(self.workspace.state.text("theme", CYCLE[0]))
@@ -241,7 +247,7 @@ class Torchdeck(App[None]):
     def _page(self) -> Page | None:
         """The page in view; None while it is being made, or under a dialog."""
         page = self.screen
-        return page if isinstance(page, Page) and page.is_mounted else None
+        return page if isinstance(page, Page) and page.ready else None
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR:

@@ -24,6 +24,8 @@ class Page(Screen[None]):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__()
         self.workspace = workspace
+        self.ready = False
+        """Whether all that stands on the page is there."""
 
     def compose(self) -> ComposeResult:
         yield NavBar(self.MODE)
@@ -35,6 +37,9 @@ class Page(Screen[None]):
     def body(self) -> ComposeResult:
         """What stands between the line at the top and the footer."""
         raise NotImplementedError  # pragma: no cover
+
+    def on_mount(self) -> None:
+        self.ready = True
 
     def on_screen_resume(self) -> None:
         self.shown()

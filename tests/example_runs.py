@@ -1,0 +1,130 @@
+"""Runs for pictures of screens: written by hand, so that they are the same wherever they are made."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+import presets
+from core.config import config_hash, to_plain
+from core.events import (
+    DeviceSampled,
+    EpochCompleted,
+    EvaluationCompleted,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    StepCompleted,
+    stamp,
+)
+from core.events import Failure as FailureOf
+from core.logs import claim, write_caches
+from core.record import RunRecord
+
+STEPS = 23
+CLASSES = tuple("0123456789")
+DEVICE = "Example GPU"
+
+
+def make_example_runs(logs: Path, now: float) -> None:
+    """A completed run, one stopped within an epoch, and one that failed."""
+    _write(logs, "20270115-080000-quickstart-aaaa", now - 7200, "first", [], 8, 0.12, RunCompleted(
+        status="completed", reason="all 8 epochs are done", epoch=8, step=8 * STEPS, train_seconds=16.0,
+        peak_memory=2**29,
+    ))  # fmt: skip
+    _write(logs, "20270115-090000-quickstart-bbbb", now - 3600, "", ["optimizer.lr=0.01"], 5, 0.2, None)
+    error = FailureOf("diverged", "DivergedError", "the loss is no longer finite after step 46", "lower optimizer.lr")
+    _write(
+        logs,
+        "20270115-094500-quickstart-cccc",
+        now - 900,
+        "too fast",
+        ["optimizer.lr=1"],
+        2,
+        1.5,
+        RunFailed(error=error),
+    )
+
+
+def _write(
+    logs: Path, run_id: str, t: float, name: str, changes: list[str], epochs: int, floor: float, ending: RunEvent | None
+) -> None:
+    preset = presets.load("quickstart")
+    config = preset.with_overrides(["training.epochs=8", "training.threads=1", "training.device=cpu", *changes])
+    plain = to_plain(config)
+    header: dict[str, Any] = {
+        "created": t, "preset": preset.name, "name": name, "tags": ["example"], "reported": [], "config": plain,
+        "config_sha256": config_hash(config), "data": {"name": "digits"}, "parameters": 61_706,
+        "forward_flops": 800_000, "environment": {},
+    }  # fmt: skip
+    writer, record = claim(logs, run_id, header), RunRecord()
+    for number, event in enumerate(_events(run_id, name, plain, epochs, floor, ending)):
+        stamped = stamp(event, seq=number, t=t + number, attempt=1)
+        record.apply(stamped)
+        writer.append(stamped)
+    write_caches(writer.folder, record, curves=True)
+    writer.close()
+    _write_analysis(logs / run_id)
+
+
+def _events(
+    run_id: str, name: str, config: dict[str, Any], epochs: int, floor: float, ending: RunEvent | None
+) -> list[RunEvent]:
+    reported = ({"metric": "test/accuracy", "at": "best", "value": 0.97},)
+    events: list[RunEvent] = [
+        RunStarted(
+            run_id=run_id, resumed_from=None, preset="quickstart", name=name, reported=reported, config=config,
+            device="cuda:0", device_name=DEVICE, parameters=61_706, forward_flops=800_000, epochs=8,
+            steps_per_epoch=STEPS, train_images=1433, test_images=364, class_names=CLASSES, chosen_on="test",
+            reproducible="seeded",
+        )
+    ]  # fmt: skip
+    for epoch in range(1, epochs + 1):
+        events += [_sample(epoch), _confusion(epoch), _epoch(epoch, floor)]
+    if ending is not None:
+        return [*events, ending]
+    step = epochs * STEPS + 9
+    return [*events, StepCompleted(
+        phase="train", epoch=epochs + 1, step=step, batch=9, batches=STEPS, loss=_loss(step, floor),
+        mean_loss=_loss(step, floor), accuracy=0.9, lr=0.01, images_per_second=720.0,
+    )]  # fmt: skip
+
+
+def _loss(step: int, floor: float) -> float:
+    return floor + 2.2 * math.exp(-step / 40) + 0.05 * math.sin(step * 1.7)
+
+
+def _epoch(epoch: int, floor: float) -> EpochCompleted:
+    losses = [_loss(step, floor) for step in range((epoch - 1) * STEPS + 1, epoch * STEPS + 1)]
+    accuracy = round(0.98 - 0.9 * math.exp(-epoch / 1.6) - floor / 20, 4)
+    metrics = {
+        "train/loss": round(float(np.mean(losses)), 4), "train/accuracy": accuracy - 0.01,
+        "test/loss": round(_loss(epoch * STEPS, floor) + 0.03, 4), "test/accuracy": accuracy,
+    }  # fmt: skip
+    return EpochCompleted(
+        epoch=epoch, step=epoch * STEPS, metrics=metrics, lr=0.002, images_per_second=716.5, train_seconds=2.0,
+        seconds=2.5, best=True, step_losses=np.array(losses, "<f4").tobytes(),
+    )  # fmt: skip
+
+
+def _sample(epoch: int) -> DeviceSampled:
+    return DeviceSampled(
+        step=epoch * STEPS, memory_used=6 * 2**30, memory_total=80 * 2**30, memory_process=2**29,
+        utilization=0.8 + epoch / 100, temperature=40.0 + epoch, power=250.0 + 10 * epoch,
+    )  # fmt: skip
+
+
+def _confusion(epoch: int) -> EvaluationCompleted:
+    rows = [[(row * 3 + column * 5) % 4 if row != column else 30 + row for column in range(10)] for row in range(10)]
+    rows[8][1] = 9
+    return EvaluationCompleted(epoch=epoch, step=epoch * STEPS, confusion=tuple(map(tuple, rows)))
+
+
+def _write_analysis(folder: Path) -> None:
+    values = np.sin(np.arange(6 * 25, dtype=np.float32)).reshape(6, 1, 5, 5)
+    (folder / "filters.safetensors").write_bytes(safetensors.numpy.save({"filters": values}, {"epoch": "8"}))

@@ -1,0 +1,116 @@
+"""What every page shows at three sizes, as text: goldens in tests/fixtures/screens.
+
+`TORCHDECK_UPDATE_GOLDENS=1 pytest tests/test_screens.py` writes them anew; read the difference before you keep it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from app_driver import screen_text, until
+from example_runs import make_example_runs
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from core.logs import EventReader
+from tui.app import Torchdeck
+from tui.feed import Feed
+from tui.screens.live import LivePage
+from tui.widgets.field_row import FieldRow
+from tui.widgets.settings_form import SettingsForm
+
+GOLDENS = Path(__file__).parent / "fixtures" / "screens"
+SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
+LOOKS = ("dark", "no-color", "ascii")
+PAGES = ("setup", "live", "runs", "compare", "analyze")
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs that are the same wherever the tests run."""
+    folder = tmp_path_factory.mktemp("screens") / "logs"
+    make_example_runs(folder, NOW)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times are shown in the zone of the reader."""
+    import time
+
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def golden(name: str, shown: str) -> None:
+    """Hold what is shown against the golden of that name, or write it."""
+    path = GOLDENS / f"{name}.txt"
+    if os.environ.get("TORCHDECK_UPDATE_GOLDENS"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(shown + "\n", encoding="utf-8")
+    assert shown + "\n" == path.read_text(encoding="utf-8")
+
+
+async def bring_up(app: Torchdeck, pilot: Pilot[None], page: str, logs: Path) -> None:
+    """Put a page into the state that its golden shows."""
+    workspace = app.workspace
+    workspace.now = lambda: NOW
+    runs = sorted(folder.name for folder in logs.iterdir())
+    workspace.marked[:] = runs
+    workspace.chosen = runs[0]
+    if page == "live":
+        events = list(EventReader(logs / runs[1]).read())
+        feed = Feed(lambda: iter(events), lambda *_: None, own=False)
+        feed.iterate()
+        workspace.feed = feed
+    app.action_show(page)  # type: ignore[arg-type]
+    if page == "setup":
+        # A machine with a GPU would plan for that.
+        await until(pilot, lambda: app.screen.query(FieldRow))
+        row = app.screen.query_one(SettingsForm).row("training.device")
+        assert row is not None
+        row.query_one(Input).value = "cpu"
+
+
+def settled(app: Torchdeck) -> Callable[[], bool]:
+    """True once the screen has shown the same for a few looks."""
+    seen: list[str] = []
+
+    def same() -> bool:
+        seen.append(screen_text(app))
+        return len(seen) > 12 and len(set(seen[-12:])) == 1
+
+    return same
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("page", PAGES)
+async def test_a_page_looks_as_it_should(
+    make_app: Callable[..., Torchdeck], logs: Path, monkeypatch: pytest.MonkeyPatch, page: str, size: str, look: str
+) -> None:
+    if look == "no-color":
+        monkeypatch.setenv("NO_COLOR", "1")
+    app = make_app(logs, ascii_only=look == "ascii")
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await bring_up(app, pilot, page, logs)
+        await until(pilot, lambda: "working out" not in screen_text(app) and "reading" not in screen_text(app))
+        await until(pilot, settled(app))
+        shown = screen_text(app)
+    if look == "ascii":
+        assert shown.isascii()
+    golden(f"{page}-{size}-{look}", shown)
+
+
+async def test_the_live_page_without_a_run_says_what_to_do(make_app: Callable[..., Torchdeck]) -> None:
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.action_show("live")
+        await until(pilot, lambda: isinstance(app.screen, LivePage) and "Nothing trains here" in screen_text(app))
