@@ -19,6 +19,7 @@ from core.logs import EventReader
 from tui.app import Torchdeck
 from tui.feed import Feed
 from tui.screens.live import LivePage
+from tui.widgets.chart import Chart
 from tui.widgets.field_row import FieldRow
 from tui.widgets.settings_form import SettingsForm
 
@@ -84,8 +85,9 @@ def settled(app: Torchdeck) -> Callable[[], bool]:
     seen: list[str] = []
 
     def same() -> bool:
-        seen.append(screen_text(app))
-        return len(seen) > 12 and len(set(seen[-12:])) == 1
+        drawing = any(chart.waiting for chart in app.screen.query(Chart))
+        seen.append("" if drawing else screen_text(app))
+        return len(seen) > 12 and seen[-1] != "" and len(set(seen[-12:])) == 1
 
     return same
 

@@ -78,8 +78,9 @@ class LivePage(Page):
 
     def told(self, events: Sequence[RunEvent]) -> None:
         self._stale = self._stale or any(isinstance(e, StepCompleted | EpochCompleted | RunStarted) for e in events)
-        feed = self.workspace.feed
-        if feed is not None:
+        if any(not isinstance(event, StepCompleted) for event in events):
+            self.tick()
+        elif feed := self.workspace.feed:
             self.query_one(ProgressBars).show(feed.record, self.workspace.sweep)
 
     def tick(self) -> None:
