@@ -17,7 +17,7 @@ from tui.text import duration, percent, safe
 BAR = 8
 PADDING = 2
 LONGEST_CELL = 200
-FIGURES, COMFORT = 10, 12
+FIGURES, COMFORT = 11, 12
 """Columns beyond this rank find room only when the names have so many cells more."""
 Key = float | str | None
 

@@ -23,15 +23,8 @@ LEFT_HALF = 30
 Pair = tuple[str, Text]
 
 
-_ASCII = str.maketrans({"·": "-", "…": ".", "°": " "})
-
-
 def details(row: RunRow, record: RunRecord | None, look: Look, width: int, height: int) -> Text:
     """The head of a run, then its figures and its settings: side by side where the width allows it."""
-    return _printable(_details(row, record, look, width, height), look)
-
-
-def _details(row: RunRow, record: RunRecord | None, look: Look, width: int, height: int) -> Text:
     head = _head(row, record, look, width)
     if row.status == "unreadable":
         return Text("\n").join(head)
@@ -50,14 +43,7 @@ def two_lines(row: RunRow, look: Look, width: int) -> Text:
     reason = safe(row.problem or row.summary.get("reason") or "") if row.status != "completed" else ""
     about = (safe(row.preset) if row.name else "", row.id, reason)
     head = _title(row, look).append("  " + " · ".join(part for part in about if part), look.ink("quiet"))
-    return _printable(Text("\n").join([_cut(head, width), _cut(Text(told, look.ink("quiet")), width)]), look)
-
-
-def _printable(text: Text, look: Look) -> Text:
-    """In ASCII mode, the signs that it lacks replaced by others of one cell."""
-    if look.ascii_only:
-        text.plain = text.plain.translate(_ASCII)
-    return text
+    return Text("\n").join([_cut(head, width), _cut(Text(told, look.ink("quiet")), width)])
 
 
 def figures(row: RunRow) -> list[Pair]:

@@ -60,6 +60,12 @@ class ComparePage(Page):
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
+        self._chart, self._table = (
+            Chart("Test accuracy", percent=True, id="compare-chart"),
+            DiffTable(id="compare-table"),
+        )
+        self._whole, self._panel = Container(id="compare"), Container(id="compare-panel", classes="panel")
+        self._nothing = Static("", id="compare-nothing", markup=False)
         self.lines: list[Line] = []
         self.entries: list[Entry] = []
         self.columns: list[Figures] = []
@@ -71,19 +77,19 @@ class ComparePage(Page):
         self._drawn: object = None
 
     def body(self) -> ComposeResult:
-        yield Static("", id="compare-nothing", markup=False)
-        with Container(id="compare"):
-            yield Chart("Test accuracy", percent=True, id="compare-chart")
-            with Container(id="compare-panel", classes="panel"):
-                yield DiffTable(id="compare-table")
+        yield self._nothing
+        with self._whole:
+            yield self._chart
+            with self._panel:
+                yield self._table
 
     def on_mount(self) -> None:
-        self.query_one("#compare-chart").focus()
+        self._chart.focus()
 
     def shown(self) -> None:
         self.tick()
-        if self.focused is None and self.query_one("#compare").display:
-            self.query_one("#compare-chart").focus()
+        if self.focused is None and self._whole.display:
+            self._chart.focus()
 
     def told(self, events: Sequence[RunEvent]) -> None:
         if any(isinstance(event, StepCompleted | EpochCompleted) for event in events):
@@ -91,8 +97,6 @@ class ComparePage(Page):
 
     def tick(self) -> None:
         """Read what changed, and show it."""
-        if not self.query(DiffTable):  # the page is being left
-            return
         rows = {row.id: row for row in self.workspace.rows()}
         self.workspace.marked[:] = [run_id for run_id in self.workspace.marked if run_id in rows]
         self.entries = [
@@ -111,8 +115,8 @@ class ComparePage(Page):
     def _show(self, entries: list[Entry]) -> None:
         self.entries = entries
         enough = len(entries) >= FEWEST
-        self.query_one("#compare").display = enough
-        nothing = self.query_one("#compare-nothing", Static)
+        self._whole.display = enough
+        nothing = self._nothing
         nothing.display = not enough
         if not enough:
             nothing.update(TOO_FEW.format(marked=f"{len(entries)} run is marked." if entries else "No run is marked."))
@@ -130,7 +134,7 @@ class ComparePage(Page):
         self.lines = draw(entries, self._metric, self._axis)
         goal = self._goal if self._goal is not None else reached_by_all(entries)
         self.columns = table(entries, goal)
-        chart, list_ = self.query_one("#compare-chart", Chart), self.query_one(DiffTable)
+        chart, list_ = self._chart, self._table
         title = metric_title(self._metric) + (", least to greatest" if self._banded else "")
         chart.set_title(title, percent=self._metric.endswith("accuracy"))
         chart.show(self.lines, x_unit=self._axis)
@@ -139,7 +143,7 @@ class ComparePage(Page):
 
     def _head(self) -> None:
         """The title of the table, and what found no room in it."""
-        panel, left_out = self.query_one("#compare-panel"), self.query_one(DiffTable).left_out
+        panel, left_out = self._panel, self._table.left_out
         differ = any(column.is_setting for column in self.columns)
         about = "only settings that differ" if differ else "all settings are the same"
         panel.border_title = Content.from_markup(f"Runs  [$quiet not bold]{about}[/]")  # pyright: ignore[reportAttributeAccessIssue]
@@ -175,7 +179,7 @@ class ComparePage(Page):
         self.action_hide(message.place)
 
     def action_unmark(self) -> None:
-        place = self.query_one(DiffTable).cursor_row
+        place = self._table.cursor_row
         if place < len(self.entries):
             run_id = self.entries[place].row.id
             self.workspace.marked.remove(run_id)

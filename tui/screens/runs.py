@@ -61,6 +61,12 @@ class RunsPage(Page):
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
+        self._table, self._chart = RunTable(id="table"), Chart("Accuracy", percent=True, id="runs-chart")
+        self._detail, self._brief = RunDetail(id="detail", classes="panel"), RunDetail(id="brief")
+        self._panel = Container(id="runs-panel", classes="panel")
+        self._field = Input(placeholder=HINT, compact=True, id="filter")
+        self._error = Static("", id="filter-error", markup=False)
+        self._empty = Static(NOTHING, id="runs-nothing", markup=False)
         self._test = parse_filter("")
         self._order = Order()
         self._seen: dict[str, RunRow] = {}
@@ -69,35 +75,33 @@ class RunsPage(Page):
 
     def body(self) -> ComposeResult:
         with Container(id="runs"):
-            with Container(id="runs-panel", classes="panel"):
+            with self._panel:
                 with Horizontal(id="runs-filter"):
-                    yield Input(placeholder=HINT, compact=True, id="filter")
-                    yield Static("", id="filter-error", markup=False)
-                yield RunTable(id="table")
-                yield Static(NOTHING, id="runs-nothing", markup=False)
+                    yield self._field
+                    yield self._error
+                yield self._table
+                yield self._empty
             with Container(id="runs-side"):
-                yield RunDetail(id="detail", classes="panel")
-                yield Chart("Accuracy", percent=True, id="runs-chart")
-            yield RunDetail(id="brief")
+                yield self._detail
+                yield self._chart
+            yield self._brief
 
     def on_mount(self) -> None:
-        self.query_one("#runs-panel").border_title = "Runs"
-        self.query_one("#detail").border_title = "Details"
+        self._panel.border_title = "Runs"
+        self._detail.border_title = "Details"
         kept = self.workspace.state
         self._order = Order(kept.text("runs.sort", "age"), kept.flag("runs.reverse"))
-        field = self.query_one("#filter", Input)
+        field = self._field
         with self.prevent(Input.Changed):
             field.value = kept.text("runs.filter")
         self._take_filter(field.value)
-        self.query_one(RunTable).focus()
+        self._table.focus()
 
     def shown(self) -> None:
         self.tick()
 
     def tick(self) -> None:
         """Read what changed, and show it."""
-        if not self.query(RunTable):  # the page is being left
-            return
         rows = self.workspace.rows()
         self._seen = {row.id: row for row in rows}
         self._list()
@@ -108,7 +112,7 @@ class RunsPage(Page):
     def _list(self) -> None:
         rows = list(self._seen.values())
         matching = in_order([row for row in rows if self._test(row)], self._order)
-        table, empty = self.query_one(RunTable), self.query_one("#runs-nothing", Static)
+        table, empty = self._table, self._empty
         table.show(matching, self.workspace.marked, self.workspace.now(), self._order)
         table.display, empty.display = bool(matching), not matching
         if matching and self.focused is None:
@@ -117,7 +121,7 @@ class RunsPage(Page):
             empty.update(NO_MATCH if rows else NOTHING)
         counted = [f"{len(matching)} of {len(rows)}"]
         counted += [f"{len(self.workspace.marked)} marked"] if self.workspace.marked else []
-        self.query_one("#runs-panel").border_subtitle = (", " if self.app.has_class("-ascii") else " · ").join(counted)
+        self._panel.border_subtitle = (", " if self.app.has_class("-ascii") else " · ").join(counted)
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:
@@ -127,7 +131,7 @@ class RunsPage(Page):
 
     def _take_filter(self, text: str) -> bool:
         """Use a filter and keep it; one that is not understood is told, and the last good one stays."""
-        error = self.query_one("#filter-error", Static)
+        error = self._error
         try:
             self._test = parse_filter(text)
         except TorchdeckError as fault:
@@ -140,14 +144,14 @@ class RunsPage(Page):
 
     @on(Input.Submitted, "#filter")
     def action_leave_filter(self) -> None:
-        table = self.query_one(RunTable)
+        table = self._table
         self.set_focus(table if table.display else None)
 
     def action_filter(self) -> None:
-        self.query_one("#filter").focus()
+        self._field.focus()
 
     def action_next_order(self) -> None:
-        shown = self.query_one(RunTable).shown_columns
+        shown = self._table.shown_columns
         place = shown.index(self._order.key) if self._order.key in shown else -1
         self._sort(Order(shown[(place + 1) % len(shown)])) if shown else None
 
@@ -169,7 +173,7 @@ class RunsPage(Page):
 
     @property
     def _run(self) -> RunRow | None:
-        run_id = self.query_one(RunTable).run_id
+        run_id = self._table.run_id
         return self._seen.get(run_id) if run_id else None
 
     @on(DataTable.RowHighlighted)
@@ -194,7 +198,7 @@ class RunsPage(Page):
 
     def _write(self, row: RunRow | None, record: RunRecord | None) -> None:
         self._detailed = (row, record) if row else None
-        detail, brief = self.query_one("#detail", RunDetail), self.query_one("#brief", RunDetail)
+        detail, brief = self._detail, self._brief
         if row is None:
             detail.show(None)
             brief.show(None)
@@ -205,12 +209,11 @@ class RunsPage(Page):
             self._draw(record or RunRecord())
 
     def _draw(self, record: RunRecord) -> None:
-        chart = self.query_one("#runs-chart", Chart)
         lines = accuracy_lines(record, "epoch")
-        chart.show(lines, reported_rules(record), x_unit="epoch", note=accuracy_note(record, None))
+        self._chart.show(lines, reported_rules(record), x_unit="epoch", note=accuracy_note(record, None))
 
     def _look(self) -> Look:
-        table = self.query_one(RunTable)
+        table = self._table
         inks = {name: table.get_component_rich_style(f"run-table--{name}", partial=True) for name in INKS}
         return Look(inks, self.app.has_class("-ascii"), self.workspace.now(), frozenset(self.workspace.marked))
 
@@ -327,7 +330,7 @@ class RunsPage(Page):
         if self._tried(lambda: housekeeping.restore(self.workspace.logs, thrown[-1])):
             self._tell(f"{thrown[-1]} is back", bad=False)
         self.tick()
-        self.query_one(RunTable).go_to(thrown[-1])
+        self._table.go_to(thrown[-1])
 
     def action_tags(self) -> None:
         row = self._readable()

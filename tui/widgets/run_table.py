@@ -148,9 +148,6 @@ class RunTable(DataTable[Text]):
         if kept and _same(kept[0], stamp):
             return kept[1]
         cells = [column.cell(row, look) for column, _ in self._fitted]
-        if look.ascii_only:
-            for cell in cells:
-                cell.overflow = "crop"
         if kept:
             cells = [old if old == new else new for old, new in zip(kept[1], cells, strict=True)]
         self._kept[row.id] = (stamp, cells)
