@@ -52,7 +52,8 @@ class RunRow:
     def created(self) -> float:
         """When the run was made, as Unix time."""
         created = self.header.get("created")
-        return float(created) if isinstance(created, int | float) else 0.0
+        # An integer of a hundred digits is one that no float holds.
+        return float(created) if isinstance(created, int | float) and abs(created) < 1e12 else 0.0
 
     def figure(self, metric: str) -> float | None:
         """A metric at the best epoch, else at the last."""
@@ -96,7 +97,7 @@ class RunIndex:
         for folder in _run_folders(self.logs):
             stamp = tuple(_changed(folder / name) for name in ("run.json", "summary.json", "notes.json"))
             before = known.get(folder.name)
-            fresh = before is not None and before[0] == stamp and before[1].status in (*ENDED, "unreadable")
+            fresh = before is not None and before[0] == stamp and before[1].status in (*ENDED, "died", "unreadable")
             self._known[folder.name] = before if before and fresh else (stamp, read_row(folder))
         return _in_order(row for _, row in self._known.values())
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from app_driver import screen_text, until
-from textual.widgets import Input
+from textual.pilot import Pilot
+from textual.widgets import Button, Input
 
 from core.events import EpochCompleted
 from core.logs import load_record
@@ -38,6 +39,12 @@ def row_of(app: Torchdeck, path: str) -> FieldRow:
 def type_in(app: Torchdeck, path: str, text: str) -> None:
     """Put a text into a field as typing would."""
     row_of(app, path).query_one(Input).value = text
+
+
+async def answer(app: Torchdeck, pilot: Pilot[None], value: str) -> None:
+    """Give one of the answers of the question that comes up."""
+    await until(pilot, lambda: app.screen.query(f"#answer-{value}"))
+    app.screen.query_one(f"#answer-{value}", Button).press()
 
 
 def plan_text(app: Torchdeck) -> str:
@@ -80,8 +87,7 @@ async def test_the_whole_way_from_a_preset_to_the_analysis(make_app: MakeApp, tm
         await pilot.press("p")
         await until(pilot, lambda: feed.record.status == "running" and feed.record.step > step)
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
-        await pilot.click("#answer-epoch")
+        await answer(app, pilot, "epoch")
         await until(pilot, lambda: feed.over)
         assert feed.record.status == "stopped"
         assert feed.record.step % 23 == 0
@@ -130,15 +136,13 @@ async def test_quitting_while_a_run_is_active_asks_and_stays(make_app: MakeApp) 
         await start(app, "training.epochs=1000")
         await until(pilot, lambda: app.workspace.feed and app.workspace.feed.record.step > 0)
         await pilot.press("q")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await until(pilot, lambda: isinstance(app.screen, Ask) and app.screen.focused)
         await pilot.press("enter")
         await until(pilot, lambda: not isinstance(app.screen, Ask))
         assert app.workspace.training
         await pilot.press("q")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
-        await pilot.click("#answer-stop")
-        await until(pilot, lambda: not app.is_running or (app.workspace.feed and app.workspace.feed.over))
-    assert app.return_code == 0
+        await answer(app, pilot, "stop")
+        await until(pilot, lambda: app.return_code == 0)
     feed = app.workspace.feed
     assert feed is not None
     assert feed.record.started is not None
@@ -271,8 +275,7 @@ async def test_a_run_of_another_process_is_watched(make_app: MakeApp, small: obj
                 break
         await until(pilot, lambda: len(feed.record.epochs) > seen)
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
-        await pilot.click("#answer-run")
+        await answer(app, pilot, "run")
         await until(pilot, lambda: (folder / "control" / "stop").exists())
         list(other)
         await until(pilot, lambda: feed.over)

@@ -69,7 +69,9 @@ class Torchdeck(App[None]):
         Binding("5", "show('analyze')", "Analyze", show=False, id="app.analyze"),
         Binding("d", "next_theme", "Theme", show=False, id="app.theme"),
         Binding("question_mark,f1", "help", "Help", key_display="?", id="app.help"),
-        Binding("q,ctrl+q", "quit", "Quit", key_display="q", id="app.quit"),
+        # Textual's own ctrl+q comes first in the footer, so it stands for nothing there.
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="app.quit"),
+        Binding("q", "leave", "Quit", id="app.leave"),
     ]
 
     def __init__(
@@ -289,8 +291,14 @@ class Torchdeck(App[None]):
         except TorchdeckError as error:
             self.notify(safe(error), severity="error", markup=False)
 
+    async def action_leave(self) -> None:
+        """Leave as ctrl+q does."""
+        await self.action_quit()
+
     async def action_quit(self) -> None:
         """Leave; with a run in hand, ask first."""
+        if isinstance(self.screen, Ask):
+            return
         if not self.workspace.training:
             self._leave(0)
             return
