@@ -87,6 +87,7 @@ class Torchdeck(App[None]):
         self.rates = refresh
         self.console_text = console or Console()
         self._leaving: int | None = None
+        self._last_ended: Feed | None = None
         if ascii_only:
             self.add_class("-ascii")
         for own in THEMES:
@@ -218,10 +219,13 @@ class Torchdeck(App[None]):
             if said:
                 page.told(said)
             page.show_device()
-        if feed.over and said:
+        # The last word may be drained a moment before the thread is through.
+        if feed.over and feed is not self._last_ended:
+            self._last_ended = feed
             self._ended()
 
     def _ended(self) -> None:
+        """The run in hand is over: leave if that was waited for, else go on with the sweep."""
         if self._leaving is not None:
             self._leave(self._leaving)
         elif not self._begin_next() and (page := self._page()):
