@@ -26,7 +26,7 @@ from core.record import RunRecord
 ROOT = Path(__file__).parent.parent
 HIDDEN = ("TORCHDECK_", "TEXTUAL", "TMUX", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
 PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-TRAINS = re.compile(r"· running.* [1-9]\d*/3000 epochs", re.DOTALL)
+TRAINS = re.compile(r"· running.* (?:[2-9]|[1-9]\d+)/3000 epochs", re.DOTALL)
 FOCUSED = re.compile(r"\x1b\[1;7m(?:\x1b\[[\d;]*m)* ([\w ]+?) \x1b")
 BRAILLE = re.compile(r"[\u2801-\u28ff]")
 
