@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 import os
 import shlex
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -52,14 +53,31 @@ def serve_app(port: int, logs: Path, data: Path) -> None:
     """Serve the app on the loopback address until Ctrl-C.
 
     Raises:
-        InputError: textual-serve is not installed.
+        InputError: textual-serve is not installed, or the port is taken.
     """
     try:
         from textual_serve.server import Server
     except ImportError:
         raise InputError("torchdeck serve needs textual-serve", "pip install 'torchdeck[serve]'") from None
+    _check_free(port)
     command = [sys.executable, "-m", "tui.cli", "tui", "--logs", str(logs.absolute()), "--data", str(data.absolute())]
     Server(shlex.join(command), host=LOOPBACK, port=port, title="torchdeck").serve()
+
+
+def _check_free(port: int) -> None:
+    """Bind the port for an instant: the server's own failure is a traceback.
+
+    Raises:
+        InputError: it cannot be bound.
+    """
+    with socket.socket() as probe:
+        # Without this, connections that linger from the last time would count as a server.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            message = f"cannot listen on port {port} ({error.strerror})"
+            raise InputError(message, "choose another with --port") from None
 
 
 def _state_folder() -> Path:
