@@ -21,4 +21,4 @@ async def until(pilot: Pilot[None], met: Callable[[], object], seconds: float = 
     end = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < end, screen_text(pilot.app)
-        await pilot.pause(0.02)
+        await pilot.pause(0.04)

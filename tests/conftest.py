@@ -19,6 +19,7 @@ from core.label import Label
 from core.runs import RunIndex
 from core.session import Surroundings, resume, run
 from tui.app import Torchdeck
+from tui.messages import Mode
 from tui.refresh import Refresh
 from tui.state import State
 from tui.workspace import Workspace
@@ -119,10 +120,12 @@ def the_run(tmp_path: Path) -> Callable[[], Path]:
 def make_app(tmp_path: Path) -> Callable[..., Torchdeck]:
     """Makes an app on the logs and data of a temporary folder, drawn as soon as something changes."""
 
-    def make(logs: Path | None = None, *, theme: str = "torchdeck-dark", ascii_only: bool = False) -> Torchdeck:
+    def make(
+        logs: Path | None = None, *, theme: str = "torchdeck-dark", ascii_only: bool = False, page: Mode = "setup"
+    ) -> Torchdeck:
         state, folder = State(), logs or tmp_path / "logs"
         state.keep("theme", theme)
         workspace = Workspace(folder, tmp_path / "data", state, time.time, RunIndex(folder))
-        return Torchdeck(workspace, refresh=Refresh(0.05, 0.05), ascii_only=ascii_only)
+        return Torchdeck(workspace, refresh=Refresh(0.05, 0.05), ascii_only=ascii_only, page=page)
 
     return make

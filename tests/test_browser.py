@@ -18,9 +18,11 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
+from aiohttp import web
 from textual_serve.server import Server
 
 from core.logs import load_record
+from tui.serving import LoopbackServer, comes_from_here
 from tui.start import serve_app
 
 ROOT = Path(__file__).parent.parent
@@ -237,3 +239,35 @@ def test_a_taken_port_is_told_in_one_message() -> None:
         told.stderr == f"error: cannot listen on port {port} (Address already in use)\n  choose another with --port\n"
     )
     assert told.stdout == ""
+
+
+@pytest.mark.parametrize("origin", ["", "http://127.0.0.1:8000", "http://localhost:8000"])
+def test_pages_of_this_machine_may_use_the_app(origin: str) -> None:
+    assert comes_from_here(origin)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "http://[broken"])
+def test_a_page_from_elsewhere_may_not(origin: str) -> None:
+    assert not comes_from_here(origin)
+
+
+async def test_a_tab_of_another_page_is_refused(unused_port: int) -> None:
+    server = LoopbackServer("true", unused_port)
+    runner = web.AppRunner(await server._make_app())
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", unused_port).start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await session.ws_connect(f"ws://127.0.0.1:{unused_port}/ws", origin="https://evil.example")
+    finally:
+        await runner.cleanup()
+    assert refused.value.status == 403
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

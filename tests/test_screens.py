@@ -59,8 +59,8 @@ def golden(name: str, shown: str) -> None:
     assert shown + "\n" == path.read_text(encoding="utf-8")
 
 
-async def bring_up(app: Torchdeck, pilot: Pilot[None], page: str, logs: Path) -> None:
-    """Put a page into the state that its golden shows."""
+def prepare(app: Torchdeck, page: str, logs: Path) -> None:
+    """What the pages share, as the goldens show it."""
     workspace = app.workspace
     workspace.now = lambda: NOW
     runs = sorted(folder.name for folder in logs.iterdir())
@@ -68,10 +68,13 @@ async def bring_up(app: Torchdeck, pilot: Pilot[None], page: str, logs: Path) ->
     workspace.chosen = runs[0]
     if page == "live":
         events = list(EventReader(logs / runs[1]).read())
-        feed = Feed(lambda: iter(events), lambda *_: None, own=False)
-        feed.iterate()
-        workspace.feed = feed
-    app.action_show(page)  # type: ignore[arg-type]
+        workspace.feed = Feed(lambda: iter(events), lambda *_: None, own=False)
+        workspace.feed.iterate()
+
+
+async def bring_up(app: Torchdeck, pilot: Pilot[None], page: str) -> None:
+    """Put a page into the state that its golden shows."""
+    await until(pilot, lambda: app.current_mode == page)
     if page == "setup":
         # A machine with a GPU would plan for that.
         await until(pilot, lambda: app.screen.query(FieldRow))
@@ -87,7 +90,7 @@ def settled(app: Torchdeck) -> Callable[[], bool]:
     def same() -> bool:
         drawing = any(chart.waiting for chart in app.screen.query(Chart))
         seen.append("" if drawing else screen_text(app))
-        return len(seen) > 12 and seen[-1] != "" and len(set(seen[-12:])) == 1
+        return len(seen) > 5 and seen[-1] != "" and len(set(seen[-5:])) == 1
 
     return same
 
@@ -100,9 +103,10 @@ async def test_a_page_looks_as_it_should(
 ) -> None:
     if look == "no-color":
         monkeypatch.setenv("NO_COLOR", "1")
-    app = make_app(logs, ascii_only=look == "ascii")
+    app = make_app(logs, ascii_only=look == "ascii", page=page)
+    prepare(app, page, logs)
     async with app.run_test(size=SIZES[size]) as pilot:
-        await bring_up(app, pilot, page, logs)
+        await bring_up(app, pilot, page)
         await until(pilot, lambda: "working out" not in screen_text(app) and "reading" not in screen_text(app))
         await until(pilot, settled(app))
         shown = screen_text(app)

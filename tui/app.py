@@ -81,8 +81,10 @@ class Torchdeck(App[None]):
         refresh: Refresh,
         ascii_only: bool = False,
         console: Console | None = None,
+        page: Mode = "setup",
     ) -> None:
         super().__init__()
+        self._first: Mode = page
         self.workspace = workspace
         self.rates = refresh
         self.console_text = console or Console()
@@ -111,7 +113,7 @@ class Torchdeck(App[None]):
         }
         for mode, page in pages.items():
             self.add_mode(mode, page)
-        self.switch_mode("setup")
+        self.switch_mode(self._first)
         self.set_interval(self.rates.bars, self._pump)
         self.set_interval(1.0, self._tick)
         self.begin_capture_print(self)

@@ -69,11 +69,19 @@ Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; on b
 
 
 @app.command(epilog="Example: torchdeck tui --logs logs/reference")
-def tui(logs: Logs = LOGS, data: Data = DATA, refresh: RefreshOption = "auto", ascii_only: Ascii = False) -> None:
+def tui(
+    logs: Logs = LOGS,
+    data: Data = DATA,
+    page: Annotated[
+        Literal["setup", "live", "runs", "compare", "analyze"], typer.Option(help="The page to open with.")
+    ] = "setup",
+    refresh: RefreshOption = "auto",
+    ascii_only: Ascii = False,
+) -> None:
     """Open the app: set up, watch, review, compare and analyze runs. `torchdeck` alone does the same."""
     from tui.start import open_app  # textual, 0.2 s
 
-    raise typer.Exit(open_app(logs, data, refresh, ascii_only))
+    raise typer.Exit(open_app(logs, data, refresh, ascii_only, page))
 
 
 @app.command(epilog="Example: torchdeck serve --port 8000")

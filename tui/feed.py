@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from core.control import CommandName
-from core.events import DeviceSampled, RunEvent, StepCompleted
+from core.events import DeviceSampled, RunEvent, StageStarted, StepCompleted
 from core.record import RunRecord
 from tui.lines import lines_of
 
@@ -54,7 +54,9 @@ class Feed:
             if isinstance(event, DeviceSampled):
                 self.samples.append(event)
             for line in lines_of(event, self.record):
-                self.say(event.t, line)
+                # A stage that has parts begins with each of them.
+                if not (isinstance(event, StageStarted) and self.lines and self.lines[-1][1] == line):
+                    self.say(event.t, line)
         return events
 
     def say(self, t: float, line: str) -> None:

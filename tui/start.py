@@ -5,7 +5,6 @@ from __future__ import annotations
 import locale
 import os
 import shlex
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -17,14 +16,13 @@ from core.errors import InputError
 from core.runs import RunIndex
 from tui.app import Torchdeck
 from tui.console import Console, guarded
+from tui.messages import Mode
 from tui.refresh import RATES, Refresh, Speed
 from tui.state import State
 from tui.workspace import Workspace
 
-LOOPBACK = "127.0.0.1"
 
-
-def open_app(logs: Path, data: Path, refresh: Literal["auto"] | Speed, ascii_only: bool) -> int:
+def open_app(logs: Path, data: Path, refresh: Literal["auto"] | Speed, ascii_only: bool, page: Mode = "setup") -> int:
     """Run the app on this terminal; its exit code.
 
     Raises:
@@ -37,7 +35,7 @@ def open_app(logs: Path, data: Path, refresh: Literal["auto"] | Speed, ascii_onl
     rates, plain = rates_for(refresh, os.environ), ascii_only or not _speaks_utf8()
     # In a browser the descriptors carry the protocol, so nothing may be put in their place.
     with nullcontext(Console()) if served else guarded() as console:
-        app = Torchdeck(workspace, refresh=rates, ascii_only=plain, console=console)
+        app = Torchdeck(workspace, refresh=rates, ascii_only=plain, console=console, page=page)
         app.run()
     return app.return_code or 0
 
@@ -56,28 +54,12 @@ def serve_app(port: int, logs: Path, data: Path) -> None:
         InputError: textual-serve is not installed, or the port is taken.
     """
     try:
-        from textual_serve.server import Server
+        from tui.serving import LoopbackServer, check_free
     except ImportError:
         raise InputError("torchdeck serve needs textual-serve", "pip install 'torchdeck[serve]'") from None
-    _check_free(port)
+    check_free(port)
     command = [sys.executable, "-m", "tui.cli", "tui", "--logs", str(logs.absolute()), "--data", str(data.absolute())]
-    Server(shlex.join(command), host=LOOPBACK, port=port, title="torchdeck").serve()
-
-
-def _check_free(port: int) -> None:
-    """Bind the port for an instant: the server's own failure is a traceback.
-
-    Raises:
-        InputError: it cannot be bound.
-    """
-    with socket.socket() as probe:
-        # Without this, connections that linger from the last time would count as a server.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            message = f"cannot listen on port {port} ({error.strerror})"
-            raise InputError(message, "choose another with --port") from None
+    LoopbackServer(shlex.join(command), port).serve()
 
 
 def _state_folder() -> Path:

@@ -62,7 +62,7 @@ class PlanPanel(Static):
     def show(self, outlook: Outlook, changed: int) -> None:
         """Show the outlook."""
         epochs = {run.training.epochs for run in outlook.runs}
-        each = f"{min(epochs)}" if len(epochs) == 1 else f"{min(epochs)}-{max(epochs)}"
+        each = count(min(epochs)) if len(epochs) == 1 else f"{count(min(epochs))}-{count(max(epochs))}"
         head = Text(f"{_many(len(outlook.runs), 'run')} of {each} epochs", "bold")
         lines = [
             f"{count(outlook.steps)} steps",
