@@ -16,7 +16,7 @@ from core.logs import load_record
 from core.record import RunRecord
 from core.reported import ReportedFigure
 from core.runs import list_runs
-from tui.text import duration, figure
+from tui.text import count, duration, figure
 
 
 def table(logs: Path) -> str:
@@ -84,6 +84,8 @@ def _plain_line(name: str, record: RunRecord) -> str:
     best = record.best
     reached = figure("test/accuracy", best.metrics["test/accuracy"]) if best else "-"
     done = f"{len(record.epochs)} epoch" + ("s" if len(record.epochs) > 1 else "")
+    if record.started and record.started.config["data"]["train_limit"]:
+        done += f" of {count(record.started.train_images)} images"
     return f"| `{name}` | test/accuracy, best of {done} | no figure | {reached} | | {_where(record)} |"
 
 

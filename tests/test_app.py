@@ -29,6 +29,12 @@ from tui.widgets.settings_form import SettingsForm
 MakeApp = Callable[..., Torchdeck]
 
 
+def has_form(app: Torchdeck) -> bool:
+    """Whether the form's lines are there: they are made after the first frame."""
+    form = app.screen.query(SettingsForm)
+    return bool(form) and form.first().row("training.epochs") is not None
+
+
 def row_of(app: Torchdeck, path: str) -> FieldRow:
     """The form's line of a setting."""
     row = app.screen.query_one(SettingsForm).row(path)
@@ -54,7 +60,7 @@ def plan_text(app: Torchdeck) -> str:
 async def test_the_whole_way_from_a_preset_to_the_analysis(make_app: MakeApp, tmp_path: Path) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen.query(FieldRow))
+        await until(pilot, lambda: has_form(app))
 
         # Pick, edit a field wrongly and see why, mend it.
         assert isinstance(app.screen, SetupPage)
@@ -184,7 +190,7 @@ async def test_a_failed_run_is_told_and_the_app_stays(make_app: MakeApp) -> None
 async def test_a_list_of_values_trains_one_run_after_another(make_app: MakeApp, tmp_path: Path) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen.query(FieldRow))
+        await until(pilot, lambda: has_form(app))
         type_in(app, "training.epochs", "2")
         type_in(app, "optimizer.lr", "0.001, 0.01")
         type_in(app, "training.threads", "1")
@@ -199,7 +205,7 @@ async def test_a_list_of_values_trains_one_run_after_another(make_app: MakeApp, 
 async def test_the_command_of_the_form_is_copied(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen.query(FieldRow))
+        await until(pilot, lambda: has_form(app))
         type_in(app, "optimizer.lr", "0.01")
         await pilot.press("f6")
         await until(pilot, lambda: app.clipboard)
@@ -209,7 +215,7 @@ async def test_the_command_of_the_form_is_copied(make_app: MakeApp) -> None:
 async def test_settings_are_saved_as_a_preset_of_ones_own(make_app: MakeApp, tmp_path: Path) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen.query(FieldRow))
+        await until(pilot, lambda: has_form(app))
         type_in(app, "training.epochs", "7")
         await until(pilot, lambda: "161 steps" in plan_text(app))
         await pilot.press("f8")
@@ -225,7 +231,7 @@ async def test_settings_are_saved_as_a_preset_of_ones_own(make_app: MakeApp, tmp
 async def test_finding_a_setting_hides_the_others(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen.query(FieldRow))
+        await until(pilot, lambda: has_form(app))
         await pilot.press("slash", *"momentum")
         shown = {row.setting.path for row in app.screen.query(FieldRow) if row.display}
         assert shown == set()
@@ -236,7 +242,7 @@ async def test_finding_a_setting_hides_the_others(make_app: MakeApp) -> None:
 async def test_reset_puts_a_setting_back(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen.query(FieldRow))
+        await until(pilot, lambda: has_form(app))
         row_of(app, "training.epochs").focus_editor()
         type_in(app, "training.epochs", "9")
         await until(pilot, lambda: "1 setting changed" in plan_text(app))
@@ -285,7 +291,7 @@ async def test_a_run_of_another_process_is_watched(make_app: MakeApp, small: obj
 async def test_the_keys_of_a_page_are_told(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen.query(FieldRow))
+        await until(pilot, lambda: has_form(app))
         await pilot.press("question_mark")
         await until(pilot, lambda: "Find" in screen_text(app) and "esc closes" in screen_text(app))
         await pilot.press("escape")
@@ -302,7 +308,7 @@ async def test_a_tiny_terminal_says_so(make_app: MakeApp) -> None:
 async def test_the_chosen_theme_is_remembered(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen.query(FieldRow))
+        await until(pilot, lambda: has_form(app))
         app.screen.query_one("#presets").focus()
         await pilot.press("d")
         assert app.theme == "torchdeck-light"

@@ -20,7 +20,6 @@ from tui.app import Torchdeck
 from tui.feed import Feed
 from tui.screens.live import LivePage
 from tui.widgets.chart import Chart
-from tui.widgets.field_row import FieldRow
 from tui.widgets.settings_form import SettingsForm
 
 GOLDENS = Path(__file__).parent / "fixtures" / "screens"
@@ -77,7 +76,7 @@ async def bring_up(app: Torchdeck, pilot: Pilot[None], page: str) -> None:
     await until(pilot, lambda: app.current_mode == page)
     if page == "setup":
         # A machine with a GPU would plan for that.
-        await until(pilot, lambda: app.screen.query(FieldRow))
+        await until(pilot, lambda: app.screen.query_one(SettingsForm).row("training.device"))
         row = app.screen.query_one(SettingsForm).row("training.device")
         assert row is not None
         row.query_one(Input).value = "cpu"

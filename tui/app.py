@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from textual import events
@@ -17,10 +18,9 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from core.control import CommandName, Control
+from core.control import CommandName
 from core.errors import TorchdeckError
 from core.events import RunCompleted, RunEvent, RunFailed
-from core.logs import follow, request
 from tui.ascii_filter import AsciiOnly
 from tui.clipboard import copy
 from tui.console import Console
@@ -30,7 +30,6 @@ from tui.messages import (
     CopyRequested,
     Mode,
     ModeRequested,
-    Request,
     ResumeRequested,
     ReuseRequested,
     StartRequested,
@@ -38,17 +37,13 @@ from tui.messages import (
     WatchRequested,
 )
 from tui.refresh import Refresh
-from tui.screens.analyze import AnalyzePage
 from tui.screens.ask import Answer, Ask
-from tui.screens.compare import ComparePage
 from tui.screens.help import Help
-from tui.screens.live import LivePage
-from tui.screens.page import Page
-from tui.screens.runs import RunsPage
-from tui.screens.setup import SetupPage
+from tui.screens.page import Page, Reuses
 from tui.sweep import Sweep
 from tui.text import safe
 from tui.theme import CYCLE, THEMES, variables_for
+from tui.trainings import resumed, started, watched
 from tui.workspace import Workspace
 
 GRACE_SECONDS = 3.0
@@ -104,15 +99,8 @@ class Torchdeck(App[None]):
 
     def on_mount(self) -> None:
         self._choose_theme(self.workspace.state.text("theme", CYCLE[0]))
-        pages: dict[Mode, Callable[[], Page]] = {
-            "setup": lambda: SetupPage(self.workspace),
-            "live": lambda: LivePage(self.workspace, self.rates, self.console_text),
-            "runs": lambda: RunsPage(self.workspace),
-            "compare": lambda: ComparePage(self.workspace),
-            "analyze": lambda: AnalyzePage(self.workspace),
-        }
-        for mode, page in pages.items():
-            self.add_mode(mode, page)
+        for mode in PAGES:
+            self.add_mode(mode, partial(self._made, mode))
         self.switch_mode(self._first)
         self.set_interval(self.rates.bars, self._pump)
         self.set_interval(1.0, self._tick)
@@ -120,6 +108,12 @@ class Torchdeck(App[None]):
         self._take_signals()
 
     # -- pages
+
+    def _made(self, mode: Mode) -> Page:
+        """A page, made when it is shown for the first time: charts and tables are slow to import."""
+        module, name = PAGES[mode]
+        page = getattr(import_module(module), name)
+        return page(self.workspace, self.rates, self.console_text) if mode == "live" else page(self.workspace)
 
     def action_show(self, mode: Mode) -> None:
         """Show a page."""
@@ -131,7 +125,7 @@ class Torchdeck(App[None]):
 
     async def on_reuse_requested(self, message: ReuseRequested) -> None:
         await self.switch_mode("setup")
-        if isinstance(self.screen, SetupPage):
+        if isinstance(self.screen, Reuses):
             self.screen.reuse(message.preset, message.config)
 
     def action_help(self) -> None:
@@ -169,21 +163,14 @@ class Torchdeck(App[None]):
     def on_resume_requested(self, message: ResumeRequested) -> None:
         if self._refused():
             return
-        control, data = Control(), self.workspace.data
-
-        def go_on() -> Iterator[RunEvent]:
-            from core.session import Surroundings, resume  # torch, seconds
-
-            yield from resume(message.folder, control, surroundings=Surroundings(data))
-
         self.workspace.sweep = None
-        self._feed(Feed(go_on, control.request, own=True))
+        self._feed(resumed(message.folder, self.workspace))
 
     def on_watch_requested(self, message: WatchRequested) -> None:
         if self._refused():
             return
         self.workspace.sweep = None
-        self._feed(_following(message.folder))
+        self._feed(watched(message.folder))
 
     def _refused(self) -> bool:
         if self.workspace.training:
@@ -196,8 +183,7 @@ class Torchdeck(App[None]):
         wanted = sweep.next() if sweep else None
         if sweep is None or wanted is None:
             return False
-        control = Control()
-        feed = Feed(partial(_trained, wanted, control, self.workspace), control.request, own=True)
+        feed = started(wanted, self.workspace)
         sweep.records.append(feed.record)
         self._feed(feed)
         return True
@@ -355,6 +341,13 @@ class Torchdeck(App[None]):
         self.notify(f"{message.what} is on the clipboard", timeout=3)
 
 
+PAGES: dict[Mode, tuple[str, str]] = {
+    "setup": ("tui.screens.setup", "SetupPage"),
+    "live": ("tui.screens.live", "LivePage"),
+    "runs": ("tui.screens.runs", "RunsPage"),
+    "compare": ("tui.screens.compare", "ComparePage"),
+    "analyze": ("tui.screens.analyze", "AnalyzePage"),
+}
 _PALETTE: tuple[tuple[Mode, str], ...] = (
     ("setup", "presets and settings"),
     ("live", "the training in hand"),
@@ -364,36 +357,8 @@ _PALETTE: tuple[tuple[Mode, str], ...] = (
 )
 
 
-def _trained(wanted: Request, control: Control, workspace: Workspace) -> Iterator[RunEvent]:
-    from core.session import Surroundings, run  # torch, seconds
-
-    around = Surroundings(workspace.data)
-    yield from run(wanted.config, workspace.logs, control, surroundings=around, label=wanted.label)
-
-
 def _leave_surely(feed: Feed | None, code: int) -> None:
     if feed:
         feed.wait()
     threading.Event().wait(GRACE_SECONDS)
     os._exit(code)
-
-
-class _Left(Exception):
-    """Nobody follows the run any more."""
-
-
-def _following(folder: Path) -> Feed:
-    """A feed of a run that another process trains."""
-    left = threading.Event()
-
-    def wait(seconds: float) -> None:
-        if left.wait(seconds):
-            raise _Left
-
-    def told() -> Iterator[RunEvent]:
-        try:
-            yield from follow(folder, wait=wait)
-        except _Left:
-            return
-
-    return Feed(told, lambda command, _: request(folder, command), own=False, leave=left.set)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -14,6 +14,15 @@ from core.events import RunEvent
 from tui.messages import Mode, ModeRequested
 from tui.widgets.nav_bar import NavBar
 from tui.workspace import Workspace
+
+
+@runtime_checkable
+class Reuses(Protocol):
+    """A page that can take a run's settings into its form."""
+
+    def reuse(self, preset: str, config: dict[str, Any]) -> None:
+        """Show the settings as changes of that preset."""
+        ...
 
 
 class Page(Screen[None]):

@@ -21,9 +21,7 @@ from tui.draft import Checked, Draft, as_text
 from tui.messages import CopyRequested, Request, StartRequested
 from tui.screens.ask import AskText
 from tui.screens.page import Page
-from tui.series import run_line
-from tui.text import percent, safe
-from tui.widgets.chart import Chart
+from tui.text import safe
 from tui.widgets.field_row import FieldRow
 from tui.widgets.plan_panel import Outlook, PlanPanel
 from tui.widgets.preset_list import PresetList
@@ -31,7 +29,7 @@ from tui.widgets.settings_form import SettingsForm
 from tui.workspace import Workspace
 
 SETTLE_SECONDS = 0.25
-MOST_EARLIER = 6
+FIRST_FRAME_SECONDS = 0.1
 
 
 class SetupPage(Page):
@@ -70,20 +68,19 @@ class SetupPage(Page):
                 yield Input(placeholder="find a setting", compact=True, id="find")
                 yield SettingsForm(id="form")
                 yield Static("", id="hint", markup=False)
-            with Vertical(id="earlier"):
-                yield Chart("Earlier runs", percent=True, id="earlier-chart")
-                yield Static("", id="earlier-list", markup=False)
+            yield Vertical(id="earlier")
 
     def on_mount(self) -> None:
         self.query_one(PresetList).focus()
         self._list_presets()
-        self.call_after_refresh(self._show_draft)
+        # The page is seen first, then the form's many lines are made.
+        self.set_timer(FIRST_FRAME_SECONDS, self._show_draft)
 
     def on_resize(self) -> None:
         self._list_presets()
 
     def shown(self) -> None:
-        self._show_earlier()
+        self.call_later(self._show_earlier)
 
     def reuse(self, preset: str, config: dict[str, Any]) -> None:
         """Put a run's settings into the form of its preset, as changes."""
@@ -133,7 +130,7 @@ class SetupPage(Page):
         self.query_one("#settings").border_title = f"Settings  [dim]{title}[/dim]"
         await self.query_one(SettingsForm).show(self._draft)
         self._check()
-        self._show_earlier()
+        await self._show_earlier()
         self._hint(None)
 
     async def on_field_row_edited(self, message: FieldRow.Edited) -> None:
@@ -339,22 +336,19 @@ class SetupPage(Page):
         self.call_after_refresh(self._show_draft)
         self.notify(safe(f"saved in {path}"), timeout=5, markup=False)
 
-    def _show_earlier(self) -> None:
+    async def _show_earlier(self) -> None:
         """The earlier runs of this preset, where there is room for them."""
         if self.size.width < 170:
             return
+        from tui.widgets.earlier_runs import EarlierRuns  # charts, 0.1 s
+
+        place = self.query_one("#earlier")
+        if not place.children:
+            await place.mount(EarlierRuns())
         preset = self._draft.preset.name
         rows = [row for row in self.workspace.rows() if row.preset == preset and row.figure("test/accuracy")]
-        shown = rows[-MOST_EARLIER:]
-        records = [self.workspace.record(row.id) for row in shown]
-        letters = "abcdefgh"
-        lines = [run_line(record, letters[i], i) for i, record in enumerate(records)]
-        self.query_one("#earlier-chart", Chart).show(lines, x_unit="epoch")
-        listed = [
-            f"{letters[i]}  {row.id[-4:]}  {safe(row.name)[:24]:24}  {percent(row.figure('test/accuracy'))}"
-            for i, row in enumerate(shown)
-        ]
-        self.query_one("#earlier-list", Static).update("\n".join(listed) or "none yet")
+        shown = rows[-EarlierRuns.MOST :]
+        place.query_one(EarlierRuns).show([(row, self.workspace.record(row.id)) for row in shown])
 
 
 def _loaded() -> list[store.Preset]:

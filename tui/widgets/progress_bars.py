@@ -11,7 +11,7 @@ from tui.bars import bar, epoch_seconds_left, images_per_second, last_step, run_
 from tui.sweep import Sweep
 from tui.text import count, duration, safe
 
-LABEL, SHARE, DONE, SPEED = 7, 6, 16, 18
+LABEL, SHARE, DONE, SPEED = 7, 6, 16, 23
 _GLYPHS = {"running": "●", "paused": "‖", "completed": "✓", "failed": "✗", "stopped": "■"}
 _ASCII = {"running": "*", "paused": "=", "completed": "+", "failed": "x", "stopped": "#"}
 

@@ -1,0 +1,60 @@
+"""Feeds of what the app can train or follow; torch is loaded in their threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.control import Control
+from core.events import RunEvent
+from core.logs import follow, request
+from tui.feed import Feed
+from tui.messages import Request
+from tui.workspace import Workspace
+
+
+def started(wanted: Request, workspace: Workspace) -> Feed:
+    """A new run."""
+    control = Control()
+
+    def events() -> Iterator[RunEvent]:
+        from core.session import Surroundings, run  # torch, seconds
+
+        around = Surroundings(workspace.data)
+        yield from run(wanted.config, workspace.logs, control, surroundings=around, label=wanted.label)
+
+    return Feed(events, control.request, own=True)
+
+
+def resumed(folder: Path, workspace: Workspace) -> Feed:
+    """A stopped or dead run that goes on."""
+    control = Control()
+
+    def events() -> Iterator[RunEvent]:
+        from core.session import Surroundings, resume  # torch, seconds
+
+        yield from resume(folder, control, surroundings=Surroundings(workspace.data))
+
+    return Feed(events, control.request, own=True)
+
+
+class _Left(Exception):
+    """Nobody follows the run any more."""
+
+
+def watched(folder: Path) -> Feed:
+    """A run that another process trains."""
+    left = threading.Event()
+
+    def wait(seconds: float) -> None:
+        if left.wait(seconds):
+            raise _Left
+
+    def events() -> Iterator[RunEvent]:
+        try:
+            yield from follow(folder, wait=wait)
+        except _Left:
+            return
+
+    return Feed(events, lambda command, _: request(folder, command), own=False, leave=left.set)
