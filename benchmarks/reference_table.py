@@ -33,7 +33,7 @@ def table(logs: Path) -> str:
 
 def _lines(preset: presets.Preset, records: Sequence[RunRecord]) -> list[str]:
     lines = [line for claim in preset.reported if (line := _claim_line(preset.name, claim, records))]
-    return lines or [_plain_line(preset.name, records[0])]
+    return lines or [_plain_line(preset, records[0])]
 
 
 def _claim_line(name: str, claim: ReportedFigure, records: Sequence[RunRecord]) -> str | None:
@@ -80,13 +80,17 @@ def _verdict(claim: ReportedFigure, first: float, values: Sequence[float]) -> st
     return f"short by {abs(first - claim.value) * 100:.2f} points" if claim.metric.endswith("accuracy") else "short"
 
 
-def _plain_line(name: str, record: RunRecord) -> str:
+def _plain_line(preset: presets.Preset, record: RunRecord) -> str:
+    """A run that no figure is reported of, or that did not get as far as the figure speaks of."""
     best = record.best
     reached = figure("test/accuracy", best.metrics["test/accuracy"]) if best else "-"
     done = f"{len(record.epochs)} epoch" + ("s" if len(record.epochs) > 1 else "")
     if record.started and record.started.config["data"]["train_limit"]:
         done += f" of {count(record.started.train_images)} images"
-    return f"| `{name}` | test/accuracy, best of {done} | no figure | {reached} | | {_where(record)} |"
+    claims = [f"{figure(claim.metric, claim.value)} {claim.at}" for claim in preset.reported if "test" in claim.metric]
+    verdict = "not run in full" if claims else ""
+    what = f"test/accuracy, best of {done} | {', '.join(claims) or 'no figure'}"
+    return f"| `{preset.name}` | {what} | {reached} | {verdict} | {_where(record)} |"
 
 
 def _where(record: RunRecord) -> str:

@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-FIRST_SIGN = b"Settings"
-"""The form's title: with it the first page is there."""
+FIRST_SIGN = b"Quickstart"
+"""The first preset: with it the first page is there."""
 
 
 def help_seconds() -> float:

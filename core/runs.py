@@ -94,25 +94,30 @@ class RunIndex:
     def rows(self) -> list[RunRow]:
         """All runs as `list_runs` gives them."""
         known, self._known = self._known, {}
-        for folder in _run_folders(self.logs):
-            stamp = tuple(_changed(folder / name) for name in ("run.json", "summary.json", "notes.json"))
-            before = known.get(folder.name)
+        for name in _names(self.logs):
+            stamp = tuple(_changed(f"{self.logs}/{name}/{file}") for file in ("run.json", "summary.json", "notes.json"))
+            if stamp[0] is None:
+                continue
+            before = known.get(name)
             fresh = before is not None and before[0] == stamp and before[1].status in (*ENDED, "died", "unreadable")
-            self._known[folder.name] = before if before and fresh else (stamp, read_row(folder))
+            self._known[name] = before if before and fresh else (stamp, read_row(self.logs / name))
         return _in_order(row for _, row in self._known.values())
 
 
-def _run_folders(logs: Path) -> Iterable[Path]:
+def _names(logs: Path) -> list[str]:
     try:
-        names = [entry.name for entry in os.scandir(logs) if RUN_ID.fullmatch(entry.name)]
+        return [entry.name for entry in os.scandir(logs) if RUN_ID.fullmatch(entry.name)]
     except OSError:
         return []
-    return [logs / name for name in names if (logs / name / "run.json").is_file()]
 
 
-def _changed(path: Path) -> tuple[int, int, int] | None:
+def _run_folders(logs: Path) -> list[Path]:
+    return [logs / name for name in _names(logs) if (logs / name / "run.json").is_file()]
+
+
+def _changed(path: str) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino

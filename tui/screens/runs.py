@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from textual import on
@@ -36,6 +37,8 @@ NOTHING = (
 )
 NO_MATCH = "No run matches the filter.\n\n/ changes it."
 HINT = "/ filter:  vgg  status:done  optimizer.lr<0.1  test/accuracy>0.8  tag:paper"
+SELDOM = 100
+"""How many times as long as a look took to wait before the next."""
 
 
 class RunsPage(Page):
@@ -70,6 +73,7 @@ class RunsPage(Page):
         self._test = parse_filter("")
         self._order = Order()
         self._seen: dict[str, RunRow] = {}
+        self._next_look = 0.0
         self._resting: Timer | None = None
         self._detailed: tuple[RunRow, RunRecord | None] | None = None
 
@@ -98,10 +102,21 @@ class RunsPage(Page):
         self._table.focus()
 
     def shown(self) -> None:
-        self.tick()
+        self.look()
 
     def tick(self) -> None:
+        """Look again, so seldom that a folder of many runs costs a hundredth of a core."""
+        if time.perf_counter() >= self._next_look:
+            self.look()
+
+    def look(self) -> None:
         """Read what changed, and show it."""
+        start = time.perf_counter()
+        self._read_anew()
+        now = time.perf_counter()
+        self._next_look = now + SELDOM * (now - start)
+
+    def _read_anew(self) -> None:
         rows = self.workspace.rows()
         self._seen = {row.id: row for row in rows}
         self._list()
@@ -320,7 +335,7 @@ class RunsPage(Page):
             if self.workspace.chosen == row.id:
                 self.workspace.chosen = None
             self._tell(f"{row.id} is in the trash: ctrl+z brings it back", bad=False)
-        self.tick()
+        self.look()
 
     def action_restore(self) -> None:
         thrown = housekeeping.trashed(self.workspace.logs)
@@ -329,7 +344,7 @@ class RunsPage(Page):
             return
         if self._tried(lambda: housekeeping.restore(self.workspace.logs, thrown[-1])):
             self._tell(f"{thrown[-1]} is back", bad=False)
-        self.tick()
+        self.look()
         self._table.go_to(thrown[-1])
 
     def action_tags(self) -> None:
@@ -347,7 +362,7 @@ class RunsPage(Page):
         if said is not None:
             note = housekeeping.read_notes(row.folder)[1]
             self._tried(lambda: housekeeping.write_notes(row.folder, said.split(), note))
-            self.tick()
+            self.look()
 
     def action_note(self) -> None:
         row = self._readable()
@@ -360,7 +375,7 @@ class RunsPage(Page):
         if said is not None:
             tags = housekeeping.read_notes(row.folder)[0]
             self._tried(lambda: housekeeping.write_notes(row.folder, tags, said))
-            self.tick()
+            self.look()
 
     def _tried(self, do: Any) -> bool:
         """Do it; what a person can mend is told."""
