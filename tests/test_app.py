@@ -32,7 +32,7 @@ MakeApp = Callable[..., Torchdeck]
 def has_form(app: Torchdeck) -> bool:
     """Whether the form's lines are there: they are made after the first frame."""
     form = app.screen.query(SettingsForm)
-    return bool(form) and form.first().row("training.epochs") is not None
+    return bool(form) and form.first().row("data.name") is not None
 
 
 def row_of(app: Torchdeck, path: str) -> FieldRow:

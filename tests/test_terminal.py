@@ -156,7 +156,7 @@ def start_training(terminal: Terminal) -> None:
     """Start the quickstart, for longer than any test lasts, and wait for its first epoch's end."""
     go_to_epochs(terminal)
     terminal.type("00")
-    terminal.shows("1 run of 3000 epochs")
+    terminal.shows("1 run of 3,000 epochs")
     terminal.press("F5")
     terminal.trains()
 
@@ -187,7 +187,7 @@ def test_the_whole_way_in_a_terminal(terminal: Terminal, go_on: Callable[..., li
     terminal.press("BSpace")
     terminal.shows("epochs  must be a valid integer")
     terminal.type("3000")
-    terminal.shows("1 run of 3000 epochs, 69,000 steps")
+    terminal.shows("1 run of 3,000 epochs", "69,000 steps")
 
     # Start, and watch the charts move.
     terminal.press("F5")
@@ -219,7 +219,7 @@ def test_the_whole_way_in_a_terminal(terminal: Terminal, go_on: Callable[..., li
 
     # Start another, and leave while it runs.
     terminal.press("1")
-    terminal.shows("1 run of 3000 epochs")
+    terminal.shows("1 run of 3,000 epochs")
     terminal.press("F5")
     terminal.trains()
     terminal.press("q")
