@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -106,6 +107,12 @@ class Torchdeck(App[None]):
         self.set_interval(1.0, self._tick)
         self.begin_capture_print(self)
         self._take_signals()
+
+    def on_ready(self) -> None:
+        """The first frame is out: look for garbage again, less what was imported."""
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
 
     # -- pages
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -79,6 +80,8 @@ def tui(
     ascii_only: Ascii = False,
 ) -> None:
     """Open the app: set up, watch, review, compare and analyze runs. `torchdeck` alone does the same."""
+    # Looking for garbage among imports takes a tenth of the time to the first frame; the app turns it on again.
+    gc.disable()
     from tui.start import open_app  # textual, 0.2 s
 
     raise typer.Exit(open_app(logs, data, refresh, ascii_only, page))
