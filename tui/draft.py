@@ -13,7 +13,6 @@ from core.errors import ConfigError
 from presets import Preset
 
 MOST_RUNS = 64
-DEFAULT_CHOICES = {"schedule": "constant"}
 
 
 @dataclass(frozen=True, slots=True)

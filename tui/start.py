@@ -56,7 +56,10 @@ def serve_app(port: int, logs: Path, data: Path) -> None:
     try:
         from tui.serving import LoopbackServer, check_free
     except ImportError:
-        raise InputError("torchdeck serve needs textual-serve", "pip install 'torchdeck[serve]'") from None
+        raise InputError(
+            "torchdeck serve needs textual-serve",
+            "install Torchdeck with its extra named serve: uv run --extra serve torchdeck serve",
+        ) from None
     check_free(port)
     command = [sys.executable, "-m", "tui.cli", "tui", "--logs", str(logs.absolute()), "--data", str(data.absolute())]
     LoopbackServer(shlex.join(command), port).serve()
