@@ -23,7 +23,10 @@ from core.record import RunRecord
 _NOT_OF_THE_IMAGES = {
     "normalization": "none",
     "crop_padding": 0,
+    "crop_fill": "zero",
     "flip": False,
+    "jitter": 0.0,
+    "cutout": 0,
     "validation": "test",
     "train_limit": 0,
     "source": "auto",

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from core.data.augment import crop, flip
-from core.data.batches import Batches, open_batches
+from core.config import parse_data
+from core.data import DataOptions
+from core.data.augment import Windows, lay_out, new_canvas
+from core.data.batches import TOGETHER, Batches, augmentation_of, open_batches
 from core.data.dataset import Split
 from core.data.index_plan import derive_seed, epoch_plan
 
@@ -14,22 +16,39 @@ CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
 
 
-def made(count: int = 37, *, streamed: bool = False, padding: int = 2) -> tuple[Split, Batches]:
+def options(**settings: object) -> DataOptions:
+    return parse_data(
+        "synthetic", [f"data.{key}={str(value).lower()}" for key, value in {"size": 8, **settings}.items()]
+    )
+
+
+PLAIN = options()
+AUGMENTED = options(crop_padding=2, flip=True)
+EVERYTHING = options(crop_padding=2, crop_fill="reflect", flip="alternating", jitter=0.2, cutout=3)
+
+
+def made(count: int = 37, data: DataOptions = AUGMENTED, *, streamed: bool = False) -> tuple[Split, Batches]:
     random = np.random.default_rng(0)
     split = Split(random.integers(0, 256, (count, 3, 10, 8), dtype=np.uint8), random.integers(0, 5, count))
-    batches = open_batches(split, device=CPU, streamed=streamed, mean=MEAN, std=STD, crop_padding=padding)
+    batches = open_batches(split, device=CPU, streamed=streamed, mean=MEAN, std=STD, augmentation=augmentation_of(data))
     return split, batches
 
 
-def pairs(batches: Batches, epoch: int = 1, first: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    plan = epoch_plan(len(batches), 1, epoch, 2, True)
-    return list(batches.train(plan, 10, first))
+def pairs(
+    batches: Batches, data: DataOptions = AUGMENTED, epoch: int = 1, first: int = 0
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(batches.train(epoch_plan(len(batches), 1, epoch, data), 10, first))
 
 
-def test_resident_and_streamed_batches_are_the_same_bits() -> None:
-    _, resident = made()
-    _, streamed = made(streamed=True)
-    for (a, b), (c, d) in zip(pairs(resident), pairs(streamed), strict=True):
+def normalised(images: torch.Tensor) -> torch.Tensor:
+    return (images / 255 - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+
+
+@pytest.mark.parametrize("data", [PLAIN, AUGMENTED, EVERYTHING, options(flip=True), options(crop_padding=2)])
+def test_resident_and_streamed_batches_are_the_same_bits(data: DataOptions) -> None:
+    _, resident = made(data=data)
+    _, streamed = made(data=data, streamed=True)
+    for (a, b), (c, d) in zip(pairs(resident, data), pairs(streamed, data), strict=True):
         assert torch.equal(a, c)
         assert torch.equal(b, d)
     for (a, b), (c, d) in zip(resident.evaluate(10), streamed.evaluate(10), strict=True):
@@ -39,8 +58,8 @@ def test_resident_and_streamed_batches_are_the_same_bits() -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_epoch_shows_every_image_once_and_keeps_the_short_batch(streamed: bool) -> None:
-    split, batches = made(streamed=streamed, padding=0)
-    plan = epoch_plan(len(batches), 1, 1, 0, False)
+    split, batches = made(data=PLAIN, streamed=streamed)
+    plan = epoch_plan(len(batches), 1, 1, PLAIN)
     shown = list(batches.train(plan, 10))
     assert [len(labels) for _, labels in shown] == [10, 10, 10, 7]
     labels = torch.cat([labels for _, labels in shown])
@@ -64,7 +83,7 @@ def test_evaluation_batches_are_normalised_and_in_order() -> None:
 
 def test_a_plan_depends_on_seed_and_epoch_alone() -> None:
     first, again, other, next_epoch = (
-        epoch_plan(50, seed, epoch, 4, True) for seed, epoch in ((1, 1), (1, 1), (2, 1), (1, 2))
+        epoch_plan(50, seed, epoch, AUGMENTED) for seed, epoch in ((1, 1), (1, 1), (2, 1), (1, 2))
     )
     assert torch.equal(first.order, again.order)
     assert not torch.equal(first.order, other.order)
@@ -73,7 +92,7 @@ def test_a_plan_depends_on_seed_and_epoch_alone() -> None:
 
 
 def test_the_order_does_not_depend_on_the_augmentation() -> None:
-    assert torch.equal(epoch_plan(50, 1, 1, 4, True).order, epoch_plan(50, 1, 1, 0, False).order)
+    assert torch.equal(epoch_plan(50, 1, 1, EVERYTHING).order, epoch_plan(50, 1, 1, PLAIN).order)
 
 
 def test_seeds_differ_by_purpose_and_fit_torch() -> None:
@@ -82,41 +101,95 @@ def test_seeds_differ_by_purpose_and_fit_torch() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_crops_are_those_of_a_padded_image() -> None:
+def test_an_epoch_can_go_on_within_batches_made_together() -> None:
+    _, batches = made(3 * TOGETHER + 5)
+    plan = epoch_plan(len(batches), 1, 1, AUGMENTED)
+    whole = list(batches.train(plan, 4))
+    for first in (1, TOGETHER // 4, len(whole) - 1):
+        for (a, b), (c, d) in zip(whole[first:], batches.train(plan, 4, first), strict=True):
+            assert torch.equal(a, c)
+            assert torch.equal(b, d)
+
+
+@pytest.mark.parametrize(("fill", "mode"), [("zero", "constant"), ("reflect", "reflect")])
+def test_a_batch_is_its_images_padded_cropped_and_mirrored(fill: str, mode: str) -> None:
+    data = options(crop_padding=2, crop_fill=fill, flip=True)
+    split, batches = made(data=data)
+    plan = epoch_plan(len(batches), 1, 1, data)
+    assert plan.top is not None
+    assert plan.left is not None
+    assert plan.flip is not None
+    images, _ = next(batches.train(plan, len(batches)))
+    for place, index in enumerate(plan.order.tolist()):
+        image = torch.from_numpy(split.images[index : index + 1].astype(np.float32))
+        image = image.flip(3) if plan.flip[place] else image
+        padded = functional.pad(image, (2, 2, 2, 2), mode)
+        top, left = int(plan.top[place]), int(plan.left[place])
+        torch.testing.assert_close(images[place : place + 1], normalised(padded[..., top : top + 10, left : left + 8]))
+
+
+def test_windows_gathered_and_copied_are_the_same() -> None:
     images = torch.randint(0, 256, (6, 3, 10, 8), dtype=torch.uint8)
-    top, left = torch.tensor([0, 1, 2, 3, 4, 2]), torch.tensor([4, 3, 2, 1, 0, 2])
-    padded = functional.pad(images, (2, 2, 2, 2))
-    cropped = crop(images, top, left, 2)
-    for index in range(6):
-        wanted = padded[index, :, top[index] : top[index] + 10, left[index] : left[index] + 8]
-        assert torch.equal(cropped[index], wanted)
-    assert torch.equal(cropped[5], images[5])
+    canvas = new_canvas(6, (3, 10, 8), 2, True, CPU)
+    lay_out(canvas, images, 2, False)
+    windows = Windows(canvas, 2)
+    index, top, left = torch.tensor([0, 11, 5, 6]), torch.tensor([0, 4, 2, 3]), torch.tensor([4, 0, 2, 1])
+    assert torch.equal(windows.gathered(index, top, left), windows.copied(index, top, left))
 
 
-def test_a_flip_mirrors_left_and_right_only_where_asked() -> None:
-    images = torch.arange(24, dtype=torch.uint8).view(2, 1, 3, 4)
-    mirrored = flip(images, torch.tensor([True, False]))
-    assert mirrored[0, 0, 0].tolist() == [3, 2, 1, 0]
-    assert torch.equal(mirrored[1], images[1])
+def test_alternating_flips_show_every_image_both_ways_in_two_epochs() -> None:
+    data = options(flip="alternating")
+    first, second = (epoch_plan(1000, 1, epoch, data) for epoch in (3, 4))
+    assert first.flip is not None
+    assert second.flip is not None
+    there, back = (torch.empty(1000, dtype=torch.bool) for _ in range(2))
+    there[first.order], back[second.order] = first.flip, second.flip
+    assert torch.equal(there, ~back)
+    assert 400 < int(there.sum()) < 600
+
+
+def test_jitter_changes_contrast_and_brightness_of_each_image_within_its_reach() -> None:
+    data = options(jitter=0.2)
+    split, batches = made(data=data)
+    plan = epoch_plan(len(batches), 1, 1, data)
+    images, _ = next(batches.train(plan, len(batches)))
+    before = normalised(torch.from_numpy(split.images[plan.order.numpy()].astype(np.float32)))
+    assert plan.contrast is not None
+    assert plan.brightness is not None
+    assert 0.8 <= float(plan.contrast.min()) < 0.9 < 1.1 < float(plan.contrast.max()) <= 1.2
+    wanted = before * plan.contrast.view(-1, 1, 1, 1) + plan.brightness.view(-1, 1, 1, 1)
+    torch.testing.assert_close(images, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_cutout_blanks_one_square_which_may_stand_partly_outside() -> None:
+    data = options(cutout=3)
+    _, batches = made(500, data)
+    images, _ = next(batches.train(epoch_plan(500, 1, 1, data), 500))
+    blank = (images == 0).all(1)
+    counts = blank.sum((1, 2))
+    assert set(counts.tolist()) >= {1, 2, 3, 4, 6, 9}
+    assert int(counts.max()) == 9
+    rows, columns = (int(blank[int(counts.argmax())].any(side).sum()) for side in (0, 1))
+    assert (rows, columns) == (3, 3)
 
 
 def test_half_of_the_images_are_mirrored() -> None:
-    plan = epoch_plan(10_000, 1, 1, 0, True)
+    plan = epoch_plan(10_000, 1, 1, options(flip=True))
     assert plan.flip is not None
     assert 4_800 < int(plan.flip.sum()) < 5_200
 
 
 def test_crop_corners_cover_their_whole_range() -> None:
-    plan = epoch_plan(10_000, 1, 1, 4, False)
+    plan = epoch_plan(10_000, 1, 1, options(crop_padding=4))
     assert plan.top is not None
     assert plan.left is not None
     assert sorted(plan.top.unique().tolist()) == sorted(plan.left.unique().tolist()) == list(range(9))
 
 
 def test_leaving_a_streamed_epoch_ends_its_reader() -> None:
-    _, batches = made(200, streamed=True)
+    _, batches = made(200, PLAIN, streamed=True)
     before = threading.active_count()
-    shown = batches.train(epoch_plan(200, 1, 1, 0, False), 1)
+    shown = batches.train(epoch_plan(200, 1, 1, PLAIN), 1)
     next(shown)
     shown.close()
     assert threading.active_count() == before
@@ -125,14 +198,15 @@ def test_leaving_a_streamed_epoch_ends_its_reader() -> None:
 def test_an_error_while_reading_ahead_is_raised_where_the_batches_are_used() -> None:
     split = Split(np.zeros((4, 3, 10, 8), np.uint8), np.zeros(4, np.int64))
     batches = open_batches(split, device=CPU, streamed=True, mean=MEAN, std=STD)
-    plan = epoch_plan(9, 1, 1, 0, False)
+    plan = epoch_plan(9, 1, 1, PLAIN)
     with pytest.raises(IndexError):
         list(batches.train(plan, 9))
 
 
 def test_channels_last_changes_the_layout_and_no_value() -> None:
     split, plain = made()
-    last = open_batches(split, device=CPU, streamed=False, mean=MEAN, std=STD, crop_padding=2, channels_last=True)
+    asked = augmentation_of(AUGMENTED)
+    last = open_batches(split, device=CPU, streamed=False, mean=MEAN, std=STD, channels_last=True, augmentation=asked)
     for (a, _), (b, _) in zip(pairs(plain), pairs(last), strict=True):
         assert torch.equal(a, b)
         assert b.is_contiguous(memory_format=torch.channels_last)

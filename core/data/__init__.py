@@ -32,7 +32,19 @@ class DataOptions(NamedOptions):
     crop_padding: int = Field(
         default=0, ge=0, le=64, description="Random crop from the image with this many zero pixels around; 0 = none"
     )
-    flip: bool = Field(default=False, description="Mirror each training image with probability 1/2")
+    crop_fill: Literal["zero", "reflect"] = Field(
+        default="zero", description="What stands around a cropped image: zeros, or the image reflected at its edge"
+    )
+    flip: bool | Literal["alternating"] = Field(
+        default=False,
+        description="Mirror each training image with probability 1/2; alternating: every image every other epoch",
+    )
+    jitter: float = Field(
+        default=0.0, ge=0, lt=1, description="How far contrast and brightness of normalised pixels vary; 0 = not"
+    )
+    cutout: int = Field(
+        default=0, ge=0, le=1024, description="Side of a square blanked in each training image; 0 = none"
+    )
     validation: Literal["test", "held-out"] = Field(
         default="test", description="What chooses the best epoch: the test split, or a part of the training split"
     )

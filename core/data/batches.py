@@ -5,17 +5,24 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from core.data.augment import crop, flip, normalize
+from core.data import DataOptions
+from core.data.augment import Windows, cut_out, jitter, lay_out, new_canvas, plain
 from core.data.dataset import Split
 from core.data.index_plan import IndexPlan
 
 Pair = tuple[Tensor, Tensor]
+Ahead = tuple[Tensor, Tensor, torch.cuda.Event | None]
+"""A pair on its way to the device, and the event of its arrival."""
+CHUNK = 4096
+TOGETHER = 128
+"""Small batches are made this many images at a time, and then sliced."""
 
 
 class Batches(Protocol):
@@ -32,53 +39,66 @@ class Batches(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How the images of a training split are laid out and changed; the defaults leave them as they are."""
+
+    padding: int = 0
+    reflect: bool = False
+    mirror: bool = False
+    cutout: int = 0
+
+
+def augmentation_of(data: DataOptions) -> Augmentation:
+    """What the options of a data set ask for."""
+    return Augmentation(data.crop_padding, data.crop_fill == "reflect", bool(data.flip), data.cutout)
+
+
 class Finish:
-    """What turns a uint8 batch on the device into a model's input."""
+    """What turns uint8 pixels on the device into a model's input."""
 
     def __init__(
         self,
         device: torch.device,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        crop_padding: int,
+        shape: tuple[int, int, int],
         channels_last: bool,
+        cutout: int,
     ) -> None:
-        # (pixel / 255 - mean) / std as one multiplication and one addition.
+        # (pixel / 255 - mean) / std as one multiplication and one addition, of whole rows of pixels.
+        self.channels, self.height, self.width = shape
         deviation, centre = torch.tensor(std, dtype=torch.float64), torch.tensor(mean, dtype=torch.float64)
-        self.scale = (1 / (255 * deviation)).float().view(1, -1, 1, 1).to(device)
-        self.shift = (-centre / deviation).float().view(1, -1, 1, 1).to(device)
-        self.padding = crop_padding
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.scale = (1 / (255 * deviation)).float().repeat(self.width).to(device)
+        self.shift = (-centre / deviation).float().repeat(self.width).to(device)
+        self.channels_last = channels_last
+        self.cutout = cutout
 
-    def __call__(self, images: Tensor, plan: IndexPlan | None, part: slice) -> Tensor:
-        """Augment by the plan's part, if any, and normalise."""
+    def __call__(self, rows: Tensor, plan: IndexPlan | None, part: slice) -> Tensor:
+        """Rows of pixels, uint8 [B, H, W C], to float32 [B, C, H, W], changed by the plan's part, if any."""
+        pixels = rows.float().mul_(self.scale).add_(self.shift)
         if plan is not None:
-            if plan.top is not None and plan.left is not None:
-                images = crop(images, plan.top[part], plan.left[part], self.padding)
-            if plan.flip is not None:
-                images = flip(images, plan.flip[part])
-        return normalize(images, self.scale, self.shift, self.memory_format)
+            pixels = jitter(pixels, plan, part)
+        images = pixels.view(len(rows), self.height, self.width, self.channels)
+        if plan is not None:
+            images = cut_out(images, plan, part, self.cutout)
+        images = images.permute(0, 3, 1, 2)
+        return images if self.channels_last else images.contiguous()
 
 
-def parts(count: int, size: int, first: int = 0) -> Iterator[slice]:
-    """The slices that cut `count` images into batches of `size`, from batch `first` on."""
-    for start in range(first * size, count, size):
-        yield slice(start, min(start + size, count))
-
-
-def on_device(plan: IndexPlan, device: torch.device) -> IndexPlan:
-    """The plan's tensors copied to the device, once an epoch."""
-    top, left, mirrored = (
-        tensor.to(device) if tensor is not None else None for tensor in (plan.top, plan.left, plan.flip)
-    )
-    return IndexPlan(plan.order.to(device), top, left, mirrored)
+def parts(count: int, size: int, start: int = 0) -> Iterator[slice]:
+    """The slices that cut `count` images into batches of `size`, from image `start` on."""
+    for first in range(start, count, size):
+        yield slice(first, min(first + size, count))
 
 
 class ResidentBatches:
-    """A split that lives on the device as uint8."""
+    """A split that lives on the device as uint8, laid out for augmentation."""
 
-    def __init__(self, split: Split, device: torch.device, finish: Finish) -> None:
-        self.images = torch.from_numpy(np.array(split.images)).to(device)
+    def __init__(self, split: Split, device: torch.device, finish: Finish, augmentation: Augmentation) -> None:
+        self.augmentation = augmentation
+        self.canvas = _canvas(split, device, augmentation)
+        self.windows = Windows(self.canvas, augmentation.padding)
         self.labels = torch.from_numpy(np.array(split.labels)).to(device)
         self.finish = finish
 
@@ -86,41 +106,66 @@ class ResidentBatches:
         return len(self.labels)
 
     def train(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[Pair]:
-        plan = on_device(plan, self.labels.device)
-        for part in parts(len(self), batch_size, first_batch):
+        plan = plan.to(self.labels.device)
+        together = batch_size * max(1, TOGETHER // batch_size)
+        for part in parts(len(self), together, first_batch * batch_size):
             chosen = plan.order[part]
-            yield self.finish(self.images[chosen], plan, part), self.labels[chosen]
+            images = self.finish(self.windows.cut(chosen, plan, part), plan, part)
+            yield from zip(images.split(batch_size), self.labels[chosen].split(batch_size), strict=True)
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
         for part in parts(len(self), batch_size):
-            yield self.finish(self.images[part], None, part), self.labels[part]
+            yield self.finish(plain(self.canvas, self.augmentation.padding, part), None, part), self.labels[part]
+
+
+def _canvas(split: Split, device: torch.device, augmentation: Augmentation) -> Tensor:
+    """The whole split laid out on the device, a chunk at a time, so that nothing stands in memory twice."""
+    count = len(split.labels)
+    canvas = new_canvas(count, _shape(split), augmentation.padding, augmentation.mirror, device)
+    for part in parts(count, CHUNK):
+        images = torch.from_numpy(np.array(split.images[part])).to(device)
+        lay_out(canvas[:, part], images, augmentation.padding, augmentation.reflect)
+    return canvas
+
+
+def _shape(split: Split) -> tuple[int, int, int]:
+    _, channels, height, width = split.images.shape
+    return channels, height, width
 
 
 class StreamedBatches:
     """A split in a memory map, read ahead by one thread."""
 
-    def __init__(self, split: Split, device: torch.device, finish: Finish) -> None:
+    def __init__(self, split: Split, device: torch.device, finish: Finish, augmentation: Augmentation) -> None:
         self.split = split
         self.device = device
         self.finish = finish
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.split.labels)
 
     def train(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[Pair]:
-        order, there = plan.order.numpy(), on_device(plan, self.device)
-        wanted = list(parts(len(self), batch_size, first_batch))
+        order, there = plan.order.numpy(), plan.to(self.device)
+        wanted = list(parts(len(self), batch_size, first_batch * batch_size))
         for part, (images, labels) in zip(wanted, self._read([order[part] for part in wanted]), strict=True):
-            yield self.finish(images, there, part), labels
+            windows = Windows(self._canvas(images, self.augmentation), self.augmentation.padding)
+            index = torch.arange(len(images), device=self.device)
+            yield self.finish(windows.cut(index, there, part), there, part), labels
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
         wanted = list(parts(len(self), batch_size))
         for part, (images, labels) in zip(wanted, self._read(wanted), strict=True):
-            yield self.finish(images, None, part), labels
+            yield self.finish(plain(self._canvas(images, Augmentation()), 0, slice(None)), None, part), labels
+
+    def _canvas(self, images: Tensor, augmentation: Augmentation) -> Tensor:
+        canvas = new_canvas(len(images), _shape(self.split), augmentation.padding, augmentation.mirror, self.device)
+        lay_out(canvas, images, augmentation.padding, augmentation.reflect)
+        return canvas
 
     def _read(self, choices: list[np.ndarray] | list[slice]) -> Iterator[Pair]:
         """The chosen images and labels, moved to the device while the ones before are worked on."""
-        ready: queue.Queue[Pair | BaseException] = queue.Queue(2)
+        ready: queue.Queue[Ahead | BaseException] = queue.Queue(2)
         closed = threading.Event()
         reader = threading.Thread(target=self._fill, args=(choices, ready, closed), daemon=True)
         reader.start()
@@ -129,7 +174,7 @@ class StreamedBatches:
                 item = ready.get()
                 if isinstance(item, BaseException):
                     raise item
-                yield item[0].to(self.device, non_blocking=True), item[1].to(self.device, non_blocking=True)
+                yield self._taken(item)
         finally:
             closed.set()
             while reader.is_alive():
@@ -139,23 +184,42 @@ class StreamedBatches:
     def _fill(
         self,
         choices: list[np.ndarray] | list[slice],
-        ready: queue.Queue[Pair | BaseException],
+        ready: queue.Queue[Ahead | BaseException],
         closed: threading.Event,
     ) -> None:
+        # On a stream of its own, so that copies run beside the steps before.
+        stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         try:
             for choice in choices:
                 if closed.is_set():
                     return
                 images = torch.from_numpy(np.array(self.split.images[choice]))
                 labels = torch.from_numpy(np.array(self.split.labels[choice]))
-                ready.put(
-                    (images.pin_memory(), labels.pin_memory()) if self.device.type == "cuda" else (images, labels)
-                )
+                ready.put(self._sent(images, labels, stream))
         except Exception as error:  # noqa: BLE001 - raised again where the batches are used
             ready.put(error)
 
+    def _sent(self, images: Tensor, labels: Tensor, stream: torch.cuda.Stream | None) -> Ahead:
+        if stream is None:
+            return images, labels, None
+        with torch.cuda.stream(stream):
+            pinned = images.pin_memory(), labels.pin_memory()
+            there = [tensor.to(self.device, non_blocking=True) for tensor in pinned]
+        arrived = torch.cuda.Event()
+        arrived.record(stream)
+        return there[0], there[1], arrived
 
-def _drain(ready: queue.Queue[Pair | BaseException]) -> None:
+    def _taken(self, item: Ahead) -> Pair:
+        images, labels, copied = item
+        if copied is not None:
+            current = torch.cuda.current_stream(self.device)
+            current.wait_event(copied)
+            images.record_stream(current)
+            labels.record_stream(current)
+        return images, labels
+
+
+def _drain(ready: queue.Queue[Ahead | BaseException]) -> None:
     while not ready.empty():
         ready.get_nowait()
 
@@ -167,9 +231,10 @@ def open_batches(
     streamed: bool,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    crop_padding: int = 0,
     channels_last: bool = False,
+    augmentation: Augmentation | None = None,
 ) -> Batches:
     """The batches of a split; `mean` and `std` are per channel, of pixels from 0 to 1."""
-    finish = Finish(device, mean, std, crop_padding, channels_last)
-    return (StreamedBatches if streamed else ResidentBatches)(split, device, finish)
+    augmentation = augmentation or Augmentation()
+    finish = Finish(device, mean, std, _shape(split), channels_last, augmentation.cutout)
+    return (StreamedBatches if streamed else ResidentBatches)(split, device, finish, augmentation)
