@@ -26,7 +26,7 @@ def save_analysis(folder: Path, model: nn.Module, predictions: Predictions, epoc
     about = {"epoch": str(epoch)}
     with suppress(OSError):
         write_atomically(folder / "predictions.safetensors", safetensors.torch.save(tensors, about))
-        first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+        first = next((parameter for parameter in model.parameters() if parameter.ndim == 4), None)
         if first is not None:
-            weight = first.weight.detach().float().cpu().contiguous()
+            weight = first.detach().float().cpu().contiguous()
             write_atomically(folder / "filters.safetensors", safetensors.torch.save({"filters": weight}, about))

@@ -46,13 +46,29 @@ class TrainingOptions(Options):
         default="auto", description="Images per evaluation batch; auto: 1000 on a GPU, 100 on a CPU"
     )
     precision: Precision = Field(
-        default="auto", description="Number format of the forward pass; auto: fp16 on CUDA, fp32 on a CPU"
+        default="auto",
+        description="Number format of the forward pass; auto: fp16 on CUDA, on a CPU bf16 where that is faster",
+    )
+    lookahead: int = Field(
+        default=0, ge=0, description="Steps between two pulls of the weights to their slow running mean; 0 = none"
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of each label spread over all classes")
     gradient_clipping: float = Field(default=0.0, ge=0, description="Largest norm of the gradient; 0 = no limit")
     patience: int = Field(default=0, ge=0, description="Epochs without a better figure before stopping; 0 = never")
     patience_metric: Literal["accuracy", "loss"] = Field(
         default="accuracy", description="The figure that early stopping, the best epoch and a plateau schedule watch"
+    )
+    target_accuracy: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Stop at this accuracy of what chooses the best epoch, from 0 to 1; 0 = never",
+    )
+    test_time: Literal["plain", "mirror", "mirror-shift"] = Field(
+        default="plain", description="Evaluate each image as it is, also mirrored, or also shifted by one pixel"
+    )
+    test_time_share: float = Field(
+        default=1.0, gt=0, le=1, description="Share of each evaluation batch that gets it: the least certain images"
     )
     log_interval: int = Field(default=0, ge=0, description="Steps between two printed lines; 0 = one line an epoch")
     channels_last: bool | Auto = Field(default="auto", description="Store images with channels last; auto: yes")
@@ -238,6 +254,9 @@ def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
     optimizer = config.optimizer
     if getattr(optimizer, "nesterov", False) and getattr(optimizer, "momentum", 1) == 0:
         yield Fault("optimizer.nesterov", "needs a momentum above 0; set optimizer.momentum, or nesterov=false")
+    data = config.data
+    if data.crop_fill == "reflect" and data.crop_padding >= data.size:
+        yield Fault("data.crop_padding", f"cannot reflect more than the image; set it below data.size ({data.size})")
     if config.schedule.warmup_epochs >= training.epochs:
         yield Fault("schedule.warmup_epochs", f"must be below training.epochs ({training.epochs})")
 

@@ -99,6 +99,7 @@ class EpochCompleted(RunEvent):
     """An epoch is done: exact means over all its steps, the figures of each split evaluated, the loss of every step.
 
     `metrics` maps `train/loss`, `test/accuracy`, ... to values. `step_losses` are little-endian float32, one a step.
+    `energy` are the joules the device used in this epoch, None where it does not tell its power.
     """
 
     epoch: int
@@ -110,6 +111,7 @@ class EpochCompleted(RunEvent):
     seconds: float
     best: bool
     step_losses: bytes
+    energy: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +243,7 @@ def plain(value: Any) -> Any:
 
 _NUMBERS = {
     "t", "loss", "mean_loss", "accuracy", "lr", "images_per_second", "interval_loss", "train_seconds", "seconds",
-    "utilization", "temperature", "power",
+    "utilization", "temperature", "power", "energy",
 }  # fmt: skip
 
 

@@ -10,23 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.data.batches import Batches, open_batches
+from core.data.batches import Augmentation, Batches, augmentation_of, open_batches
 from core.data.dataset import Split
 from core.data.index_plan import derive_seed
 from core.data.prepare import Prepared
 from core.models import build
+from core.models.whitening import Whitening
 from core.optim import OPTIMIZERS, SCHEDULES
+from core.optim.lookahead import Lookahead
 from core.optim.schedules import Schedule
 from core.plan import Plan, steps_per_epoch
+from core.tally import Tally
 
-
-@dataclass(slots=True)
-class Sums:
-    """Running sums of one phase of one epoch, on the device: loss times images, hits, images seen."""
-
-    loss: Tensor
-    hits: Tensor
-    images: int = 0
+WHITENED = 5000
+"""Training images that a whitening layer is fitted to."""
 
 
 @dataclass(slots=True)
@@ -41,6 +38,7 @@ class Position:
     bad_epochs: int = 0
     epoch_seconds: float = 0.0
     train_seconds: float = 0.0
+    reached_target: bool = False
 
 
 @dataclass(slots=True)
@@ -64,9 +62,10 @@ class Job:
     train_batches: Batches
     validation_batches: Batches | None
     test_batches: Batches
-    losses: Tensor
-    sums: Sums
+    tally: Tally
+    """Of the epoch in hand."""
     forward: Callable[[Tensor], Tensor]
+    lookahead: Lookahead | None = None
     position: Position = field(default_factory=Position)
     resumed_mid_epoch: bool = False
     predictions: Predictions | None = None
@@ -83,26 +82,52 @@ def build_job(plan: Plan, prepared: Prepared) -> Job:
     model = build(plan.config.model, prepared.spec).to(plan.device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    steps = steps_per_epoch(len(prepared.train.labels), training.batch_size)
-    fp16 = training.precision == "fp16"
+    train_batches = _batches(plan, prepared, prepared.train, augmentation_of(plan.config.data))
+    _whiten(model, train_batches)
+    steps = steps_per_epoch(len(train_batches), training.batch_size)
     validation = prepared.validation
     return Job(
         plan=plan,
         model=model,
-        optimizer=OPTIMIZERS.builder(plan.config.optimizer.name)(plan.config.optimizer, model.parameters()),
+        optimizer=_optimizer(plan, model),
         schedule=SCHEDULES.builder(plan.config.schedule.name)(plan.config.schedule, training.epochs, steps),
-        scaler=torch.amp.GradScaler(plan.device.type, enabled=fp16),
-        train_batches=_batches(plan, prepared, prepared.train),
+        scaler=torch.amp.GradScaler(plan.device.type, enabled=training.precision == "fp16"),
+        train_batches=train_batches,
         validation_batches=_batches(plan, prepared, validation) if validation else None,
         test_batches=_batches(plan, prepared, prepared.test),
-        losses=torch.zeros(steps, device=plan.device),
-        sums=new_sums(plan.device),
-        # Compiled without replacing the model, whose parameter names checkpoints keep.
-        forward=torch.compile(model) if training.compile else model,
+        tally=new_tally(plan, len(train_batches), training.batch_size),
+        forward=_compiled(model, plan.device) if training.compile else model,
+        lookahead=Lookahead(model, training.lookahead, steps * training.epochs) if training.lookahead else None,
     )
 
 
-def _batches(plan: Plan, prepared: Prepared, split: Split) -> Batches:
+def _whiten(model: nn.Module, batches: Batches) -> None:
+    """Fit a whitening layer to the first training images."""
+    for module in model.modules():
+        if isinstance(module, Whitening):
+            images, _ = next(iter(batches.evaluate(min(len(batches), WHITENED))))
+            module.fit(images)
+
+
+def _optimizer(plan: Plan, model: nn.Module) -> torch.optim.Optimizer:
+    options = plan.config.optimizer
+    optimizer = OPTIMIZERS.builder(options.name)(options, model)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer
+
+
+def _compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The model compiled without replacing it, since checkpoints keep its parameters' names; on CUDA as graphs."""
+    return torch.compile(model, mode="reduce-overhead" if device.type == "cuda" else None, dynamic=False)
+
+
+def new_tally(plan: Plan, images: int, size: int) -> Tally:
+    """A count at zero of a phase of `images` images in batches of `size`."""
+    return Tally(images, size, plan.device, at_once=plan.config.training.compile)
+
+
+def _batches(plan: Plan, prepared: Prepared, split: Split, augmentation: Augmentation | None = None) -> Batches:
     config = plan.config
     return open_batches(
         split,
@@ -110,15 +135,9 @@ def _batches(plan: Plan, prepared: Prepared, split: Split) -> Batches:
         streamed=config.data.source == "streamed",
         mean=prepared.mean,
         std=prepared.std,
-        crop_padding=config.data.crop_padding,
         channels_last=bool(config.training.channels_last),
+        augmentation=augmentation,
     )
-
-
-def new_sums(device: torch.device) -> Sums:
-    """Sums at zero; float64, so that the order of a resumed epoch's additions is all that matters."""
-    zero = torch.zeros((), dtype=torch.float64, device=device)
-    return Sums(zero, zero.clone())
 
 
 def configure_process(plan: Plan) -> None:
@@ -148,7 +167,10 @@ def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 tensors[f"optimizer.{index}.{name}"] = value
             else:
                 scalars[f"{index}.{name}"] = value
-    tensors |= {"losses": job.losses, "sums.loss": job.sums.loss, "sums.hits": job.sums.hits}
+    job.tally.settle()
+    tensors |= {"losses": job.tally.losses, "sums.hits": job.tally.hits}
+    if job.lookahead:
+        tensors |= {f"lookahead.{name}": value for name, value in job.lookahead.state().items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if job.plan.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(job.plan.device)
@@ -158,31 +180,35 @@ def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "optimizer_scalars": scalars,
         "schedule": job.schedule.state(),
         "scaler": job.scaler.state_dict(),
-        "sums_images": job.sums.images,
+        "sums_images": job.tally.images,
     }
     return tensors, state
 
 
 def restore(job: Job, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Put a job where `state_of` found it; the random state comes last, so that nothing moves it again."""
-    weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    job.model.load_state_dict(weights)
+    job.model.load_state_dict(_below("model.", tensors))
     job.optimizer.load_state_dict({"state": _optimizer_state(job, tensors, state), **_groups(job.optimizer)})
     job.schedule.restore(state["schedule"])
     job.scaler.load_state_dict(state["scaler"])
     job.position = Position(**state["position"])
-    job.losses.copy_(tensors["losses"])
+    job.tally.restore(tensors["losses"], tensors["sums.hits"], int(state["sums_images"]), job.position.batch)
+    if job.lookahead:
+        job.lookahead.restore(_below("lookahead.", tensors))
     device = job.plan.device
-    job.sums = Sums(tensors["sums.loss"].to(device), tensors["sums.hits"].to(device), int(state["sums_images"]))
     job.resumed_mid_epoch = job.position.batch > 0
     torch.set_rng_state(tensors["random.cpu"])
     if device.type == "cuda" and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
 
 
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 def _optimizer_state(job: Job, tensors: dict[str, Tensor], state: dict[str, Any]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
-    parameters = list(job.model.parameters())
+    parameters = [parameter for group in job.optimizer.param_groups for parameter in group["params"]]
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)

@@ -20,6 +20,7 @@ from core.data.dataset import Facts
 from core.device import free_memory, pick_device
 from core.errors import ConfigError, Fault
 from core.models import build
+from core.models.whitening import Whitening
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def resolve(config: ExperimentConfig, device: torch.device, facts: Facts) -> Exp
     )
     source = config.data.source
     if source == "auto":
-        source = "resident" if _image_bytes(facts) < free_memory(device) / 2 else "streamed"
+        source = "resident" if _image_bytes(config, facts) < free_memory(device) / 2 else "streamed"
     return config.model_copy(update={"training": changed, "data": config.data.model_copy(update={"source": source})})
 
 
@@ -148,7 +149,7 @@ def describe(model: nn.Module, facts: Facts) -> Iterator[Layer]:
 
 def _flops(module: nn.Module, output: Tensor) -> int:
     match module:
-        case nn.Conv2d():
+        case nn.Conv2d() | Whitening():
             return 2 * output.numel() * module.weight[0].numel()
         case nn.Linear():
             return 2 * output.numel() * module.in_features
@@ -190,9 +191,11 @@ def _check_last_batch(config: ExperimentConfig, images: int, layers: tuple[Layer
         raise ConfigError([Fault("training.batch_size", message)])
 
 
-def _image_bytes(facts: Facts) -> int:
-    spec = facts.spec
-    return (facts.train_images + facts.test_images) * spec.channels * spec.height * spec.width
+def _image_bytes(config: ExperimentConfig, facts: Facts) -> int:
+    """Bytes of the resident images; training ones with their padding, and once more mirrored."""
+    spec, around = facts.spec, 2 * config.data.crop_padding
+    canvas = (spec.height + around) * (spec.width + around) * (2 if config.data.flip else 1)
+    return spec.channels * (facts.train_images * canvas + facts.test_images * spec.height * spec.width)
 
 
 def _memory(config: ExperimentConfig, facts: Facts, model: nn.Module, layers: tuple[Layer, ...]) -> int:
@@ -201,4 +204,4 @@ def _memory(config: ExperimentConfig, facts: Facts, model: nn.Module, layers: tu
     weights = sum(parameter.numel() for parameter in model.parameters()) * 4 * (2 + states)
     batch = math.ceil(config.training.batch_size / config.training.accumulation)
     activations = sum(math.prod(layer.output) for layer in layers) * 4 * batch
-    return weights + activations + (0 if config.data.source == "streamed" else _image_bytes(facts))
+    return weights + activations + (0 if config.data.source == "streamed" else _image_bytes(config, facts))

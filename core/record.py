@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from core.events import (
@@ -23,6 +23,7 @@ from core.events import (
     plain,
     to_json,
 )
+from core.milestones import milestones
 
 
 @dataclass(slots=True)
@@ -201,5 +202,6 @@ def summarize(record: RunRecord) -> dict[str, Any]:
         "reported": plain(started.reported) if started else [],
         "class_names": list(started.class_names) if started else [],
         "confusion": plain(seen.confusion) if seen else None,
+        "milestones": [plain(astuple(item)) for item in milestones(record.epochs)],
         "warnings": list(record.warnings),
     }

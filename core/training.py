@@ -6,6 +6,7 @@ A generator never yields inside a torch context: the mode would leak into whoeve
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,8 +26,9 @@ from core.events import (
     RunEvent,
     StepCompleted,
 )
-from core.job import Job, Predictions, Sums, new_sums
-from core.plan import steps_per_epoch
+from core.job import Job, Predictions, new_tally
+from core.prediction import predict
+from core.tally import Tally
 
 Clock = Callable[[], float]
 Outcome = tuple[Literal["completed", "stopped"], str]
@@ -47,6 +49,8 @@ class Watch:
     sampler: Sampler
     last_step: float = 0.0
     last_sample: float = 0.0
+    energy: float | None = None
+    """Joules since the last epoch ended, from the power at each sample; None where the device does not tell it."""
     held: float = 0.0
     stop_after_epoch: str | None = None
 
@@ -65,9 +69,14 @@ class Watch:
     def sample(self, step: int) -> Iterator[DeviceSampled]:
         """The device's figures, when the last are old."""
         now = self.clock()
-        if now - self.last_sample >= SAMPLE_DEVICE_EVERY:
-            self.last_sample = now
-            yield self.sampler(step)
+        passed = now - self.last_sample
+        if passed < SAMPLE_DEVICE_EVERY:
+            return
+        sampled = self.sampler(step)
+        if sampled.power is not None:
+            self.energy = 0.0 if self.energy is None else self.energy + sampled.power * passed
+        self.last_sample = now
+        yield sampled
 
     def commands(self, step: int) -> Iterator[RunEvent]:
         """Apply what waits in control; raises StopRequested for a stop, and holds here while paused."""
@@ -104,6 +113,8 @@ def train(job: Job, watch: Watch) -> Generator[RunEvent, None, Outcome]:
         while job.position.epoch <= training.epochs:
             yield from _train_epoch(job, watch)
             yield from _evaluate_epoch(job, watch)
+            if training.target_accuracy and job.position.reached_target:
+                return "completed", f"{100 * training.target_accuracy:g} % accuracy is reached"
             if training.patience and job.position.bad_epochs >= training.patience:
                 return "completed", f"no better {training.patience_metric} for {training.patience} epochs"
             if watch.stop_after_epoch and job.position.epoch <= training.epochs:
@@ -115,96 +126,101 @@ def train(job: Job, watch: Watch) -> Generator[RunEvent, None, Outcome]:
 
 def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
     config, position = job.plan.config, job.position
-    training, data = config.training, config.data
+    training = config.training
     job.model.train()
     if not job.resumed_mid_epoch:
         _begin_epoch(job)
     job.resumed_mid_epoch = False
-    plan = epoch_plan(len(job.train_batches), training.seed, position.epoch, data.crop_padding, data.flip)
-    started, begun_at, seen_before = watch.now(), position.epoch_seconds, job.sums.images
+    plan = epoch_plan(len(job.train_batches), training.seed, position.epoch, config.data)
+    started, begun_at, seen_before = watch.now(), position.epoch_seconds, job.tally.images
     for images, labels in job.train_batches.train(plan, training.batch_size, position.batch):
         lr = _set_learning_rate(job)
-        loss = train_step(job, images, labels)
-        job.losses[position.batch] = loss
+        train_step(job, images, labels)
         position.batch += 1
         position.step += 1
+        if job.lookahead:
+            job.lookahead.stepped(position.step)
         position.epoch_seconds = begun_at + watch.now() - started
         logged = bool(training.log_interval) and position.step % training.log_interval == 0
         if watch.step_due() or logged or position.batch == job.steps:
-            speed = (job.sums.images - seen_before) / max(1e-9, position.epoch_seconds - begun_at)
-            yield _step_event(job, loss, lr, speed, logged)
+            speed = (job.tally.images - seen_before) / max(1e-9, position.epoch_seconds - begun_at)
+            yield _step_event(job, lr, speed, logged)
             yield from watch.sample(position.step)
         yield from watch.commands(position.step)
 
 
 def _begin_epoch(job: Job) -> None:
-    """Fresh sums, and random state that depends on the seed and the epoch alone."""
+    """A fresh count, and random state that depends on the seed and the epoch alone."""
     position, seed = job.position, job.plan.config.training.seed
     torch.manual_seed(derive_seed(seed, "epoch", position.epoch))
     position.batch, position.epoch_seconds = 0, 0.0
-    job.sums = new_sums(job.plan.device)
-    job.losses.zero_()
+    job.tally = new_tally(job.plan, len(job.train_batches), job.plan.config.training.batch_size)
 
 
 def train_step(job: Job, images: Tensor, labels: Tensor) -> Tensor:
     """One optimizer step on a batch [B, C, H, W] with labels [B]; the batch's mean loss, still on the device."""
     training = job.plan.config.training
     job.optimizer.zero_grad(set_to_none=True)
-    parts = training.accumulation
-    losses: list[Tensor] = []
-    for part, truth in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-        with autocast(job):
-            logits = job.forward(part)
-            loss = functional.cross_entropy(logits, truth, label_smoothing=training.label_smoothing)
-        share = len(part) / len(images)
-        job.scaler.scale(loss * share if share < 1 else loss).backward()
-        losses.append(loss.detach().float() * share)
-        job.sums.hits += (logits.detach().argmax(1) == truth).sum()
+    if training.accumulation == 1:
+        loss, logits = _backward(job, images, labels, 1.0)
+    else:
+        parts = zip(images.chunk(training.accumulation), labels.chunk(training.accumulation), strict=True)
+        done = [_backward(job, part, truth, len(part) / len(images)) for part, truth in parts]
+        loss, logits = torch.stack([share for share, _ in done]).sum(), torch.cat([part for _, part in done])
     if training.gradient_clipping:
         job.scaler.unscale_(job.optimizer)
         nn.utils.clip_grad_norm_(job.model.parameters(), training.gradient_clipping)
     job.scaler.step(job.optimizer)
     job.scaler.update()
-    mean = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-    job.sums.loss += mean * len(images)
-    job.sums.images += len(images)
-    return mean
+    job.tally.add(loss, logits, labels)
+    return loss
 
 
-def autocast(job: Job) -> torch.autocast:
-    """Autocast to the plan's half precision; off for fp32."""
+def _backward(job: Job, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Add the gradients of a part of a batch, `share` of it; its share of the mean loss, and its logits."""
+    with autocast(job):
+        logits = job.forward(images)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=job.plan.config.training.label_smoothing)
+    if share < 1:
+        loss = loss * share
+    job.scaler.scale(loss).backward()
+    return loss.detach().float(), logits.detach()
+
+
+def autocast(job: Job) -> AbstractContextManager[object]:
+    """Autocast to the plan's half precision; nothing for fp32."""
     precision = job.plan.config.training.precision
+    if precision == "fp32":
+        return _AS_IT_IS
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    kind = job.plan.device.type
-    return torch.autocast(kind, dtype=dtype if precision != "fp32" else torch.bfloat16, enabled=precision != "fp32")
+    return torch.autocast(job.plan.device.type, dtype=dtype)
+
+
+_AS_IT_IS = nullcontext()
 
 
 def _set_learning_rate(job: Job) -> float:
-    lr = job.plan.config.optimizer.lr * job.schedule.at(job.position.step)
+    factor = job.schedule.at(job.position.step)
     for group in job.optimizer.param_groups:
-        group["lr"] = lr
-    return lr
+        group["lr"] = group["initial_lr"] * factor
+    return job.plan.config.optimizer.lr * factor
 
 
-def _step_event(job: Job, loss: Tensor, lr: float, speed: float, logged: bool) -> StepCompleted:
+def _step_event(job: Job, lr: float, speed: float, logged: bool) -> StepCompleted:
     """The event of the step just done; its figures leave the device here because it is due."""
-    position, sums = job.position, job.sums
-    interval = None
-    if logged:
-        first = max(0, position.batch - job.plan.config.training.log_interval)
-        interval = float(job.losses[first : position.batch].mean())
+    position, tally = job.position, job.tally
     return StepCompleted(
         phase="train",
         epoch=position.epoch,
         step=position.step,
         batch=position.batch,
         batches=job.steps,
-        loss=float(loss),
-        mean_loss=float(sums.loss) / sums.images,
-        accuracy=float(sums.hits) / sums.images,
+        loss=tally.last_loss(),
+        mean_loss=tally.mean_loss(),
+        accuracy=tally.accuracy(),
         lr=lr,
         images_per_second=speed,
-        interval_loss=interval,
+        interval_loss=tally.recent_loss(job.plan.config.training.log_interval) if logged else None,
     )
 
 
@@ -212,8 +228,8 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
     """Evaluate, settle whether this epoch is the best, and tell of it."""
     position, training = job.position, job.plan.config.training
     started = watch.now()
-    seen = job.sums
-    metrics = {"train/loss": float(seen.loss) / seen.images, "train/accuracy": float(seen.hits) / seen.images}
+    seen = job.tally
+    metrics = {"train/loss": seen.mean_loss(), "train/accuracy": seen.accuracy()}
     if job.validation_batches:
         yield from _evaluate(job, watch, job.validation_batches, "validation", metrics, None)
     confusion = torch.zeros((job.plan.facts.spec.classes,) * 2, dtype=torch.int64, device=job.plan.device)
@@ -223,24 +239,31 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         job.predictions = predictions
     evaluate_seconds = watch.now() - started
     position.train_seconds += position.epoch_seconds
-    lr = float(job.optimizer.param_groups[0]["lr"])
     epoch = position.epoch
     event = EpochCompleted(
         epoch=epoch,
         step=position.step,
         metrics=metrics,
-        lr=lr,
+        lr=_last_learning_rate(job),
         images_per_second=seen.images / max(1e-9, position.epoch_seconds),
         train_seconds=position.epoch_seconds,
         seconds=position.epoch_seconds + evaluate_seconds,
         best=best,
-        step_losses=job.losses.cpu().numpy().astype("<f4").tobytes(),
+        energy=watch.energy,
+        step_losses=seen.losses.cpu().numpy().astype("<f4").tobytes(),
     )
     if best or epoch == training.epochs or position.bad_epochs >= training.patience > 0:
         rows = tuple(tuple(row) for row in confusion.tolist())
         yield EvaluationCompleted(epoch=epoch, step=position.step, confusion=rows)
     position.epoch, position.batch = epoch + 1, 0
+    watch.energy = None if watch.energy is None else 0.0
     yield event
+
+
+def _last_learning_rate(job: Job) -> float:
+    """Of the step before, which a plateau at this epoch's end does not change."""
+    group = job.optimizer.param_groups[0]
+    return job.plan.config.optimizer.lr * float(group["lr"]) / float(group["initial_lr"])
 
 
 def _settle_best(job: Job, metrics: dict[str, float]) -> bool:
@@ -250,6 +273,8 @@ def _settle_best(job: Job, metrics: dict[str, float]) -> bool:
     value = metrics[f"{split}/{training.patience_metric}"]
     figure = value if training.patience_metric == "accuracy" else -value
     job.schedule.epoch_ended(figure)
+    if metrics[f"{split}/accuracy"] >= training.target_accuracy > 0:
+        position.reached_target = True
     if position.best_figure is not None and not figure > position.best_figure:
         position.bad_epochs += 1
         return False
@@ -264,11 +289,11 @@ def _evaluate(
     position, size = job.position, job.plan.config.training.evaluation_batch_size
     assert isinstance(size, int)
     job.model.eval()
-    sums, started = new_sums(job.plan.device), watch.now()
-    count = steps_per_epoch(len(batches), size)
+    tally, started = new_tally(job.plan, len(batches), size), watch.now()
+    count = len(tally.losses)
     kept: list[Predictions] = []
     for number, (images, labels) in enumerate(batches.evaluate(size), start=1):
-        loss, top = evaluate_step(job, images, labels, sums)
+        top = evaluate_step(job, images, labels, tally)
         if confusion is not None:
             pairs = labels * len(confusion) + top.classes[:, 0]
             confusion += torch.bincount(pairs, minlength=confusion.numel()).view_as(confusion)
@@ -280,29 +305,27 @@ def _evaluate(
                 step=position.step,
                 batch=number,
                 batches=count,
-                loss=float(loss),
-                mean_loss=float(sums.loss) / sums.images,
-                accuracy=float(sums.hits) / sums.images,
-                lr=float(job.optimizer.param_groups[0]["lr"]),
-                images_per_second=sums.images / max(1e-9, watch.now() - started),
+                loss=tally.last_loss(),
+                mean_loss=tally.mean_loss(),
+                accuracy=tally.accuracy(),
+                lr=_last_learning_rate(job),
+                images_per_second=tally.images / max(1e-9, watch.now() - started),
             )
             yield from watch.sample(position.step)
         yield from watch.commands(position.step)
-    metrics[f"{split}/loss"] = float(sums.loss) / sums.images
-    metrics[f"{split}/accuracy"] = float(sums.hits) / sums.images
+    metrics[f"{split}/loss"] = tally.mean_loss()
+    metrics[f"{split}/accuracy"] = tally.accuracy()
     return _joined(kept)
 
 
-def evaluate_step(job: Job, images: Tensor, labels: Tensor, sums: Sums) -> tuple[Tensor, Predictions]:
-    """The mean loss of a batch without smoothing, and its likeliest classes; `sums` grow by it."""
+def evaluate_step(job: Job, images: Tensor, labels: Tensor, tally: Tally) -> Predictions:
+    """The likeliest classes of a batch; its mean loss, without smoothing, is counted."""
     with torch.no_grad(), autocast(job):
-        logits = job.forward(images).float()
+        logits = predict(job.forward, images, job.plan.config.training)
         loss = functional.cross_entropy(logits, labels)
         probabilities, classes = logits.softmax(1).topk(min(3, logits.shape[1]), dim=1)
-    sums.loss += loss * len(images)
-    sums.hits += (classes[:, 0] == labels).sum()
-    sums.images += len(images)
-    return loss, Predictions(classes, probabilities, labels)
+    tally.add(loss, logits, labels)
+    return Predictions(classes, probabilities, labels)
 
 
 def _joined(parts: list[Predictions]) -> Predictions:

@@ -15,7 +15,7 @@ from core.data import open_dataset
 from core.data.index_plan import epoch_plan
 from core.data.prepare import prepare
 from core.errors import TorchdeckError
-from core.job import Job, build_job, configure_process, new_sums
+from core.job import Job, build_job, configure_process, new_tally
 from core.plan import make_plan, steps_per_epoch
 from core.training import evaluate_step, train_step
 
@@ -44,8 +44,8 @@ def seconds_per_epoch(config: ExperimentConfig, data: Path) -> float:
 
 def _train(job: Job) -> float:
     """Seconds of a training step."""
-    training, data = job.plan.config.training, job.plan.config.data
-    plan = epoch_plan(len(job.train_batches), training.seed, 1, data.crop_padding, data.flip)
+    training = job.plan.config.training
+    plan = epoch_plan(len(job.train_batches), training.seed, 1, job.plan.config.data)
     job.model.train()
     count, started = -WARM, time.perf_counter()
     for images, labels in islice(job.train_batches.train(plan, training.batch_size), WARM + MOST_STEPS):
@@ -64,9 +64,9 @@ def _train(job: Job) -> float:
 def _evaluate(job: Job, size: int) -> float:
     """Seconds of an evaluation batch."""
     job.model.eval()
-    sums, count, started = new_sums(job.plan.device), 0, time.perf_counter()
+    tally, count, started = new_tally(job.plan, len(job.test_batches), size), 0, time.perf_counter()
     for images, labels in islice(job.test_batches.evaluate(size), MOST_STEPS):
-        evaluate_step(job, images, labels, sums)
+        evaluate_step(job, images, labels, tally)
         count += 1
         if time.perf_counter() - started > SECONDS:
             break

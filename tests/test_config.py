@@ -164,7 +164,7 @@ def test_every_setting_is_described_with_its_bounds() -> None:
     listed = settings_of()
     assert all(item.help and item.bounds for item in listed)
     assert {item.path for item in settings_of("training")} >= {"training.epochs", "training.precision"}
-    (momentum,) = [item for item in listed if item.path == "optimizer.momentum"]
+    momentum, _ = [item for item in listed if item.path == "optimizer.momentum"]
     assert (momentum.of, momentum.default, momentum.bounds) == ("sgd", 0.9, "number >= 0 < 1")
 
 

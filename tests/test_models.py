@@ -10,6 +10,7 @@ from core.data.dataset import Facts
 from core.errors import ConfigError
 from core.images import ImageSpec
 from core.models import MODELS, ModelOptions, build
+from core.models.whitening import Whitening
 from core.plan import describe
 
 CIFAR = ImageSpec(3, 32, 32, 10)
@@ -29,6 +30,7 @@ ROWS: list[tuple[str, dict[str, Any], int, float]] = [
     ("vgg-a", {}, 9_750_922, 306.6),
     ("vgg-a-bn", {}, 9_756_426, 306.6),
     ("wrn-28-10", {}, 36_479_194, 10486.7),
+    ("airbench", {"whitening": 2}, 1_972_792, 236.3),
 ]
 
 
@@ -99,3 +101,34 @@ def test_depth_and_width_of_a_wide_resnet_count() -> None:
 def test_options_load_no_torch() -> None:
     code = "import sys, core.models; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_every_model_can_stand_behind_whitening(name: str) -> None:
+    smallest = MODELS.options(name).smallest + 1
+    model = made(name, ImageSpec(1, smallest, smallest, 5), whitening=2).eval()
+    assert model(torch.empty(2, 1, smallest, smallest, device="meta")).shape == (2, 5)
+
+
+def test_whitened_patches_are_uncorrelated_with_unit_variance() -> None:
+    torch.manual_seed(0)
+    images = nn.functional.avg_pool2d(torch.randn(400, 3, 16, 16), 3, 1, padding=1)
+    layer = Whitening(3, 2)
+    layer.fit(images)
+    seen = layer(images)[:, :12].permute(0, 2, 3, 1).reshape(-1, 12)
+    covariance = seen.mT @ seen / len(seen)
+    assert float((covariance - covariance.diagonal().diag()).detach().abs().max()) < 1e-3
+    assert 0.9 < float(covariance.detach().diagonal().min()) < float(covariance.detach().diagonal().max()) < 1.01
+    torch.testing.assert_close(layer(images)[:, 12:], -layer(images)[:, :12])
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_airbench_begins_by_handing_its_images_on(residual: bool) -> None:
+    torch.manual_seed(0)
+    options = MODELS.options("airbench")(name="airbench", width1=8, width2=16, width3=16, depth=3, residual=residual)
+    model = build(options, ImageSpec(4, 16, 16, 10))
+    first = model[0].first[0]
+    images = torch.randn(2, 4, 16, 16)
+    torch.testing.assert_close(first(images)[:, :4], images)
+    assert model(images).shape == (2, 10)
+    assert not model[0].first[2].weight.requires_grad

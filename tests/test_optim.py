@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from core.optim import OPTIMIZERS, SCHEDULES
+from core.optim import OPTIMIZERS, SCHEDULES, MuonOptions
+from core.optim.lookahead import Lookahead
+from core.optim.muon import orthogonalized
 from core.optim.schedules import Schedule
 
 EPOCHS, STEPS = 10, 20
@@ -59,6 +61,15 @@ def test_one_cycle_rises_to_the_learning_rate_and_falls_below_its_start() -> Non
     assert found[-1] < 0.001
 
 
+def test_a_triangle_rises_and_falls_in_straight_lines() -> None:
+    found = factors(schedule("triangular", rise=0.25, initial=0.2, final=0.1))
+    assert found[0] == pytest.approx(0.2)
+    assert found[50] == max(found) == pytest.approx(1)
+    assert {round(b - a, 9) for a, b in pairwise(found[:51])} == {round(0.8 / 50, 9)}
+    assert {round(a - b, 9) for a, b in pairwise(found[50:])} == {round(0.9 / 150, 9)}
+    assert factors(schedule("triangular", rise=0.0))[0] == 1
+
+
 @pytest.mark.parametrize("name", ["constant", "cosine", "step", "plateau"])
 def test_a_warm_up_rises_in_a_line(name: str) -> None:
     made = schedule(name, warmup_epochs=2)
@@ -99,19 +110,73 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("adamw", {"beta2": 0.5}),
     ("adamw", {"eps": 0.5}),
     ("adamw", {"weight_decay": 0.5}),
+    ("muon", {"lr": 0.2}),
+    ("muon", {"momentum": 0.1}),
+    ("muon", {"iterations": 1}),
+    ("muon", {"normalize": True}),
+    ("muon", {"last_lr": 0.2}),
+    ("muon", {"bias_lr": 0.2}),
+    ("muon", {"other_momentum": 0.1}),
+    ("muon", {"weight_decay": 0.5}),
 ]
 
 
-def after_steps(name: str, **options: Any) -> float:
-    parameter = nn.Parameter(torch.tensor([2.0]))
-    optimizer = OPTIMIZERS.builder(name)(OPTIMIZERS.options(name)(name=name, **options), [parameter])
+def two_layers() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten(), nn.Linear(3, 2))
+
+
+def after_steps(name: str, **options: Any) -> torch.Tensor:
+    model = two_layers()
+    optimizer = OPTIMIZERS.builder(name)(OPTIMIZERS.options(name)(name=name, **options), model)
     for slope in (1.0, -0.3, 0.2):
         optimizer.zero_grad()
-        (slope * parameter).sum().backward()
+        (slope * model(torch.ones(1, 2, 2, 2)).square()).sum().backward()
         optimizer.step()
-    return float(parameter.detach())
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
 def test_every_option_of_an_optimizer_has_an_effect(name: str, options: dict[str, Any]) -> None:
-    assert after_steps(name, **options) != after_steps(name)
+    assert not torch.equal(after_steps(name, **options), after_steps(name))
+
+
+def test_an_orthogonalised_update_has_singular_values_near_one() -> None:
+    torch.manual_seed(0)
+    for shape in ((2, 8, 40), (2, 40, 8)):
+        values = torch.linalg.svdvals(orthogonalized(torch.randn(shape), 5))
+        assert 0.5 < float(values.min()) < float(values.max()) < 1.4
+
+
+def test_matrices_of_one_shape_are_orthogonalised_each_for_itself() -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(3, 6, 9)
+    together = orthogonalized(matrices, 3)
+    for matrix, direction in zip(matrices, together, strict=True):
+        torch.testing.assert_close(orthogonalized(matrix[None], 3)[0], direction, atol=0.02, rtol=0.02)
+
+
+def test_normalised_filters_keep_their_length() -> None:
+    model = two_layers()
+    muon = OPTIMIZERS.builder("muon")(MuonOptions(lr=1e-6, normalize=True), model)
+    model(torch.ones(1, 2, 2, 2)).sum().backward()
+    muon.step()
+    assert float(model[0].weight.detach().norm()) == pytest.approx(3**0.5, rel=1e-3)
+
+
+def test_lookahead_pulls_the_weights_to_their_running_mean_and_ends_there() -> None:
+    model = two_layers()
+    lookahead = Lookahead(model, every=2, steps=8)
+    (weight, *_) = model.parameters()
+    start = weight.detach().clone()
+    with torch.no_grad():
+        weight.add_(1.0)
+    lookahead.stepped(3)
+    torch.testing.assert_close(weight.detach(), start + 1)
+    lookahead.stepped(4)
+    share = 0.95**2 * 0.5**3
+    torch.testing.assert_close(weight.detach(), start + 1 - share)
+    with torch.no_grad():
+        weight.add_(5.0)
+    lookahead.stepped(8)
+    torch.testing.assert_close(weight.detach(), start + 1 - share)

@@ -19,6 +19,9 @@ class ModelOptions(NamedOptions):
 
     smallest: ClassVar[int] = 1
     """Smallest image side in pixels that does not pool to nothing."""
+    whitening: int = Field(
+        default=0, ge=0, le=5, description="Patch side of a fixed first layer that whitens the images; 0 = none"
+    )
 
 
 class LeNetOptions(ModelOptions):
@@ -104,6 +107,20 @@ class WideResNetOptions(ModelOptions):
     dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout inside each block")
 
 
+class AirbenchOptions(ModelOptions):
+    """The small network of the CIFAR-10 speed records (Jordan 2024); meant to stand behind whitening."""
+
+    smallest: ClassVar[int] = 8
+    name: Literal["airbench"] = "airbench"
+    width1: int = Field(default=64, ge=1, le=4096, description="Channels of the first group")
+    width2: int = Field(default=256, ge=1, le=4096, description="Channels of the second group")
+    width3: int = Field(default=256, ge=1, le=4096, description="Channels of the third group")
+    depth: int = Field(default=2, ge=2, le=16, description="Convolutions in each group")
+    residual: bool = Field(default=False, description="A shortcut around each group's convolutions but the first")
+    activation: Literal["gelu", "silu", "relu"] = Field(default="gelu", description="Activation function")
+    scale: float = Field(default=1 / 9, gt=0, le=10, description="What the logits are multiplied by")
+
+
 MODELS = Table(
     "model",
     {
@@ -116,6 +133,7 @@ MODELS = Table(
         "residual-cnn": Entry(ResidualCnnOptions, "core.models.resnet:residual_cnn"),
         "vgg-a": Entry(VggAOptions, "core.models.vgg:vgg_a"),
         "vgg-a-bn": Entry(VggABnOptions, "core.models.vgg:vgg_a_bn"),
+        "airbench": Entry(AirbenchOptions, "core.models.airbench:airbench"),
         "wrn-28-10": Entry(WideResNetOptions, "core.models.wide_resnet:wide_resnet"),
     },
 )
@@ -127,7 +145,7 @@ def check_size(options: NamedOptions, spec: ImageSpec) -> None:
     Raises:
         ConfigError: they pool to nothing; the message names the smallest size that works.
     """
-    smallest = options.smallest if isinstance(options, ModelOptions) else 1
+    smallest = options.smallest + max(0, _whitening(options) - 1) if isinstance(options, ModelOptions) else 1
     if min(spec.height, spec.width) < smallest:
         message = f"'{options.name}' cannot take {spec.height}x{spec.width} images; set data.size to {smallest} or more"
         raise ConfigError([Fault("model.name", message)])
@@ -140,4 +158,15 @@ def build(options: NamedOptions, spec: ImageSpec) -> nn.Module:
         ConfigError: the images are too small for it.
     """
     check_size(options, spec)
-    return MODELS.builder(options.name)(options, spec)
+    builder, side = MODELS.builder(options.name), _whitening(options)
+    if not side:
+        return builder(options, spec)
+    from torch import nn  # seconds
+
+    from core.models.whitening import Whitening, spec_behind
+
+    return nn.Sequential(Whitening(spec.channels, side), nn.GELU(), builder(options, spec_behind(spec, side)))
+
+
+def _whitening(options: NamedOptions) -> int:
+    return options.whitening if isinstance(options, ModelOptions) else 0

@@ -44,6 +44,25 @@ class AdamWOptions(OptimizerOptions):
     eps: float = Field(default=1e-8, gt=0, le=1, description="Term that keeps the division finite")
 
 
+class MuonOptions(OptimizerOptions):
+    """Muon for filters and hidden matrices (Jordan et al. 2024), SGD for the rest."""
+
+    name: Literal["muon"] = "muon"
+    lr: float = Field(default=0.02, gt=0, le=100, description="Learning rate of filters and hidden matrices")
+    momentum: float = Field(default=0.6, ge=0, lt=1, description="Share of the last update that goes on (Nesterov)")
+    iterations: int = Field(default=3, ge=1, le=10, description="Newton-Schulz iterations that orthogonalise an update")
+    normalize: bool = Field(default=False, description="Scale each filter bank to a fixed norm; batch norm must follow")
+    last_lr: float = Field(default=0.1, gt=0, le=10_000, description="Learning rate of the last layer (SGD)")
+    bias_lr: float = Field(default=0.1, gt=0, le=10_000, description="Learning rate of biases and scales (SGD)")
+    other_momentum: float = Field(default=0.85, ge=0, lt=1, description="Momentum of what SGD updates")
+    weight_decay: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Decoupled weight decay: each step takes learning rate times this",
+    )
+
+
 class ScheduleOptions(NamedOptions):
     """What every schedule has."""
 
@@ -82,6 +101,15 @@ class OneCycleOptions(ScheduleOptions):
     final: float = Field(default=0.000004, ge=0, le=1, description="Share of the learning rate at the end")
 
 
+class TriangularOptions(ScheduleOptions):
+    """Straight up to the learning rate, then straight down, changed each step."""
+
+    name: Literal["triangular"] = "triangular"
+    rise: float = Field(default=0.2, ge=0, lt=1, description="Share of the run that goes up")
+    initial: float = Field(default=0.2, ge=0, le=1, description="Share of the learning rate at the start")
+    final: float = Field(default=0.0, ge=0, le=1, description="Share of the learning rate at the end")
+
+
 class PlateauOptions(ScheduleOptions):
     """The learning rate falls by a factor when the watched figure no longer gets better."""
 
@@ -96,6 +124,7 @@ OPTIMIZERS = Table(
         "sgd": Entry(SgdOptions, "core.optim.optimizers:sgd"),
         "adam": Entry(AdamOptions, "core.optim.optimizers:adam"),
         "adamw": Entry(AdamWOptions, "core.optim.optimizers:adamw"),
+        "muon": Entry(MuonOptions, "core.optim.optimizers:muon"),
     },
 )
 SCHEDULES = Table(
@@ -105,6 +134,7 @@ SCHEDULES = Table(
         "cosine": Entry(CosineOptions, "core.optim.schedules:cosine"),
         "step": Entry(StepOptions, "core.optim.schedules:step"),
         "one-cycle": Entry(OneCycleOptions, "core.optim.schedules:one_cycle"),
+        "triangular": Entry(TriangularOptions, "core.optim.schedules:triangular"),
         "plateau": Entry(PlateauOptions, "core.optim.schedules:plateau"),
     },
 )

@@ -1,32 +1,70 @@
-"""Builders of optimizers: options and parameters to torch optimizers."""
+"""Builders of optimizers: options and a model to torch optimizers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 from torch import nn, optim
 
-from core.optim import AdamOptions, AdamWOptions, SgdOptions
+from core.optim import AdamOptions, AdamWOptions, MuonOptions, SgdOptions
+from core.optim.muon import Muon
 
 
-def sgd(options: SgdOptions, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
-    """SGD with momentum, in foreach form."""
+def sgd(options: SgdOptions, model: nn.Module) -> optim.Optimizer:
+    """SGD with momentum."""
     return optim.SGD(
-        parameters,
+        model.parameters(),
         lr=options.lr,
         momentum=options.momentum,
         nesterov=options.nesterov,
         weight_decay=options.weight_decay,
+        fused=_fused(model),
     )
 
 
-def adam(options: AdamOptions, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+def adam(options: AdamOptions, model: nn.Module) -> optim.Optimizer:
     """Adam with its weight decay in the gradient."""
-    betas = (options.beta1, options.beta2)
-    return optim.Adam(parameters, lr=options.lr, betas=betas, eps=options.eps, weight_decay=options.weight_decay)
+    return optim.Adam(model.parameters(), **_of_adam(options, model))
 
 
-def adamw(options: AdamWOptions, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+def adamw(options: AdamWOptions, model: nn.Module) -> optim.Optimizer:
     """Adam with decoupled weight decay."""
-    betas = (options.beta1, options.beta2)
-    return optim.AdamW(parameters, lr=options.lr, betas=betas, eps=options.eps, weight_decay=options.weight_decay)
+    return optim.AdamW(model.parameters(), **_of_adam(options, model))
+
+
+def _of_adam(options: AdamOptions | AdamWOptions, model: nn.Module) -> dict[str, Any]:
+    return {
+        "lr": options.lr,
+        "betas": (options.beta1, options.beta2),
+        "eps": options.eps,
+        "weight_decay": options.weight_decay,
+        "fused": _fused(model),
+    }
+
+
+def _fused(model: nn.Module) -> bool:
+    """Whether one kernel can update all parameters; with a gradient scaler it also spares a wait each step."""
+    kinds = {parameter.device.type for parameter in model.parameters()}
+    return kinds <= {"cpu", "cuda"}
+
+
+def muon(options: MuonOptions, model: nn.Module) -> optim.Optimizer:
+    """Muon for filters and hidden matrices; SGD for the last layer, and for biases and scales."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim > 1]
+    hidden, last = matrices[:-1], matrices[-1:]
+    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+    shared = {"momentum": options.other_momentum, "weight_decay": options.weight_decay}
+    groups: list[dict[str, Any]] = [
+        {
+            "params": hidden,
+            "weight_decay": options.weight_decay,
+            "momentum": options.momentum,
+            "orthogonal": True,
+            "iterations": options.iterations,
+            "normalize": options.normalize,
+        },
+        {"params": last, "lr": options.last_lr, **shared},
+        {"params": vectors, "lr": options.bias_lr, **shared},
+    ]
+    return Muon([group for group in groups if group["params"]], options.lr)

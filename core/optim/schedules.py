@@ -7,7 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from core.optim import ConstantOptions, CosineOptions, OneCycleOptions, PlateauOptions, ScheduleOptions, StepOptions
+from core.optim import (
+    ConstantOptions,
+    CosineOptions,
+    OneCycleOptions,
+    PlateauOptions,
+    ScheduleOptions,
+    StepOptions,
+    TriangularOptions,
+)
 
 Factor = Callable[[float], float]
 """From the epochs passed since the start (fractional) to the factor."""
@@ -91,6 +99,18 @@ def one_cycle(options: OneCycleOptions, epochs: int, steps_per_epoch: int) -> Sc
         if progress < options.rise:
             return options.initial + (1 - options.initial) * (1 - _half_cosine(progress / options.rise))
         return options.final + (1 - options.final) * _half_cosine((progress - options.rise) / (1 - options.rise))
+
+    return _schedule(options, steps_per_epoch, factor, per_step=True)
+
+
+def triangular(options: TriangularOptions, epochs: int, steps_per_epoch: int) -> Schedule:
+    """A straight line up from `initial` to 1, then one down to `final`."""
+
+    def factor(passed: float) -> float:
+        progress = min(1.0, passed / epochs)
+        if progress < options.rise:
+            return options.initial + (1 - options.initial) * progress / options.rise
+        return options.final + (1 - options.final) * (1 - progress) / (1 - options.rise)
 
     return _schedule(options, steps_per_epoch, factor, per_step=True)
 

@@ -1,0 +1,41 @@
+"""Lookahead: every few steps the weights are pulled to a slow running mean of themselves.
+
+Zhang et al. 2019, "Lookahead Optimizer: k steps forward, 1 step back", with the mean's share growing over the run
+(Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU").
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+DECAY = 0.95
+
+
+class Lookahead:
+    """The slow weights of a model that trains for `steps` steps, pulled every `every` steps."""
+
+    def __init__(self, model: nn.Module, every: int, steps: int) -> None:
+        self.every = every
+        self.steps = steps
+        self.fast = [value for value in model.state_dict().values() if value.is_floating_point()]
+        self.slow = [value.clone() for value in self.fast]
+
+    @torch.no_grad()
+    def stepped(self, step: int) -> None:
+        """Tell that `step` steps are done; the last one leaves the model at its slow weights."""
+        if step < self.steps and step % self.every:
+            return
+        share = 1.0 if step >= self.steps else DECAY**self.every * (step / self.steps) ** 3
+        for slow, fast in zip(self.slow, self.fast, strict=True):
+            slow.lerp_(fast, 1 - share)
+            fast.copy_(slow)
+
+    def state(self) -> dict[str, Tensor]:
+        """The slow weights by number."""
+        return {str(number): value for number, value in enumerate(self.slow)}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take up the slow weights that a checkpoint kept."""
+        for name, value in tensors.items():
+            self.slow[int(name)].copy_(value)

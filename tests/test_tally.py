@@ -1,0 +1,57 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from core.tally import Tally
+
+CPU = torch.device("cpu")
+
+
+def steps(images: int = 100, size: int = 8) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(images, 5, generator=random)
+    labels = torch.randint(0, 5, (images,), generator=random)
+    return [
+        (functional.cross_entropy(some, truth), some, truth)
+        for some, truth in zip(logits.split(size), labels.split(size), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_tally_holds_the_exact_figures_of_all_images(at_once: bool) -> None:
+    tally, given = Tally(100, 8, CPU, at_once=at_once), steps()
+    for step in given:
+        tally.add(*step)
+    logits, labels = torch.cat([step[1] for step in given]), torch.cat([step[2] for step in given])
+    assert tally.mean_loss() == pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-6)
+    assert tally.accuracy() == int((logits.argmax(1) == labels).sum()) / 100
+    assert tally.losses.tolist() == [float(loss) for loss, _, _ in given]
+
+
+def test_looking_at_a_tally_changes_none_of_its_figures() -> None:
+    looked, left = Tally(100, 8, CPU), Tally(100, 8, CPU)
+    for step in steps():
+        looked.add(*step)
+        left.add(*step)
+        assert looked.last_loss() == float(step[0])
+    assert (looked.mean_loss(), looked.accuracy()) == (left.mean_loss(), left.accuracy())
+
+
+def test_a_tally_goes_on_from_a_checkpoint_bit_for_bit() -> None:
+    whole, begun, resumed = (Tally(100, 8, CPU) for _ in range(3))
+    for number, step in enumerate(steps()):
+        whole.add(*step)
+        (begun if number < 5 else resumed).add(*step)
+        if number == 4:
+            begun.settle()
+            resumed.restore(begun.losses, begun.hits, begun.images, 5)
+    assert resumed.mean_loss() == whole.mean_loss()
+    assert resumed.accuracy() == whole.accuracy()
+    assert torch.equal(resumed.losses, whole.losses)
+
+
+def test_the_recent_loss_is_the_mean_of_the_last_steps() -> None:
+    tally, given = Tally(100, 8, CPU), steps()
+    for step in given[:6]:
+        tally.add(*step)
+    assert tally.recent_loss(4) == pytest.approx(sum(float(loss) for loss, _, _ in given[2:6]) / 4)
