@@ -50,6 +50,13 @@ def peak_memory(device: torch.device) -> int:
     return psutil.Process().memory_info().rss
 
 
+def computes_bf16() -> bool:
+    """Whether this CPU has instructions that multiply bfloat16."""
+    # Absent from older releases of torch.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
+
+
 def environment() -> dict[str, Any]:
     """Versions and processor, for the run's own record."""
     return {

@@ -31,7 +31,9 @@ def from_runs(config: ExperimentConfig, device_name: str, rows: Iterable[RunRow]
     wanted = _work(to_plain(config))
     found: list[float] = []
     for row in rows:
-        same = str(row.summary.get("device", "")) == device_name and _work(row.header.get("config")) == wanted
+        asked = row.header.get("config")
+        same = str(row.summary.get("device", "")) == device_name and _work(asked) == wanted
+        same = same and config.training.precision in ("auto", _precision(asked))
         if same and (seconds := _seconds_per_epoch(row)):
             found.append(seconds)
     if not found:
@@ -67,8 +69,12 @@ def _work(config: Any) -> Any:
     content = cast("Mapping[str, Mapping[str, Any]]", config)
     data, training = content.get("data", {}), content.get("training", {})
     kept = {key: value for key, value in data.items() if key not in ("source", "download", "normalization")}
-    steps = [training.get(key) for key in ("batch_size", "accumulation", "precision", "threads", "compile")]
+    steps = [training.get(key) for key in ("batch_size", "accumulation", "threads", "compile")]
     return kept, content.get("model"), content.get("optimizer", {}).get("name"), steps
+
+
+def _precision(config: Any) -> Any:
+    return cast("Mapping[str, Mapping[str, Any]]", config).get("training", {}).get("precision")
 
 
 def _seconds_per_epoch(row: RunRow) -> float | None:

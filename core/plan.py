@@ -5,6 +5,7 @@ Nothing is allocated on a device and no random state moves: the model is built o
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ from torch import Tensor, nn
 from core.config import ExperimentConfig, Precision
 from core.data import open_dataset
 from core.data.dataset import Facts
-from core.device import free_memory, pick_device
+from core.device import computes_bf16, free_memory, pick_device
 from core.errors import ConfigError, Fault
 from core.models import build
 from core.models.whitening import Whitening
+
+LEAST_FLOPS = 5_000_000
+"""Of one image's forward pass: below, rounding to bf16 costs a CPU what it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A config with nothing automatic left, and what running it takes."""
+    """A config with nothing automatic left but a precision to be measured, and what running it takes."""
 
     config: ExperimentConfig
     facts: Facts
@@ -86,7 +90,7 @@ def make_plan(config: ExperimentConfig, data_root: Path) -> Plan:
     _check_last_batch(config, train_images, layers, model)
     memory = _memory(config, facts, model, layers)
     return Plan(
-        config=resolve(config, device, facts),
+        config=resolve(config, device, facts, sum(layer.flops for layer in layers)),
         facts=facts,
         device=device,
         train_images=train_images,
@@ -99,17 +103,24 @@ def make_plan(config: ExperimentConfig, data_root: Path) -> Plan:
     )
 
 
+def with_precision(plan: Plan, precision: Precision) -> Plan:
+    """The plan with its precision settled."""
+    training = plan.config.training.model_copy(update={"precision": precision})
+    return dataclasses.replace(plan, config=plan.config.model_copy(update={"training": training}))
+
+
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Optimizer steps in one pass; the last short batch is kept."""
     return math.ceil(images / batch_size)
 
 
-def resolve(config: ExperimentConfig, device: torch.device, facts: Facts) -> ExperimentConfig:
-    """The config with every `auto` replaced by what it means on this device."""
+def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, forward_flops: int) -> ExperimentConfig:
+    """The config with every `auto` replaced by what it means on this device; a precision to be measured stays so."""
     training, on_gpu = config.training, device.type == "cuda"
     precision: Precision = training.precision
     if precision == "auto":
-        precision = "fp16" if on_gpu else "fp32"
+        worth_measuring = forward_flops >= LEAST_FLOPS and computes_bf16()
+        precision = "fp16" if on_gpu else "auto" if worth_measuring else "fp32"
     evaluation = training.evaluation_batch_size
     changed = training.model_copy(
         update={

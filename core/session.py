@@ -40,7 +40,8 @@ from core.files import read_json
 from core.job import Job, build_job, configure_process, restore, state_of
 from core.label import Label
 from core.logs import FolderControl, RunWriter, check_writable, claim, load_record, new_run_id, reopen, write_caches
-from core.plan import Plan, make_plan, steps_per_epoch
+from core.plan import Plan, make_plan, steps_per_epoch, with_precision
+from core.precision import choose
 from core.record import RunRecord
 from core.reported import parse_reported
 from core.training import Watch, train
@@ -196,6 +197,9 @@ def _prepared(
 ) -> Generator[RunEvent, None, tuple[Plan, Prepared]]:
     """The plan, and the data ready to train on; slow steps are told as stages."""
     plan = make_plan(config, surroundings.data_root)
+    if plan.config.training.precision == "auto":
+        yield recorder(StageStarted(message="measuring whether bf16 is faster"))
+        plan = with_precision(plan, choose(plan))
     dataset = open_dataset(plan.config.data, surroundings.data_root)
     steps = prepare(dataset, plan.config.training.seed, plan.config.data.source == "streamed")
     while True:

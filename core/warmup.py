@@ -16,7 +16,8 @@ from core.data.index_plan import epoch_plan
 from core.data.prepare import prepare
 from core.errors import TorchdeckError
 from core.job import Job, build_job, configure_process, new_tally
-from core.plan import make_plan, steps_per_epoch
+from core.plan import make_plan, steps_per_epoch, with_precision
+from core.precision import choose
 from core.training import evaluate_step, train_step
 
 WARM = 3
@@ -27,6 +28,8 @@ SECONDS = 3.0
 def seconds_per_epoch(config: ExperimentConfig, data: Path) -> float:
     """The seconds of an epoch's training and evaluation, from a few batches of each."""
     plan = make_plan(config, data)
+    if plan.config.training.precision == "auto":
+        plan = with_precision(plan, choose(plan))
     steps = prepare(open_dataset(plan.config.data, data), plan.config.training.seed, False)
     while True:
         try:
