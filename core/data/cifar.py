@@ -75,6 +75,8 @@ _CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog"
 class Cifar(ArrayDataset):
     """One version of CIFAR below a data folder."""
 
+    side = 32
+
     def __init__(self, options: DataOptions, root: Path, layout: Layout) -> None:
         super().__init__(options, root)
         self.layout = layout

@@ -76,6 +76,9 @@ class Dataset(ABC):
 class ArrayDataset(Dataset):
     """A data set whose images come as arrays."""
 
+    side: int | None = None
+    """Of the images as they come, in pixels; None where they are made at the size asked for."""
+
     @abstractmethod
     def read(self, split: SplitName) -> Split:
         """The images of a split at their own size; raises DataError for a damaged file."""

@@ -37,6 +37,8 @@ _FASHION_MD5 = {
 class Idx(ArrayDataset):
     """A data set of four IDX files, raw or gzipped."""
 
+    side = 28
+
     def __init__(
         self, options: DataOptions, root: Path, folder: str, classes: tuple[str, ...], md5: Mapping[str, str]
     ) -> None:

@@ -23,6 +23,7 @@ from core.images import ImageSpec, Progress
 
 SPLITS: tuple[SplitName, ...] = ("train", "test")
 CHUNK = 512
+MANY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
             raise DataError(f"{options.name} is missing {missing[0]} in {dataset.root}", mend)
         yield from dataset.fetch()
     facts = dataset.facts()
-    if isinstance(dataset, ArrayDataset) and not streamed:
+    if isinstance(dataset, ArrayDataset) and not streamed and not _resized_once(dataset, facts):
         splits = yield from _read(dataset, facts)
     else:
         splits = yield from _cached(dataset, facts)
@@ -64,6 +65,13 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
         train, validation = _held_out(train, options.validation_fraction, seed)
     mean, std = _normalization(options.normalization, train, facts.spec)
     return Prepared(train, validation, test, facts.spec, facts.class_names, dataset.fingerprint(), mean, std)
+
+
+def _resized_once(dataset: ArrayDataset, facts: Facts) -> bool:
+    """Whether the images are so many to resize that the result is worth keeping, where it can be."""
+    size = dataset.options.size
+    many = dataset.side not in (None, size) and facts.train_images >= MANY
+    return many and os.access(dataset.root, os.W_OK)
 
 
 def prepare_test(dataset: Dataset, seed: int) -> Generator[Progress, None, Split]:

@@ -59,7 +59,7 @@ class MuonOptions(OptimizerOptions):
         default=0.0,
         ge=0,
         le=1,
-        description="Decoupled weight decay: each step takes learning rate times this",
+        description="Share of the weights that each step takes at the full learning rate",
     )
 
 

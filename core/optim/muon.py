@@ -34,11 +34,13 @@ def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
 class Muon(Optimizer):
     """Groups with `orthogonal` are updated by Muon, the others by SGD; both with Nesterov momentum.
 
-    Weight decay is decoupled: each step takes the share `lr * weight_decay` of the weights.
+    Weight decay is decoupled: at the full learning rate each step takes the share `weight_decay` of the weights.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
         super().__init__(groups, {"lr": lr, "momentum": 0.0, "weight_decay": 0.0, "orthogonal": False})
+        for group in self.param_groups:
+            group["initial_lr"] = group["lr"]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -47,8 +49,9 @@ class Muon(Optimizer):
         for group in self.param_groups:
             ready = [parameter for parameter in group["params"] if parameter.grad is not None]
             updates = [self._momentum(parameter, group["momentum"]) for parameter in ready]
+            kept = 1 - group["weight_decay"] * group["lr"] / group["initial_lr"]
             for parameter in ready:
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.mul_(kept)
             if group["orthogonal"]:
                 _update_filters(ready, updates, group)
             else:
