@@ -15,7 +15,7 @@ run:
 	uv run torchdeck run quickstart
 
 bench:
-	uv run python benchmarks/epoch.py
+	uv run python benchmarks/training_overhead.py
 	uv run python benchmarks/tui_overhead.py
 
 docs:
