@@ -76,6 +76,57 @@ def _shown(number: float, unit: str) -> str:
             return f"{number:,.0f} {unit}"
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Seconds of a candidate's block and of the blocks of the loops that followed it."""
+
+    ours: Times
+    others: tuple[Times, ...]
+
+
+class Turns:
+    """Blocks of `steps` batches of a candidate that calls `switch` after each, and of other loops in between.
+
+    The first two loops are the same one twice; they take turns in coming first. `away` adds up the seconds that
+    passed outside the candidate's blocks.
+    """
+
+    def __init__(self, steps: int, rounds: int) -> None:
+        self.steps, self.rounds = steps, rounds
+        self.loops: list[Callable[[int], object]] = []
+        self.found: list[Round] = []
+        self.away = 0.0
+        self._warm = False
+
+    @property
+    def done(self) -> bool:
+        """Whether all rounds were run."""
+        return len(self.found) >= self.rounds
+
+    def restart(self) -> None:
+        """Begin a block of the candidate now."""
+        self._begun = {name: clock() for name, clock in CLOCKS.items()}
+
+    def switch(self, keep: bool = True) -> Times:
+        """End the candidate's block and give its seconds; a block not kept is no round."""
+        left = time.perf_counter()
+        ours: Times = {name: clock() - self._begun[name] for name, clock in CLOCKS.items()}
+        if keep:
+            others = tuple(timed(lambda steps=steps: steps(self.steps)) for steps in self.loops)
+            if self._warm:  # the first round warms up
+                self.found.append(Round(ours, others))
+            self._warm = True
+            self.loops[:2] = self.loops[1::-1]
+        self.away += time.perf_counter() - left
+        self.restart()
+        return ours
+
+    def times(self, clock: Clock) -> tuple[list[float], ...]:
+        """The seconds of the candidate's blocks, and those of each loop."""
+        theirs = zip(*(item.others for item in self.found), strict=True)
+        return [item.ours[clock] for item in self.found], *([time[clock] for time in each] for each in theirs)
+
+
 def spread(values: Sequence[float]) -> Spread:
     """The median and the quartiles of some values."""
     if len(values) == 1:
@@ -88,6 +139,11 @@ def figure(name: str, values: Sequence[float], clock: str, **more: Any) -> Figur
     """The figure of values that were each measured once."""
     found = spread(values)
     return Figure(name, found.median, found.lower, found.upper, len(values), clock, **more)
+
+
+def figure_from(body: Mapping[str, Any]) -> Figure:
+    """The figure that a benchmark printed as JSON."""
+    return Figure(**{**body, "same": Spread(**body["same"]) if body["same"] else None})
 
 
 def speed_ratio(

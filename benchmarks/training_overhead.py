@@ -14,18 +14,19 @@ Usage: python benchmarks/training_overhead.py [--rounds 60] [--threads 1] [--pee
 
 from __future__ import annotations
 
-import argparse
 import io
+import json
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from bare import BareLoop, Resident
-from blocks import CLOCKS, Clock, Figure, Times, figure, parser, report, seconds, speed_ratio, timed
+from blocks import CLOCKS, Figure, Times, Turns, figure, figure_from, parser, report, speed_ratio
+from peers import NAMES, PEERS, PEERS_SCRIPT, peers_command
 from rich.console import Console
 
 from core.config import ExperimentConfig, parse_config
@@ -38,72 +39,37 @@ from core.session import Surroundings, run
 from tui.progress import RichProgress
 
 BARS = {100: ">= 0.97", 4: ">= 0.92"}
-BLOCK_SECONDS = {100: 0.0085, 4: 0.0013}
-"""About the CPU time of a step, for the length of a block; the block's real length is measured."""
+STEP_SECONDS = {100: 0.0085, 4: 0.0013}
+"""About the time of a step, for the length of a block."""
 
 
-class RunClock:
-    """The wall clock, less the time that others worked."""
-
-    def __init__(self) -> None:
-        self.away = 0.0
-
-    def __call__(self) -> float:
-        return time.perf_counter() - self.away
-
-
-@dataclass
-class Round:
-    """A block of ours and those of the bare loops that followed it."""
-
-    ours: Times
-    bare: Times
-    again: Times
-    first: Times
-
-
-@dataclass
 class Alternating(Control):
-    """Lets the bare loops work after every `steps` batches of the run."""
+    """Lets the bare loops work after every block of the run; the run's clock stands still meanwhile."""
 
-    clock: RunClock
-    steps: int
-    rounds: int
-    loops: tuple[Callable[[int], None], ...] = ()
-    found: list[Round] = field(default_factory=list)
-    ends: list[Times] = field(default_factory=list)
-    epoch_ended: bool = False
-    batches: int = 0
-
-    def __post_init__(self) -> None:
+    def __init__(self, turns: Turns) -> None:
         super().__init__()
-        self.begun: dict[Clock, float] = {}
+        self.turns = turns
+        self.ends: list[Times] = []
+        self.epoch_ended = False
+        self._batches = 0
+
+    def clock(self) -> float:
+        """The wall clock, less the time that others worked."""
+        return time.perf_counter() - self.turns.away
 
     def take(self) -> tuple[CommandName, str] | None:
-        self.batches += 1
-        if self.loops and self.batches >= self.steps:
+        self._batches += 1
+        if self.turns.loops and self._batches >= self.turns.steps:
             self._switch()
         return super().take()
 
-    def restart(self) -> None:
-        """Begin a block of ours now."""
-        self.batches = 0
-        self.begun = {name: clock() for name, clock in CLOCKS.items()}
-
     def _switch(self) -> None:
-        left = time.perf_counter()
-        ours: Times = {name: clock() - self.begun[name] for name, clock in CLOCKS.items()}
+        ours = self.turns.switch(keep=not self.epoch_ended)
         if self.epoch_ended:
             self.ends.append(ours)
-        else:
-            bare, again, first = (timed(lambda steps=steps: steps(self.steps)) for steps in self.loops)
-            self.found.append(Round(ours, bare, again, first))
-            self.loops = (self.loops[1], self.loops[0], self.loops[2])
-        self.epoch_ended = False
-        if len(self.found) > self.rounds:
+        self._batches, self.epoch_ended = 0, False
+        if self.turns.done:
             self.request("stop", "all rounds are done")
-        self.clock.away += time.perf_counter() - left
-        self.restart()
 
 
 def config_of(model: str, batch_size: int, threads: int) -> ExperimentConfig:
@@ -133,22 +99,19 @@ def bare_loop(config: ExperimentConfig, folder: Path, channels_last: bool) -> Ba
 
 
 def measure(config: ExperimentConfig, rounds: int, steps: int) -> Alternating:
-    """The rounds of one run, the first left out."""
-    clock = RunClock()
-    control = Alternating(clock, steps, rounds)
-    console = Console(file=io.StringIO(), force_terminal=True, width=120, height=40)
-    progress = RichProgress(console, clock)
+    """The blocks of one run and of the bare loops beside it: as ours is laid out, twice, and with channels first."""
+    control = Alternating(Turns(steps, rounds))
+    progress = RichProgress(Console(file=io.StringIO(), force_terminal=True, width=120, height=40), control.clock)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        around = Surroundings(folder, clock, lambda: 1.8e9 + clock())
+        around = Surroundings(folder, control.clock, lambda: 1.8e9 + control.clock())
         for event in run(config, folder / "logs", control, surroundings=around):
             progress.show(event)
             match event:
                 case RunStarted():
-                    same_layout = bool(event.config["training"]["channels_last"])
-                    loops = [bare_loop(config, folder, layout) for layout in (same_layout, same_layout, False)]
-                    control.loops = tuple(loop.steps for loop in loops)
-                    control.restart()
+                    layout = bool(event.config["training"]["channels_last"])
+                    control.turns.loops = [bare_loop(config, folder, kind).steps for kind in (layout, layout, False)]
+                    control.turns.restart()
                 case EpochCompleted():
                     control.epoch_ended = True
                 case RunFailed():
@@ -156,26 +119,23 @@ def measure(config: ExperimentConfig, rounds: int, steps: int) -> Alternating:
                 case _:
                     pass
     progress.close()
-    control.found = control.found[1:]
     return control
 
 
 def figures_of(config: ExperimentConfig, control: Alternating, threads: int) -> list[Figure]:
     """The ratios of one batch size by both clocks."""
     size = config.training.batch_size
-    name, rounds = f"{config.model.name}, batch {size}", control.found
+    name = f"{config.model.name}, batch {size}"
     found: list[Figure] = []
     for clock in CLOCKS:
-        ours, bare, again, first = (
-            seconds([getattr(item, arm) for item in rounds], clock) for arm in ("ours", "bare", "again", "first")
-        )
+        ours, bare, again, first = control.turns.times(clock)
         bar = BARS.get(size, "") if clock == "cpu" and config.model.name == "lenet" else ""
         common = {"threads": threads, "clock": clock}
         found.append(speed_ratio(f"{name}: ours over the bare loop", ours, bare, again, bar=bar, **common))
         found.append(speed_ratio(f"{name}: bare with channels first over last", first, bare, again, **common))
     if control.ends:
-        usual = found[0].median, sum(item.ours["cpu"] for item in rounds) / len(rounds)
-        extra = [item["cpu"] - usual[1] for item in control.ends]
+        usual = statistics.mean(control.turns.times("cpu")[0])
+        extra = [times["cpu"] - usual for times in control.ends]
         found.append(figure(f"{name}: an epoch's end", extra, "cpu", unit="s", threads=threads))
     return found
 
@@ -188,17 +148,28 @@ def main() -> None:
     made.add_argument("--rounds", type=int, default=60)
     made.add_argument("--threads", type=int, default=1)
     made.add_argument("--block", type=float, help="seconds of a block, about (default 0.5; short: 0.1)")
+    made.add_argument("--peers", action="store_true", help="Lightning, fastai and Keras too")
     asked = made.parse_args()
-    report("training_overhead", _figures(asked), asked.json)
-
-
-def _figures(asked: argparse.Namespace) -> list[Figure]:
     found: list[Figure] = []
     for size in asked.batch_sizes:
         block = asked.block or (0.1 if asked.short else 0.5)
-        steps = max(1, round(block / BLOCK_SECONDS.get(size, 0.01)))
+        steps = max(1, round(block / STEP_SECONDS.get(size, 0.01)))
         config = config_of(asked.model, size, asked.threads)
         found += figures_of(config, measure(config, asked.rounds, steps), asked.threads)
+        if asked.peers:
+            found += peers_beside(size, steps, asked.rounds, asked.threads)
+    report("training_overhead", found, asked.json)
+
+
+def peers_beside(batch_size: int, steps: int, rounds: int, threads: int) -> list[Figure]:
+    """The figures of the frameworks, each from a process of the environment that has it."""
+    if not PEERS.exists():
+        sys.exit(f"the frameworks have an environment of their own; make it with:\n  {peers_command()}")
+    found: list[Figure] = []
+    for peer in NAMES:
+        numbers = [str(number) for number in (batch_size, steps, rounds, threads)]
+        shown = subprocess.run([PEERS, PEERS_SCRIPT, peer, *numbers], stdout=subprocess.PIPE, text=True, check=True)
+        found += [figure_from(item) for item in json.loads(shown.stdout.splitlines()[-1])]
     return found
 
 
