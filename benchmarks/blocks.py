@@ -146,14 +146,26 @@ def figure_from(body: Mapping[str, Any]) -> Figure:
     return Figure(**{**body, "same": Spread(**body["same"]) if body["same"] else None})
 
 
+def ratio(
+    name: str,
+    above: Sequence[float],
+    below: Sequence[float],
+    same: tuple[Sequence[float], Sequence[float]],
+    clock: str,
+    **more: Any,
+) -> Figure:
+    """What `above` is over `below`, round by round; `same` is one candidate's two blocks of each round."""
+    ratios = [over / under for over, under in zip(above, below, strict=True)]
+    again = spread([second / first for first, second in zip(*same, strict=True)])
+    return figure(name, ratios, clock, total=sum(above) / sum(below), same=again, **more)
+
+
 def speed_ratio(
     name: str, ours: Sequence[float], base: Sequence[float], again: Sequence[float], clock: str, **more: Any
 ) -> Figure:
-    """How fast `ours` is over `base`, both in seconds of the same work, round by round; `again` is `base` once more."""
+    """How fast `ours` is over `base`, both in seconds of the same work; `again` is `base` once more."""
     both = [(first + second) / 2 for first, second in zip(base, again, strict=True)]
-    ratios = [theirs / mine for mine, theirs in zip(ours, both, strict=True)]
-    same = spread([second / first for first, second in zip(base, again, strict=True)])
-    return figure(name, ratios, clock, total=sum(both) / sum(ours), same=same, **more)
+    return ratio(name, both, ours, (base, again), clock, **more)
 
 
 def timed(work: Callable[[], object]) -> Times:
@@ -163,12 +175,12 @@ def timed(work: Callable[[], object]) -> Times:
     return {name: clock() - before[name] for name, clock in CLOCKS.items()}
 
 
-def alternate(arms: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Times]]:
+def alternate(arms: Mapping[str, Callable[[], Times]], rounds: int) -> dict[str, list[Times]]:
     """The times of each arm in rounds, every second one in the opposite order, after one round to warm up."""
     found: dict[str, list[Times]] = {name: [] for name in arms}
     for number in range(rounds + 1):
-        for name, work in list(arms.items())[:: 1 if number % 2 else -1]:
-            times = timed(work)
+        for name, block in list(arms.items())[:: 1 if number % 2 else -1]:
+            times = block()
             if number:
                 found[name].append(times)
     return found
