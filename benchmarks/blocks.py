@@ -11,6 +11,7 @@ import argparse
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import statistics
@@ -54,14 +55,30 @@ class Figure:
     same: Spread | None = None
     bar: str = ""
 
+    @property
+    def value(self) -> str:
+        """The median, with its unit."""
+        return _shown(self.median, self.unit)
+
+    @property
+    def quartiles(self) -> str:
+        """The lower and the upper quartile."""
+        return f"{_shown(self.lower, self.unit)} to {_shown(self.upper, self.unit)}"
+
+    @property
+    def again(self) -> str:
+        """A/A, or nothing."""
+        return f"{self.same.median:.3f} ({self.same.lower:.3f} to {self.same.upper:.3f})" if self.same else ""
+
     def line(self) -> str:
         """The figure as one line of text."""
-        value, low, high = (_shown(number, self.unit) for number in (self.median, self.lower, self.upper))
-        same = f"  A/A {self.same.median:.3f} ({self.same.lower:.3f} to {self.same.upper:.3f})" if self.same else ""
+        same = f"  A/A {self.again}" if self.same else ""
         total = f"  total {self.total:.3f}" if self.total is not None else ""
         threads = f", {self.threads} thread" + ("s" if self.threads > 1 else "") if self.threads else ""
         bar = f"  [{self.bar}]" if self.bar else ""
-        return f"{self.name:<66} {value} ({low} to {high}){total}{same}  {self.clock}{threads}, n={self.pairs}{bar}"
+        return (
+            f"{self.name:<66} {self.value} ({self.quartiles}){total}{same}  {self.clock}{threads}, n={self.pairs}{bar}"
+        )
 
 
 def _shown(number: float, unit: str) -> str:
@@ -175,10 +192,16 @@ def timed(work: Callable[[], object]) -> Times:
     return {name: clock() - before[name] for name, clock in CLOCKS.items()}
 
 
-def alternate(arms: Mapping[str, Callable[[], Times]], rounds: int) -> dict[str, list[Times]]:
-    """The times of each arm in rounds, every second one in the opposite order, after one round to warm up."""
+def alternate(arms: Mapping[str, Callable[[], Times]], rounds: int, limit: float = math.inf) -> dict[str, list[Times]]:
+    """The times of each arm in rounds, every second one in the opposite order, after one round to warm up.
+
+    After `limit` seconds there are no more rounds; a figure tells how many it comes from.
+    """
     found: dict[str, list[Times]] = {name: [] for name in arms}
+    end = time.perf_counter() + limit
     for number in range(rounds + 1):
+        if number > 2 and time.perf_counter() > end:
+            break
         for name, block in list(arms.items())[:: 1 if number % 2 else -1]:
             times = block()
             if number:

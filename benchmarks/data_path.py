@@ -121,7 +121,7 @@ def _children_seconds() -> float:
     return sum(each.user + each.system for each in times)
 
 
-def measure(model: str, rounds: int, steps: int, images: int) -> dict[str, list[Times]]:
+def measure(model: str, rounds: int, steps: int, images: int, limit: float) -> dict[str, list[Times]]:
     """The blocks of the candidates, pure compute twice."""
     pixels, labels = random_images(images)
     pictures = Pictures(pixels, labels)
@@ -139,7 +139,7 @@ def measure(model: str, rounds: int, steps: int, images: int) -> dict[str, list[
         "reused": trainer(cycle([once])).block,
         "reused again": trainer(cycle([once])).block,
     }
-    return alternate(arms, rounds)
+    return alternate(arms, rounds, limit)
 
 
 def figures(found: dict[str, list[Times]], model: str, threads: int) -> list[Figure]:
@@ -168,7 +168,8 @@ def main() -> None:
     made.add_argument("--images", type=int, default=50_000)
     asked = made.parse_args()
     torch.set_num_threads(asked.threads)
-    found = measure(asked.model, asked.rounds, asked.steps or (12 if asked.short else 40), asked.images)
+    steps, limit = (12, 40) if asked.short else (40, 900)
+    found = measure(asked.model, asked.rounds, asked.steps or steps, asked.images, limit)
     report("data_path", figures(found, asked.model, asked.threads), asked.json)
 
 

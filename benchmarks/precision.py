@@ -97,14 +97,14 @@ def block(config: ExperimentConfig, variant: Variant) -> Callable[[], Times]:
     return lambda: timed(work)
 
 
-def figures(model: str, batch_size: int, rounds: int, threads: int) -> list[Figure]:
+def figures(model: str, batch_size: int, rounds: int, threads: int, limit: float) -> list[Figure]:
     """The ratios of one network."""
     config = config_of(model, batch_size, threads)
     auto = resolved(config)
     torch.set_num_threads(threads)
     arms = {str(variant): block(config, variant) for variant in VARIANTS}
     arms |= {"auto": block(config, auto), "base": block(config, BASE), "base again": block(config, BASE)}
-    found = alternate(arms, rounds)
+    found = alternate(arms, rounds, limit)
     base, again = seconds(found["base"], "wall"), seconds(found["base again"], "wall")
     common: dict[str, Any] = {"clock": "wall", "threads": threads}
     made = [
@@ -128,7 +128,11 @@ def main() -> None:
     asked = made.parse_args()
     size = asked.batch_size or (16 if asked.short else 100)
     models = asked.models or (["resnet9"] if asked.short else ["resnet9", "lenet", "basic-cnn"])
-    found = [item for model in models for item in figures(model, size, asked.rounds, asked.threads)]
+    found = [
+        item
+        for model in models
+        for item in figures(model, size, asked.rounds, asked.threads, 30 if asked.short else 600)
+    ]
     report("precision", found, asked.json, batch_size=size)
 
 
