@@ -1,5 +1,8 @@
 """Runs the benchmarks one after another, each a process of its own, and prints one table of what they found.
 
+The short form takes a few minutes. The long one takes an hour or two, and has the other frameworks too where their
+environment is there (`training_overhead.py --peers` tells how to make it).
+
 Usage: python benchmarks/bench.py [--full] [--only NAME ...] [--write docs/benchmarks.md]
 """
 
@@ -14,25 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from blocks import figure_from
+from peers import PEERS
 
 FOLDER = Path(__file__).parent
-SCRIPTS: dict[str, tuple[str, ...]] = {
-    "training_overhead": ("--peers",),
-    "data_path": (),
-    "precision": (),
-    "tui_overhead": (),
-    "startup": (),
-    "logs": (),
-    "time_to_accuracy": (),
-    "gpu": (),
-}
-"""The scripts, and what they are given in the long form beyond their defaults."""
+SCRIPTS = ("training_overhead", "data_path", "precision", "tui_overhead", "startup", "logs", "time_to_accuracy", "gpu")
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 
 
 def run(name: str, full: bool) -> dict[str, Any] | None:
     """What a script found; None where it cannot be run here, which it says on stderr itself."""
-    given = SCRIPTS[name] if full else ("--short",)
+    peers = ("--peers",) if name == "training_overhead" and PEERS.exists() else ()
+    given = peers if full else ("--short",)
     shown = subprocess.run(
         [sys.executable, FOLDER / f"{name}.py", "--json", *given], stdout=subprocess.PIPE, check=False
     )
@@ -72,8 +67,8 @@ def write(path: Path, text: str) -> None:
 def main() -> None:
     """Run them, print the table, and write it where asked."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--full", action="store_true", help="the long form, an hour or two")
-    made.add_argument("--only", nargs="+", choices=list(SCRIPTS), default=list(SCRIPTS))
+    made.add_argument("--full", action="store_true", help="the long form")
+    made.add_argument("--only", nargs="+", choices=SCRIPTS, default=SCRIPTS)
     made.add_argument("--write", type=Path, help="a document to put the table into")
     asked = made.parse_args()
     results: list[dict[str, Any]] = []

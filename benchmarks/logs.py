@@ -1,7 +1,7 @@
 """How soon past runs are there: 1,000 runs listed, and the log of a run that said 100,000 steps opened.
 
-The runs are directories as the program writes them, of thirty epochs each. Cold means that the files' pages were dropped
-from the page cache (where the system allows it) and that nothing was read before in this process; warm means that the
+The runs are directories as the program writes them, of thirty epochs each. Cold means that the files were dropped from
+the page cache (where the system allows it) and that nothing was read before in this process; warm means that the
 list is asked for again, as the Runs page does. The long log is opened from its events alone, and from its cache.
 
 Usage: python benchmarks/logs.py [--runs 1000] [--steps 100000] [--rounds 7] [--short] [--json]

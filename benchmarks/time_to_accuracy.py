@@ -3,11 +3,11 @@
 - to 60 %: a tuned recipe until an epoch tests at 60 % or more, over the report's baseline (report_script.py: batch 4,
   five epochs, which end near 60 %);
 - `torchdeck run lenet training.epochs=10`, over the report's script at batch 100 for ten epochs;
-- `speedrun-cpu`: its best test accuracy within the seconds that the report's script at batch 100 took in the same round.
+- `speedrun-cpu`: its best test accuracy within the seconds that the report's script at batch 100 took in that round.
 
-Each round runs every command once, from the start of its process to its end; A/A is the report's script in one round over
-the round before. The data must be there (TORCHDECK_DATA, in torchvision's layout). The short form runs one epoch of
-`lenet` against one of the script, three times, and nothing else.
+Each round runs every command once, from the start of its process to its end; A/A is the report's script in one round
+over the round before. The data must be there (TORCHDECK_DATA, in torchvision's layout). The short form runs one epoch
+of `lenet` against one of the script, twice, and nothing else.
 
 Usage: python benchmarks/time_to_accuracy.py [--pairs 5] [--target 0.6] [--short] [--json]
 """
@@ -54,7 +54,7 @@ def run_seconds(data: str, *settings: str) -> float:
 
 
 def accuracies(data: str, *settings: str) -> Iterator[tuple[float, float]]:
-    """Seconds since the start of `torchdeck run` and test accuracy, after each epoch; closed early, the run is stopped."""
+    """Seconds since the start of `torchdeck run` and test accuracy, after each epoch; closed, the run stops."""
     with tempfile.TemporaryDirectory() as logs:
         command = [sys.executable, "-m", "tui.cli", "run", *settings, "--json", "--data", data, "--logs", logs]
         start = time.perf_counter()
@@ -119,14 +119,14 @@ def measure(data: str, pairs: int, target: float) -> list[Figure]:
 def main() -> None:
     """Print the figures as text or JSON."""
     made = parser(__doc__)
-    made.add_argument("--pairs", type=int, help="(default 5; short: 3)")
+    made.add_argument("--pairs", type=int, help="(default 5; short: 2)")
     made.add_argument("--target", type=float, default=0.6)
     made.add_argument("--data", default=os.environ.get("TORCHDECK_DATA", "data"))
     asked = made.parse_args()
     if not (Path(asked.data) / "cifar-10-batches-py").is_dir():
         print(f"CIFAR-10 is missing in {asked.data}; run: torchdeck data fetch cifar10", file=sys.stderr)
         sys.exit(2)
-    pairs = asked.pairs or (3 if asked.short else 5)
+    pairs = asked.pairs or (2 if asked.short else 5)
     if not asked.short:
         report("time_to_accuracy", measure(asked.data, pairs, asked.target), asked.json)
         return

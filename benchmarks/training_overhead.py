@@ -145,26 +145,27 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--model", default="lenet")
     made.add_argument("--batch-sizes", type=int, nargs="+", default=[100, 4])
-    made.add_argument("--rounds", type=int, default=60)
+    made.add_argument("--rounds", type=int, help="(default 60; short: 50)")
     made.add_argument("--threads", type=int, default=1)
     made.add_argument("--block", type=float, help="seconds of a block, about (default 0.5; short: 0.1)")
     made.add_argument("--peers", action="store_true", help="Lightning, fastai and Keras too")
     asked = made.parse_args()
+    if asked.peers and not PEERS.exists():
+        sys.exit(f"the frameworks have an environment of their own; make it with:\n  {peers_command()}")
+    rounds = asked.rounds or (50 if asked.short else 60)
     found: list[Figure] = []
     for size in asked.batch_sizes:
         block = asked.block or (0.1 if asked.short else 0.5)
         steps = max(1, round(block / STEP_SECONDS.get(size, 0.01)))
         config = config_of(asked.model, size, asked.threads)
-        found += figures_of(config, measure(config, asked.rounds, steps), asked.threads)
+        found += figures_of(config, measure(config, rounds, steps), asked.threads)
         if asked.peers:
-            found += peers_beside(size, steps, asked.rounds, asked.threads)
+            found += peers_beside(size, steps, rounds, asked.threads)
     report("training_overhead", found, asked.json)
 
 
 def peers_beside(batch_size: int, steps: int, rounds: int, threads: int) -> list[Figure]:
     """The figures of the frameworks, each from a process of the environment that has it."""
-    if not PEERS.exists():
-        sys.exit(f"the frameworks have an environment of their own; make it with:\n  {peers_command()}")
     found: list[Figure] = []
     for peer in NAMES:
         numbers = [str(number) for number in (batch_size, steps, rounds, threads)]
