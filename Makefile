@@ -1,5 +1,5 @@
 # The habits of the house. `make check` is what the gate runs, less the installation.
-.PHONY: check test run bench docs
+.PHONY: check test run bench bench-full docs
 
 check:
 	uv run ruff format --check .
@@ -15,8 +15,10 @@ run:
 	uv run torchdeck run quickstart
 
 bench:
-	uv run python benchmarks/epoch.py
-	uv run python benchmarks/tui_overhead.py
+	uv run python benchmarks/bench.py
+
+bench-full:
+	uv run python benchmarks/bench.py --full --write docs/benchmarks.md
 
 docs:
 	uv run python benchmarks/reference_table.py

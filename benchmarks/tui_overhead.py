@@ -1,10 +1,12 @@
 """What the live page costs training: batches a second with it drawn over those with nothing drawn, as ratios.
 
-One process trains in the app's worker thread, on a terminal of 120x40 that another process reads. In turn the page is
-drawn at its default rates for a block, then not at all for two blocks: drawn over not drawn is the cost, not drawn over
-not drawn (A/A) is what this machine makes of nothing.
+The app stands on a terminal of 120x40 that another process reads. In turn the page is drawn at its default rates for a
+block, then not at all for two blocks: drawn over not drawn is the cost, not drawn over not drawn (A/A) is what this
+machine makes of nothing. In the form `thread` the app trains in its own worker thread; in the form `detached` another
+process trains with one compute thread, and the app follows its run directory, as it does whether drawn or not.
 
-Usage: python benchmarks/tui_overhead.py [--model lenet] [--threads 2] [--rounds 50] [--seconds 2] [--json]
+Usage: python benchmarks/tui_overhead.py [--forms thread detached] [--model M] [--threads N] [--rounds 50] [--seconds 2]
+           [--short] [--json]
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import asyncio
 import fcntl
 import json
+import mmap
 import os
 import pty
 import statistics
@@ -23,40 +26,80 @@ import tempfile
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Literal
 
+from blocks import Figure, parser, ratio, report
+
+Form = Literal["thread", "detached"]
+Speeds = list[tuple[float, float, float]]
+MODELS: dict[Form, str] = {"thread": "basic-cnn", "detached": "lenet"}
+BARS = {("thread", "basic-cnn"): ">= 0.97", ("detached", "lenet"): ">= 0.99"}
 WIDTH, HEIGHT = 120, 40
 
 
-def measure(asked: argparse.Namespace) -> list[tuple[float, float, float]]:
-    """Batches a second of each round: drawn, not drawn, not drawn again. Runs in a child, on a terminal of its own."""
+class Counter:
+    """A number in a file that two processes share."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch()
+        os.truncate(path, 8)
+        with open(path, "r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), 8)
+
+    def __int__(self) -> int:
+        return struct.unpack_from("Q", self._memory)[0]
+
+    def add(self) -> None:
+        """One more."""
+        struct.pack_into("Q", self._memory, 0, int(self) + 1)
+
+
+def training(asked: argparse.Namespace, folder: Path) -> tuple[Callable[[], Iterator[Any]], Any]:
+    """A run without end that counts its batches, and its control."""
     from core.config import parse_config
     from core.control import CommandName, Control
-    from core.events import RunEvent
-    from core.runs import RunIndex
     from core.session import Surroundings, run
-    from tui.app import Torchdeck
-    from tui.feed import Feed
-    from tui.refresh import RATES
-    from tui.state import State
-    from tui.workspace import Workspace
+
+    counter = Counter(folder / "batches")
 
     class Counting(Control):
         """Control is looked at after every batch."""
 
-        batches = 0
-
         def take(self) -> tuple[CommandName, str] | None:
-            self.batches += 1
+            counter.add()
             return super().take()
+
+    config = parse_config(
+        {
+            "data": {"name": "synthetic", "size": 32, "train_images": 50_000, "test_images": 100},
+            "model": {"name": asked.model},
+            "optimizer": {"name": "sgd", "lr": 0.01},
+            "training": {"epochs": 100_000, "batch_size": asked.batch_size, "device": "cpu", "threads": asked.threads},
+        }
+    )
+    control = Counting()
+    return lambda: run(config, folder / "logs", control, surroundings=Surroundings(folder)), control
+
+
+def show(asked: argparse.Namespace, folder: Path) -> Speeds:
+    """Batches a second of each round: drawn, not drawn, not drawn again. Runs in a child, on a terminal of its own."""
+    from core.runs import RunIndex
+    from tui.app import Torchdeck
+    from tui.feed import Feed
+    from tui.refresh import RATES
+    from tui.state import State
+    from tui.trainings import watched
+    from tui.workspace import Workspace
+
+    counter = Counter(folder / "batches")
 
     class Toggled(Torchdeck):
         """An app whose drawing can be held."""
 
         drawing = True
-        control = Counting()
-        speeds: list[tuple[float, float, float]] = []  # noqa: RUF012
+        speeds: Speeds = []  # noqa: RUF012
 
         def on_ready(self) -> None:
             self.run_worker(self.rounds())
@@ -70,45 +113,47 @@ def measure(asked: argparse.Namespace) -> list[tuple[float, float, float]]:
                 super()._tick()
 
         async def rounds(self) -> None:
-            self._feed(Feed(self.training, self.control.request, own=True))
-            while self.control.batches < 50:
+            self._feed(feed())
+            while int(counter) < 50:
                 await asyncio.sleep(0.1)
             await asyncio.sleep(3)
             for _ in range(asked.rounds):
                 self.speeds.append((await self.block(True), await self.block(False), await self.block(False)))
-            self._stop_and_leave(0)
             self.drawing = True
+            self._stop_and_leave(0)
 
         async def block(self, drawing: bool) -> float:
             self.drawing = drawing
-            batches, start = self.control.batches, time.perf_counter()
+            batches, start = int(counter), time.perf_counter()
             await asyncio.sleep(asked.seconds)
-            return (self.control.batches - batches) / (time.perf_counter() - start)
+            return (int(counter) - batches) / (time.perf_counter() - start)
 
-        def training(self) -> Iterator[RunEvent]:
-            yield from run(config, folder / "logs", self.control, surroundings=Surroundings(folder))
+    def feed() -> Feed:
+        if asked.form == "detached":
+            return watched(next((folder / "logs").iterdir()))
+        events, control = training(asked, folder)
+        return Feed(events, control.request, own=True)
 
-    content = {
-        "data": {"name": "synthetic", "size": 32, "train_images": 50_000, "test_images": 100},
-        "model": {"name": asked.model},
-        "optimizer": {"name": "sgd", "lr": 0.01},
-        "training": {"epochs": 100_000, "batch_size": asked.batch_size, "device": "cpu", "threads": asked.threads},
-    }
-    config = parse_config(content)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        workspace = Workspace(folder / "logs", folder, State(), time.time, RunIndex(folder / "logs"))
-        app = Toggled(workspace, refresh=RATES["normal"])
-        app.run()
-        return app.speeds
+    workspace = Workspace(folder / "logs", folder, State(), time.time, RunIndex(folder / "logs"))
+    app = Toggled(workspace, refresh=RATES["normal"])
+    app.run()
+    return app.speeds
 
 
-def on_terminal(arguments: list[str], result: Path) -> None:
-    """Run this script as a child on a terminal of its own, which a thread reads as a person's terminal would."""
+def work(asked: argparse.Namespace) -> None:
+    """What a child of this script does."""
+    if asked.role == "trainer":
+        for _ in training(asked, asked.folder)[0]():
+            pass
+        return
+    (asked.folder / "rounds.json").write_text(json.dumps(show(asked, asked.folder)))
+
+
+def on_terminal(command: list[str]) -> None:
+    """Run a child on a terminal of its own, which a thread reads as a person's terminal would."""
     mine, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
     environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    command = [sys.executable, __file__, *arguments, "--child", str(result)]
     child = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environment, start_new_session=True)
     os.close(its)
 
@@ -123,57 +168,62 @@ def on_terminal(arguments: list[str], result: Path) -> None:
     child.wait()
 
 
-def summary(asked: argparse.Namespace, rounds: list[tuple[float, float, float]]) -> dict[str, object]:
-    """The medians of the ratios, and how far they spread."""
-    drawn = [a / statistics.mean((b, c)) for a, b, c in rounds]
-    same = [c / b for _, b, c in rounds]
+def measure(form: Form, model: str, threads: int, asked: argparse.Namespace) -> Speeds:
+    """The rounds of one form."""
+    given = {"form": form, "model": model, "threads": threads, "rounds": asked.rounds, "seconds": asked.seconds}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        options = [f"--{key}={value}" for key, value in given.items()]
+        command = [sys.executable, __file__, *options, f"--batch-size={asked.batch_size}", f"--folder={folder}"]
+        trainer = None
+        if form == "detached":
+            trainer = subprocess.Popen([*command, "--role=trainer"])
+            counter = Counter(folder / "batches")
+            while int(counter) < 50 and trainer.poll() is None:
+                time.sleep(0.1)
+        on_terminal([*command, "--role=screen"])
+        if trainer:
+            trainer.terminate()
+            trainer.wait()
+        result = folder / "rounds.json"
+        if not result.exists():
+            sys.exit("the app failed")
+        return [(drawn, held, again) for drawn, held, again in json.loads(result.read_text())]
 
-    def spread(ratios: list[float]) -> dict[str, float]:
-        low, _, high = statistics.quantiles(ratios, n=4)
-        return {"median": statistics.median(ratios), "lower_quartile": low, "upper_quartile": high}
 
-    return {
-        "benchmark": "tui_overhead",
-        "model": asked.model,
-        "threads": asked.threads,
-        "size": f"{WIDTH}x{HEIGHT}",
-        "pairs": len(rounds),
-        "seconds_per_block": asked.seconds,
-        "clock": "perf_counter",
-        "drawn_over_not": spread(drawn),
-        "not_over_not": spread(same),
-    }
+def figure_of(form: Form, model: str, threads: int, rounds: Speeds) -> Figure:
+    """Drawn over not drawn."""
+    held = [statistics.mean((first, second)) for _, first, second in rounds]
+    again = ([first for _, first, _ in rounds], [second for _, _, second in rounds])
+    name = f"{form}, {model}: live page drawn over not drawn"
+    drawn = [drawn for drawn, _, _ in rounds]
+    return ratio(name, drawn, held, again, "wall", threads=threads, bar=BARS.get((form, model), ""))
 
 
 def main() -> None:
-    """Print one table, or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="lenet")
-    parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.child:
-        asked.child.write_text(json.dumps(measure(asked)))
+    """Print the ratios as text or JSON."""
+    made = parser(__doc__)
+    made.add_argument("--forms", nargs="+", default=["thread", "detached"], choices=["thread", "detached"])
+    made.add_argument("--model", help="(default basic-cnn in the thread, lenet detached)")
+    made.add_argument("--batch-size", type=int, default=100)
+    made.add_argument("--threads", type=int, help="compute threads (default all in the thread, 1 detached)")
+    made.add_argument("--rounds", type=int, help="(default 50; short: 8)")
+    made.add_argument("--seconds", type=float, help="seconds of a block (default 2; short: 1)")
+    for hidden in ("--role", "--form"):
+        made.add_argument(hidden, help=argparse.SUPPRESS)
+    made.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    asked = made.parse_args()
+    if asked.role:
+        work(asked)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "rounds.json"
-        on_terminal(sys.argv[1:], result)
-        if not result.exists():
-            sys.exit("the child failed")
-        told = summary(asked, json.loads(result.read_text()))
-    if asked.json:
-        print(json.dumps(told, indent=2))
-        return
-    print(f"{asked.model}, {asked.threads} threads, {WIDTH}x{HEIGHT}, {told['pairs']} rounds of {asked.seconds:g} s")
-    for name, text in (("drawn_over_not", "drawn / not drawn"), ("not_over_not", "not drawn / not drawn (A/A)")):
-        found = told[name]
-        assert isinstance(found, dict)
-        quartiles = f"quartiles {found['lower_quartile']:.3f} to {found['upper_quartile']:.3f}"
-        print(f"  {text:<28} {found['median']:.3f}  {quartiles}")
+    asked.rounds = asked.rounds or (8 if asked.short else 50)
+    asked.seconds = asked.seconds or (1.0 if asked.short else 2.0)
+    found: list[Figure] = []
+    for form in asked.forms:
+        model = asked.model or MODELS[form]
+        threads = asked.threads or (1 if form == "detached" else os.cpu_count() or 1)
+        found.append(figure_of(form, model, threads, measure(form, model, threads, asked)))
+    report("tui_overhead", found, asked.json, size=f"{WIDTH}x{HEIGHT}", seconds_per_block=asked.seconds)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def _to_stderr(line: str) -> None:
 class RichProgress:
     """One bar for the epoch and one for the run, with the lines above them."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.lines = Lines(lambda line: console.print(Text(line), highlight=False))
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -91,6 +91,7 @@ class RichProgress:
         self._epoch = self._bars.add_task("", figures="", visible=False)
         self._run = self._bars.add_task("", figures="", visible=False)
         self._memory = ""
+        self._clock = clock
         self._drawn = 0.0
         self._bars.start()
 
@@ -132,7 +133,7 @@ class RichProgress:
         return self.record.step
 
     def tick(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._drawn >= REDRAW_EVERY:
             self._drawn = now
             self._bars.refresh()
