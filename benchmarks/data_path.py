@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from core.config import parse_config
-from core.data.batches import open_batches
+from core.config import parse_config, parse_data
+from core.data.batches import augmentation_of, open_batches
 from core.data.dataset import Split
 from core.data.index_plan import epoch_plan
 from core.images import ImageSpec
@@ -40,6 +40,7 @@ from core.models import build
 
 Pairs = Iterator[tuple[Tensor, Tensor]]
 BATCH_SIZE, PADDING = 100, 4
+DATA = parse_data("cifar10", [f"data.crop_padding={PADDING}", "data.flip=true"])
 CPU = torch.device("cpu")
 
 
@@ -63,13 +64,14 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 def ours(images: Tensor, labels: Tensor) -> Pairs:
     """The batches of a run, epoch by epoch."""
     split = Split(np.asarray(images), np.asarray(labels))
+    asked = augmentation_of(DATA)
     batches = open_batches(
-        split, device=CPU, streamed=False, mean=MEAN, std=STD, crop_padding=PADDING, channels_last=True
+        split, device=CPU, streamed=False, mean=MEAN, std=STD, channels_last=True, augmentation=asked
     )
     epoch = 0
     while True:
         epoch += 1
-        yield from batches.train(epoch_plan(len(labels), 1, epoch, PADDING, True), BATCH_SIZE)
+        yield from batches.train(epoch_plan(len(labels), 1, epoch, DATA), BATCH_SIZE)
 
 
 def loaded(pictures: Pictures, workers: int) -> Pairs:
