@@ -320,8 +320,7 @@ class Executor:
             self._save()
         if self._stopping or not self.study.finished:
             return StudyEnded(self.study, "stopped", self._stopping or "some of its runs were stopped")
-        failed = self.study.count("failed")
-        return StudyEnded(self.study, "failed" if failed else "completed", f"{failed} runs failed" if failed else "")
+        return StudyEnded(self.study, "failed" if self.study.count("failed") else "completed")
 
 
 def _prepared(study: Study, retry_failed: bool) -> Study:

@@ -164,7 +164,7 @@ class TrialQueue:
         with warnings.catch_warnings(), suppress(ValueError, RuntimeError, ZeroDivisionError):
             warnings.simplefilter("ignore")
             found = get_param_importances(self._optuna, evaluator=PedAnovaImportanceEvaluator())
-            return {path: float(share) for path, share in found.items() if share == share}
+            return {path: float(share) for path, share in found.items() if share == share} or None
         return None
 
 

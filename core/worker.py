@@ -17,22 +17,34 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
-from core.control import Control
+from core.control import CommandName, Control
 from core.errors import TorchdeckError
 from core.events import Failure, RunEvent, RunFailed, to_json
 
 SAMPLE_EVERY = 1.0
 
 
-def listen(lines: BinaryIO, control: Control) -> None:
-    """Pass on the commands that come in, and a stop when no more can come."""
-    for line in lines:
-        command = json.loads(line)
-        control.request(command["command"], command["reason"])
-    control.request("stop", "the process that asked for the run is gone")
+class Orders(Control):
+    """Commands from stdin and from signals; `stopping` tells of a stop before there is a run that could take it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopping = threading.Event()
+
+    def request(self, command: CommandName, reason: str = "") -> None:
+        if command == "stop":
+            self.stopping.set()
+        super().request(command, reason)
+
+    def listen(self, lines: BinaryIO) -> None:
+        """Pass on the commands that come in, and a stop when no more can come."""
+        for line in lines:
+            command = json.loads(line)
+            self.request(command["command"], command["reason"])
+        self.request("stop", "the process that asked for the run is gone")
 
 
-def events_of(request: dict[str, Any], control: Control) -> Iterator[RunEvent]:
+def events_of(request: dict[str, Any], control: Orders) -> Iterator[RunEvent]:
     """The run that a request describes: a new one under its id, or one that goes on in its directory."""
     # torch takes seconds, in which a stop may already come in.
     from core.config import parse_config
@@ -40,6 +52,8 @@ def events_of(request: dict[str, Any], control: Control) -> Iterator[RunEvent]:
     from core.reported import parse_reported
     from core.session import Surroundings, resume, run
 
+    if control.stopping.is_set():
+        return
     logs, around = Path(request["logs"]), Surroundings(Path(request["data"]), sample_every=SAMPLE_EVERY)
     run_id = request["run_id"]
     if request["resume"]:
@@ -53,7 +67,7 @@ def events_of(request: dict[str, Any], control: Control) -> Iterator[RunEvent]:
 def main() -> int:
     """Train to the end; a failure is the last line of stdout, for one that left no run directory."""
     faulthandler.enable()
-    request, control = json.loads(sys.stdin.buffer.readline()), Control()
+    request, control = json.loads(sys.stdin.buffer.readline()), Orders()
     # The lock that tells of a living worker must not live on in what this process starts.
     os.set_inheritable(request["lock"], False)
 
@@ -62,7 +76,7 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
-    threading.Thread(target=listen, args=(sys.stdin.buffer, control), daemon=True).start()
+    threading.Thread(target=control.listen, args=(sys.stdin.buffer,), daemon=True).start()
     last: RunEvent | None = None
     try:
         for event in events_of(request, control):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import presets
-from core.config import parse_config, to_plain, with_overrides
+from core.config import SECTIONS, parse_config, settings_of, to_plain, with_overrides
 from core.errors import ConfigError, Fault, InputError, nearest
 from core.reported import parse_reported
 from core.space import check_space, is_distribution, override_texts, parse_distribution, values_of
@@ -77,7 +77,7 @@ class _Declaration:
             shows=self._shows(),
             varied=varied(runs),
             reported=tuple(self._texts("reported")),
-            notes={str(key): str(value) for key, value in self._table("notes").items()},
+            notes=self._notes(),
             given=tuple(self.given),
         )
         if self.faults:
@@ -114,6 +114,15 @@ class _Declaration:
             if item not in SHOWS:
                 self._fault("shows", f"nothing shows '{item}'; {nearest(item, SHOWS)}")
         return tuple(shows)
+
+    def _notes(self) -> dict[str, str]:
+        """Notes by the setting, or the figure, that they are about."""
+        known = {*FIGURES_BESIDE, *(f"{section}.name" for section in SECTIONS), *(item.path for item in settings_of())}
+        notes = {str(key): str(value) for key, value in self._table("notes").items()}
+        for path in notes:
+            if path not in known:
+                self._fault(f"notes.{path}", f"no such setting; {nearest(path, sorted(known))}")
+        return notes
 
     def _items(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Each run as the file has it, with the path it stands at."""

@@ -46,7 +46,7 @@ StudyReference = Annotated[
 ]
 
 
-@study_app.command(epilog="Example: torchdeck studies --json | jq -r '.[].name'")
+@study_app.command(epilog="Example: torchdeck studies --json | jq -r '.declared[].name'")
 def studies(logs: Logs = LOGS, as_json: Json = False) -> None:
     """List the studies that are ready to run, and those that stand in the logs with how far they are."""
     from core.errors import LogsError
@@ -200,8 +200,8 @@ def _follow(folder: Path, around: Circumstances, as_json: bool) -> None:
     from tui.headless import drive
     from tui.study_progress import StudyJson, StudyLines, StudyTable, study_exit_code
 
-    control, console = Control(), Console(stderr=True)
-    front_end = StudyJson() if as_json else StudyTable(console) if console.is_terminal else StudyLines()
+    control, console, logs = Control(), Console(stderr=True), folder.parent
+    front_end = StudyJson() if as_json else StudyTable(console, logs) if console.is_terminal else StudyLines(logs)
     raise typer.Exit(drive(run_study(folder, control, around=around), control, front_end, study_exit_code))
 
 
@@ -236,7 +236,7 @@ def study_status(reference: StudyReference, logs: Logs = LOGS, as_json: Json = F
     folder = find_study(logs, reference)
     found = load_study(folder)
     status = status_of(folder, found)
-    progress = recorded_progress(found, logs)
+    progress = recorded_progress(found.runs, logs)
     if as_json:
         return print_json(_status_json(found, status, progress))
     typer.echo(f"{found.study_id}  {safe(found.title)}\n{status}: {summary_of(found)}")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -63,7 +64,8 @@ class Progress:
 class StudyView:
     """What a person sees of a study, folded from its events."""
 
-    def __init__(self) -> None:
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
         self.study: Study | None = None
         self.progress: dict[int, Progress] = {}
         self.ending: StudyEnded | None = None
@@ -72,9 +74,14 @@ class StudyView:
         """Fold one event in."""
         match event:
             case StudyStarted():
-                self.study = event.study
-            case RunBegan() | RunEnded() if self.study:
+                self.study, self.progress = event.study, recorded_progress(event.study.runs, self.logs)
+            case RunBegan() if self.study:
                 self.study = self.study.with_run(event.run)
+                before = self.progress.get(event.run.number, Progress())
+                self.progress[event.run.number] = replace(before, stage="starting")
+            case RunEnded() if self.study:
+                self.study = self.study.with_run(event.run)
+                self.progress |= recorded_progress([event.run], self.logs)
             case RunSaid():
                 before = self.progress.get(event.number, Progress())
                 self.progress[event.number] = _advanced(before, event)
@@ -115,8 +122,8 @@ class StudyJson:
 class StudyLines:
     """A line on stderr for what a person wants to know."""
 
-    def __init__(self) -> None:
-        self.view = StudyView()
+    def __init__(self, logs: Path) -> None:
+        self.view = StudyView(logs)
 
     def show(self, event: StudyEvent) -> None:
         self.view.apply(event)
@@ -185,8 +192,8 @@ def summary_of(study: Study) -> str:
 class StudyTable:
     """The runs as a table that is drawn again in place."""
 
-    def __init__(self, console: Console) -> None:
-        self.view = StudyView()
+    def __init__(self, console: Console, logs: Path) -> None:
+        self.view = StudyView(logs)
         self._console = console
         self._drawn = 0.0
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -262,10 +269,10 @@ def _setting(config: Mapping[str, Any], path: str) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def recorded_progress(study: Study, logs: Any) -> dict[int, Progress]:
+def recorded_progress(runs: Iterable[StudyRun], logs: Path) -> dict[int, Progress]:
     """How far each run is, from its own directory."""
     found: dict[int, Progress] = {}
-    for run in study.runs:
+    for run in runs:
         if run.run_id and (logs / run.run_id / "run.json").is_file():
             found[run.number] = _recorded(read_row(logs / run.run_id).summary)
     return found
