@@ -286,7 +286,7 @@ class Executor:
     def _end(self, active: _Active) -> RunEnded:
         """Tell the queue how a run ended; one whose process was killed is tried again."""
         run = settled_run(self.logs, active.run)
-        if run.state == "waiting" and (failure := active.worker.failure()):
+        if run.state in ("waiting", "stopped") and (failure := active.worker.failure()):
             run = replace(run, state="failed", reason=failure.error.message)
         died = run.state in ("waiting", "stopped") and run.reason in ("", KILLED) and not self._stopping
         if died:
@@ -319,7 +319,7 @@ class Executor:
             self.study = replace(self.study, search=replace(search, importance=importance))
             self._save()
         if self._stopping or not self.study.finished:
-            return StudyEnded(self.study, "stopped", self._stopping or "some of its runs were stopped")
+            return StudyEnded(self.study, "stopped", self._stopping or "some of its runs are left to do")
         return StudyEnded(self.study, "failed" if self.study.count("failed") else "completed")
 
 

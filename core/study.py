@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +72,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Many runs, one result; `given` are the texts on the command line that made it, by which it is found again."""
+    """Many runs, one result; `given` are the `section.key=value` texts on the command line that made it."""
 
     name: str
     title: str
@@ -296,10 +297,19 @@ def _known(folders: Iterable[Path]) -> list[str]:
     return [folder.name for folder in recent] + [folder.name[-4:] for folder in recent] + ["@last"]
 
 
-def latest_like(logs: Path, name: str, given: tuple[str, ...]) -> Path | None:
-    """The newest study that the same request made; None where there is none."""
+def latest_like(logs: Path, wanted: Study) -> Path | None:
+    """The newest study that is to do just what this one is; None where there is none."""
     for folder in reversed(study_folders(logs)):
         content = read_json(folder / "study.json")
-        if isinstance(content, dict) and (content.get("name"), content.get("given")) == (name, list(given)):
-            return folder
+        with suppress(TypeError, KeyError, ValueError, AttributeError):
+            found = _study(content)
+            if found.name == wanted.name and _work(found) == _work(wanted):
+                return folder
     return None
+
+
+def _work(study: Study) -> Any:
+    """What there is to do, whatever was done of it: the drawn runs of a search are no part of it."""
+    if study.search:
+        return replace(study.search, importance=None)
+    return [(run.label, run.config) for run in study.runs]

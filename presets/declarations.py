@@ -301,7 +301,7 @@ def search_study(
         shows=("table", "curves"),
         varied=tuple(space),
         search=Search(space, trials, base, sampler, pruner, f"{split}/accuracy", "maximize", seed),
-        given=(*given, f"trials={trials}", f"pruner={pruner}", f"sampler={sampler}", f"seed={seed}"),
+        given=given,
     )
 
 

@@ -14,7 +14,7 @@ from core.errors import BusyError, ConfigError, InputError, LogsError
 from core.logs import claim
 from core.slots import parse_slots
 from core.studies import placed
-from core.study import Study, StudyRun, create_study, find_study, hold, load_study, save_study, status_of
+from core.study import Study, StudyRun, create_study, find_study, hold, latest_like, load_study, save_study, status_of
 from core.trial_queue import JOURNAL, TrialQueue, heal
 from presets.declarations import grid_study, load_declaration, search_study, study_names
 from tui.study_commands import parse_budget
@@ -427,3 +427,18 @@ def test_importance_needs_trials_that_differ(tmp_path: Path) -> None:
         assert claimed
         queue.end(claimed[0], replace(_a_run(study, number), state="completed"), lambda _, value=number: value / 10)
     assert queue.importance() == {"optimizer.lr": 1.0}
+
+
+def test_the_same_request_finds_its_study_and_another_does_not(grid: Path) -> None:
+    quickstart = presets.load("quickstart")
+    assert latest_like(grid.parent, grid_study(quickstart, ["optimizer.lr=0.1,0.2,0.3"])) == grid
+    assert latest_like(grid.parent, grid_study(quickstart, ["optimizer.lr=0.1,0.2"])) is None
+    assert latest_like(grid.parent, grid_study(quickstart, ["optimizer.lr=0.1,0.2,0.3", "training.seed=2"])) is None
+
+
+def test_the_same_search_is_found_with_what_it_has_drawn(tmp_path: Path) -> None:
+    folder, study = searched(tmp_path)
+    save_study(folder, study.with_run(_a_run(study, 0)))
+    again = search_study(presets.load("quickstart"), ["optimizer.lr=log(1e-4,1e-1)"], 9, "median")
+    assert latest_like(folder.parent, again) == folder
+    assert latest_like(folder.parent, replace(again, search=replace(again.search, trials=8))) is None

@@ -179,7 +179,7 @@ def _made(logs: Path, wanted: Study, new: bool) -> Path:
     """The folder of the study that the same request made before, else a new one."""
     from core.study import create_study, latest_like
 
-    found = None if new else latest_like(logs, wanted.name, wanted.given)
+    found = None if new else latest_like(logs, wanted)
     return found or create_study(logs, wanted, time.time())
 
 
