@@ -11,7 +11,7 @@ import pytest
 
 import presets
 from core.errors import BusyError, ConfigError, InputError, LogsError
-from core.logs import claim
+from core.logs import claim, reopen
 from core.slots import parse_slots
 from core.studies import placed
 from core.study import Study, StudyRun, create_study, find_study, hold, latest_like, load_study, save_study, status_of
@@ -260,6 +260,9 @@ def test_a_run_directory_has_the_last_word_on_its_state(grid: Path) -> None:
     save_study(grid, replace(study, runs=runs))
     found = load_study(grid).runs
     assert [(run.state, run.run_id) for run in found] == [("stopped", "the-run"), ("waiting", None), ("waiting", None)]
+    writer = reopen(grid.parent / "the-run")
+    assert load_study(grid).runs[0].state == "running"
+    writer.close()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"min_reader": 99}', '{"min_reader": 1, "runs": 3}'])

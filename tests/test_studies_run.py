@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from core.events import RunCompleted, RunStarted
-from core.logs import EventReader, load_record
+from core.logs import EventReader, follow, load_record
 from core.study import load_study
 
 Line = dict[str, Any]
@@ -116,12 +116,12 @@ def test_a_grid_runs_every_combination_once_and_a_second_call_repeats_nothing(tm
 
 
 @pytest.mark.parametrize(
-    "wanted",
-    [told("RunBegan"), said("CheckpointSaved"), told("RunEnded")],
+    ("wanted", "values"),
+    [(told("RunBegan"), "0.01,0.1"), (said("CheckpointSaved"), "0.01,0.1"), (told("RunEnded"), "0.001,0.01,0.1")],
     ids=["before a directory", "at a checkpoint", "after a run"],
 )
-def test_a_killed_study_goes_on_where_it_stood(tmp_path: Path, wanted: Callable[[Line], bool]) -> None:
-    request = ("sweep", "quickstart", "optimizer.lr=0.001,0.01,0.1", *TINY, "--devices", "cpu:2")
+def test_a_killed_study_goes_on_where_it_stood(tmp_path: Path, wanted: Callable[[Line], bool], values: str) -> None:
+    request = ("sweep", "quickstart", f"optimizer.lr={values}", *TINY, "--devices", "cpu:2")
     with started(tmp_path, *request) as (process, lines):
         until(lines, wanted)
         process.send_signal(signal.SIGKILL)
@@ -130,12 +130,21 @@ def test_a_killed_study_goes_on_where_it_stood(tmp_path: Path, wanted: Callable[
     assert code == 0
     assert not done & {line["number"] for line in lines_again if line["kind"] == "RunBegan"}
     runs = run_folders(tmp_path)
-    assert sorted(runs) == [0, 1, 2]
+    assert sorted(runs) == list(range(len(values.split(","))))
     for run in runs.values():
         assert endings(run).count("completed") == 1
         assert [epoch.epoch for epoch in load_record(run).epochs] == [1, 2]
-    assert trial_states(tmp_path)["COMPLETE"] == 3
+    assert trial_states(tmp_path)["COMPLETE"] == len(runs)
     assert trial_states(tmp_path)["RUNNING"] == 0
+
+
+def test_a_killed_study_leaves_no_run_behind_that_trains_on(tmp_path: Path) -> None:
+    with started(tmp_path, "sweep", "quickstart", "optimizer.lr=0.001,0.01", *LONG) as (process, lines):
+        until(lines, said("EpochCompleted"))
+        process.send_signal(signal.SIGKILL)
+    *_, last = follow(run_folders(tmp_path)[0])
+    assert isinstance(last, RunCompleted)
+    assert (last.status, last.reason) == ("stopped", "the process that asked for the run is gone")
 
 
 def test_a_run_whose_process_was_killed_is_a_failed_trial_and_goes_on_in_its_directory(tmp_path: Path) -> None:
