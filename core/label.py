@@ -8,10 +8,19 @@ from core.reported import ReportedFigure
 
 
 @dataclass(frozen=True, slots=True)
+class StudyReference:
+    """The study a run belongs to, and its number there."""
+
+    id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Label:
-    """The preset a run was made from, its name and tags, and the figures it is held against."""
+    """The preset a run was made from, its name and tags, the figures it is held against, and its study."""
 
     preset: str = "custom"
     name: str = ""
     tags: tuple[str, ...] = ()
     reported: tuple[ReportedFigure, ...] = ()
+    study: StudyReference | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -28,6 +27,7 @@ from core.events import (
     to_json,
 )
 from core.files import open_regular, read_json, to_json_bytes, write_atomically
+from core.locks import is_held, lock_owner, take_lock
 from core.record import RunRecord, record_from_json, summarize
 
 SCHEMA = 1
@@ -137,7 +137,7 @@ def claim(logs: Path, run_id: str, content: dict[str, Any]) -> RunWriter:
     try:
         logs.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
-        lock = _take_lock(folder)
+        lock = take_lock(folder / "run.lock")
         header = {"schema": SCHEMA, "min_reader": MIN_READER, "run_id": run_id, **content}
         write_atomically(folder / "run.json", to_json_bytes(header), durable=True)
         return RunWriter(folder, lock)
@@ -154,53 +154,18 @@ def reopen(folder: Path) -> RunWriter:
         LogsError: it cannot be written.
     """
     try:
-        lock = _take_lock(folder)
+        lock = take_lock(folder / "run.lock")
     except BlockingIOError:
-        raise BusyError(f"run {folder.name} is active in {_owner(folder)}", "stop it there first") from None
+        owner = lock_owner(folder / "run.lock")
+        raise BusyError(f"run {folder.name} is active in {owner}", "stop it there first") from None
     except OSError as error:
         raise LogsError(f"run {folder.name} cannot be written ({error.strerror})", "mend its permissions") from None
     return RunWriter(folder, lock)
 
 
-def _take_lock(folder: Path) -> int:
-    lock = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    # A reader that probes holds a shared lock for an instant, so one refusal is not final.
-    for attempt in range(20):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if attempt == 19:
-                os.close(lock)
-                raise
-            time.sleep(0.01)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode(), 0)
-    return lock
-
-
-def _owner(folder: Path) -> str:
-    owner = read_json(folder / "run.lock")
-    return f"process {owner.get('pid')} on {owner.get('host')}" if isinstance(owner, dict) else "another process"
-
-
 def is_locked(folder: Path) -> bool | None:
     """Whether a writer has the run; None where that cannot be told."""
-    try:
-        lock = open_regular(folder / "run.lock")
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    finally:
-        os.close(lock)
+    return is_held(folder / "run.lock")
 
 
 class EventReader:

@@ -49,6 +49,11 @@ class RunRow:
         return tuple(dict.fromkeys(str(tag) for tag in given))
 
     @property
+    def study(self) -> str:
+        """The id of the study the run belongs to, "" where it has none."""
+        return str(_mapping(self.header.get("study")).get("id", ""))
+
+    @property
     def created(self) -> float:
         """When the run was made, as Unix time."""
         created = self.header.get("created")
@@ -68,6 +73,7 @@ class RunRow:
         small = {key: value for key, value in self.summary.items() if key not in ("confusion", "class_names", "schema")}
         head = {"id": self.id, "status": self.status, "problem": self.problem, "preset": self.preset}
         more = {"name": self.name, "tags": list(self.tags), "created": self.created}
+        more |= {"study": self.header.get("study")}
         return {**small, **head, **more, "config": self.header.get("config", {})}
 
 
@@ -192,6 +198,7 @@ _TEXTS: dict[str, Callable[[RunRow], Iterable[str]]] = {
     "name": lambda row: (row.name,),
     "tag": lambda row: row.tags,
     "id": lambda row: (row.id,),
+    "study": lambda row: (row.study,),
 }
 _ALIASES = {"done": "completed"}
 _SECTIONS = ("data", "model", "optimizer", "schedule", "training")

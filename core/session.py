@@ -118,21 +118,23 @@ def run(
     *,
     surroundings: Surroundings,
     label: Label | None = None,
+    run_id: str = "",
 ) -> Iterator[RunEvent]:
     """Train a config and record it under `logs`; every failure is the last event, nothing is raised.
 
     Nothing happens before the first `next()`. What is wrong with the request is told before anything is left on disk.
+    A caller that must know the run before it begins gives its id, by `new_run_id`.
     """
     recorder = Recorder(surroundings.now)
 
     def begin() -> Generator[RunEvent, None, Job]:
         check_writable(logs)
         plan, prepared = yield from _prepared(config, surroundings, recorder)
-        run_id = new_run_id((label or Label()).preset, surroundings.now())
-        recorder.use(claim(logs, run_id, _header(plan, prepared, label or Label(), surroundings)))
+        name = run_id or new_run_id((label or Label()).preset, surroundings.now())
+        recorder.use(claim(logs, name, _header(plan, prepared, label or Label(), surroundings)))
         configure_process(plan)
         job = build_job(plan, prepared)
-        yield recorder(_started(plan, prepared, label or Label(), run_id, None))
+        yield recorder(_started(plan, prepared, label or Label(), name, None))
         return job
 
     yield from _attempt(begin, recorder, control, surroundings)
@@ -311,6 +313,7 @@ def _header(plan: Plan, prepared: Prepared, label: Label, surroundings: Surround
         "name": label.name,
         "tags": list(label.tags),
         "reported": [asdict(figure) for figure in label.reported],
+        "study": asdict(label.study) if label.study else None,
         "config": to_plain(plan.config),
         "config_sha256": config_hash(plan.config),
         "data": {

@@ -91,7 +91,7 @@ def load(name: str) -> Preset:
         ConfigError: its settings are wrong.
     """
     path = Path(name) if name.endswith(".toml") or "/" in name else _named(name)
-    preset = _parse(path.stem, _read(path))
+    preset = _parse(path.stem, read_toml(path))
     assert preset.config  # parsed now, so that a wrong setting is told when the preset is named
     return preset
 
@@ -103,15 +103,16 @@ def _named(name: str) -> Path:
     return shipped if shipped.exists() else user_folder() / f"{name}.toml"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file; raises InputError that names it and its fault."""
     try:
         if path.stat().st_size > LARGEST_FILE or not path.is_file():
-            raise InputError(f"{path} is not a preset", "name a TOML file of at most 1 MiB")
+            raise InputError(f"{path} is no file of settings", "name a TOML file of at most 1 MiB")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"the preset {path} cannot be read ({error.strerror})", "check its path") from None
+        raise InputError(f"{path} cannot be read ({error.strerror})", "check its path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"the preset {path} is not TOML ({error})", "mend it there") from None
+        raise InputError(f"{path} is not TOML ({error})", "mend it there") from None
 
 
 def _parse(name: str, content: dict[str, Any]) -> Preset:

@@ -30,6 +30,7 @@ def json_of(shown: Shown) -> Any:
 COMMANDS = [
     (), ("presets",), ("preset",), ("settings",), ("run",), ("resume",), ("runs",), ("show",), ("export",), ("doctor",),
     ("data",), ("data", "list"), ("data", "check"), ("data", "fetch"),
+    ("studies",), ("study",), ("sweep",), ("search",), ("study-status",), ("study-stop",),
 ]  # fmt: skip
 
 
@@ -60,6 +61,16 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("data", "check", "cifar10"), "torchdeck data fetch cifar10"),
     (("runs", "statu:done"), "did you mean 'status'?"),
     (("trian",), "trian"),
+    (("study", "lenet-batch"), "did you mean 'lenet-batch-size'?"),
+    (("study", "lenet-batch-size", "--devices", "tpu"), "write cpu:2"),
+    (("study", "lenet-batch-size", "--budget", "soon"), "write 2h"),
+    (("study", "lenet-batch-size", "training.epochs=0"), "runs.1.training.epochs: must be greater"),
+    (("sweep", "quickstart", "optimizer.lr=0.1"), "nothing varies"),
+    (("sweep", "quickstart", "optimizer.lr=0.1,-1"), "optimizer.lr: must be greater"),
+    (("sweep", "quickstart", "optimizer.lr=0.1,0.2", "--logs", "/dev/null/logs"), "--logs"),
+    (("search", "quickstart", "optimizer.lr=log(0,1)"), "above 0"),
+    (("study-status", "@last"), "torchdeck studies"),
+    (("study-stop", "abcd"), "torchdeck studies"),
 ]
 
 

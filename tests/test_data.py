@@ -1,9 +1,11 @@
+import fcntl
 import gzip
+import os
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image
 
 from core.config import parse_data
 from core.data import DATASETS, open_dataset
-from core.data.dataset import ArrayDataset, Dataset, Split
+from core.data.dataset import ArrayDataset, Dataset, Split, download
 from core.data.mnist import Idx
 from core.data.prepare import Prepared, channel_statistics, prepare
 from core.errors import ConfigError, DataError
@@ -297,3 +299,13 @@ def test_the_real_mnist_has_the_known_mean_and_counts(real_data: Path) -> None:
     assert (len(train.labels), len(test.labels)) == (60_000, 10_000)
     mean, std = channel_statistics(train.images)
     np.testing.assert_allclose((mean[0], std[0]), (0.1307, 0.3081), atol=1e-4)
+
+
+def test_two_runs_do_not_download_the_same_files_at_once(tmp_path: Path) -> None:
+    lock = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    steps = cast("Generator[Progress]", download("cifar10", "pass", tmp_path, tmp_path, "its files", None))
+    assert next(steps).message == "waiting for another download of cifar10"
+    os.close(lock)
+    assert next(steps).message == "downloading cifar10"
+    steps.close()

@@ -16,7 +16,7 @@ def loaded_by(*modules: str) -> set[str]:
 
 
 def test_the_command_line_starts_without_torch_or_a_screen_library() -> None:
-    assert not loaded_by("tui.cli") & {"torch", "torchvision", "textual", "plotext", "numpy", "pydantic"}
+    assert not loaded_by("tui.cli") & {"torch", "torchvision", "textual", "plotext", "numpy", "pydantic", "optuna"}
 
 
 def test_the_core_loads_no_screen_library() -> None:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from core.errors import ConfigError, TorchdeckError
+from tui.options import (
+    DATA,
+    LOGS,
+    Ascii,
+    Data,
+    Json,
+    Logs,
+    Overrides,
+    PresetName,
+    RefreshOption,
+    RunReference,
+    print_json,
+)
+from tui.study_commands import study_app
 
 if TYPE_CHECKING:
     from core.control import Control
@@ -31,42 +44,7 @@ data_app = typer.Typer(
     help="List, check and fetch data sets.", epilog="Example: torchdeck data check cifar10", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
-
-
-def _preset_names(incomplete: str) -> Iterator[str]:
-    import presets as store  # pydantic, 0.2 s
-
-    yield from (name for name in store.names() if name.startswith(incomplete))
-
-
-def _run_ids(incomplete: str) -> Iterator[str]:
-    logs = Path(os.environ.get("TORCHDECK_LOGS", "logs"))
-    yield from sorted(path.parent.name for path in logs.glob(f"{incomplete}*/run.json"))
-
-
-LOGS, DATA = Path("logs"), Path("data")
-Logs = Annotated[Path, typer.Option("--logs", envvar="TORCHDECK_LOGS", help="Folder of the run directories.")]
-Data = Annotated[Path, typer.Option("--data", envvar="TORCHDECK_DATA", help="Folder of the data sets.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-PresetName = Annotated[
-    str, typer.Argument(metavar="PRESET", help="A preset's name, or a TOML file.", autocompletion=_preset_names)
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Settings to change, as TOML values.")
-]
-RunReference = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="An id, a unique prefix, its last four characters, @last or @best:PRESET.",
-        autocompletion=_run_ids,
-    ),
-]
-RefreshOption = Annotated[
-    Literal["auto", "fast", "normal", "slow"],
-    typer.Option("--refresh", envvar="TORCHDECK_REFRESH", help="How often to draw; auto: normal, slow over SSH."),
-]
-Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; on by itself where UTF-8 is missing.")]
+app.add_typer(study_app)
 
 
 @app.command(epilog="Example: torchdeck tui --logs logs/reference")
@@ -107,7 +85,7 @@ def presets(as_json: Json = False) -> None:
 
     found = [store.load(name) for name in store.names()]
     if as_json:
-        return _print_json([{"name": item.name, "title": item.title, "summary": item.summary} for item in found])
+        return print_json([{"name": item.name, "title": item.title, "summary": item.summary} for item in found])
     return print_table(presets_table(found))
 
 
@@ -123,7 +101,7 @@ def preset(name: PresetName, as_json: Json = False) -> None:
     item = store.load(name)
     if as_json:
         about = {"name": item.name, "title": item.title, "summary": item.summary, "notes": item.notes}
-        return _print_json({**about, "reported": [asdict(f) for f in item.reported], "config": to_plain(item.config)})
+        return print_json({**about, "reported": [asdict(f) for f in item.reported], "config": to_plain(item.config)})
     return print_table(preset_page(item))
 
 
@@ -137,7 +115,7 @@ def settings(
     from tui.tables import print_table, setting_json, settings_table
 
     found = settings_of(section)
-    return _print_json(list(map(setting_json, found))) if as_json else print_table(settings_table(found))
+    return print_json(list(map(setting_json, found))) if as_json else print_table(settings_table(found))
 
 
 @app.command(epilog="Example: torchdeck run lenet optimizer.lr=0.01 training.epochs=20 --tag try")
@@ -165,7 +143,7 @@ def run(
         from tui.tables import plan_page, print_table
 
         plan = make_plan(config, data)
-        return _print_json(plan.to_json()) if as_json else print_table(plan_page(plan))
+        return print_json(plan.to_json()) if as_json else print_table(plan_page(plan))
 
     from core.label import Label
     from core.session import run as train
@@ -234,7 +212,7 @@ def runs(
     test = parse_filter(" ".join(filter_text or []))
     found = [row for row in list_runs(logs) if test(row)]
     if as_json:
-        return _print_json([row.to_json() for row in found])
+        return print_json([row.to_json() for row in found])
     if not found:
         return typer.echo(f"no such runs in {logs}", err=True)
     return print_table(runs_table(found))
@@ -251,7 +229,7 @@ def show(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> N
     if row.status == "unreadable":
         raise TorchdeckError(f"run {row.id} cannot be shown: {row.problem}")
     record = load_record(row.folder)
-    return _print_json(record_json(row, record)) if as_json else print_table(run_page(row, record))
+    return print_json(record_json(row, record)) if as_json else print_table(run_page(row, record))
 
 
 @app.command(epilog="Example: torchdeck export @best:lenet --to torchscript --output lenet.pt")
@@ -276,7 +254,7 @@ def export(
 
     target = output or Path(f"{row.id}.{ENDINGS[to]}")
     write(row.folder, to, target)
-    _print_json({"run": row.id, "form": to, "file": str(target)}) if as_json else typer.echo(target)
+    print_json({"run": row.id, "form": to, "file": str(target)}) if as_json else typer.echo(target)
 
 
 @data_app.command("list", epilog="Example: torchdeck data list --json")
@@ -288,7 +266,7 @@ def data_list(data: Data = DATA, as_json: Json = False) -> None:
 
     rows = dataset_rows(DATASETS, data)
     if as_json:
-        return _print_json(rows)
+        return print_json(rows)
     return print_table(table(["data set", "here", "what"], [(r["name"], r["here"], r["summary"]) for r in rows]))
 
 
@@ -304,7 +282,7 @@ def data_check(
 
     dataset = opened(name, overrides or [], data)
     found = show_progress(check(dataset))
-    _print_json(found) if as_json else typer.echo(
+    print_json(found) if as_json else typer.echo(
         f"{name} is whole: {found['train_images']} + {found['test_images']} images"
     )
 
@@ -317,7 +295,7 @@ def data_fetch(
     from tui.datasets import fetch, opened, show_progress
 
     found = show_progress(fetch(opened(name, [], data)))
-    _print_json(found) if as_json else typer.echo(
+    print_json(found) if as_json else typer.echo(
         f"{name} is whole: {found['train_images']} + {found['test_images']} images"
     )
 
@@ -330,12 +308,8 @@ def doctor(logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
 
     found = examine(logs, data)
     return (
-        _print_json(found) if as_json else print_table(table(["", ""], [(key, value) for key, value in found.items()]))
+        print_json(found) if as_json else print_table(table(["", ""], [(key, value) for key, value in found.items()]))
     )
-
-
-def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=2))
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from core.control import Control
-from core.events import DeviceSampled, RunCompleted, RunEvent, RunFailed, StepCompleted, to_json
+from core.events import DeviceSampled, RunEvent, RunFailed, StepCompleted, to_json
 
 MOST_WAITING = 10_000
 GRACE_SECONDS = 3.0
@@ -26,10 +26,14 @@ EXIT_CODES = {"input": 2, "busy": 3}
 _PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
-class FrontEnd(Protocol):
-    """What shows a run's events, in the main thread."""
+Event = TypeVar("Event")
+_Shown = TypeVar("_Shown", contravariant=True)
 
-    def show(self, event: RunEvent) -> None:
+
+class FrontEnd(Protocol[_Shown]):
+    """What shows the events of a run, or of a study, in the main thread."""
+
+    def show(self, event: _Shown) -> None:
         """Show one event; raises BrokenPipeError when nobody takes the output any more."""
         ...
 
@@ -59,15 +63,15 @@ class JsonLines:
 class _Pump:
     """Iterates a run in a thread, towards a queue that drops what is only for the eye when nobody reads it."""
 
-    def __init__(self, events: Iterator[RunEvent], control: Control) -> None:
-        self.waiting: queue.Queue[RunEvent | None] = queue.Queue()
+    def __init__(self, events: Iterator[Any], control: Control) -> None:
+        self.waiting: queue.Queue[Any] = queue.Queue()
         self.control = control
         self.signal: int | None = None
         self._leaving: threading.Timer | None = None
         self._thread = threading.Thread(target=self._pump, args=(events,), name="run", daemon=True)
         self._thread.start()
 
-    def _pump(self, events: Iterator[RunEvent]) -> None:
+    def _pump(self, events: Iterator[Any]) -> None:
         try:
             for event in events:
                 passing = isinstance(event, StepCompleted | DeviceSampled)
@@ -98,8 +102,20 @@ class _Pump:
             self._leaving.cancel()
 
 
-def drive(events: Iterator[RunEvent], control: Control, front_end: FrontEnd) -> int:
-    """Show a run to its end and give its exit code: 0 done, 1 failed, 2 wrong input, 3 busy, 128 + n for a signal."""
+def run_exit_code(last: RunEvent | None, number: int | None) -> int:
+    """What a run's last event means: 0 done, 1 failed, 2 wrong input, 3 busy, 128 + n where signal n stopped it."""
+    if isinstance(last, RunFailed):
+        return EXIT_CODES.get(last.error.kind, 1)
+    return 0 if number is None else 128 + number
+
+
+def drive(
+    events: Iterator[Event],
+    control: Control,
+    front_end: FrontEnd[Event],
+    exit_code: Callable[[Any, int | None], int] = run_exit_code,
+) -> int:
+    """Show a run, or a study, to its end and give the exit code of its last event and of the signal that came."""
     pump, last, broken = _Pump(events, control), None, False
     with _signals(pump.on_signal):
         while True:
@@ -112,7 +128,7 @@ def drive(events: Iterator[RunEvent], control: Control, front_end: FrontEnd) -> 
                 continue
             if event is None:
                 break
-            last = event if isinstance(event, RunCompleted | RunFailed) else last
+            last = event
             if not broken:
                 broken = not _shown(lambda shown=event: front_end.show(shown), control)
         pump.join()
@@ -123,9 +139,7 @@ def drive(events: Iterator[RunEvent], control: Control, front_end: FrontEnd) -> 
     if broken:
         _forget_stdout()
         return _PIPE_CLOSED
-    if pump.signal is not None and not isinstance(last, RunFailed):
-        return 128 + pump.signal
-    return EXIT_CODES.get(last.error.kind, 1) if isinstance(last, RunFailed) else 0
+    return exit_code(last, pump.signal)
 
 
 def _shown(show: Callable[[], None], control: Control) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +123,7 @@ def download(name: str, code: str, root: Path, folder: Path, files: str, total: 
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     command = [sys.executable, "-P", "-c", f"import sys, torchvision.datasets as d; {code}", str(root)]
+    lock = yield from _alone(name, folder)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         while _running(child):
@@ -127,10 +131,35 @@ def download(name: str, code: str, root: Path, folder: Path, files: str, total: 
     finally:
         child.kill()
         _, errors = child.communicate()
+        if lock is not None:
+            os.close(lock)
     if child.returncode:
         _remove_empty(made)
         last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
         raise DataError(f"{name} could not be downloaded ({last[0][:200]})", f"put {files} into {folder}")
+
+
+def _alone(name: str, folder: Path) -> Generator[Progress, None, int | None]:
+    """A lock on the folder, so that two runs do not write the same files at once; None where none can be had.
+
+    Who waited finds the files whole, and downloads nothing.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield Progress(f"waiting for another download of {name}", None, None)
+            time.sleep(0.25)
+        except OSError:
+            os.close(lock)
+            return None
+        else:
+            return lock
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -1,0 +1,59 @@
+"""Locks that a process holds on a folder for its life: taken, probed, and freed by the kernel when it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+
+from core.files import open_regular, read_json
+
+
+def take_lock(path: Path) -> int:
+    """Lock a file for this process; the descriptor that holds the lock.
+
+    Raises:
+        BlockingIOError: another process has it.
+        OSError: the file cannot be written.
+    """
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    # A reader that probes holds a shared lock for an instant, so one refusal is not final.
+    for attempt in range(20):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if attempt == 19:
+                os.close(lock)
+                raise
+            time.sleep(0.01)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode(), 0)
+    return lock
+
+
+def lock_owner(path: Path) -> str:
+    """Who wrote itself into a lock file, in words."""
+    owner = read_json(path)
+    return f"process {owner.get('pid')} on {owner.get('host')}" if isinstance(owner, dict) else "another process"
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether a process holds the lock; None where that cannot be told."""
+    try:
+        lock = open_regular(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(lock)

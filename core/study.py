@@ -1,0 +1,315 @@
+"""What a study is: its runs with their settings and states, as study.json keeps them.
+
+A state in study.json is a cache; `settled` corrects it by what each run's own directory says.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from core.errors import BusyError, InputError, LogsError, nearest
+from core.files import read_json, to_json_bytes, write_atomically
+from core.locks import is_held, lock_owner, take_lock
+from core.logs import RUN_ID, check_writable, new_run_id
+from core.runs import read_row
+
+SCHEMA = 1
+MIN_READER = 1
+PRUNED = "pruned: "
+"""What the reason of a run begins with that a search stopped because it was no good."""
+
+KILLED = "its process was killed"
+
+RunState = Literal["waiting", "running", "completed", "failed", "pruned", "stopped"]
+StudyStatus = Literal["running", "completed", "failed", "unfinished"]
+Kind = Literal["list", "grid", "search"]
+Sampler = Literal["tpe", "random"]
+Pruner = Literal["median", "hyperband", "none"]
+Direction = Literal["maximize", "minimize"]
+SHOWS = ("table", "curves", "landscape", "regularization", "batch-size", "comparison", "time-to-accuracy")
+DONE: tuple[RunState, ...] = ("completed", "failed", "pruned")
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRun:
+    """One configuration of a study, and what became of its run."""
+
+    number: int
+    label: str
+    overrides: Mapping[str, Any]
+    preset: str
+    config: Mapping[str, Any]
+    reported: tuple[Mapping[str, Any], ...] = ()
+    run_id: str | None = None
+    state: RunState = "waiting"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a search tries: the space by dotted path, in how many trials, and what it looks for.
+
+    `base` is the content (as a preset has it) that each trial's settings change.
+    """
+
+    space: Mapping[str, Mapping[str, Any]]
+    trials: int
+    base: Mapping[str, Any]
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "median"
+    metric: str = "test/accuracy"
+    direction: Direction = "maximize"
+    seed: int = 1
+    importance: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Many runs, one result; `given` are the `section.key=value` texts on the command line that made it."""
+
+    name: str
+    title: str
+    summary: str
+    kind: Kind
+    preset: str
+    runs: tuple[StudyRun, ...]
+    shows: tuple[str, ...] = ("table",)
+    varied: tuple[str, ...] = ()
+    reported: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
+    search: Search | None = None
+    given: tuple[str, ...] = ()
+    study_id: str = ""
+    created: float = 0.0
+
+    def with_run(self, changed: StudyRun) -> Study:
+        """The study with one run replaced, or added at its end."""
+        runs = [changed if run.number == changed.number else run for run in self.runs]
+        return replace(self, runs=tuple(runs if changed.number < len(self.runs) else [*runs, changed]))
+
+    @property
+    def planned(self) -> int:
+        """The number of runs it comes to."""
+        return max(self.search.trials if self.search else 0, len(self.runs))
+
+    @property
+    def finished(self) -> bool:
+        """Whether no run is left to do."""
+        return len(self.runs) >= self.planned and all(run.state in DONE for run in self.runs)
+
+    def count(self, state: RunState) -> int:
+        """How many runs are in a state; those of a search that are yet to be drawn are waiting."""
+        undrawn = self.planned - len(self.runs) if state == "waiting" else 0
+        return sum(run.state == state for run in self.runs) + undrawn
+
+
+def create_study(logs: Path, study: Study, now: float) -> Path:
+    """Make the folder of a new study with its study.json; nothing runs yet.
+
+    Raises:
+        LogsError: the folder cannot be written.
+    """
+    check_writable(logs)
+    study_id = new_run_id(study.name, now)
+    folder = logs / study_id
+    try:
+        folder.mkdir(parents=True)
+        save_study(folder, replace(study, study_id=study_id, created=now))
+    except OSError as error:
+        raise LogsError(f"the study {folder} cannot be made ({error.strerror})", "choose another --logs") from None
+    return folder
+
+
+def save_study(folder: Path, study: Study) -> None:
+    """Replace study.json."""
+    content = {"schema": SCHEMA, "min_reader": MIN_READER, **asdict(study)}
+    write_atomically(folder / "study.json", to_json_bytes(content), durable=True)
+
+
+def load_study(folder: Path, *, active: bool | None = None) -> Study:
+    """The study of a folder, each run as its own directory tells it; `active`: a process works on it (else: asked).
+
+    Raises:
+        LogsError: study.json is missing, damaged or of a newer version.
+    """
+    content = read_json(folder / "study.json")
+    mend = "start the study anew with --new"
+    if not isinstance(content, dict) or not isinstance(content.get("min_reader"), int):
+        raise LogsError(f"{folder / 'study.json'} is missing or damaged", mend)
+    if content["min_reader"] > SCHEMA:
+        raise LogsError(f"{folder / 'study.json'} was written by a newer Torchdeck", "update to read it")
+    try:
+        active = bool(is_held(folder / "study.lock")) if active is None else active
+        return settled(folder.parent, _study(content), active)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise LogsError(f"{folder / 'study.json'} is damaged ({error})", mend) from None
+
+
+def _study(content: Mapping[str, Any]) -> Study:
+    known = _only(Study, content)
+    for key in ("shows", "varied", "reported", "given"):
+        known[key] = tuple(known.get(key, ()))
+    known["runs"] = tuple(_run(item) for item in known["runs"])
+    known["search"] = Search(**_only(Search, known["search"])) if known.get("search") else None
+    return Study(**known)
+
+
+def _run(item: Mapping[str, Any]) -> StudyRun:
+    known = _only(StudyRun, item)
+    known["reported"] = tuple(known.get("reported", ()))
+    return StudyRun(**known)
+
+
+def _only(of: type, item: Mapping[str, Any]) -> Json:
+    return {key: value for key, value in item.items() if key in of.__dataclass_fields__}
+
+
+def settled(logs: Path, study: Study, active: bool) -> Study:
+    """The study with the state of each run as the run's own directory tells it."""
+    return replace(study, runs=tuple(settled_run(logs, run, active) for run in study.runs))
+
+
+def settled_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
+    """One run as its directory tells it; one without a directory is about to begin where a process is active."""
+    folder = logs / run.run_id if run.run_id and RUN_ID.fullmatch(run.run_id) else None
+    if folder is None or not (folder / "run.json").is_file():
+        kept = run.state == "failed" or (active and run.state == "running")
+        return run if kept else replace(run, run_id=None, state="waiting", reason="")
+    row = read_row(folder)
+    reason = str(row.summary.get("reason", "")) or row.problem
+    match row.status:
+        case "running" | "paused":
+            return replace(run, state="running", reason="")
+        case "completed":
+            early = row.summary.get("epoch") != row.summary.get("epochs")
+            return replace(run, state="completed", reason=reason if early else "")
+        case "failed" | "unreadable":
+            return replace(run, state="failed", reason=reason)
+        case "stopped" if reason.startswith(PRUNED):
+            return replace(run, state="pruned", reason=reason.removeprefix(PRUNED))
+        case "stopped":
+            return replace(run, state="stopped", reason=reason)
+        case _:
+            # A process that was killed leaves no last event: a verdict on it stands, else the run can go on.
+            return run if run.state == "failed" else replace(run, state="stopped", reason=KILLED)
+
+
+def status_of(folder: Path, study: Study) -> StudyStatus:
+    """Whether a process works on the study, else how far it is."""
+    if is_held(folder / "study.lock"):
+        return "running"
+    if not study.finished:
+        return "unfinished"
+    return "failed" if study.count("failed") else "completed"
+
+
+def hold(folder: Path) -> int:
+    """Lock a study for the one process that works on it; the descriptor that holds the lock.
+
+    Raises:
+        BusyError: another process has it.
+        LogsError: its folder cannot be written.
+    """
+    try:
+        return take_lock(folder / "study.lock")
+    except BlockingIOError:
+        owner = lock_owner(folder / "study.lock")
+        mend = f"follow it with: torchdeck study-status {folder.name}"
+        raise BusyError(f"study {folder.name} is active in {owner}", mend) from None
+    except OSError as error:
+        raise LogsError(f"study {folder.name} cannot be written ({error.strerror})", "mend its permissions") from None
+
+
+def request_stop(folder: Path) -> None:
+    """Ask the process that works on a study to stop its runs with a checkpoint and leave.
+
+    Raises:
+        LogsError: nobody works on it, or its folder cannot be written.
+    """
+    if is_held(folder / "study.lock") is False:
+        raise LogsError(f"study {folder.name} is not active", f"go on with: torchdeck study {folder.name}")
+    try:
+        (folder / "control").mkdir(exist_ok=True)
+        (folder / "control" / "stop").touch()
+    except OSError as error:
+        raise LogsError(f"study {folder.name} cannot be asked ({error.strerror})", "mend its permissions") from None
+
+
+def take_stop(folder: Path) -> bool:
+    """Whether somebody asked for a stop; asking counts once."""
+    path = folder / "control" / "stop"
+    if not path.exists():
+        return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def clear_unborn(logs: Path, run_id: str) -> None:
+    """Remove a run directory whose process died before it wrote run.json: nothing of it can be used."""
+    folder = logs / run_id
+    if folder.is_dir() and not (folder / "run.json").exists() and not (folder / "events.jsonl").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def study_folders(logs: Path) -> list[Path]:
+    """The folders of all studies below a logs folder, the newest last."""
+    try:
+        names = [entry.name for entry in os.scandir(logs) if RUN_ID.fullmatch(entry.name)]
+    except OSError:
+        return []
+    return [logs / name for name in sorted(names) if (logs / name / "study.json").is_file()]
+
+
+def find_study(logs: Path, reference: str) -> Path:
+    """The folder of the study that a reference means: an id, a unique prefix, its last four characters, or `@last`.
+
+    Raises:
+        InputError: none, or more than one.
+    """
+    folders = study_folders(logs)
+    if not folders:
+        raise InputError(f"there are no studies in {logs}", "start one of those that `torchdeck studies` lists")
+    if reference == "@last":
+        return folders[-1]
+    found = [folder for folder in folders if matches(folder.name, reference)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(f"no study '{reference}' in {logs}", nearest(reference, _known(folders)))
+    listed = ", ".join(folder.name for folder in found[-5:])
+    raise InputError(f"'{reference}' means {len(found)} studies ({listed})", "write more of the id")
+
+
+def matches(study_id: str, reference: str) -> bool:
+    """Whether a reference may mean the study of this id."""
+    return bool(reference) and (study_id.startswith(reference) or study_id[-4:] == reference)
+
+
+def _known(folders: Iterable[Path]) -> list[str]:
+    recent = list(folders)[-5:]
+    return [folder.name for folder in recent] + [folder.name[-4:] for folder in recent] + ["@last"]
+
+
+def latest_like(logs: Path, wanted: Study) -> Path | None:
+    """The newest study that is to do just what this one is; None where there is none."""
+    for folder in reversed(study_folders(logs)):
+        content = read_json(folder / "study.json")
+        with suppress(TypeError, KeyError, ValueError, AttributeError):
+            found = _study(content)
+            if found.name == wanted.name and _work(found) == _work(wanted):
+                return folder
+    return None
+
+
+def _work(study: Study) -> Any:
+    """What there is to do, whatever was done of it: the drawn runs of a search are no part of it."""
+    if study.search:
+        return replace(study.search, importance=None)
+    return [(run.label, run.config) for run in study.runs]

@@ -1,0 +1,213 @@
+"""The durable queue of a study: an Optuna study in a journal file, told what the runs say.
+
+One process at a time has it, the one that holds the study's lock; so the journal can be mended when it is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from core.study import Search, Study, StudyRun
+
+JOURNAL = "optuna-journal.log"
+FIRST_PRUNED_EPOCH = 2
+Figure = Callable[[StudyRun], float | None]
+_OPEN = (TrialState.WAITING, TrialState.RUNNING)
+
+
+def heal(path: Path) -> None:
+    """Mend what a crash left: an old lock goes, a torn last line is cut, a journal damaged elsewhere is set aside."""
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if not path.exists():
+        return
+    whole, damaged = 0, False
+    with open(path, "r+b") as file:
+        for line in file:
+            if not line.endswith(b"\n") or not _is_json(line):
+                damaged = file.tell() < os.fstat(file.fileno()).st_size
+                break
+            whole += len(line)
+        if not damaged:
+            file.truncate(whole)
+    if damaged:
+        os.replace(path, path.with_suffix(".damaged"))
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+class TrialQueue:
+    """The trials of one study; a trial is one attempt at one run."""
+
+    def __init__(self, folder: Path, study: Study, epochs: int) -> None:
+        """Open the journal; `epochs` is the most that a run of a search trains."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        heal(folder / JOURNAL)
+        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        self.search = study.search
+        direction = study.search.direction if study.search else "maximize"
+        self._optuna = optuna.create_study(
+            storage=storage,
+            study_name=study.name,
+            direction=direction,
+            load_if_exists=True,
+            pruner=_pruner(study.search, epochs),
+        )
+        # A sampler seeded alike at each opening would draw the first settings again.
+        self._optuna.sampler = _sampler(study.search, len(self._optuna.trials))
+        space = study.search.space if study.search else {}
+        self.distributions = {path: _distribution(item) for path, item in space.items()}
+
+    def reconcile(self, runs: Iterable[StudyRun], figure: Figure) -> None:
+        """Tell the queue what the runs say: no trial stays open but those of runs that are to be done."""
+        runs = list(runs)
+        latest = {trial.user_attrs.get("run"): trial for trial in self._optuna.trials}
+        for trial in self._optuna.get_trials(states=(TrialState.RUNNING,)):
+            number = trial.user_attrs.get("run")
+            # One without a run was drawn by a process that died before it could begin it.
+            if number is None or number >= len(runs) or latest[number].number != trial.number:
+                self._optuna.tell(trial.number, state=TrialState.FAIL)
+        for run in runs:
+            self._reconcile(run, latest.get(run.number), figure)
+
+    def _reconcile(self, run: StudyRun, trial: FrozenTrial | None, figure: Figure) -> None:
+        running = trial is not None and trial.state == TrialState.RUNNING
+        if run.state in ("waiting", "stopped"):
+            if trial and running:
+                self._optuna.tell(trial.number, state=TrialState.FAIL)
+            if trial is None or trial.state != TrialState.WAITING:
+                self.enqueue(run)
+            return
+        state, value = _outcome(run, figure)
+        if trial and running:
+            self._optuna.tell(trial.number, value, state)
+        elif trial is None or (trial.state == TrialState.FAIL and state != TrialState.FAIL):
+            self._add(run, state, value)
+
+    def _add(self, run: StudyRun, state: TrialState, value: float | None) -> None:
+        made = optuna.trial.create_trial(
+            state=state,
+            value=value,
+            params=self._params(run),
+            distributions=self.distributions,
+            user_attrs={"run": run.number},
+        )
+        self._optuna.add_trial(made)
+
+    def enqueue(self, run: StudyRun) -> None:
+        """Put a run at the end of the queue."""
+        self._optuna.enqueue_trial(self._params(run), user_attrs={"run": run.number})
+
+    def _params(self, run: StudyRun) -> dict[str, Any]:
+        return {path: run.overrides[path] for path in self.distributions}
+
+    def claim(self, may_draw: bool) -> tuple[Trial, int | None, dict[str, Any]] | None:
+        """The next trial with the number of its run and its settings; one newly drawn has no number yet."""
+        if not may_draw and not self._optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return None
+        trial = self._optuna.ask(self.distributions)
+        return trial, trial.user_attrs.get("run"), dict(trial.params)
+
+    def number(self, trial: Trial, run_number: int) -> None:
+        """Say which run a newly drawn trial is."""
+        trial.set_user_attr("run", run_number)
+
+    def end(self, trial: Trial, run: StudyRun, figure: Figure) -> None:
+        """Close a trial as its run ended; one that can go on counts as failed, and is enqueued again when it does."""
+        state, value = _outcome(run, figure)
+        self._optuna.tell(trial, value, state)
+
+    def report(self, trial: Trial, epoch: int, value: float) -> None:
+        """Note the figure of an epoch."""
+        trial.report(value, epoch)
+
+    def prune_reason(self, trial: Trial) -> str:
+        """Why a trial is not worth going on with, in words; "" where it is."""
+        assert self.search
+        seen = self._optuna.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if not seen or not trial.should_prune():
+            return ""
+        epoch = max(seen)
+        return _in_words(self.search, seen, epoch, self._others(trial.number, epoch))
+
+    def _others(self, number: int, epoch: int) -> list[float]:
+        """What the other trials had at an epoch: those completed for the median, all for hyperband."""
+        assert self.search
+        states = (TrialState.COMPLETE,) if self.search.pruner == "median" else None
+        trials = self._optuna.get_trials(deepcopy=False, states=states)
+        return [t.intermediate_values[epoch] for t in trials if t.number != number and epoch in t.intermediate_values]
+
+    def importance(self) -> dict[str, float] | None:
+        """The share of each setting in what makes a trial good; None where too few trials tell."""
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+        # Too few trials, or trials that are all alike, raise one of these.
+        with warnings.catch_warnings(), suppress(ValueError, RuntimeError, ZeroDivisionError):
+            warnings.simplefilter("ignore")
+            found = get_param_importances(self._optuna, evaluator=PedAnovaImportanceEvaluator())
+            return {path: float(share) for path, share in found.items() if share == share} or None
+        return None
+
+
+def _outcome(run: StudyRun, figure: Figure) -> tuple[TrialState, float | None]:
+    """How a run's end counts as a trial's; what completed without its figure tells nothing."""
+    if run.state == "completed":
+        value = figure(run)
+        return (TrialState.FAIL, None) if value is None else (TrialState.COMPLETE, value)
+    return (TrialState.PRUNED, None) if run.state == "pruned" else (TrialState.FAIL, None)
+
+
+def _in_words(search: Search, seen: Mapping[int, float], epoch: int, others: list[float]) -> str:
+    if search.pruner == "hyperband" or not others:
+        return f"not among the best third of its bracket at epoch {epoch}"
+    up = search.direction == "maximize"
+    own = max(seen.values()) if up else min(seen.values())
+    gap = (statistics.median(others) - own) * (1 if up else -1)
+    told = f"{gap * 100:.1f} points" if search.metric.endswith("/accuracy") else f"{gap:.4f}"
+    return f"worse than the median at epoch {epoch} by {told}"
+
+
+def _distribution(item: Mapping[str, Any]) -> BaseDistribution:
+    match item["kind"]:
+        case "choice":
+            return CategoricalDistribution(item["choices"])
+        case "int":
+            return IntDistribution(item["low"], item["high"])
+        case kind:
+            return FloatDistribution(item["low"], item["high"], log=kind == "log")
+
+
+def _sampler(search: Search | None, trials: int) -> BaseSampler:
+    if search is None or search.sampler == "random":
+        return RandomSampler(seed=(search.seed if search else 0) + trials)
+    with warnings.catch_warnings():
+        # `constant_liar` is called experimental; without it parallel slots would draw alike.
+        warnings.simplefilter("ignore")
+        return TPESampler(constant_liar=True, seed=(search.seed + trials) % 2**32)
+
+
+def _pruner(search: Search | None, epochs: int) -> BasePruner:
+    if search is None or search.pruner == "none":
+        return NopPruner()
+    if search.pruner == "hyperband":
+        return HyperbandPruner(min_resource=1, max_resource=max(epochs, 1), reduction_factor=3)
+    return MedianPruner(n_startup_trials=min(5, max(1, search.trials // 4)), n_warmup_steps=FIRST_PRUNED_EPOCH)

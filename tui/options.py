@@ -1,0 +1,52 @@
+"""The arguments and options that commands share, what completes them, and how JSON is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def _preset_names(incomplete: str) -> Iterator[str]:
+    import presets as store  # pydantic, 0.2 s
+
+    yield from (name for name in store.names() if name.startswith(incomplete))
+
+
+def _run_ids(incomplete: str) -> Iterator[str]:
+    logs = Path(os.environ.get("TORCHDECK_LOGS", "logs"))
+    yield from sorted(path.parent.name for path in logs.glob(f"{incomplete}*/run.json"))
+
+
+LOGS, DATA = Path("logs"), Path("data")
+Logs = Annotated[Path, typer.Option("--logs", envvar="TORCHDECK_LOGS", help="Folder of the run directories.")]
+Data = Annotated[Path, typer.Option("--data", envvar="TORCHDECK_DATA", help="Folder of the data sets.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+PresetName = Annotated[
+    str, typer.Argument(metavar="PRESET", help="A preset's name, or a TOML file.", autocompletion=_preset_names)
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Settings to change, as TOML values.")
+]
+RunReference = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="An id, a unique prefix, its last four characters, @last or @best:PRESET.",
+        autocompletion=_run_ids,
+    ),
+]
+RefreshOption = Annotated[
+    Literal["auto", "fast", "normal", "slow"],
+    typer.Option("--refresh", envvar="TORCHDECK_REFRESH", help="How often to draw; auto: normal, slow over SSH."),
+]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; on by itself where UTF-8 is missing.")]
+
+
+def print_json(content: Any) -> None:
+    """Print what a script reads."""
+    typer.echo(json.dumps(content, indent=2))

@@ -1,0 +1,268 @@
+"""The commands of studies: declare, run, resume, watch and stop many runs with one result."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from core.errors import InputError
+from tui.options import DATA, LOGS, Data, Json, Logs, Overrides, PresetName, print_json
+
+if TYPE_CHECKING:
+    from core.studies import Circumstances
+    from core.study import Study
+
+study_app = typer.Typer()
+
+
+def _study_names(incomplete: str) -> Iterator[str]:
+    from presets.declarations import study_names  # pydantic, 0.2 s
+
+    yield from (name for name in [*study_names(), *_study_ids("")] if name.startswith(incomplete))
+
+
+def _study_ids(incomplete: str) -> Iterator[str]:
+    logs = Path(os.environ.get("TORCHDECK_LOGS", "logs"))
+    yield from sorted(path.parent.name for path in logs.glob(f"{incomplete}*/study.json"))
+
+
+Devices = Annotated[
+    str, typer.Option(help="Where: cpu:2 (two processes), 0,1 (a process on each CUDA device), or auto (one).")
+]
+Budget = Annotated[str, typer.Option(help="Stop with checkpoints after this time, such as 2h, 90m or 1h30m.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try the runs again that failed.")]
+New = Annotated[bool, typer.Option("--new", help="Start afresh, where the same study stands in the logs already.")]
+StudyReference = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="An id, a unique prefix, its last four characters, or @last.", autocompletion=_study_ids
+    ),
+]
+
+
+@study_app.command(epilog="Example: torchdeck studies --json | jq -r '.declared[].name'")
+def studies(logs: Logs = LOGS, as_json: Json = False) -> None:
+    """List the studies that are ready to run, and those that stand in the logs with how far they are."""
+    from core.errors import LogsError
+    from core.study import load_study, status_of, study_folders
+    from presets.declarations import load_declaration, study_names
+    from tui.study_progress import summary_of
+    from tui.tables import print_table, table
+
+    declared = [load_declaration(name) for name in study_names()]
+    made: list[tuple[str, str, str]] = []
+    for folder in study_folders(logs):
+        try:
+            study = load_study(folder)
+            made.append((folder.name, status_of(folder, study), summary_of(study)))
+        except LogsError as error:
+            made.append((folder.name, "unreadable", error.message))
+    if as_json:
+        ready = [{"name": s.name, "title": s.title, "summary": s.summary, "runs": s.planned} for s in declared]
+        return print_json(
+            {"declared": ready, "made": [dict(zip(("id", "status", "progress"), row, strict=True)) for row in made]}
+        )
+    print_table(
+        table(["study", "runs", "title", "summary"], [(s.name, s.planned, s.title, s.summary) for s in declared])
+    )
+    if made:
+        print_table(table(["in the logs", "status", "progress"], made))
+    return None
+
+
+@study_app.command(epilog="Example: torchdeck study lenet-batch-size --devices cpu:2 --budget 2h")
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE|STUDY",
+            help="A declared study, a TOML file, or one in the logs.",
+            autocompletion=_study_names,
+        ),
+    ],
+    overrides: Overrides = None,
+    logs: Logs = LOGS,
+    data: Data = DATA,
+    devices: Devices = "auto",
+    budget: Budget = "",
+    retry_failed: RetryFailed = False,
+    new: New = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study, or go on with it: what is finished is not repeated.
+
+    Ctrl-C stops its runs with checkpoints; the same command goes on where they stand.
+    """
+    from core.study import find_study, matches, study_folders
+    from presets.declarations import load_declaration, study_names
+
+    around = _around(data, devices, budget, retry_failed)
+
+    is_file = name.endswith(".toml") or "/" in name
+    known = name == "@last" or any(matches(folder.name, name) for folder in study_folders(logs))
+    if known and name not in study_names() and not is_file:
+        if overrides:
+            raise InputError(
+                f"study {name} has its settings already", "leave the settings out, or start another by name"
+            )
+        folder = find_study(logs, name)
+    else:
+        folder = _made(logs, load_declaration(name, overrides or []), new)
+    _follow(folder, around, as_json)
+
+
+@study_app.command(epilog="Example: torchdeck sweep lenet optimizer.lr=0.1,0.05 training.batch_size=64,128")
+def sweep(
+    name: PresetName,
+    settings: Annotated[
+        list[str], typer.Argument(metavar="SECTION.KEY=V1,V2...", help="Settings; those with several values vary.")
+    ],
+    logs: Logs = LOGS,
+    data: Data = DATA,
+    devices: Devices = "auto",
+    budget: Budget = "",
+    retry_failed: RetryFailed = False,
+    new: New = False,
+    as_json: Json = False,
+) -> None:
+    """Run a preset with every combination of some settings' values, as a study."""
+    import presets as store
+    from presets.declarations import grid_study
+
+    around = _around(data, devices, budget, retry_failed)
+
+    folder = _made(logs, grid_study(store.load(name), settings), new)
+    _follow(folder, around, as_json)
+
+
+@study_app.command(epilog="Example: torchdeck search lenet optimizer.lr='log(1e-4,1e-1)' --trials 20 --devices cpu:2")
+def search(
+    name: PresetName,
+    settings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SECTION.KEY=RANGE...",
+            help="log(1e-4,1e-1), uniform(0.8,0.99), int(1,4) or choice(32,64); a plain value holds for all trials.",
+        ),
+    ],
+    trials: Annotated[int, typer.Option(min=1, max=10_000, help="How many settings to try.")] = 20,
+    pruner: Annotated[
+        Literal["median", "hyperband", "none"], typer.Option(help="What stops a trial early that is no good.")
+    ] = "median",
+    sampler: Annotated[Literal["tpe", "random"], typer.Option(help="How the next settings are drawn.")] = "tpe",
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Seed of the draw; exact with one device.")] = 1,
+    logs: Logs = LOGS,
+    data: Data = DATA,
+    devices: Devices = "auto",
+    budget: Budget = "",
+    retry_failed: RetryFailed = False,
+    new: New = False,
+    as_json: Json = False,
+) -> None:
+    """Look for the settings of a preset with the best test accuracy, as a study."""
+    import presets as store
+    from presets.declarations import search_study
+
+    around = _around(data, devices, budget, retry_failed)
+
+    folder = _made(logs, search_study(store.load(name), settings, trials, pruner, sampler, seed), new)
+    _follow(folder, around, as_json)
+
+
+def _made(logs: Path, wanted: Study, new: bool) -> Path:
+    """The folder of the study that the same request made before, else a new one."""
+    from core.study import create_study, latest_like
+
+    found = None if new else latest_like(logs, wanted)
+    return found or create_study(logs, wanted, time.time())
+
+
+def _around(data: Path, devices: str, budget: str, retry_failed: bool) -> Circumstances:
+    """What the options say, checked before anything is made."""
+    from core.slots import parse_slots
+    from core.studies import Circumstances
+
+    return Circumstances(data, tuple(parse_slots(devices)), retry_failed, parse_budget(budget))
+
+
+def _follow(folder: Path, around: Circumstances, as_json: bool) -> None:
+    """Work on a study to its end, and leave with its exit code."""
+    from rich.console import Console
+
+    from core.control import Control
+    from core.studies import run_study
+    from tui.headless import drive
+    from tui.study_progress import StudyJson, StudyLines, StudyTable, study_exit_code
+
+    control, console, logs = Control(), Console(stderr=True), folder.parent
+    front_end = StudyJson() if as_json else StudyTable(console, logs) if console.is_terminal else StudyLines(logs)
+    raise typer.Exit(drive(run_study(folder, control, around=around), control, front_end, study_exit_code))
+
+
+_BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def parse_budget(text: str) -> float | None:
+    """The seconds of a time such as 2h, 90m or 1h30m; None for "".
+
+    Raises:
+        InputError: it is not of that form.
+    """
+    if not text:
+        return None
+    match = _BUDGET.fullmatch(text.strip())
+    seconds = (
+        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+    )
+    if not seconds:
+        raise InputError(f"'{text}' is no time", "write 2h, 90m, 45s or 1h30m")
+    return seconds
+
+
+@study_app.command("study-status", epilog="Example: torchdeck study-status @last")
+def study_status(reference: StudyReference, logs: Logs = LOGS, as_json: Json = False) -> None:
+    """Show how far a study is: every run with its state, its epochs and its best figure."""
+    from core.study import find_study, load_study, status_of
+    from tui.study_progress import recorded_progress, study_table, summary_of
+    from tui.tables import print_table
+    from tui.text import safe
+
+    folder = find_study(logs, reference)
+    found = load_study(folder)
+    status = status_of(folder, found)
+    progress = recorded_progress(found.runs, logs)
+    if as_json:
+        return print_json(_status_json(found, status, progress))
+    typer.echo(f"{found.study_id}  {safe(found.title)}\n{status}: {summary_of(found)}")
+    print_table(study_table(found, progress))
+    if found.search and found.search.importance:
+        shares = ", ".join(f"{path} {share:.0%}" for path, share in found.search.importance.items())
+        typer.echo(f"importance: {safe(shares)}")
+    return None
+
+
+def _status_json(found: Study, status: str, progress: dict[int, Any]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from core.study_events import counts_json, run_json
+
+    runs = [{**run_json(run), **(asdict(progress[run.number]) if run.number in progress else {})} for run in found.runs]
+    about = {"title": found.title, "kind": found.kind, "varied": list(found.varied), "status": status}
+    importance = dict(found.search.importance) if found.search and found.search.importance else None
+    return {**counts_json(found), **about, "importance": importance, "table": runs}
+
+
+@study_app.command("study-stop", epilog="Example: torchdeck study-stop @last")
+def study_stop(reference: StudyReference, logs: Logs = LOGS) -> None:
+    """Ask the process that works on a study to stop its runs with checkpoints; `torchdeck study STUDY` goes on."""
+    from core.study import find_study, request_stop
+
+    folder = find_study(logs, reference)
+    request_stop(folder)
+    typer.echo(f"study {folder.name} stops after the batches in hand", err=True)
