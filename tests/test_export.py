@@ -14,6 +14,7 @@ from core.events import EpochCompleted, RunEvent
 from core.export import export
 from core.files import read_json
 from core.logs import load_record
+from core.results.tabular import Exported, write_csv
 from core.session import Surroundings
 
 Made = Callable[..., ExperimentConfig]
@@ -53,7 +54,7 @@ def test_the_safetensors_copy_holds_the_weights_and_their_settings(
 
 def test_the_table_has_a_line_an_epoch(small: Made, train: Train, the_run: TheRun, tmp_path: Path) -> None:
     epochs = [event for event in train(small()) if isinstance(event, EpochCompleted)]
-    export(the_run(), "csv", tmp_path / "run.csv")
+    write_csv([Exported("", the_run())], tmp_path / "run.csv")
     rows = list(csv.DictReader((tmp_path / "run.csv").read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [float(row["test/accuracy"]) for row in rows] == [epoch.metrics["test/accuracy"] for epoch in epochs]
@@ -71,7 +72,9 @@ def test_a_run_without_weights_says_so(small: Made, train: Train, the_run: TheRu
 def test_a_target_that_cannot_be_written_is_told(small: Made, train: Train, the_run: TheRun, tmp_path: Path) -> None:
     train(small())
     with pytest.raises(InputError, match="--output"):
-        export(the_run(), "csv", tmp_path / "nowhere" / "run.csv")
+        export(the_run(), "safetensors", tmp_path / "nowhere" / "model.safetensors")
+    with pytest.raises(InputError, match="--output"):
+        write_csv([Exported("", the_run())], tmp_path / "nowhere" / "run.csv")
 
 
 def test_the_analysis_of_the_best_epoch_is_kept(small: Made, train: Train, the_run: TheRun) -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from core.errors import ConfigError, TorchdeckError
+from tui.options import DATA, LOGS, Ascii, Data, Json, Logs, Overrides, PresetName, RefreshOption, RunReference
+from tui.result_commands import register
 
 if TYPE_CHECKING:
     from core.control import Control
@@ -31,42 +33,7 @@ data_app = typer.Typer(
     help="List, check and fetch data sets.", epilog="Example: torchdeck data check cifar10", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
-
-
-def _preset_names(incomplete: str) -> Iterator[str]:
-    import presets as store  # pydantic, 0.2 s
-
-    yield from (name for name in store.names() if name.startswith(incomplete))
-
-
-def _run_ids(incomplete: str) -> Iterator[str]:
-    logs = Path(os.environ.get("TORCHDECK_LOGS", "logs"))
-    yield from sorted(path.parent.name for path in logs.glob(f"{incomplete}*/run.json"))
-
-
-LOGS, DATA = Path("logs"), Path("data")
-Logs = Annotated[Path, typer.Option("--logs", envvar="TORCHDECK_LOGS", help="Folder of the run directories.")]
-Data = Annotated[Path, typer.Option("--data", envvar="TORCHDECK_DATA", help="Folder of the data sets.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-PresetName = Annotated[
-    str, typer.Argument(metavar="PRESET", help="A preset's name, or a TOML file.", autocompletion=_preset_names)
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Settings to change, as TOML values.")
-]
-RunReference = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="An id, a unique prefix, its last four characters, @last or @best:PRESET.",
-        autocompletion=_run_ids,
-    ),
-]
-RefreshOption = Annotated[
-    Literal["auto", "fast", "normal", "slow"],
-    typer.Option("--refresh", envvar="TORCHDECK_REFRESH", help="How often to draw; auto: normal, slow over SSH."),
-]
-Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; on by itself where UTF-8 is missing.")]
+register(app)
 
 
 @app.command(epilog="Example: torchdeck tui --logs logs/reference")
@@ -252,31 +219,6 @@ def show(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> N
         raise TorchdeckError(f"run {row.id} cannot be shown: {row.problem}")
     record = load_record(row.folder)
     return _print_json(record_json(row, record)) if as_json else print_table(run_page(row, record))
-
-
-@app.command(epilog="Example: torchdeck export @best:lenet --to torchscript --output lenet.pt")
-def export(
-    reference: RunReference,
-    to: Annotated[Literal["torchscript", "safetensors", "csv"], typer.Option(help="The form to write.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file; named after the run if left out.")
-    ] = None,
-    logs: Logs = LOGS,
-    as_json: Json = False,
-) -> None:
-    """Write the best weights, or the figures of every epoch, for other programs.
-
-    The TorchScript module takes pixels from 0 to 1 and normalises them itself.
-    """
-    from core.runs import find_run
-
-    row = find_run(logs, reference)
-    from core.export import ENDINGS  # torch, seconds
-    from core.export import export as write
-
-    target = output or Path(f"{row.id}.{ENDINGS[to]}")
-    write(row.folder, to, target)
-    _print_json({"run": row.id, "form": to, "file": str(target)}) if as_json else typer.echo(target)
 
 
 @data_app.command("list", epilog="Example: torchdeck data list --json")
