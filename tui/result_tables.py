@@ -52,7 +52,7 @@ def results_table(result: StudyResult) -> Grid:
     at = len(paths) + 2
     note = "In brackets the 95 % Wilson interval over the test images. Train and gap are of the last epoch."
     strong = frozenset(place for place, row in enumerate(result.rows) if row is result.best and len(rows) > 1)
-    return Grid("Results", head, rows, frozenset([*range(1, at - 1), *range(at, len(head))]), strong, note)
+    return Grid("Accuracy of each run", head, rows, frozenset([*range(1, at - 1), *range(at, len(head))]), strong, note)
 
 
 def _result_cells(result: StudyResult, row: ResultRow, paths: Sequence[str]) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def cost_table(result: StudyResult) -> Grid | None:
     if not rows:
         return None
     head = ("run", "training time", "images/s", "device use", "peak memory", "parameters")
-    return Grid("Cost", head, tuple(map(_cost_cells, rows)), frozenset(range(1, 6)))
+    return Grid("Cost of each run", head, tuple(map(_cost_cells, rows)), frozenset(range(1, 6)))
 
 
 def _cost_cells(row: ResultRow) -> tuple[str, ...]:
@@ -92,15 +92,21 @@ def trouble_table(result: StudyResult) -> Grid | None:
     """The runs that did not come to their end, and why; None where all did."""
     rows = [row for row in result.rows if row.state != "completed" and row.reason]
     cells = tuple((safe(row.label), row.state, safe(row.reason)) for row in rows)
-    return Grid("Not completed", ("run", "state", "reason"), cells) if rows else None
+    return Grid("Runs that did not come to their end", ("run", "state", "reason"), cells) if rows else None
 
 
 def reported_table(result: StudyResult) -> Grid | None:
     """The reported figures beside the reached ones; None where nothing is reported."""
-    labels = {row.number: safe(row.label) for row in result.rows}
-    rows = tuple((labels[found.number], *standing_cells(found)) for found in result.standings)
-    head = ("run", "figure", "reported", "reached", "over the seeds", "")
-    return Grid("Reported and reached", head, rows, frozenset([2, 3, 4])) if rows else None
+    if not result.standings:
+        return None
+    rows = tuple((safe(found.label), *standing_cells(found)) for found in result.standings)
+    head = ("run", "figure", "reported", "reached", "over the seeds", "outcome")
+    title = "Reported figures and what was reached"
+    if not any(found.seeds for found in result.standings):
+        head, rows = head[:4] + head[5:], tuple(row[:4] + row[5:] for row in rows)
+        return Grid(title, head, rows, frozenset([2, 3]))
+    note = "Within noise: the mean of three seeds or more is at most two of their standard deviations short of it."
+    return Grid(title, head, rows, frozenset([2, 3, 4]), note=note)
 
 
 def standing_cells(found: Standing) -> tuple[str, ...]:
@@ -202,7 +208,7 @@ def search_table(result: StudyResult) -> Grid | None:
         ("sampler, pruner", f"{search.sampler}, {search.pruner}"),
         *((path, _space(value)) for path, value in search.space.items()),
     ]
-    return Grid("Search", ("", ""), tuple((safe(name), safe(value)) for name, value in how))
+    return Grid("What was searched", ("", ""), tuple((safe(name), safe(value)) for name, value in how))
 
 
 def _space(value: Any) -> str:

@@ -34,6 +34,7 @@ class Standing:
     """A reported figure beside what a run reached: `words` is reached, within noise, short by ..., or why not."""
 
     number: int
+    label: str
     figure: ReportedFigure
     reached: float | None
     seeds: Spread | None
@@ -83,7 +84,14 @@ def _group(rows: Sequence[ResultRow]) -> SeedGroup:
 
 def group_label(rows: Sequence[ResultRow]) -> str:
     """What the labels of a group have in common, else its seeds."""
-    return _common([row.label for row in rows]) or f"seeds {', '.join(str(row.seed) for row in rows)}"
+    common = _common([row.label for row in rows])
+    if common:
+        return common
+    seeds = [row.seed for row in rows]
+    first = seeds[0] if isinstance(seeds[0], int) else 0
+    if len(seeds) > 2 and seeds == list(range(first, first + len(seeds))):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}" if len(seeds) <= 4 else f"{len(seeds)} seeds"
 
 
 def _common(labels: Sequence[str]) -> str:
@@ -94,21 +102,27 @@ def _common(labels: Sequence[str]) -> str:
 
 
 def standings(rows: Sequence[ResultRow]) -> tuple[Standing, ...]:
-    """Every reported figure of every run beside what was reached, in the order of the rows."""
-    beside = {row.number: found for found in siblings(rows) for row in found}
-    return tuple(_standing(row, claim, beside[row.number]) for row in rows for claim in row.reported)
+    """Every reported figure beside what was reached: once for runs that differ only in their seed."""
+    return tuple(found for group in siblings(rows) for found in _standings(group))
 
 
-def _standing(row: ResultRow, claim: ReportedFigure, group: Sequence[ResultRow]) -> Standing:
+def _standings(group: Sequence[ResultRow]) -> list[Standing]:
+    """The run with seed 1 is held against the figures, the others tell the noise; no seed is picked for its result."""
+    row = next((row for row in group if row.seed == 1), group[0])
+    label = row.label if len(group) == 1 else group_label(group)
+    return [_standing(row, label, claim, group) for claim in row.reported]
+
+
+def _standing(row: ResultRow, label: str, claim: ReportedFigure, group: Sequence[ResultRow]) -> Standing:
     reached = claim.reached(row.record.epochs, row.finished)
     short = claim.shortfall(row.record.epochs, row.finished)
     values = [value for other in group if (value := claim.reached(other.record.epochs, other.finished)) is not None]
     seeds = spread(values) if len(values) > 1 else None
     planned = row.record.started.epochs if row.record.started else 0
     if reached is not None and short is not None and (not short or planned >= (claim.epochs or 0)):
-        return Standing(row.number, claim, reached, seeds, verdict(claim, reached, values))
+        return Standing(row.number, label, claim, reached, seeds, verdict(claim, reached, values))
     words = {"waiting": "not run yet", "running": "not yet"}.get(row.state, "not run in full")
-    return Standing(row.number, claim, reached, seeds, words)
+    return Standing(row.number, label, claim, reached, seeds, words)
 
 
 def best_row(rows: Sequence[ResultRow]) -> ResultRow | None:

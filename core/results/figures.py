@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,9 @@ from core.results.study import StudyResult
 MOST_SERIES = 8
 LANDSCAPE_INKS = (2, 4, 0, 1, 3, 5, 6, 7)
 """Green for the first model and red for the second, then the others."""
+
+
+_BESIDE = "Train and test accuracy, and the gap between them, by epoch"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +39,8 @@ class Series:
 class Figure:
     """One chart: accuracies as fractions where `percent`, times in seconds; `rules` are reported values.
 
+    Charts to be read side by side have one `y_range`.
+
     The axis of `dots` and `bars` is the series' own: one row each, at its first y; `dots` span low to high.
     """
 
@@ -48,6 +53,7 @@ class Figure:
     smooth: bool = False
     rules: tuple[tuple[float, str], ...] = ()
     note: str = ""
+    y_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class Panel:
 
     title: str
     figures: tuple[Figure, ...]
+    caption: str = ""
 
 
 def panels(result: StudyResult) -> tuple[Panel, ...]:
@@ -64,17 +71,17 @@ def panels(result: StudyResult) -> tuple[Panel, ...]:
     found: list[Panel] = []
     gaps = "regularization" in shows
     if gaps:
-        found.append(Panel("Regularization", regularization(result.rows)))
+        found.append(Panel("Regularization", regularization(result.rows), _BESIDE))
     if "landscape" in shows:
         found.append(Panel("Loss landscape", (landscape(result.rows),)))
     if {"curves", "comparison", "batch-size"} & set(shows):
         # The first of them stands beside the gap already.
-        found.append(Panel("Curves", curves(result.rows)[1 if gaps else 0 :]))
+        found.append(Panel("Curves", curves(result.rows)[1 if gaps else 0 :], "Test accuracy and train loss by epoch"))
     if "time-to-accuracy" in shows:
         found.append(Panel("Accuracy over training time", (over_time(result.rows),)))
     if result.study.search and result.study.search.importance:
         found.append(Panel("Importance of the settings", (importance(result),)))
-    drawn = [Panel(panel.title, tuple(figure for figure in panel.figures if figure.series)) for panel in found]
+    drawn = [replace(panel, figures=tuple(item for item in panel.figures if item.series)) for panel in found]
     return tuple(panel for panel in drawn if panel.figures)
 
 
@@ -89,7 +96,7 @@ def run_panels(record: RunRecord) -> tuple[Panel, ...]:
         Figure("loss", "Loss", _splits(record, "loss"), rules=()),
         Figure("accuracy", "Accuracy", _splits(record, "accuracy"), percent=True, rules=rules),
     )
-    return (Panel("Curves", figures),) if record.epochs else ()
+    return (Panel("Curves", figures, "Loss and accuracy of each split by epoch"),) if record.epochs else ()
 
 
 def _splits(record: RunRecord, figure: str) -> tuple[Series, ...]:
@@ -109,9 +116,15 @@ def curves(rows: Sequence[ResultRow]) -> tuple[Figure, ...]:
 
 def regularization(rows: Sequence[ResultRow]) -> tuple[Figure, ...]:
     """Train and test accuracy and the gap between them, over epochs."""
-    return (
+    beside = (
         _figure("train-accuracy", "Train accuracy", rows, "train/accuracy"),
         _figure("test-accuracy-beside", "Test accuracy", rows, "test/accuracy"),
+    )
+    seen = np.concatenate([np.empty(0), *(series.y for figure in beside for series in figure.series)])
+    seen = seen[np.isfinite(seen)]
+    y_range = (float(seen.min()), float(seen.max())) if len(seen) else None
+    return (
+        *(replace(figure, y_range=y_range) for figure in beside),
         _overlaid("gap", "Gap: train less test accuracy, in points", rows, _gap),
     )
 
@@ -134,8 +147,12 @@ def landscape(rows: Sequence[ResultRow]) -> Figure:
         _landscape_of(model, [row for row in sound if row.model == model], shortest, LANDSCAPE_INKS[place % 8])
         for place, model in enumerate(models)
     ]
+    wide = (
+        "bands from the smallest to the largest loss, lines are means" if any(s.low is not None for s in series) else ""
+    )
     cut = f"cut to {shortest:,} steps, those of the shortest run" if len(set(lengths)) > 1 else ""
-    return Figure("landscape", "Loss of every step", tuple(series), "step", smooth=True, note=cut)
+    note = "; ".join(filter(None, [wide, cut]))
+    return Figure("landscape", "Loss of every step", tuple(series), "step", smooth=True, note=note)
 
 
 def _landscape_of(model: str, rows: Sequence[ResultRow], steps: int, ink: int) -> Series:

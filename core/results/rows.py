@@ -104,7 +104,8 @@ def read_result_row(declared: DeclaredRun, logs: Path) -> ResultRow:
     record = load_record(folder)
     config = flat(run.header.get("config")) or flat(declared.config)
     state, reason = _state(declared, run, record)
-    reported = declared.reported or claims(run.header.get("reported"))
+    begun = record.started.reported if record.started else ()
+    reported = declared.reported or claims(run.header.get("reported")) or claims(begun)
     return _row(declared, state, reason, config, record, folder, reported, mean_utilization(folder))
 
 

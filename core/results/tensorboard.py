@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import io
 import math
 import re
@@ -12,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from core.curves import step_losses
-from core.errors import InputError
+from core.extras import extra_module
 from core.files import write_atomically
 from core.flat import Settings, flat
 from core.record import RunRecord
 from core.results.tabular import Exported, unwritable, with_epochs
 
-MEND = "install it with: pip install 'torchdeck[tensorboard]' (in a checkout: uv run --extra tensorboard torchdeck ...)"
 PLUGIN = "tensorboard.plugins.hparams"
 
 
@@ -28,8 +25,7 @@ def write_events(runs: Sequence[Exported], target: Path) -> list[Path]:
     Raises:
         InputError: tensorboard is not installed, no run has a whole epoch, or the folder cannot be written.
     """
-    if importlib.util.find_spec("tensorboard") is None:
-        raise InputError("event files need tensorboard, which is not installed", MEND)
+    _part("tensorboard")
     folders: list[Path] = []
     for place, (run, record) in enumerate(with_epochs(runs)):
         folder = target / f"{place:02}-{_slug(run.label)}" if run.label else target / run.folder.name
@@ -44,15 +40,19 @@ def write_events(runs: Sequence[Exported], target: Path) -> list[Path]:
     return folders
 
 
+def _part(name: str) -> Any:
+    return extra_module(name, "tensorboard", "an event file")
+
+
 def _slug(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=-]+", "-", label).strip("-.") or "run"
 
 
 def event_file(record: RunRecord) -> bytes:
     """The bytes of a run's event file."""
-    # Typed stubs do not come with tensorboard; its parts take 0.3 s.
-    protos: Any = importlib.import_module("tensorboard.compat.proto.event_pb2")
-    writers: Any = importlib.import_module("tensorboard.summary.writer.record_writer")
+    # The parts of tensorboard take 0.3 s.
+    protos: Any = _part("tensorboard.compat.proto.event_pb2")
+    writers: Any = _part("tensorboard.summary.writer.record_writer")
     file = io.BytesIO()
     writer = writers.RecordWriter(file)
     writer.write(protos.Event(wall_time=record.created, file_version="brain.Event:2").SerializeToString())
@@ -63,7 +63,7 @@ def event_file(record: RunRecord) -> bytes:
 
 def _summaries(record: RunRecord) -> Iterator[tuple[float, int, Any]]:
     """The time, the step and the summary of every event; the settings come first, the ending last."""
-    proto: Any = importlib.import_module("tensorboard.compat.proto.summary_pb2")
+    proto: Any = _part("tensorboard.compat.proto.summary_pb2")
     settings = flat(record.started.config) if record.started else {}
     for summary in _settings(settings, sorted(record.epochs[-1].metrics)):
         yield record.created, 0, summary
@@ -85,7 +85,7 @@ def _scalars(proto: Any, values: Mapping[str, float]) -> Any:
 
 def _settings(settings: Settings, metrics: Sequence[str]) -> tuple[Any, Any]:
     """What the table of settings needs: which there are, and what this run has."""
-    plugin: Any = importlib.import_module(f"{PLUGIN}.summary_v2")
+    plugin: Any = _part(f"{PLUGIN}.summary_v2")
     known = {path: value for path, value in settings.items() if _is_plain(value)}
     return (
         plugin.hparams_config_pb([plugin.HParam(path) for path in known], [plugin.Metric(name) for name in metrics]),
@@ -98,10 +98,10 @@ def _is_plain(value: Any) -> bool:
 
 
 def _session_end(record: RunRecord) -> Any:
-    proto: Any = importlib.import_module("tensorboard.compat.proto.summary_pb2")
-    api: Any = importlib.import_module(f"{PLUGIN}.api_pb2")
-    data: Any = importlib.import_module(f"{PLUGIN}.plugin_data_pb2")
-    metadata: Any = importlib.import_module(f"{PLUGIN}.metadata")
+    proto: Any = _part("tensorboard.compat.proto.summary_pb2")
+    api: Any = _part(f"{PLUGIN}.api_pb2")
+    data: Any = _part(f"{PLUGIN}.plugin_data_pb2")
+    metadata: Any = _part(f"{PLUGIN}.metadata")
     states = {"completed": api.STATUS_SUCCESS, "failed": api.STATUS_FAILURE, "running": api.STATUS_RUNNING}
     status = states.get(record.status, api.STATUS_UNKNOWN)
     end = data.SessionEndInfo(status=status, end_time_secs=record.updated)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import io
 import re
 import warnings
@@ -13,20 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import InputError
 from core.evaluation import Confusion
+from core.extras import extra_module
 from core.results.figures import Figure
 from tui.colors import ON_LIGHT
 from tui.pictures import filter_images, tint_strengths, to_pixels
 from tui.text import percent, safe
 
-MEND = "install it with: pip install 'torchdeck[report]' (in a checkout: uv run --extra report torchdeck report ...)"
 INCHES = 10.0
 """The width of a page's column, at which text of 8 points reads as the tables do."""
 LONGEST_LABEL = 34
 MOST_CLASSES = 30
-FILTER_SCALE = 8
-SMOOTHING = 0.95
+FILTER_SIDE = 48
+"""Pixels that a filter is at least enlarged to."""
 
 # Colours that nothing else has: each is replaced by one of the page's, light or dark.
 SERIES = tuple(f"#c0ffe{number}" for number in range(8))
@@ -64,21 +61,19 @@ _STYLE = {
 }
 
 
-def require_matplotlib() -> None:
-    """Make sure that pictures can be drawn.
+def require_matplotlib() -> Any:
+    """The library that draws.
 
     Raises:
-        InputError: matplotlib is not installed.
+        InputError: it is not installed.
     """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("a report needs matplotlib, which is not installed", MEND)
+    return extra_module("matplotlib", "report", "a report")
 
 
 def _drawn(key: str, size: tuple[float, float], paint: Callable[[Any], None]) -> str:
     """The SVG of what `paint` puts on axes of this size in inches."""
-    # matplotlib takes 0.8 s; its types are not complete.
-    matplotlib: Any = importlib.import_module("matplotlib")
-    figures: Any = importlib.import_module("matplotlib.figure")
+    # matplotlib takes 0.8 s.
+    matplotlib, figures = require_matplotlib(), extra_module("matplotlib.figure", "report", "a report")
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": key}), warnings.catch_warnings():
         # Only the measuring font lacks a sign; the reader's own draws it.
         warnings.simplefilter("ignore")
@@ -110,15 +105,18 @@ def _inlined(svg: str, key: str) -> str:
 def colored(svg: str, color: Callable[[str], str], font: str) -> str:
     """The SVG with its tokens replaced by colours, and its text in a font."""
     found = re.sub("|".join(TOKENS), lambda match: color(TOKENS[match[0]]), svg)
-    return re.sub(r"font: ([\d.]+px)[^;\"]*", rf"font: \1 {font}", found)
+    # Releases of matplotlib write the font in one property or in two.
+    found = re.sub(r"font: ([\d.]+px)[^;\"]*", rf"font: \1 {font}", found)
+    return re.sub(r"font-family: [^;\"]*", f"font-family: {font}", found)
 
 
 def chart(figure: Figure, columns: int = 1) -> str:
     """A chart for a page of so many columns."""
     match figure.kind:
         case "lines":
-            height = 3.3 if columns == 1 else 2.7
-            return _drawn(figure.key, (INCHES / columns, height), lambda axes: _lines(axes, figure, columns))
+            legend_rows = -(-len(figure.series) // _legend_columns(columns))
+            size = (INCHES / columns, (3.2 if columns == 1 else 2.4) + 0.16 * legend_rows)
+            return _drawn(figure.key, size, lambda axes: _lines(axes, figure, columns))
         case "dots":
             size = (INCHES, 0.55 + 0.26 * len(figure.series))
             return _drawn(figure.key, size, lambda axes: _dots(axes, figure))
@@ -139,10 +137,12 @@ def _lines(axes: Any, figure: Figure, columns: int) -> None:
         drawn = smoothed(y) if figure.smooth else y
         marker = "o" if len(y) == 1 else ""
         axes.plot(series.x, drawn, color=color, label=_label(series.label), marker=marker, markersize=4)
-    for value, words in figure.rules:
+    for place, (value, words) in enumerate(figure.rules):
         axes.axhline(value * scale, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
+        # Each label stands further left, for rules may lie close to each other.
+        right = 1 - place % 3 * 0.34
         axes.annotate(
-            _label(words), (1, value * scale), xycoords=("axes fraction", "data"), xytext=(0, 2),
+            _label(words), (right, value * scale), xycoords=("axes fraction", "data"), xytext=(0, 2),
             textcoords="offset points", ha="right", va="bottom", color=QUIET, fontsize=7,
         )  # fmt: skip
     _fit(axes, figure, scale)
@@ -151,20 +151,29 @@ def _lines(axes: Any, figure: Figure, columns: int) -> None:
     axes.xaxis.set_major_formatter(_thousands)
     axes.grid(axis="x", visible=False)
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=max(1, 4 // columns), borderaxespad=0.3, handlelength=1.4,
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=_legend_columns(columns), borderaxespad=0.3, handlelength=1.4,
         columnspacing=1.4, fontsize=7.5,
     )  # fmt: skip
 
 
+def _legend_columns(columns: int) -> int:
+    return max(1, 4 // columns)
+
+
 def _fit(axes: Any, figure: Figure, scale: float) -> None:
-    """Limits that show the lines, not a spike at their start."""
+    """Limits that show the lines; a spike far above them is only told."""
     ends = [part for series in figure.series for part in (series.low, series.high, series.y) if part is not None]
     values = np.concatenate(ends) * scale
     values = values[np.isfinite(values)]
+    if figure.y_range:
+        values = np.array(figure.y_range) * scale
     if not len(values):
         return
-    # One step in five hundred may lie outside where every step is drawn.
-    low, high = (float(np.quantile(values, share)) for share in ((0.0, 0.998) if figure.smooth else (0.0, 1.0)))
+    low, high, usual = float(values.min()), float(values.max()), float(np.quantile(values, 0.97))
+    if not figure.percent and high - low > 3 * (usual - low) > 0:
+        told = f"▲ up to {high:,.0f}" if high >= 100 else f"▲ up to {high:.3g}"
+        axes.annotate(told, (0.99, 0.97), xycoords="axes fraction", ha="right", va="top", color=QUIET, fontsize=7)
+        high = low + 1.2 * (usual - low)
     room = 0.05 * (high - low) or 0.5
     axes.set_ylim(low - room, high + room)
 
@@ -277,7 +286,8 @@ def filters(weights: NDArray[np.float32]) -> bytes:
     from PIL import Image
 
     tiles = [to_pixels(image) for image in filter_images(weights, "each")]
-    columns = min(16, max(1, int(np.ceil(np.sqrt(2.5 * len(tiles))))))
+    columns = len(tiles) if len(tiles) <= 10 else min(16, int(np.ceil(np.sqrt(2.5 * len(tiles)))))
+    enlarged = max(4, FILTER_SIDE // max(tiles[0].shape[:2]))
     height, width = tiles[0].shape[0] + 1, tiles[0].shape[1] + 1
     rows = -(-len(tiles) // columns)
     sheet = np.zeros((rows * height - 1, columns * width - 1, 4), np.uint8)
@@ -285,7 +295,7 @@ def filters(weights: NDArray[np.float32]) -> bytes:
         top, left = place // columns * height, place % columns * width
         sheet[top : top + height - 1, left : left + width - 1, :3] = tile
         sheet[top : top + height - 1, left : left + width - 1, 3] = 255
-    large = sheet.repeat(FILTER_SCALE, axis=0).repeat(FILTER_SCALE, axis=1)
+    large = sheet.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
     file = io.BytesIO()
     Image.fromarray(large, "RGBA").save(file, "PNG", optimize=True)
     return file.getvalue()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from core.results.comparison import standings
 from core.results.rows import ResultRow
 from core.results.study import StudyResult
 from core.statistics import Interval
 from tui.result_tables import told_spread
-from tui.text import figure, percent
+from tui.text import percent
 
 MOST_COMPARED = 6
 
@@ -31,9 +30,9 @@ def findings(result: StudyResult) -> list[str]:
         if group.best and group.best.number > 1
     ]
     told += _gaps(result)
-    met = Counter("short of it" if item.words.startswith("short") else item.words for item in result.standings)
+    met = Counter("short" if item.words.startswith("short") else item.words for item in result.standings)
     if met:
-        told.append("Of the reported figures: " + ", ".join(f"{number} {words}" for words, number in met.items()) + ".")
+        told.append("Reported figures: " + ", ".join(f"{met[words]} {words}" for words in sorted(met)) + ".")
     return told
 
 
@@ -54,14 +53,5 @@ def _gaps(result: StudyResult) -> list[str]:
     if "regularization" not in result.study.shows or len(rated) < 2:
         return []
     listed = ", ".join(f"{row.label} {100 * (row.gap or 0.0):.1f} points (epoch {row.epochs})" for row in rated)
+    listed = listed.replace(" -", " −")
     return [f"The gap between train and test accuracy at the last epoch, the narrowest first: {listed}."]
-
-
-def run_findings(row: ResultRow) -> list[str]:
-    """How the reported figures were met."""
-    return [
-        f"Reported {item.figure.metric.replace('/', ' ')} {figure(item.figure.metric, item.figure.value)} "
-        f"({item.figure.at}): {item.words}"
-        + (f", with {figure(item.figure.metric, item.reached)}." if item.reached is not None else ".")
-        for item in standings([row])
-    ]

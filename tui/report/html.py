@@ -117,7 +117,7 @@ def _row(tag: str, cells: tuple[str, ...], grid: Grid, strong: bool = False) -> 
 def _pictures(block: Pictures, number: int) -> str:
     several = len(block.pictures) > 1
     parts = "\n".join(f"<div>{_picture(item)}{_caption(item) if several else ''}</div>" for item in block.pictures)
-    told = block.title if several else ". ".join(dict.fromkeys([block.title, block.pictures[0].caption]))
+    told = block.title if several else ". ".join(filter(None, [block.title, block.pictures[0].caption]))
     return (
         f'<figure class="pictures"><div class="columns-{block.columns}">{parts}</div>'
         f"<figcaption><b>Figure {number}.</b> {_text(told)}</figcaption></figure>"

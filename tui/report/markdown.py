@@ -74,7 +74,7 @@ def _block(block: Block, folder: str, table: Number, number: Number) -> Iterator
             yield from _table(block.grid, table())
         case Pictures():
             yield from (f"![{_text(item.caption)}]({quote(folder)}/{_name(item)})" for item in block.pictures)
-            told = "; ".join(dict.fromkeys([block.title, *(item.caption for item in block.pictures)]))
+            told = "; ".join(filter(None, [block.title, *(item.caption for item in block.pictures)]))
             yield ""
             yield f"**Figure {number()}.** {_text(told)}"
 

@@ -23,7 +23,7 @@ from tui.draft import as_text
 from tui.report import drawings
 from tui.report.document import Block, Bullets, Code, Document, KeyFigure, Paragraph, Picture, Pictures, Section
 from tui.report.document import TableBlock as Table
-from tui.report.findings import findings, run_findings
+from tui.report.findings import findings
 from tui.result_tables import (
     Grid,
     comparison_table,
@@ -49,7 +49,7 @@ def run_document(run: RunRow) -> Document:
     title = presets.load(run.preset).title if run.preset in presets.names() else run.preset
     about = (row.run_id or run.id, moment(run.created) if 0 < run.created < 4e9 else "", row.state)
     sections = [
-        Section("Results", (*_bullets(run_findings(row)), Table(_metrics(row)), *_table(reported_table(result)))),
+        Section("Results", (Table(_metrics(row)), *_table(reported_table(result)))),
         Section("Course of the training", tuple(_panel(panel) for panel in run_panels(row.record))),
         Section("Classes", (*_matrices([row]), *_classes(row))),
         Section("First-layer filters", tuple(_filters([row]))),
@@ -117,7 +117,9 @@ def _study_figures(result: StudyResult) -> tuple[KeyFigure, ...]:
     ]
     found = [KeyFigure("best test accuracy", *_with_remark(best))] if best else []
     if best and best.gap is not None:
-        found.append(KeyFigure("its gap", f"{100 * best.gap:.1f} points", "train less test, last epoch"))
+        found.append(
+            KeyFigure("its gap", f"{100 * best.gap:.1f} points".replace("-", "−"), "train less test, last epoch")
+        )
     return (*found, KeyFigure("runs completed", done, ", ".join(rest)), KeyFigure("training time", duration(seconds)))
 
 
@@ -164,12 +166,13 @@ def _metrics(row: ResultRow) -> Grid:
 
 def _dots(result: StudyResult) -> list[Block]:
     drawn = accuracy_dots(result.rows)
-    return [Pictures(drawn.title, (_picture(drawn),))] if len(drawn.series) > 1 else []
+    return [Pictures("", (_picture(drawn),))] if len(drawn.series) > 1 else []
 
 
 def _panel(panel: Panel) -> Pictures:
     columns = len(panel.figures)
-    return Pictures(panel.title, tuple(_picture(item, columns) for item in panel.figures), columns)
+    title = panel.caption if columns > 1 else ""
+    return Pictures(title, tuple(_picture(item, columns) for item in panel.figures), columns)
 
 
 def _picture(drawn: Figure, columns: int = 1) -> Picture:
@@ -220,8 +223,12 @@ def _filters(rows: Sequence[ResultRow]) -> list[Block]:
 
 
 def _settings_table(config: Settings, title: str = "All settings", without: Sequence[str] = ()) -> Grid:
-    rows = tuple((path, shown(value)) for path, value in config.items() if path not in without)
-    return Grid(title, ("setting", "value"), rows)
+    """Settings in two halves side by side, for there are many short ones."""
+    pairs = [(path, shown(value)) for path, value in config.items() if path not in without]
+    half = -(-len(pairs) // 2)
+    others = [*pairs[half:], ("", "")][:half]
+    rows = tuple((*pair, *other) for pair, other in zip(pairs[:half], others, strict=True))
+    return Grid(title, ("setting", "value", "setting", "value"), rows)
 
 
 def _study_settings(result: StudyResult) -> list[Block]:
