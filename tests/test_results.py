@@ -12,7 +12,7 @@ from core.events import DeviceSampled, RunStarted
 from core.files import read_json
 from core.logs import encode_line, load_record
 from core.results.declared import find_either, find_study
-from core.results.figures import landscape, panels, regularization, step_curve
+from core.results.figures import accuracy_dots, curves, landscape, panels, regularization, step_curve
 from core.results.rows import milestones
 from core.results.samples import mean_utilization
 from core.results.study import StudyResult, read_result, result_of_runs
@@ -105,6 +105,15 @@ def test_runs_that_differ_only_in_their_seed_are_one_group(tmp_path: Path) -> No
     assert figure.series[0].low[-1] == min(values)
 
 
+def test_a_group_whose_labels_tell_more_than_seeds_is_named_by_its_seeds(tmp_path: Path) -> None:
+    runs = [Example(f"trial {at}", (f"training.seed={seed}",)) for at, seed in enumerate((4, 7))]
+    (group,) = read_result(make_study(tmp_path, runs)).groups
+    assert group.label == "seeds 4, 7"
+    runs = [Example(f"seed {seed}", (f"training.seed={seed}",)) for seed in (10, 11, 12)]
+    (group,) = read_result(make_study(tmp_path / "three", runs)).groups
+    assert group.label == "seeds 10 to 12"
+
+
 def test_a_figure_that_was_reached_says_so_and_a_short_one_by_how_much(tmp_path: Path) -> None:
     result = read_result(make_study(tmp_path, [Example("good", floor=0.02), Example("bad", ("optimizer.lr=1",), 1.0)]))
     words = {found.label: found.words for found in result.standings}
@@ -175,6 +184,16 @@ def test_a_run_that_failed_does_not_cut_the_landscape(tmp_path: Path) -> None:
     runs = [Example("a"), Example("b", ("optimizer.lr=9",), 2.0, 1, state="failed", reason="diverged")]
     figure = landscape(read_result(make_study(tmp_path, runs)).rows)
     assert len(figure.series[0].x) == 8 * STEPS
+
+
+def test_of_many_runs_the_best_are_drawn(tmp_path: Path) -> None:
+    runs = [Example(str(at), (f"optimizer.lr=0.{at:02}1",), at / 10, 1) for at in range(30)]
+    rows = read_result(make_study(tmp_path, runs)).rows
+    dots, (accuracies, _) = accuracy_dots(rows), curves(rows)
+    assert [series.label for series in dots.series] == [str(at) for at in range(24)]
+    assert dots.note == "the best 24 of 30"
+    assert [series.label for series in accuracies.series] == [str(at) for at in range(8)]
+    assert accuracies.note == "the best 8 of 30"
 
 
 def test_the_gap_of_regularization_is_train_less_test(tmp_path: Path) -> None:

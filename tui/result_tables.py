@@ -152,8 +152,8 @@ def told_spread(found: Spread | None, metric: str) -> str:
 
 
 def comparison_table(result: StudyResult) -> Grid | None:
-    """Each run against the best one by McNemar's test; None where there are no two."""
-    if not result.comparisons:
+    """Each run against the best one by McNemar's test; None where no two kept their predictions."""
+    if not any(found.test for found in result.comparisons):
         return None
     best = safe(result.row(result.comparisons[0].against).label)
     rows = tuple((safe(result.row(found.number).label), safe(found.words)) for found in result.comparisons)

@@ -14,7 +14,8 @@ from core.reported import ReportedFigure, verdict
 from core.results.rows import ResultRow
 from core.statistics import McNemar, Spread, mcnemar, spread
 
-ENDED = ("completed", "failed", "pruned", "stopped")
+_BETWEEN = " ,·=:-()"
+"""What may stand between a name and its seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +84,35 @@ def _group(rows: Sequence[ResultRow]) -> SeedGroup:
 
 
 def group_label(rows: Sequence[ResultRow]) -> str:
-    """What the labels of a group have in common, else its seeds."""
-    common = _common([row.label for row in rows])
-    if common:
-        return common
+    """What the labels of a group have in common where only the seed follows it, else its seeds."""
+    common = _shared_start([row.label for row in rows])
+    rests = [row.label.removeprefix(common) for row in rows]
+    if not all(_only_seed(rest, row.seed) for rest, row in zip(rests, rows, strict=True)):
+        return _told_seeds(rows)
+    # The first digits that seeds share are no part of the name.
+    name = common.rstrip("0123456789") if any(rest[:1].isdigit() for rest in rests) else common
+    return name.rstrip(_BETWEEN).removesuffix("seed").rstrip(_BETWEEN) or _told_seeds(rows)
+
+
+def _shared_start(labels: Sequence[str]) -> str:
+    """What all labels begin with; it is what the first and the last in order begin with."""
+    first, last = min(labels), max(labels)
+    same = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    return first[:same]
+
+
+def _only_seed(rest: str, seed: object) -> bool:
+    """Whether the rest of a label says nothing but a seed; a common digit may have gone before it."""
+    words = rest.strip(_BETWEEN).removeprefix("seed").strip(_BETWEEN)
+    return not words or str(seed).endswith(words)
+
+
+def _told_seeds(rows: Sequence[ResultRow]) -> str:
     seeds = [row.seed for row in rows]
     first = seeds[0] if isinstance(seeds[0], int) else 0
     if len(seeds) > 2 and seeds == list(range(first, first + len(seeds))):
         return f"seeds {seeds[0]} to {seeds[-1]}"
     return f"seeds {', '.join(map(str, seeds))}" if len(seeds) <= 4 else f"{len(seeds)} seeds"
-
-
-def _common(labels: Sequence[str]) -> str:
-    """What labels begin with alike, less the word that says which seed it is."""
-    first, last = min(labels), max(labels)
-    length = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
-    return first[:length].rstrip(" ,·=:-(").removesuffix("seed").rstrip(" ,·=:-(")
 
 
 def standings(rows: Sequence[ResultRow]) -> tuple[Standing, ...]:

@@ -12,10 +12,12 @@ from core.bands import Band, band
 from core.curves import Axis, Curve, Numbers, metrics_of, step_losses
 from core.record import RunRecord
 from core.results.comparison import group_label, siblings
+from core.results.declared import claims
 from core.results.rows import ResultRow
 from core.results.study import StudyResult
 
 MOST_SERIES = 8
+MOST_DOTS = 24
 LANDSCAPE_INKS = (2, 4, 0, 1, 3, 5, 6, 7)
 """Green for the first model and red for the second, then the others."""
 
@@ -87,13 +89,14 @@ def panels(result: StudyResult) -> tuple[Panel, ...]:
 
 def run_panels(record: RunRecord) -> tuple[Panel, ...]:
     """The charts of one run: the loss and the accuracy of each split."""
+    reported = claims(record.started.reported if record.started else ())
     rules = tuple(
-        (claim["value"], f"reported {100 * claim['value']:.2f} % {claim['at']}")
-        for claim in (record.started.reported if record.started else ())
-        if claim.get("metric") == "test/accuracy" and isinstance(claim.get("value"), float)
+        (claim.value, f"reported {100 * claim.value:.2f} % {claim.at}")
+        for claim in reported
+        if claim.metric == "test/accuracy"
     )
     figures = (
-        Figure("loss", "Loss", _splits(record, "loss"), rules=()),
+        Figure("loss", "Loss", _splits(record, "loss")),
         Figure("accuracy", "Accuracy", _splits(record, "accuracy"), percent=True, rules=rules),
     )
     return (Panel("Curves", figures, "Loss and accuracy of each split by epoch"),) if record.epochs else ()
@@ -175,6 +178,8 @@ def step_curve(record: RunRecord) -> Curve:
 def accuracy_dots(rows: Sequence[ResultRow]) -> Figure:
     """The best test accuracy of each run with its interval."""
     rated = [(row, row.best) for row in rows if row.best]
+    ranked = sorted((best.value for _, best in rated), reverse=True)[:MOST_DOTS]
+    shown = [(row, best) for row, best in rated if best.value >= ranked[-1]][:MOST_DOTS]
     series = [
         Series(
             row.label,
@@ -184,9 +189,11 @@ def accuracy_dots(rows: Sequence[ResultRow]) -> Figure:
             np.array([best.interval.low if best.interval else best.value]),
             np.array([best.interval.high if best.interval else best.value]),
         )
-        for place, (row, best) in enumerate(rated)
+        for place, (row, best) in enumerate(shown)
     ]
-    return Figure("accuracies", "Best test accuracy with its 95 % interval", tuple(series), "", True, "dots")
+    title = "Best test accuracy with its 95 % interval"
+    note = f"the best {len(shown)} of {len(rated)}" if len(shown) < len(rated) else ""
+    return Figure("accuracies", title, tuple(series), "", True, "dots", note=note)
 
 
 def importance(result: StudyResult) -> Figure:

@@ -76,7 +76,7 @@ def unwritable(target: Path, error: OSError) -> InputError:
 def _table(rows: Iterator[Cells]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="replace")
 
 
 def _head(run: Exported) -> list[object]:

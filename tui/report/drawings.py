@@ -114,7 +114,7 @@ def chart(figure: Figure, columns: int = 1) -> str:
     """A chart for a page of so many columns."""
     match figure.kind:
         case "lines":
-            legend_rows = -(-len(figure.series) // _legend_columns(columns))
+            legend_rows = -(-(len(figure.series) + bool(figure.rules)) // _legend_columns(columns))
             size = (INCHES / columns, (3.2 if columns == 1 else 2.4) + 0.16 * legend_rows)
             return _drawn(figure.key, size, lambda axes: _lines(axes, figure, columns))
         case "dots":
@@ -137,14 +137,11 @@ def _lines(axes: Any, figure: Figure, columns: int) -> None:
         drawn = smoothed(y) if figure.smooth else y
         marker = "o" if len(y) == 1 else ""
         axes.plot(series.x, drawn, color=color, label=_label(series.label), marker=marker, markersize=4)
-    for place, (value, words) in enumerate(figure.rules):
-        axes.axhline(value * scale, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
-        # Each label stands further left, for rules may lie close to each other.
-        right = 1 - place % 3 * 0.34
-        axes.annotate(
-            _label(words), (right, value * scale), xycoords=("axes fraction", "data"), xytext=(0, 2),
-            textcoords="offset points", ha="right", va="bottom", color=QUIET, fontsize=7,
-        )  # fmt: skip
+    for place, (value, _) in enumerate(figure.rules):
+        # One line of the legend tells them all, for labels on the lines would hide each other.
+        told = ", ".join(words.removeprefix("reported ") for _, words in figure.rules) if place == 0 else ""
+        label = f"reported: {told}" if told else None
+        axes.axhline(value * scale, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)), label=label)
     _fit(axes, figure, scale)
     axes.set_xlabel({"time": "training time in seconds"}.get(figure.x_unit, figure.x_unit))
     axes.yaxis.set_major_formatter(_percent_sign if figure.percent else _short)
