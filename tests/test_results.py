@@ -52,6 +52,14 @@ def test_the_settings_that_vary_stand_in_the_table(tmp_path: Path) -> None:
     assert tables(result)[0].columns[:2] == ("run", "lr")
 
 
+def test_on_a_narrow_terminal_what_varies_has_a_table_of_its_own(tmp_path: Path) -> None:
+    runs = [Example("slow", ("optimizer.lr=0.01",)), Example("fast", ("optimizer.lr=0.1",), state="stopped")]
+    varying, figures = tables(read_result(make_study(tmp_path, runs)), narrow=True)[:2]
+    assert varying.rows == (("slow", "0.01"), ("fast", "0.1"))
+    assert figures.columns == ("run", "state", "epochs", "best test", "95 %", "final test", "train", "gap")
+    assert figures.rows[0][1:4] == ("completed", "8", "96.79 %")
+
+
 def test_what_became_of_a_run_is_read_from_its_own_directory(tmp_path: Path) -> None:
     folder = make_study(tmp_path, [Example("a")])
     content = read_json(folder / "study.json")
@@ -258,8 +266,8 @@ def test_a_reference_means_a_run_or_a_study(tmp_path: Path) -> None:
     assert not isinstance(find_either(tmp_path, folder.name), RunRow)
     with pytest.raises(InputError, match="runs and studies"):
         find_either(tmp_path, "20270115")
-    with pytest.raises(InputError, match="no run 'zzzz'"):
-        find_either(tmp_path, "zzzz")
+    with pytest.raises(InputError, match=r"no run or study 'exmaple' in .*; did you mean 'example'"):
+        find_either(tmp_path, "exmaple")
 
 
 def test_a_damaged_or_newer_study_is_told_with_its_mend(tmp_path: Path) -> None:

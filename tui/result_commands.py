@@ -12,6 +12,9 @@ import typer
 from core.errors import InputError
 from tui.options import LOGS, Ascii, EitherReference, Json, Logs, StudyReference
 
+WIDE = 120
+"""From so many cells on a table has room for all columns; a chart is never wider."""
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -52,12 +55,13 @@ def _print_result(result: StudyResult, ascii_only: bool) -> None:
     console = Console()
     plain = ascii_only or not (sys.stdout.encoding or "").lower().startswith("utf")
     colors = console.is_terminal and not console.no_color
-    width = min(console.width, 120)
+    width = min(console.width, WIDE)
     study = result.study
     head = Text(safe(study.title), "bold").append(f"  {safe(study.study_id)}", "dim")
     parts: list[RenderableType] = [head, *([Text(safe(study.summary))] if study.summary else [])]
     parts += [Text(f"reported: {safe(words)}") for words in study.reported]
-    parts += [part for grid in tables(result) for part in ("", *_grid(grid))]
+    narrow = console.is_terminal and console.width < WIDE
+    parts += [part for grid in tables(result, narrow) for part in ("", *_grid(grid))]
     for panel in panels(result):
         for figure in panel.figures:
             parts += ["", chart_text(figure, width, colors=colors, ascii_only=plain)]

@@ -29,10 +29,10 @@ class Grid:
     note: str = ""
 
 
-def tables(result: StudyResult) -> list[Grid]:
-    """All tables of a study that have something to tell, in the order one reads them."""
+def tables(result: StudyResult, narrow: bool = False) -> list[Grid]:
+    """All tables of a study that have something to tell, in the order one reads them; `narrow` ones fit 90 cells."""
     found = [
-        results_table(result),
+        *((settings_table(result), short_results_table(result)) if narrow else (results_table(result),)),
         cost_table(result),
         trouble_table(result),
         reported_table(result),
@@ -62,6 +62,33 @@ def _result_cells(result: StudyResult, row: ResultRow, paths: Sequence[str]) -> 
     done = f"{row.epochs}" + (f", best {row.best.epoch}" if row.best else "")
     reached = (with_interval(row.best), with_interval(row.final), percent(row.train_accuracy), gap)
     return (safe(row.label), *settings, row.state, done, *reached)
+
+
+def settings_table(result: StudyResult) -> Grid | None:
+    """The settings that vary, of each run; None where none does."""
+    paths = result.study.varied
+    given = [(row, varied(result.study, row)) for row in result.rows]
+    rows = tuple((safe(row.label), *(safe(shown(values[path])) for path in paths)) for row, values in given)
+    right = frozenset(range(1, len(paths) + 1))
+    return Grid("What varies", ("run", *map(label, paths)), rows, right) if paths else None
+
+
+def short_results_table(result: StudyResult) -> Grid:
+    """What each run reached, without its settings and with the interval of its best accuracy only."""
+    states = {row.state for row in result.rows} != {"completed"}
+    head = ("run", *(("state",) if states else ()), "epochs", "best test", "95 %", "final test", "train", "gap")
+    rows: list[tuple[str, ...]] = []
+    for row in result.rows:
+        found = row.best.interval if row.best else None
+        ends = f"{100 * found.low:.1f}-{100 * found.high:.1f}" if found else "-"
+        best, final = (percent(of.value) if of else "-" for of in (row.best, row.final))
+        gap = "-" if row.gap is None else f"{100 * row.gap:.2f}"
+        state = (row.state,) if states else ()
+        rows.append((safe(row.label), *state, str(row.epochs), best, ends, final, percent(row.train_accuracy), gap))
+    first = 2 if states else 1
+    strong = frozenset(place for place, row in enumerate(result.rows) if row is result.best and len(rows) > 1)
+    note = "95 %: the Wilson interval over the test images. Train and gap (in points) are of the last epoch."
+    return Grid("Accuracy of each run", head, tuple(rows), frozenset(range(first, len(head))), strong, note)
 
 
 def with_interval(accuracy: Accuracy | None) -> str:

@@ -211,14 +211,26 @@ def find_either(logs: Path, reference: str) -> Declared | RunRow:
     Raises:
         InputError: none, or more than one.
     """
-    studies = _meant(study_folders(logs), reference)
+    folders = study_folders(logs)
+    studies = _meant(folders, reference)
     if not studies:
-        return find_run(logs, reference)
+        return _find_run(logs, reference, folders)
     runs = [row.id for row in list_runs(logs) if _matches(row.id, reference)]
     if runs and studies[0].name != reference:
         listed = ", ".join([*(folder.name for folder in studies), *runs][:5])
         raise InputError(f"'{reference}' means {len(studies) + len(runs)} runs and studies ({listed})", "write more")
     return find_study(logs, reference)
+
+
+def _find_run(logs: Path, reference: str, studies: Sequence[Path]) -> RunRow:
+    """The run that a reference means; where it means none, the studies are named as well."""
+    try:
+        return find_run(logs, reference)
+    except InputError as error:
+        if not studies or not error.message.startswith("no run '"):
+            raise
+        known = [*_known(studies), *(row.id[-4:] for row in list_runs(logs)[-5:])]
+        raise InputError(f"no run or study '{reference}' in {logs}", nearest(reference, known)) from None
 
 
 def _meant(folders: Sequence[Path], reference: str) -> list[Path]:
