@@ -56,8 +56,8 @@ def test_on_a_narrow_terminal_what_varies_has_a_table_of_its_own(tmp_path: Path)
     runs = [Example("slow", ("optimizer.lr=0.01",)), Example("fast", ("optimizer.lr=0.1",), state="stopped")]
     varying, figures = tables(read_result(make_study(tmp_path, runs)), narrow=True)[:2]
     assert varying.rows == (("slow", "0.01"), ("fast", "0.1"))
-    assert figures.columns == ("run", "state", "epochs", "best test", "95 %", "final test", "train", "gap")
-    assert figures.rows[0][1:4] == ("completed", "8", "96.79 %")
+    assert figures.columns == ("run", "state", "epochs", "best", "95 %", "final", "train", "gap")
+    assert figures.rows[0][1:4] == ("done", "8", "96.79")
 
 
 def test_what_became_of_a_run_is_read_from_its_own_directory(tmp_path: Path) -> None:

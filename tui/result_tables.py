@@ -30,7 +30,7 @@ class Grid:
 
 
 def tables(result: StudyResult, narrow: bool = False) -> list[Grid]:
-    """All tables of a study that have something to tell, in the order one reads them; `narrow` ones fit 90 cells."""
+    """All tables of a study that have something to tell, in the order one reads them; `narrow` ones fit 80 cells."""
     found = [
         *((settings_table(result), short_results_table(result)) if narrow else (results_table(result),)),
         cost_table(result),
@@ -76,19 +76,25 @@ def settings_table(result: StudyResult) -> Grid | None:
 def short_results_table(result: StudyResult) -> Grid:
     """What each run reached, without its settings and with the interval of its best accuracy only."""
     states = {row.state for row in result.rows} != {"completed"}
-    head = ("run", *(("state",) if states else ()), "epochs", "best test", "95 %", "final test", "train", "gap")
+    head = ("run", *(("state",) if states else ()), "epochs", "best", "95 %", "final", "train", "gap")
     rows: list[tuple[str, ...]] = []
     for row in result.rows:
         found = row.best.interval if row.best else None
         ends = f"{100 * found.low:.1f}-{100 * found.high:.1f}" if found else "-"
-        best, final = (percent(of.value) if of else "-" for of in (row.best, row.final))
+        best, final = (_bare(of.value if of else None) for of in (row.best, row.final))
         gap = "-" if row.gap is None else f"{100 * row.gap:.2f}"
-        state = (row.state,) if states else ()
-        rows.append((safe(row.label), *state, str(row.epochs), best, ends, final, percent(row.train_accuracy), gap))
+        state = ("done" if row.finished else row.state,) if states else ()
+        rows.append((safe(row.label), *state, str(row.epochs), best, ends, final, _bare(row.train_accuracy), gap))
     first = 2 if states else 1
     strong = frozenset(place for place, row in enumerate(result.rows) if row is result.best and len(rows) > 1)
-    note = "95 %: the Wilson interval over the test images. Train and gap (in points) are of the last epoch."
+    note = (
+        "Best and final: on the test split; 95 %: the Wilson interval of the best. Train and gap (points): last epoch."
+    )
     return Grid("Accuracy of each run", head, tuple(rows), frozenset(range(first, len(head))), strong, note)
+
+
+def _bare(fraction: float | None) -> str:
+    return percent(fraction).removesuffix(" %")
 
 
 def with_interval(accuracy: Accuracy | None) -> str:
