@@ -87,9 +87,7 @@ def short_results_table(result: StudyResult) -> Grid:
         rows.append((safe(row.label), *state, str(row.epochs), best, ends, final, _bare(row.train_accuracy), gap))
     first = 2 if states else 1
     strong = frozenset(place for place, row in enumerate(result.rows) if row is result.best and len(rows) > 1)
-    note = (
-        "Best and final: on the test split; 95 %: the Wilson interval of the best. Train and gap (points): last epoch."
-    )
+    note = "In percent. Best (with its 95 % interval) and final are of the test split; train and gap are the last."
     return Grid("Accuracy of each run", head, tuple(rows), frozenset(range(first, len(head))), strong, note)
 
 
