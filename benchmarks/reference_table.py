@@ -14,7 +14,7 @@ from pathlib import Path
 import presets
 from core.logs import load_record
 from core.record import RunRecord
-from core.reported import ReportedFigure
+from core.reported import ReportedFigure, verdict
 from core.runs import list_runs
 from tui.text import count, duration, figure
 
@@ -49,17 +49,15 @@ def _claim_line(name: str, claim: ReportedFigure, records: Sequence[RunRecord]) 
     if len(values) > 1:
         mean, spread = statistics.mean(values), statistics.stdev(values)
         reached += f" (seed 1); {figure(claim.metric, mean)} ± {figure(claim.metric, spread)} ({len(values)} seeds)"
-    verdict = _verdict(claim, first[1], values)
     what = f"{claim.metric}, {claim.at} | {figure(claim.metric, claim.value)}"
-    return f"| `{name}` | {what} | {reached} | {verdict} | {_where(first[0])} |"
+    return f"| `{name}` | {what} | {reached} | {verdict(claim, first[1], values)} | {_where(first[0])} |"
 
 
 def _far_enough(claim: ReportedFigure, record: RunRecord) -> bool:
     """Whether a run trained long enough for the figure: as many epochs as it speaks of, or to its own end."""
-    number = int(claim.at.split()[-1]) if claim.at[-1].isdigit() else 0
     preset_epochs = presets.load(_preset(record)).config.training.epochs
     planned = record.started.epochs if record.started else 0
-    return len(record.epochs) >= number if number else planned >= preset_epochs
+    return len(record.epochs) >= claim.epochs if claim.epochs else planned >= preset_epochs
 
 
 def _preset(record: RunRecord) -> str:
@@ -70,16 +68,6 @@ def _seed(record: RunRecord) -> int:
     return int(record.started.config["training"]["seed"]) if record.started else 0
 
 
-def _verdict(claim: ReportedFigure, first: float, values: Sequence[float]) -> str:
-    """Reached by seed 1; within noise when the mean of three or more lies at most two deviations below; else short."""
-    sign = -1 if claim.lower_is_better else 1
-    if sign * (first - claim.value) >= 0:
-        return "reached"
-    if len(values) >= 3 and sign * (claim.value - statistics.mean(values)) <= 2 * statistics.stdev(values):
-        return "within noise"
-    return f"short by {abs(first - claim.value) * 100:.2f} points" if claim.metric.endswith("accuracy") else "short"
-
-
 def _plain_line(preset: presets.Preset, record: RunRecord) -> str:
     """A run that no figure is reported of, or that did not get as far as the figure speaks of."""
     best = record.best
@@ -88,9 +76,9 @@ def _plain_line(preset: presets.Preset, record: RunRecord) -> str:
     if record.started and record.started.config["data"]["train_limit"]:
         done += f" of {count(record.started.train_images)} images"
     claims = [f"{figure(claim.metric, claim.value)} {claim.at}" for claim in preset.reported if "test" in claim.metric]
-    verdict = "not run in full" if claims else ""
+    standing = "not run in full" if claims else ""
     what = f"test/accuracy, best of {done} | {', '.join(claims) or 'no figure'}"
-    return f"| `{preset.name}` | {what} | {reached} | {verdict} | {_where(record)} |"
+    return f"| `{preset.name}` | {what} | {reached} | {standing} | {_where(record)} |"
 
 
 def _where(record: RunRecord) -> str:

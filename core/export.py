@@ -1,8 +1,7 @@
-"""A run in the forms that other programs read: TorchScript, safetensors and CSV."""
+"""A run in the forms that other programs read: TorchScript and safetensors."""
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import warnings
@@ -22,8 +21,8 @@ from core.images import ImageSpec
 from core.logs import load_record
 from core.models import build
 
-Form = Literal["torchscript", "safetensors", "csv"]
-ENDINGS: dict[Form, str] = {"torchscript": "pt", "safetensors": "safetensors", "csv": "csv"}
+Form = Literal["torchscript", "safetensors"]
+ENDINGS: dict[Form, str] = {"torchscript": "pt", "safetensors": "safetensors"}
 
 
 class Deployed(nn.Module):
@@ -43,7 +42,7 @@ class Deployed(nn.Module):
 
 
 def export(folder: Path, form: Form, target: Path) -> None:
-    """Write a run's best weights, or its epochs for `csv`, to `target`, replacing it whole or not at all.
+    """Write a run's best weights to `target`, replacing it whole or not at all.
 
     Raises:
         InputError: the run lacks what the form needs, or the target cannot be written.
@@ -52,7 +51,6 @@ def export(folder: Path, form: Form, target: Path) -> None:
     make: dict[Form, Callable[[Path], bytes]] = {
         "torchscript": _torchscript,
         "safetensors": _safetensors,
-        "csv": _csv,
     }
     content = make[form](folder)
     try:
@@ -82,21 +80,6 @@ def _safetensors(folder: Path) -> bytes:
     header = _header(folder)
     metadata = {key: json.dumps(header[key]) for key in ("run_id", "config", "data")}
     return safetensors.torch.save(best_weights(folder), metadata)
-
-
-def _csv(folder: Path) -> bytes:
-    record = load_record(folder)
-    if not record.epochs:
-        raise InputError(f"run {folder.name} has no whole epoch yet", "export it later")
-    metrics = list(record.epochs[-1].metrics)
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow(["epoch", "step", "lr", *metrics, "images_per_second", "train_seconds", "seconds", "best"])
-    for epoch in record.epochs:
-        figures = [epoch.metrics.get(metric, "") for metric in metrics]
-        speed = [epoch.images_per_second, epoch.train_seconds, epoch.seconds]
-        writer.writerow([epoch.epoch, epoch.step, epoch.lr, *figures, *speed, int(epoch.best)])
-    return rows.getvalue().encode()
 
 
 def best_weights(folder: Path) -> dict[str, Tensor]:

@@ -136,6 +136,14 @@ class RunRecord:
         """Time spent training, without evaluation, over the completed epochs."""
         return sum(epoch.train_seconds for epoch in self.epochs)
 
+    @property
+    def images_per_second(self) -> float | None:
+        """Training images a second over the completed epochs, without evaluation."""
+        seconds = self.train_seconds
+        if not self.epochs or not self.started or not seconds:
+            return None
+        return len(self.epochs) * self.started.train_images / seconds
+
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object, for the cache."""
         singles = {name: getattr(self, name) for name in _SCALARS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +30,16 @@ class ReportedFigure:
         """True for a loss."""
         return self.metric.endswith("/loss")
 
+    @property
+    def epochs(self) -> int | None:
+        """The epochs that it speaks of; None where it speaks of all there are."""
+        match = _AT.fullmatch(self.at)
+        return int(match[1]) if match and match[1] else None
+
     def reached(self, epochs: Sequence[EpochCompleted], finished: bool) -> float | None:
         """The figure that a run with these epochs has in its place; None while there is none."""
         seen = [epoch for epoch in epochs if self.metric in epoch.metrics]
-        match = _AT.fullmatch(self.at)
-        number = int(match[1]) if match and match[1] else None
+        number = self.epochs
         if self.at == "final":
             return seen[-1].metrics[self.metric] if seen and finished else None
         if self.at.startswith("epoch"):
@@ -53,8 +59,26 @@ class ReportedFigure:
 
     def _open(self, epochs: Sequence[EpochCompleted]) -> bool:
         """Whether later epochs could still count."""
-        match = _AT.fullmatch(self.at)
-        return not match or match[1] is None or epochs[-1].epoch < int(match[1])
+        return self.epochs is None or epochs[-1].epoch < self.epochs
+
+
+def verdict(claim: ReportedFigure, reached: float, seeds: Sequence[float] = ()) -> str:
+    """What a run that reached so much is to the figure: reached, within noise, or short by so much.
+
+    Within noise: the mean of three or more `seeds` is at most two of their standard deviations short of the figure.
+    """
+    sign = -1 if claim.lower_is_better else 1
+    short = sign * (claim.value - reached)
+    if short <= 0:
+        return "reached"
+    if len(seeds) >= 3 and sign * (claim.value - statistics.mean(seeds)) <= 2 * statistics.stdev(seeds):
+        return "within noise"
+    return short_by(claim, short)
+
+
+def short_by(claim: ReportedFigure, short: float) -> str:
+    """A shortfall in words: in points of percent for an accuracy."""
+    return f"short by {short:.4f}" if claim.lower_is_better else f"short by {100 * short:.2f} points"
 
 
 def parse_reported(content: Any) -> tuple[ReportedFigure, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -268,7 +268,7 @@ def study_folders(logs: Path) -> list[Path]:
 
 
 def find_study(logs: Path, reference: str) -> Path:
-    """The folder of the study that a reference means: an id, a unique prefix, its last four characters, or `@last`.
+    """The folder of the study that a reference means: see `meant`.
 
     Raises:
         InputError: none, or more than one.
@@ -276,25 +276,40 @@ def find_study(logs: Path, reference: str) -> Path:
     folders = study_folders(logs)
     if not folders:
         raise InputError(f"there are no studies in {logs}", "start one of those that `torchdeck studies` lists")
-    if reference == "@last":
-        return folders[-1]
-    found = [folder for folder in folders if matches(folder.name, reference)]
+    found = meant(folders, reference)
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InputError(f"no study '{reference}' in {logs}", nearest(reference, _known(folders)))
+        raise InputError(f"no study '{reference}' in {logs}", nearest(reference, names_of(folders)))
     listed = ", ".join(folder.name for folder in found[-5:])
     raise InputError(f"'{reference}' means {len(found)} studies ({listed})", "write more of the id")
 
 
-def matches(study_id: str, reference: str) -> bool:
-    """Whether a reference may mean the study of this id."""
-    return bool(reference) and (study_id.startswith(reference) or study_id[-4:] == reference)
+def meant(folders: Sequence[Path], reference: str) -> list[Path]:
+    """The studies that an id, a prefix, last four characters, `@last`, or the name of the newest may mean."""
+    if reference == "@last":
+        return list(folders[-1:])
+    exact = [folder for folder in folders if folder.name == reference]
+    if found := exact or [folder for folder in folders if matches(folder.name, reference)]:
+        return found
+    return [folder for folder in folders if _name(folder) == reference][-1:]
 
 
-def _known(folders: Iterable[Path]) -> list[str]:
-    recent = list(folders)[-5:]
-    return [folder.name for folder in recent] + [folder.name[-4:] for folder in recent] + ["@last"]
+def matches(run_id: str, reference: str) -> bool:
+    """Whether a reference may mean the run or study of this id."""
+    return bool(reference) and (run_id.startswith(reference) or run_id[-4:] == reference)
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """What the newest studies can be called by."""
+    recent = folders[-5:]
+    named = dict.fromkeys(name for folder in recent if (name := _name(folder)))
+    return [*named, *(folder.name for folder in recent), *(folder.name[-4:] for folder in recent), "@last"]
+
+
+def _name(folder: Path) -> str:
+    content = read_json(folder / "study.json")
+    return str(content.get("name", "")) if isinstance(content, dict) else ""
 
 
 def latest_like(logs: Path, wanted: Study) -> Path | None:

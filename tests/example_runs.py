@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +155,74 @@ def _confusion(epoch: int) -> EvaluationCompleted:
 def _write_analysis(folder: Path) -> None:
     values = np.sin(np.arange(6 * 25, dtype=np.float32)).reshape(6, 1, 5, 5)
     (folder / "filters.safetensors").write_bytes(safetensors.numpy.save({"filters": values}, {"epoch": "8"}))
+
+
+@dataclass(frozen=True)
+class Example:
+    """One run of an example study: its settings, how low its loss gets, and how many test images it gets right."""
+
+    label: str
+    changes: tuple[str, ...] = ()
+    floor: float = 0.12
+    epochs: int = 8
+    hits: int | None = None
+    state: str = "completed"
+    reason: str = ""
+    begun: bool = True
+
+
+def make_study(
+    logs: Path, runs: Sequence[Example], *, name: str = "example", tail: str = "eeee", **changes: Any
+) -> Path:
+    """The folder of a study in the form that studies have, with its runs beside it; `changes` replace its keys."""
+    items: list[dict[str, Any]] = []
+    for number, run in enumerate(runs):
+        run_id = f"20270115-1{number:05}-quickstart-{tail[:2]}{number:02}" if run.begun else None
+        if run_id:
+            ending = _ending(run)
+            _write(logs, run_id, 1_800_000_000.0 + number, run.label, list(run.changes), run.epochs, run.floor, ending)
+            if run.hits is not None:
+                _write_predictions(logs / run_id, run.hits, number)
+        config = presets.load("quickstart").with_overrides(["training.epochs=8", *run.changes])
+        items.append({
+            "number": number, "label": run.label, "overrides": dict(change.split("=", 1) for change in run.changes),
+            "preset": "quickstart", "config": to_plain(config), "run_id": run_id, "state": run.state,
+            "reason": run.reason, "reported": [{"metric": "test/accuracy", "at": "best", "value": 0.97}],
+        })  # fmt: skip
+    study_id = f"20270115-120000-{name}-{tail}"
+    content: dict[str, Any] = {
+        "schema": 1, "min_reader": 1, "study_id": study_id, "name": name, "title": "An example", "summary": "Of runs.",
+        "shows": ["table", "curves"], "kind": "list", "created": 1_800_000_000.0, "preset": "quickstart",
+        "reported": [], "notes": {}, "varied": ["optimizer.lr"], "search": None, "runs": items,
+    }  # fmt: skip
+    (logs / study_id).mkdir(parents=True)
+    (logs / study_id / "study.json").write_text(json.dumps(content | changes))
+    return logs / study_id
+
+
+def _ending(run: Example) -> RunEvent | None:
+    match run.state:
+        case "completed":
+            return RunCompleted(
+                status="completed", reason="all epochs are done", epoch=run.epochs, step=run.epochs * STEPS,
+                train_seconds=2.0 * run.epochs, peak_memory=2**29,
+            )  # fmt: skip
+        case "failed":
+            return RunFailed(error=FailureOf("memory", "OutOfMemoryError", run.reason))
+        case "pruned" | "stopped":
+            reason = f"pruned: {run.reason}" if run.state == "pruned" else run.reason
+            step = run.epochs * STEPS
+            return RunCompleted(status="stopped", reason=reason, epoch=run.epochs, step=step, train_seconds=1.0)
+        case _:
+            return None
+
+
+def _write_predictions(folder: Path, hits: int, shift: int) -> None:
+    """So many right of 364 test images; which ones are wrong moves with `shift`."""
+    labels = np.arange(364, dtype=np.int16) % 10
+    wrong = (np.arange(364 - hits) + 3 * shift) % 364
+    first = labels.copy()
+    first[wrong] = (labels[wrong] + 1) % 10
+    classes = np.stack([first, (first + 2) % 10, (first + 3) % 10], axis=1).astype(np.int16)
+    tensors = {"labels": labels, "classes": classes, "probabilities": np.full(classes.shape, 0.3, np.float16)}
+    (folder / "predictions.safetensors").write_bytes(safetensors.numpy.save(tensors, {"epoch": "8"}))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_runs import Example, make_study
 
 Shown = subprocess.CompletedProcess[str]
 QUICK = ("training.epochs=1", "training.threads=1")
@@ -29,7 +30,7 @@ def json_of(shown: Shown) -> Any:
 
 COMMANDS = [
     (), ("presets",), ("preset",), ("settings",), ("run",), ("resume",), ("runs",), ("show",), ("export",), ("doctor",),
-    ("data",), ("data", "list"), ("data", "check"), ("data", "fetch"),
+    ("data",), ("data", "list"), ("data", "check"), ("data", "fetch"), ("study-result",), ("report",),
     ("studies",), ("study",), ("sweep",), ("search",), ("study-status",), ("study-stop",),
 ]  # fmt: skip
 
@@ -57,6 +58,9 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("resume", "abcd"), "torchdeck run quickstart"),
     (("export", "@last", "--to", "csv"), "torchdeck run quickstart"),
     (("export", "@last", "--to", "onnx"), "onnx"),
+    (("study-result", "lenet-batch-size"), "--logs"),
+    (("report", "@last", "--to", "report.html"), "torchdeck run quickstart"),
+    (("report", "@last", "--to", "report.pdf"), ".html or .md"),
     (("data", "check", "cifar"), "did you mean 'cifar1"),
     (("data", "check", "cifar10"), "torchdeck data fetch cifar10"),
     (("runs", "statu:done"), "did you mean 'status'?"),
@@ -114,6 +118,39 @@ def test_a_run_from_its_first_line_to_its_export(tmp_path: Path) -> None:
     made = json_of(torchdeck(tmp_path, "export", "@best:quickstart", "--to", "csv", "-o", str(target), "--json"))
     assert made["file"] == str(target)
     assert len(target.read_text().splitlines()) == 2
+
+
+def test_a_study_is_shown_reported_and_exported(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    folder = make_study(logs, [Example("near", hits=350), Example("far", ("optimizer.lr=0.5",), 0.9, hits=200)],
+                        shows=["landscape", "regularization"])  # fmt: skip
+    shown = torchdeck(tmp_path, "study-result", "example")
+    assert shown.returncode == 0, shown.stderr
+    for words in (
+        "An example",
+        "near",
+        "the difference of 41.2 points is more than noise",
+        "Loss of every step",
+        "Gap",
+    ):
+        assert words in shown.stdout
+    found = json_of(torchdeck(tmp_path, "study-result", folder.name[-4:], "--json"))
+    assert [row["label"] for row in found["rows"]] == ["near", "far"]
+    made = json_of(torchdeck(tmp_path, "export", "example", "--to", "csv", "-o", str(tmp_path / "a.csv"), "--json"))
+    assert made["files"] == [str(tmp_path / "a.csv"), str(tmp_path / "a-steps.csv")]
+    refused = torchdeck(tmp_path, "export", "example", "--to", "safetensors")
+    assert refused.returncode == 2
+    assert "a study has no weights" in refused.stderr
+
+
+def test_a_study_with_hostile_names_reaches_the_terminal_as_text(tmp_path: Path) -> None:
+    text = "[red]\x1b[31m\x07x"
+    make_study(tmp_path / "logs", [Example(text, hits=350), Example(text + "y", ("optimizer.lr=0.5",), hits=200)],
+               title=text, summary=text, reported=[text])  # fmt: skip
+    shown = torchdeck(tmp_path, "study-result", "example")
+    assert shown.returncode == 0, shown.stderr
+    assert "[red][31mx" in shown.stdout
+    assert not set("\x1b\x07") & set(shown.stdout)
 
 
 def test_results_go_to_stdout_and_progress_to_stderr(tmp_path: Path) -> None:

@@ -3,17 +3,23 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from example_runs import Example, make_study
 
 from core.config import ExperimentConfig, parse_config
+from core.curves import step_losses
 from core.data import open_dataset
 from core.errors import CheckpointError, InputError
 from core.events import EpochCompleted, RunEvent
 from core.export import export
 from core.files import read_json
 from core.logs import load_record
+from core.results.declared import find_declared
+from core.results.tabular import Exported, runs_of, write_csv
+from core.results.tensorboard import write_events
 from core.session import Surroundings
 
 Made = Callable[..., ExperimentConfig]
@@ -53,7 +59,7 @@ def test_the_safetensors_copy_holds_the_weights_and_their_settings(
 
 def test_the_table_has_a_line_an_epoch(small: Made, train: Train, the_run: TheRun, tmp_path: Path) -> None:
     epochs = [event for event in train(small()) if isinstance(event, EpochCompleted)]
-    export(the_run(), "csv", tmp_path / "run.csv")
+    write_csv([Exported("", the_run())], tmp_path / "run.csv")
     rows = list(csv.DictReader((tmp_path / "run.csv").read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [float(row["test/accuracy"]) for row in rows] == [epoch.metrics["test/accuracy"] for epoch in epochs]
@@ -71,7 +77,9 @@ def test_a_run_without_weights_says_so(small: Made, train: Train, the_run: TheRu
 def test_a_target_that_cannot_be_written_is_told(small: Made, train: Train, the_run: TheRun, tmp_path: Path) -> None:
     train(small())
     with pytest.raises(InputError, match="--output"):
-        export(the_run(), "csv", tmp_path / "nowhere" / "run.csv")
+        export(the_run(), "safetensors", tmp_path / "nowhere" / "model.safetensors")
+    with pytest.raises(InputError, match="--output"):
+        write_csv([Exported("", the_run())], tmp_path / "nowhere" / "run.csv")
 
 
 def test_the_analysis_of_the_best_epoch_is_kept(small: Made, train: Train, the_run: TheRun) -> None:
@@ -84,3 +92,52 @@ def test_the_analysis_of_the_best_epoch_is_kept(small: Made, train: Train, the_r
     assert float(hits) == pytest.approx(best.metrics["test/accuracy"])
     assert next(iter(filters.values())).shape == (6, 3, 5, 5)
     assert parse_config(read_json(the_run() / "run.json")["config"]).model.name == "lenet"
+
+
+def test_the_loss_of_every_step_stands_in_a_second_table(
+    small: Made, train: Train, the_run: TheRun, tmp_path: Path
+) -> None:
+    train(small())
+    _, steps = write_csv([Exported("", the_run())], tmp_path / "run.csv")
+    rows = list(csv.DictReader(steps.read_text().splitlines()))
+    assert [int(row["step"]) for row in rows] == list(range(1, 10))
+    assert [int(row["epoch"]) for row in rows] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    losses = np.concatenate([step_losses(epoch) for epoch in load_record(the_run()).epochs])
+    assert [np.float32(row["train/loss"]) for row in rows] == losses.tolist()
+
+
+def test_the_tables_of_a_study_name_the_run_of_every_line(tmp_path: Path) -> None:
+    make_study(tmp_path, [Example("a"), Example("b", ("optimizer.lr=0.5",)), Example("c", begun=False)])
+    write_csv(runs_of(find_declared(tmp_path, "example")), tmp_path / "study.csv")
+    rows = list(csv.DictReader((tmp_path / "study.csv").read_text().splitlines()))
+    assert [row["label"] for row in rows] == ["a"] * 8 + ["b"] * 8
+    assert rows[0]["run"].endswith("ee00")
+
+
+def test_a_study_that_has_not_begun_has_nothing_to_export(tmp_path: Path) -> None:
+    make_study(tmp_path, [Example("a", begun=False, state="waiting")])
+    with pytest.raises(InputError, match="export it later"):
+        runs_of(find_declared(tmp_path, "example"))
+
+
+def test_tensorboard_reads_the_scalars_the_step_losses_and_the_settings(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard comes with the extra of that name")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    make_study(tmp_path / "logs", [Example("a/../b"), Example("c", ("optimizer.lr=0.5",))])
+    runs = runs_of(find_declared(tmp_path / "logs", "example"))
+    folders = write_events(runs, tmp_path / "events")
+    assert [folder.relative_to(tmp_path / "events").as_posix() for folder in folders] == ["00-a-..-b", "01-c"]
+    write_events(runs, tmp_path / "events")
+    read = EventAccumulator(str(folders[1]), size_guidance={"scalars": 0}).Reload()
+    record = load_record(runs[1].folder)
+    seen = read.Scalars("test/accuracy")
+    assert [item.step for item in seen] == [epoch.step for epoch in record.epochs]
+    assert [item.value for item in seen] == pytest.approx([epoch.metrics["test/accuracy"] for epoch in record.epochs])
+    losses = np.concatenate([step_losses(epoch) for epoch in record.epochs])
+    assert [item.value for item in read.Scalars("train/step_loss")] == pytest.approx(losses.tolist())
+    content = read.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    settings = metadata.parse_session_start_info_plugin_data(content).hparams
+    assert settings["optimizer.lr"].number_value == 0.5
+    assert settings["model.name"].string_value == "lenet"

@@ -27,6 +27,7 @@ from tui.options import (
     RunReference,
     print_json,
 )
+from tui.result_commands import register
 from tui.study_commands import study_app
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ data_app = typer.Typer(
     help="List, check and fetch data sets.", epilog="Example: torchdeck data check cifar10", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
+register(app)
 app.add_typer(study_app)
 
 
@@ -230,31 +232,6 @@ def show(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> N
         raise TorchdeckError(f"run {row.id} cannot be shown: {row.problem}")
     record = load_record(row.folder)
     return print_json(record_json(row, record)) if as_json else print_table(run_page(row, record))
-
-
-@app.command(epilog="Example: torchdeck export @best:lenet --to torchscript --output lenet.pt")
-def export(
-    reference: RunReference,
-    to: Annotated[Literal["torchscript", "safetensors", "csv"], typer.Option(help="The form to write.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file; named after the run if left out.")
-    ] = None,
-    logs: Logs = LOGS,
-    as_json: Json = False,
-) -> None:
-    """Write the best weights, or the figures of every epoch, for other programs.
-
-    The TorchScript module takes pixels from 0 to 1 and normalises them itself.
-    """
-    from core.runs import find_run
-
-    row = find_run(logs, reference)
-    from core.export import ENDINGS  # torch, seconds
-    from core.export import export as write
-
-    target = output or Path(f"{row.id}.{ENDINGS[to]}")
-    write(row.folder, to, target)
-    print_json({"run": row.id, "form": to, "file": str(target)}) if as_json else typer.echo(target)
 
 
 @data_app.command("list", epilog="Example: torchdeck data list --json")

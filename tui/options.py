@@ -18,8 +18,20 @@ def _preset_names(incomplete: str) -> Iterator[str]:
 
 
 def _run_ids(incomplete: str) -> Iterator[str]:
+    yield from _folders(incomplete, "run.json")
+
+
+def _study_ids(incomplete: str) -> Iterator[str]:
+    yield from _folders(incomplete, "study.json")
+
+
+def _either_ids(incomplete: str) -> Iterator[str]:
+    yield from (*_folders(incomplete, "run.json"), *_folders(incomplete, "study.json"))
+
+
+def _folders(incomplete: str, file: str) -> list[str]:
     logs = Path(os.environ.get("TORCHDECK_LOGS", "logs"))
-    yield from sorted(path.parent.name for path in logs.glob(f"{incomplete}*/run.json"))
+    return sorted(path.parent.name for path in logs.glob(f"{incomplete}*/{file}"))
 
 
 LOGS, DATA = Path("logs"), Path("data")
@@ -38,6 +50,22 @@ RunReference = Annotated[
         metavar="RUN",
         help="An id, a unique prefix, its last four characters, @last or @best:PRESET.",
         autocompletion=_run_ids,
+    ),
+]
+StudyReference = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help="An id, a unique prefix, its last four characters, @last, or the name of the newest.",
+        autocompletion=_study_ids,
+    ),
+]
+EitherReference = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|STUDY",
+        help="An id, a unique prefix, its last four characters, @last, @best:PRESET, or a study's name.",
+        autocompletion=_either_ids,
     ),
 ]
 RefreshOption = Annotated[

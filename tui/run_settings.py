@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import presets
 from core.config import SECTIONS, section_settings, to_plain
 from core.errors import TorchdeckError
+from core.flat import Settings, flat, mapping, sequence, unlike
 from core.runs import RunRow
 from tui.text import safe
 
-Settings = dict[str, Any]
-"""Dotted paths and their values."""
 FIRST = ("model.name", "optimizer.lr", "training.batch_size", "optimizer.name", "data.name")
 MACHINE = ("training.device", "training.threads", "training.evaluation_batch_size", "training.channels_last",
            "training.log_interval", "data.source", "data.download")  # fmt: skip
@@ -28,15 +27,7 @@ def settings_in(row: RunRow) -> Settings:
 def setting(row: RunRow, path: str) -> Any:
     """One setting of a run; None where its log does not tell it."""
     section, _, key = path.partition(".")
-    return _mapping(_mapping(row.header.get("config")).get(section)).get(key)
-
-
-def flat(config: Any) -> Settings:
-    """The settings of nested sections."""
-    found: Settings = {}
-    for section, values in _mapping(config).items():
-        found |= {f"{section}.{key}": value for key, value in _mapping(values).items()}
-    return found
+    return mapping(mapping(row.header.get("config")).get(section)).get(key)
 
 
 def changes(row: RunRow) -> Settings:
@@ -81,10 +72,7 @@ def _defaults(section: str, choice: str) -> Settings:
 
 def differing(rows: Sequence[RunRow]) -> list[str]:
     """The settings that are not the same in all runs, the telling ones first and those of the machine last."""
-    given = [settings_in(row) for row in rows]
-    paths = dict.fromkeys(path for settings in given for path in settings)
-    found = [path for path in paths if any(settings.get(path) != given[0].get(path) for settings in given)]
-    return sorted(found, key=weight)
+    return sorted(unlike([settings_in(row) for row in rows]), key=weight)
 
 
 def weight(path: str) -> tuple[bool, int]:
@@ -110,9 +98,5 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return ",".join(shown(item) for item in cast("Sequence[Any]", value))
+        return ",".join(shown(item) for item in sequence(value))
     return safe(value)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from core.config import Setting, to_plain
 from core.evaluation import class_figures, macro
 from core.events import plain
 from core.record import RunRecord, summarize
-from core.reported import ReportedFigure, parse_reported
+from core.reported import ReportedFigure, parse_reported, short_by
 from core.runs import RunRow
 from presets import Preset
 from tui.text import count, duration, figure, flops, moment, percent, safe, size
@@ -33,7 +33,9 @@ def print_table(*parts: RenderableType) -> None:
     Console(width=width, highlight=False).print(*parts)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", right: str = "") -> Table:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", right: Container[str] = ""
+) -> Table:
     """A table of texts; `right` holds the numbers of the columns aligned to the right."""
     made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for number, column in enumerate(columns):
@@ -67,9 +69,7 @@ def reported_table(record: RunRecord) -> Table | None:
 def _verdict(item: ReportedFigure, short: float | None) -> str:
     if short is None:
         return "not yet"
-    if not short:
-        return "reached"
-    return f"short by {100 * short:.2f} points" if item.metric.endswith("accuracy") else f"short by {short:.4f}"
+    return short_by(item, short) if short else "reached"
 
 
 def results(record: RunRecord) -> Group:
@@ -97,6 +97,11 @@ def _figures(record: RunRecord) -> Table:
 
 def facts(record: RunRecord) -> Table:
     """A run's circumstances."""
+    return table(["", ""], fact_rows(record))
+
+
+def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
+    """The names and texts of a run's circumstances."""
     started = record.started
     rows: list[tuple[str, str]] = [("status", record.status + (f": {record.reason}" if record.reason else ""))]
     if started:
@@ -113,20 +118,13 @@ def facts(record: RunRecord) -> Table:
             ),
             ("epochs", f"{len(record.epochs)} of {started.epochs}, {count(started.steps_per_epoch)} steps each"),
             ("training time", duration(record.train_seconds)),
-            ("images/s", count(_mean_speed(record))),
+            ("images/s", count(record.images_per_second)),
             ("peak memory", size(record.peak)),
             ("best chosen on", f"{started.chosen_on} split, {training['patience_metric']}"),
             ("repeatable", {"exact": "bit for bit on this machine"}.get(started.reproducible, "up to rounding")),
         ]
     rows += [("attempts", str(record.attempt))] if record.attempt > 1 else []
-    rows += [("warning", warning) for warning in record.warnings]
-    return table(["", ""], rows)
-
-
-def _mean_speed(record: RunRecord) -> float | None:
-    if not record.epochs or not record.started or not record.train_seconds:
-        return None
-    return len(record.epochs) * record.started.train_images / record.train_seconds
+    return [*rows, *(("warning", warning) for warning in record.warnings)]
 
 
 def class_table(record: RunRecord) -> Table | None:

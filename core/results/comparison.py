@@ -1,0 +1,178 @@
+"""What runs say about each other: seeds of one configuration, reported figures, and whether a lead is chance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.errors import LogsError
+from core.findings import Predictions, read_predictions
+from core.reported import ReportedFigure, verdict
+from core.results.rows import ResultRow
+from core.statistics import McNemar, Spread, mcnemar, spread
+
+_BETWEEN = " ,·=:-()"
+"""What may stand between a name and its seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeedGroup:
+    """Runs that differ only in their seed: the numbers of the runs, and the spread of their figures."""
+
+    label: str
+    numbers: tuple[int, ...]
+    seeds: tuple[str, ...]
+    final: Spread | None
+    best: Spread | None
+    train_seconds: Spread | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A reported figure beside what a run reached: `words` is reached, within noise, short by ..., or why not."""
+
+    number: int
+    label: str
+    figure: ReportedFigure
+    reached: float | None
+    seeds: Spread | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A run against the best one on the same test images; without a test, `why_not` says why."""
+
+    number: int
+    against: int
+    test: McNemar | None
+    why_not: str = ""
+
+    @property
+    def words(self) -> str:
+        """The outcome, or why there is none."""
+        return self.test.words if self.test else self.why_not
+
+
+def seed_groups(rows: Sequence[ResultRow]) -> tuple[SeedGroup, ...]:
+    """The groups of two runs or more that differ only in `training.seed`."""
+    return tuple(_group(found) for found in siblings(rows) if len(found) > 1)
+
+
+def siblings(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
+    """The rows, those together that have the same settings but for their seed; those without settings alone."""
+    groups: dict[str, list[ResultRow]] = {}
+    for row in rows:
+        settings = {path: value for path, value in row.config.items() if path != "training.seed"}
+        key = json.dumps(settings, sort_keys=True, default=str) if settings else f"run {row.number}"
+        groups.setdefault(key, []).append(row)
+    return list(groups.values())
+
+
+def _group(rows: Sequence[ResultRow]) -> SeedGroup:
+    return SeedGroup(
+        label=group_label(rows),
+        numbers=tuple(row.number for row in rows),
+        seeds=tuple(str(row.seed) for row in rows),
+        final=spread([row.final.value for row in rows if row.final and row.finished]),
+        best=spread([row.best.value for row in rows if row.best and row.finished]),
+        train_seconds=spread([row.train_seconds for row in rows if row.train_seconds and row.finished]),
+    )
+
+
+def group_label(rows: Sequence[ResultRow]) -> str:
+    """What the labels of a group have in common where only the seed follows it, else its seeds."""
+    common = _shared_start([row.label for row in rows])
+    rests = [row.label.removeprefix(common) for row in rows]
+    if not all(_only_seed(rest, row.seed) for rest, row in zip(rests, rows, strict=True)):
+        return _told_seeds(rows)
+    # The first digits that seeds share are no part of the name.
+    name = common.rstrip("0123456789") if any(rest[:1].isdigit() for rest in rests) else common
+    return name.rstrip(_BETWEEN).removesuffix("seed").rstrip(_BETWEEN) or _told_seeds(rows)
+
+
+def _shared_start(labels: Sequence[str]) -> str:
+    """What all labels begin with; it is what the first and the last in order begin with."""
+    first, last = min(labels), max(labels)
+    same = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    return first[:same]
+
+
+def _only_seed(rest: str, seed: object) -> bool:
+    """Whether the rest of a label says nothing but a seed; a common digit may have gone before it."""
+    words = rest.strip(_BETWEEN).removeprefix("seed").strip(_BETWEEN)
+    return not words or str(seed).endswith(words)
+
+
+def _told_seeds(rows: Sequence[ResultRow]) -> str:
+    seeds = [row.seed for row in rows]
+    first = seeds[0] if isinstance(seeds[0], int) else 0
+    if len(seeds) > 2 and seeds == list(range(first, first + len(seeds))):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}" if len(seeds) <= 4 else f"{len(seeds)} seeds"
+
+
+def standings(rows: Sequence[ResultRow]) -> tuple[Standing, ...]:
+    """Every reported figure beside what was reached: once for runs that differ only in their seed."""
+    return tuple(found for group in siblings(rows) for found in _standings(group))
+
+
+def _standings(group: Sequence[ResultRow]) -> list[Standing]:
+    """The run with seed 1 is held against the figures, the others tell the noise; no seed is picked for its result."""
+    row = next((row for row in group if row.seed == 1), group[0])
+    label = row.label if len(group) == 1 else group_label(group)
+    return [_standing(row, label, claim, group) for claim in row.reported]
+
+
+def _standing(row: ResultRow, label: str, claim: ReportedFigure, group: Sequence[ResultRow]) -> Standing:
+    reached = claim.reached(row.record.epochs, row.finished)
+    short = claim.shortfall(row.record.epochs, row.finished)
+    values = [value for other in group if (value := claim.reached(other.record.epochs, other.finished)) is not None]
+    seeds = spread(values) if len(values) > 1 else None
+    planned = row.record.started.epochs if row.record.started else 0
+    if reached is not None and short is not None and (not short or planned >= (claim.epochs or 0)):
+        return Standing(row.number, label, claim, reached, seeds, verdict(claim, reached, values))
+    words = {"waiting": "not run yet", "running": "not yet"}.get(row.state, "not run in full")
+    return Standing(row.number, label, claim, reached, seeds, words)
+
+
+def best_row(rows: Sequence[ResultRow]) -> ResultRow | None:
+    """The row with the highest test accuracy of any epoch, the first of several."""
+    return max((row for row in rows if row.best), key=lambda row: row.best.value if row.best else 0.0, default=None)
+
+
+def compare_with_best(rows: Sequence[ResultRow]) -> tuple[Comparison, ...]:
+    """McNemar's test of each run with figures against the best one that kept its predictions."""
+    rated = [row for row in rows if row.best]
+    kept = {row.number: _predictions(row) for row in rated}
+    best = best_row([row for row in rated if isinstance(kept[row.number], Predictions)])
+    if best is None or len(rated) < 2:
+        return ()
+    theirs = kept[best.number]
+    assert isinstance(theirs, Predictions)
+    return tuple(
+        _compare(row.number, best.number, kept[row.number], theirs) for row in rated if row.number != best.number
+    )
+
+
+def _predictions(row: ResultRow) -> Predictions | str:
+    """What a run predicted in its best epoch, or why that is not known."""
+    if row.folder is None or row.record.started is None:
+        return "it has no run directory"
+    try:
+        return read_predictions(row.folder, len(row.record.started.class_names))
+    except LogsError as error:
+        return "it kept no predictions" if "is not there" in error.message else error.message
+
+
+def _compare(number: int, best: int, ours: Predictions | str, theirs: Predictions) -> Comparison:
+    if isinstance(ours, str):
+        return Comparison(number, best, None, ours)
+    if not np.array_equal(ours.labels, theirs.labels):
+        return Comparison(number, best, None, "it was tested on other images")
+    right, best_right = (seen.classes[:, 0] == seen.labels for seen in (ours, theirs))
+    only_best, only_ours = int((best_right & ~right).sum()), int((right & ~best_right).sum())
+    return Comparison(number, best, mcnemar(only_best, only_ours, len(ours.labels)))

@@ -1,0 +1,101 @@
+"""The result of a study: the rows of its runs and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from core.events import plain
+from core.results.comparison import (
+    Comparison,
+    SeedGroup,
+    Standing,
+    best_row,
+    compare_with_best,
+    seed_groups,
+    standings,
+)
+from core.results.declared import Declared, declared_of, read_study
+from core.results.rows import ResultRow, read_result_row, seconds_to_percent
+from core.runs import RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """A study, its rows in its own order, and what follows from them."""
+
+    study: Declared
+    rows: tuple[ResultRow, ...]
+    groups: tuple[SeedGroup, ...]
+    standings: tuple[Standing, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def best(self) -> ResultRow | None:
+        """The row with the highest test accuracy."""
+        return best_row(self.rows)
+
+    def row(self, number: int) -> ResultRow:
+        """The row of a run's number."""
+        return next(row for row in self.rows if row.number == number)
+
+    def count(self, state: str) -> int:
+        """How many runs are in a state."""
+        return sum(row.state == state for row in self.rows)
+
+    def comparison(self, number: int) -> Comparison | None:
+        """A run against the best one."""
+        return next((found for found in self.comparisons if found.number == number), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the curves, in JSON's types."""
+        study = self.study
+        about = {name: getattr(study, name) for name in ("study_id", "name", "title", "summary", "kind", "preset")}
+        return plain(
+            {
+                **about,
+                "shows": study.shows,
+                "varied": study.varied,
+                "reported": study.reported,
+                "search": asdict(study.search) if study.search else None,
+                "rows": [{**row.to_json(), "settings": varied(study, row)} for row in self.rows],
+                "best": self.best.number if self.best else None,
+                "groups": [asdict(group) for group in self.groups],
+                "standings": [asdict(standing) for standing in self.standings],
+                "comparisons": [{**asdict(found), "words": found.words} for found in self.comparisons],
+                "seconds_to_percent": {str(row.number): _texts(seconds_to_percent(row.record)) for row in self.rows},
+            }
+        )
+
+
+def _texts(found: dict[int, float]) -> dict[str, float]:
+    return {str(percent): seconds for percent, seconds in found.items()}
+
+
+def varied(study: Declared, row: ResultRow) -> dict[str, Any]:
+    """The settings of a row that the study varies."""
+    declared = next((run for run in study.runs if run.number == row.number), None)
+    overrides = declared.overrides if declared else {}
+    return {path: row.config.get(path, overrides.get(path)) for path in study.varied}
+
+
+def result_of(study: Declared) -> StudyResult:
+    """The result of a study as its runs' directories have it now."""
+    rows = tuple(read_result_row(run, study.logs) for run in study.runs)
+    return StudyResult(study, rows, seed_groups(rows), standings(rows), compare_with_best(rows))
+
+
+def read_result(folder: Path) -> StudyResult:
+    """The result of the study in a folder.
+
+    Raises:
+        LogsError: study.json is missing, damaged or of a newer version.
+    """
+    return result_of(read_study(folder))
+
+
+def result_of_runs(rows: Sequence[RunRow], title: str = "") -> StudyResult:
+    """The result of any runs put side by side."""
+    return result_of(declared_of(rows, title))

@@ -1,0 +1,110 @@
+"""How much of a figure is chance: intervals of accuracies, spreads of seeds, tests of two runs on the same images."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb, erfc, isfinite, sqrt
+
+Z95 = 1.959963984540054
+"""The 97.5th percentile of the standard normal distribution."""
+FEW_DISCORDANT = 25
+"""Below so many discordant pairs McNemar's statistic is too coarse for its approximation."""
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The ends of a confidence interval, as fractions."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The mean of some figures and their sample standard deviation; None for a single one."""
+
+    mean: float
+    deviation: float | None
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Two runs on the same images: those that only the one, and only the other, got right; the two-sided p."""
+
+    only_first: int
+    only_second: int
+    images: int
+    p: float
+
+    @property
+    def difference(self) -> float:
+        """The accuracy of the first less that of the second, as a fraction."""
+        return (self.only_first - self.only_second) / self.images if self.images else 0.0
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether chance alone may have made the difference, at the level of 5 %."""
+        return self.p >= LEVEL
+
+    @property
+    def words(self) -> str:
+        """The outcome as a sentence's end: the difference of 0.2 points is within noise (p = 0.41)."""
+        verdict = "within noise" if self.within_noise else "more than noise"
+        return f"the difference of {_points(self.difference)} points is {verdict} ({p_words(self.p)})"
+
+
+def wilson(share: float, images: int, z: float = Z95) -> Interval | None:
+    """The score interval of a share of so many images; None where there is no such share.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    """
+    if images <= 0 or not 0 <= share <= 1:
+        return None
+    denominator = 1 + z * z / images
+    center = (share + z * z / (2 * images)) / denominator
+    half = z / denominator * sqrt(share * (1 - share) / images + z * z / (4 * images * images))
+    return Interval(max(0.0, center - half), min(1.0, center + half))
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Mean and sample standard deviation (n - 1) of the finite ones among some figures; None where there are none."""
+    sound = [value for value in values if isfinite(value)]
+    if not sound:
+        return None
+    deviation = statistics.stdev(sound) if len(sound) > 1 else None
+    return Spread(statistics.fmean(sound), deviation, len(sound))
+
+
+def mcnemar(only_first: int, only_second: int, images: int) -> McNemar:
+    """McNemar's test: exact for few discordant pairs, else chi-square of one degree with Edwards' correction.
+
+    McNemar, Psychometrika 12 (1947); Edwards, Psychometrika 13 (1948); the exact form is the binomial sign test.
+    """
+    discordant = only_first + only_second
+    if discordant < FEW_DISCORDANT:
+        return McNemar(only_first, only_second, images, _exact(min(only_first, only_second), discordant))
+    statistic = max(0.0, abs(only_first - only_second) - 1) ** 2 / discordant
+    # The upper tail of chi-square with one degree of freedom.
+    return McNemar(only_first, only_second, images, erfc(sqrt(statistic / 2)))
+
+
+def _exact(fewer: int, discordant: int) -> float:
+    """Twice the binomial tail of a fair coin, at most 1."""
+    tail = sum(comb(discordant, hits) for hits in range(fewer + 1)) / 2**discordant
+    return min(1.0, 2 * tail)
+
+
+def p_words(p: float) -> str:
+    """A p-value with two digits, three where it is small; below a thousandth only that it is."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.2f}" if p >= 0.095 else f"p = {p:.3f}"
+
+
+def _points(difference: float) -> str:
+    points = abs(100 * difference)
+    return f"{points:.1f}" if points >= 0.095 or not points else f"{points:.2f}"

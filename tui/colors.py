@@ -1,0 +1,73 @@
+"""The colours of charts and pictures, on dark, light, black and ANSI grounds; Textual is not needed to know them."""
+
+from __future__ import annotations
+
+# Okabe and Ito's palette, adapted: told apart by colour-blind eyes too.
+ON_DARK = {
+    "chart-0": "#56b4e9",
+    "chart-1": "#f0a030",
+    "chart-2": "#2bc48a",
+    "chart-3": "#f0e442",
+    "chart-4": "#f07838",
+    "chart-5": "#d68ab8",
+    "chart-6": "#9aa8d8",
+    "chart-7": "#b0b7c3",
+    "chart-axis": "#59636e",
+    "chart-label": "#7d8792",
+    "chart-rule": "#c0a060",
+    "heat-hit": "#2a6fb0",
+    "heat-miss": "#d87a20",
+    "track": "#2a323c",
+    "quiet": "#8b949e",
+    "frame": "#2f3944",
+    "field": "#1a222c",
+}
+ON_LIGHT = {
+    "chart-0": "#0072b2",
+    "chart-1": "#b35c00",
+    "chart-2": "#00805a",
+    "chart-3": "#8a7a00",
+    "chart-4": "#c0441a",
+    "chart-5": "#a8437f",
+    "chart-6": "#4a5aa8",
+    "chart-7": "#5a6470",
+    "chart-axis": "#98a2ad",
+    "chart-label": "#66707b",
+    "chart-rule": "#8a6d1f",
+    "heat-hit": "#4a90d0",
+    "heat-miss": "#e08a3c",
+    "track": "#d5dbe2",
+    "quiet": "#5f6973",
+    "frame": "#c3cad2",
+    "field": "#e8ecf1",
+}
+ON_BLACK = ON_DARK | {
+    "chart-axis": "#ffffff",
+    "chart-label": "#ffffff",
+    "chart-rule": "#ffff00",
+    "heat-hit": "#0060ff",
+    "heat-miss": "#ff8000",
+    "track": "#606060",
+    "quiet": "#ffffff",
+    "frame": "#ffffff",
+    "field": "#202020",
+}
+ON_ANSI = {
+    "chart-0": "ansi_bright_blue",
+    "chart-1": "ansi_yellow",
+    "chart-2": "ansi_green",
+    "chart-3": "ansi_bright_yellow",
+    "chart-4": "ansi_red",
+    "chart-5": "ansi_magenta",
+    "chart-6": "ansi_cyan",
+    "chart-7": "ansi_default",
+    "chart-axis": "ansi_default",
+    "chart-label": "ansi_default",
+    "chart-rule": "ansi_yellow",
+    "heat-hit": "ansi_blue",
+    "heat-miss": "ansi_red",
+    "track": "ansi_bright_black",
+    "quiet": "ansi_default",
+    "frame": "ansi_bright_black",
+    "field": "ansi_default",
+}

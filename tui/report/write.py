@@ -1,0 +1,55 @@
+"""A report on its way to the disk: whole, and over nothing that somebody may want to keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.errors import InputError
+from core.files import write_atomically
+from core.results.declared import Declared
+from core.runs import RunRow
+from tui.report.document import Document
+from tui.report.drawings import require_matplotlib
+from tui.report.html import to_html
+from tui.report.markdown import files_of, to_markdown
+from tui.report.sections import run_document, study_document
+
+
+def write_report(found: RunRow | Declared, target: Path, force: bool) -> list[Path]:
+    """Write the report of a run or a study to an .html or .md file; the files written.
+
+    Raises:
+        InputError: matplotlib is missing, the run cannot be read, or the target is there or cannot be written.
+    """
+    require_matplotlib()
+    folder = target.with_name(f"{target.stem}-figures")
+    taken = [path for path in ((target, folder) if target.suffix == ".md" else (target,)) if path.exists()]
+    if taken and not force:
+        raise InputError(f"{taken[0]} is there already", "replace it with --force, or name another file")
+    document = _document(found)
+    try:
+        return _write_markdown(document, target, folder) if target.suffix == ".md" else _write_html(document, target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror})", "name another file with --to") from None
+
+
+def _document(found: RunRow | Declared) -> Document:
+    if isinstance(found, Declared):
+        return study_document(found)
+    if found.status == "unreadable":
+        raise InputError(f"run {found.id} cannot be reported: {found.problem}", "name another run")
+    return run_document(found)
+
+
+def _write_html(document: Document, target: Path) -> list[Path]:
+    write_atomically(target, to_html(document).encode(), durable=True)
+    return [target]
+
+
+def _write_markdown(document: Document, target: Path, folder: Path) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    files = files_of(document)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    write_atomically(target, to_markdown(document, folder.name).encode(), durable=True)
+    return [target, *(folder / name for name in files)]
