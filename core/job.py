@@ -14,6 +14,7 @@ from core.data.batches import Augmentation, Batches, augmentation_of, open_batch
 from core.data.dataset import Split
 from core.data.index_plan import derive_seed
 from core.data.prepare import Prepared
+from core.heap import keep_freed_memory
 from core.models import build
 from core.models.whitening import Whitening
 from core.optim import OPTIMIZERS, SCHEDULES
@@ -154,6 +155,8 @@ def configure_process(plan: Plan) -> None:
     torch.backends.cuda.matmul.allow_tf32 = not training.deterministic
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(plan.device)
+    else:
+        keep_freed_memory()
 
 
 def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:

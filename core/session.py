@@ -37,6 +37,7 @@ from core.events import (
     stamp,
 )
 from core.files import read_json
+from core.heap import give_back_memory
 from core.job import Job, build_job, configure_process, restore, state_of
 from core.label import Label
 from core.logs import FolderControl, RunWriter, check_writable, claim, load_record, new_run_id, reopen, write_caches
@@ -224,8 +225,8 @@ def _attempt(
         yield recorder(RunFailed(error=_failure(busy)))
         return
     try:
-        job = yield from begin()
-        yield from _train(job, recorder, control or Control(), surroundings)
+        # Held by no name here, so that its memory is free when the heap is given back.
+        yield from _train((yield from begin()), recorder, control or Control(), surroundings)
     except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
         failure = _failure(error)
         # The traceback held the model and its data; a next run may need their memory.
@@ -234,6 +235,7 @@ def _attempt(
         yield recorder(RunFailed(error=failure))
     finally:
         recorder.close()
+        give_back_memory()
         _ONE_TRAINING.release()
 
 
