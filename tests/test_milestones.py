@@ -4,9 +4,11 @@ from typing import Any
 import pytest
 
 from core.config import ExperimentConfig
-from core.events import EpochCompleted, RunCompleted, RunEvent
+from core.control import Control
+from core.events import DeviceSampled, EpochCompleted, RunCompleted, RunEvent
 from core.milestones import milestones, time_to
 from core.record import RunRecord, summarize
+from core.training import Watch
 
 
 def epoch(number: int, accuracy: float, energy: float | None = 5.0) -> EpochCompleted:
@@ -62,3 +64,20 @@ def test_the_summary_of_a_run_holds_its_milestones(small: Made, train: Train) ->
     told = summarize(record)["milestones"]
     assert told[-1][0] == int(max(item.metrics["test/accuracy"] for item in record.epochs) * 100 + 1e-9)
     assert told[-1][2] <= summarize(record)["seconds"]
+
+
+def test_the_energy_of_an_epoch_is_its_power_over_time() -> None:
+    ticks = iter([10.0, 12.0, 12.5, 15.0])
+
+    def power(step: int) -> DeviceSampled:
+        return DeviceSampled(step=step, power=100.0)
+
+    watch = Watch(Control(), lambda: next(ticks), 0.1, power)
+    sampled = [event for step in range(4) for event in watch.sample(step)]
+    assert [event.step for event in sampled] == [0, 1, 3]
+    assert watch.energy == 100.0 * (15.0 - 10.0)
+
+
+def test_a_device_that_does_not_tell_its_power_has_no_energy(small: Made, train: Train) -> None:
+    epochs = [event for event in train(small()) if isinstance(event, EpochCompleted)]
+    assert {epoch.energy for epoch in epochs} == {None}

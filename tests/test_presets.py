@@ -94,7 +94,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def test_every_experiment_of_the_reports_is_a_preset() -> None:
-    assert set(presets.names()) == {"quickstart", *RECIPES}
+    assert set(presets.names()) == {"quickstart", *RECIPES, "speedrun-94", "speedrun-96", "speedrun-cpu"}
     assert presets.names()[0] == "quickstart"
 
 

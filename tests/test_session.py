@@ -195,6 +195,34 @@ HARD = {
 }
 
 
+SPEEDRUN = {
+    "data.crop_padding": 2,
+    "data.crop_fill": "reflect",
+    "data.flip": "alternating",
+    "data.jitter": 0.1,
+    "data.cutout": 4,
+    "model.name": "airbench",
+    "model.whitening": 2,
+    "model.width1": 8,
+    "model.width2": 8,
+    "model.width3": 8,
+    "optimizer.name": "muon",
+    "optimizer.normalize": True,
+    "schedule.name": "triangular",
+    "training.lookahead": 2,
+    "training.label_smoothing": 0.2,
+    "training.test_time": "mirror-shift",
+    "training.test_time_share": 0.5,
+}
+
+
+@pytest.mark.parametrize("cut", [1, 2, 4, 5, 8])
+def test_a_resumed_speedrun_equals_the_uninterrupted_one(
+    small: Made, tmp_path: Path, surroundings: Surroundings, cut: int
+) -> None:
+    check_resuming(small(SPEEDRUN), cut, tmp_path, surroundings)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("source", ["resident", "streamed"])
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 6, 8, 10, 12])
@@ -202,6 +230,11 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     small: Made, tmp_path: Path, surroundings: Surroundings, cut: int, source: str, optimizer: str
 ) -> None:
     config = small({**HARD, "data.source": source, "optimizer.name": optimizer, "optimizer.lr": 0.01})
+    check_resuming(config, cut, tmp_path, surroundings)
+
+
+def check_resuming(config: ExperimentConfig, cut: int, tmp_path: Path, surroundings: Surroundings) -> None:
+    """A run that is cut after so many looks at control, and resumed, equals one that never was."""
     whole = list(run(config, tmp_path / "whole", surroundings=surroundings))
     list(run(config, tmp_path / "cut", StopAt(cut), surroundings=surroundings))
     (folder,) = (tmp_path / "cut").iterdir()

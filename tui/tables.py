@@ -15,6 +15,7 @@ from rich.text import Text
 from core.config import Setting, to_plain
 from core.evaluation import class_figures, macro
 from core.events import plain
+from core.milestones import Milestone, milestones, time_to
 from core.record import RunRecord, summarize
 from core.reported import ReportedFigure, parse_reported, short_by
 from core.runs import RunRow
@@ -120,11 +121,25 @@ def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
             ("training time", duration(record.train_seconds)),
             ("images/s", count(record.images_per_second)),
             ("peak memory", size(record.peak)),
+            ("first reached", first_reached(record)),
             ("best chosen on", f"{started.chosen_on} split, {training['patience_metric']}"),
             ("repeatable", {"exact": "bit for bit on this machine"}.get(started.reproducible, "up to rounding")),
         ]
     rows += [("attempts", str(record.attempt))] if record.attempt > 1 else []
     return [*rows, *(("warning", warning) for warning in record.warnings)]
+
+
+def first_reached(record: RunRecord) -> str:
+    """When a run first reached each tenth of accuracy and its highest percent; the energy where it is known."""
+    reached = milestones(record.epochs)
+    highest = reached[-1].percent if reached else 0
+    percents = sorted({*range(10, highest, 10), highest} - {0})
+    told = [(percent, item) for percent in percents if (item := time_to(percent, reached))]
+    return ", ".join(f"{percent} % in {duration(item.seconds)}{_energy(item)}" for percent, item in told) or "–"
+
+
+def _energy(item: Milestone) -> str:
+    return f" and {item.energy / 1000:,.1f} kJ" if item.energy is not None else ""
 
 
 def class_table(record: RunRecord) -> Table | None:
