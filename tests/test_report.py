@@ -3,6 +3,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from example_runs import Example, make_example_runs, make_hostile_run, make_study
@@ -187,3 +188,20 @@ def test_what_an_extra_would_bring_is_named_with_the_way_to_get_it(
     assert f"needs {package}" in shown.stderr
     assert "uv run --extra" in shown.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+@pytest.mark.parametrize(
+    ("about", "command"),
+    [
+        ({"name": "lenet-tuning"}, "torchdeck study lenet-tuning"),
+        (
+            {"kind": "grid", "preset": "quickstart", "given": ["optimizer.lr=0.1,0.2"]},
+            "torchdeck sweep quickstart optimizer.lr=0.1,0.2",
+        ),
+    ],
+)
+def test_a_study_is_repeated_by_one_command(about: dict[str, Any], command: str, tmp_path: Path) -> None:
+    name = about.get("name", "example")
+    make_study(tmp_path / "logs", RUNS, **about)
+    write_report(find_declared(tmp_path / "logs", name), tmp_path / "a.html", False)
+    assert command in Page((tmp_path / "a.html").read_text()).shown

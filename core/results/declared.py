@@ -70,6 +70,7 @@ class Declared:
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
     varied: tuple[str, ...] = ()
     search: DeclaredSearch | None = None
+    given: tuple[str, ...] = ()
 
 
 def read_study(folder: Path) -> Declared:
@@ -102,6 +103,7 @@ def read_study(folder: Path) -> Declared:
         notes={str(key): str(value) for key, value in mapping(found.get("notes")).items()},
         varied=tuple(map(str, sequence(found.get("varied")))) or _varied(runs),
         search=_search(mapping(found.get("search"))),
+        given=tuple(map(str, sequence(found.get("given")))),
     )
 
 

@@ -19,6 +19,7 @@ from core.results.figures import Figure, Panel, accuracy_dots, panels, run_panel
 from core.results.rows import ResultRow
 from core.results.study import StudyResult, result_of
 from core.runs import RunRow, read_row
+from presets.declarations import study_names
 from tui.draft import as_text
 from tui.report import drawings
 from tui.report.document import Block, Bullets, Code, Document, KeyFigure, Paragraph, Picture, Pictures, Section
@@ -80,7 +81,7 @@ def study_document(study: Declared) -> Document:
         Section("First-layer filters", tuple(_filters(shown_rows[:MOST_MATRICES]))),
         Section("Settings", tuple(_study_settings(result))),
         Section("Circumstances", (Table(_environment(kept)),) if kept else ()),
-        Section("How to repeat it", tuple(_commands(result.rows))),
+        Section("How to repeat it", (*_study_command(study), *_commands(result.rows))),
     ]
     about = _told((study.study_id, when, f"{len(result.rows)} runs"))
     return Document(study.title, study.summary, about, _study_figures(result), _filled(sections))
@@ -281,6 +282,22 @@ def _commands(rows: Sequence[ResultRow]) -> list[Block]:
     for content, name in files.items():
         blocks += [Paragraph(f"with this as {name}:"), Code(content)]
     return blocks
+
+
+def _study_command(study: Declared) -> list[Block]:
+    """The one command that does the whole study again; nothing for runs that were only put side by side."""
+    given = " ".join(map(shlex.quote, study.given))
+    match study.kind:
+        case _ if study.name in study_names():
+            line = f"torchdeck study {study.name} {given}"
+        case "grid" if given:
+            line = f"torchdeck sweep {study.preset} {given}"
+        case "search" if study.search and given:
+            searched = f"--trials {study.search.trials} --pruner {study.search.pruner}"
+            line = f"torchdeck search {study.preset} {given} {searched}"
+        case _:
+            return []
+    return [Code(line.strip()), Paragraph("or run by run:")]
 
 
 def _arguments(row: ResultRow) -> str:
