@@ -23,3 +23,4 @@ bench-full:
 docs:
 	uv run python benchmarks/reference_table.py
 	uv run python docs/pictures.py
+	uv run --extra report python docs/results.py

@@ -215,12 +215,15 @@ def setting_json(item: Setting) -> dict[str, Any]:
     return {"setting": body.pop("path"), **body}
 
 
+_PRECISIONS = {"auto": "bf16 if a check at the start finds it faster, else fp32"}
+
+
 def plan_page(plan: Plan) -> Group:
     """What a run would do, without doing it."""
     training = plan.config.training
     data, model = plan.config.data, plan.config.model
     rows = [
-        ("device", f"{plan.device}, {training.precision}"),
+        ("device", f"{plan.device}, {_PRECISIONS.get(training.precision, training.precision)}"),
         ("data", f"{data.name}, {count(plan.train_images)} + {count(plan.test_images)} images, {data.source}"),
         ("model", f"{model.name}, {count(plan.parameters)} parameters, {flops(plan.forward_flops)} an image"),
         ("steps", f"{count(plan.steps_per_epoch)} an epoch, {count(plan.steps_per_epoch * training.epochs)} in all"),
