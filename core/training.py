@@ -252,7 +252,8 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         energy=watch.energy,
         step_losses=seen.losses.cpu().numpy().astype("<f4").tobytes(),
     )
-    if best or epoch == training.epochs or position.bad_epochs >= training.patience > 0:
+    last = epoch == training.epochs or position.bad_epochs >= training.patience > 0 or position.reached_target
+    if best or last:
         rows = tuple(tuple(row) for row in confusion.tolist())
         yield EvaluationCompleted(epoch=epoch, step=position.step, confusion=rows)
     position.epoch, position.batch = epoch + 1, 0
