@@ -22,7 +22,7 @@ from tui.text import count, duration, figure
 def table(logs: Path) -> str:
     """One line a preset and reported figure, in the order of the presets."""
     records: dict[str, list[RunRecord]] = defaultdict(list)
-    for row in list_runs(logs):
+    for row in (row for row in list_runs(logs) if not row.study):  # a study's runs have other settings
         records[row.preset].append(load_record(row.folder))
     lines = ["| preset | figure | reported | reached | | time | device |", "|---|---|---|---|---|---|---|"]
     for name in presets.names():

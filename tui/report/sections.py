@@ -106,7 +106,7 @@ def _table(grid: Grid | None) -> list[Block]:
 def _reported(study: Declared) -> list[Block]:
     if not study.reported:
         return []
-    return [Paragraph("Reported: " + "; ".join(study.reported) + ".")]
+    return [Paragraph("Reported: " + "; ".join(text.rstrip(".") for text in study.reported) + ".")]
 
 
 def _study_figures(result: StudyResult) -> tuple[KeyFigure, ...]:
