@@ -35,6 +35,8 @@ from tui.messages import (
     ReuseRequested,
     StartRequested,
     StopRequested,
+    StudiesRequested,
+    StudyRequested,
     WatchRequested,
 )
 from tui.refresh import Refresh
@@ -123,12 +125,42 @@ class Torchdeck(App[None]):
         return page(self.workspace, self.rates, self.console_text) if mode == "live" else page(self.workspace)
 
     def action_show(self, mode: Mode) -> None:
-        """Show a page."""
-        if isinstance(self._top(), Page) and self.current_mode != mode:
+        """Show a page; from one that stands above it, go back to it."""
+        if not isinstance(self._top(), Page):
+            return
+        if self.current_mode == mode:
+            self._back_to_the_mode()
+        else:
             self.switch_mode(mode)
 
     def on_mode_requested(self, message: ModeRequested) -> None:
         self.action_show(message.mode)
+
+    def _back_to_the_mode(self) -> None:
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    async def action_back(self) -> None:
+        """Close the page that stands above another."""
+        if len(self.screen_stack) > 1 and isinstance(self.screen, Page):
+            self.pop_screen()
+
+    async def on_studies_requested(self, _: StudiesRequested) -> None:
+        from tui.screens.studies import StudiesPage  # tables and declarations, 0.1 s
+
+        await self._above_runs(StudiesPage(self.workspace))
+
+    async def on_study_requested(self, message: StudyRequested) -> None:
+        from tui.screens.study import StudyPage  # charts, 0.1 s
+
+        await self._above_runs(StudyPage(self.workspace, message.folder))
+
+    async def _above_runs(self, page: Page) -> None:
+        """Show a page that is none of the five; escape goes back to what is below it."""
+        if self.current_mode != "runs":
+            await self.switch_mode("runs")
+            self._back_to_the_mode()
+        await self.push_screen(page)
 
     async def on_reuse_requested(self, message: ReuseRequested) -> None:
         await self.switch_mode("setup")

@@ -48,6 +48,18 @@ class WatchRequested(Message):
         self.folder = folder
 
 
+class StudiesRequested(Message):
+    """List the studies."""
+
+
+class StudyRequested(Message):
+    """Show a study."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+
 class ModeRequested(Message):
     """Show another page."""
 

@@ -14,7 +14,7 @@ from core.curves import AXES, Axis
 from core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
 from core.record import RunRecord
 from tui.console import Console
-from tui.messages import CommandRequested, ModeRequested, StopRequested
+from tui.messages import CommandRequested, ModeRequested, StopRequested, StudiesRequested, StudyRequested
 from tui.refresh import Refresh
 from tui.screens.page import Page
 from tui.series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
@@ -41,6 +41,7 @@ class LivePage(Page):
         Binding("c", "checkpoint", "Save a checkpoint now", show=False, id="live.checkpoint"),
         Binding("e", "next_axis", "X axis: steps, epochs, time", show=False, id="live.axis"),
         Binding("l", "zoom_log", "Log over the whole page", show=False, id="live.log"),
+        Binding("S", "study", "The study of this run, else all studies", show=False, id="live.study"),
         Binding("a", "analyze", "Analyze this run", show=False, id="live.analyze"),
     ]
 
@@ -158,6 +159,11 @@ class LivePage(Page):
             self.minimize()
         else:
             self.maximize(self.query_one(LogPane), container=False)
+
+    def action_study(self) -> None:
+        started = self.workspace.feed.record.started if self.workspace.feed else None
+        folder = self.workspace.study_of(started.run_id) if started else None
+        self.post_message(StudyRequested(folder) if folder else StudiesRequested())
 
     def action_analyze(self) -> None:
         started = self.workspace.feed.record.started if self.workspace.feed else None

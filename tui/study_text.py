@@ -1,0 +1,105 @@
+"""What a study tells in words: its head, the run under the cursor, and everything that its result says."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from core.results.figures import Figure, panels
+from core.results.study import StudyResult
+from tui.report.findings import findings
+from tui.result_charts import chart_text
+from tui.result_tables import Grid, tables
+from tui.run_columns import Look, bar
+from tui.study_columns import Line, share_done, sign
+from tui.study_progress import summary_of
+from tui.study_reader import StudyEntry, StudySeen
+from tui.text import safe
+
+BAR = 20
+SHOWN_AS_RUNS = ("Accuracy of each run", "What varies", "Runs that did not come to their end")
+"""Tables that the list of runs shows already."""
+
+
+def head(seen: StudySeen, look: Look) -> Text:
+    """Its title, and how far it is: two lines."""
+    study = seen.study
+    text = Text(no_wrap=True, overflow="ellipsis").append_text(sign(seen.status, look))
+    text.append(f" {safe(study.title)}", look.ink("strong")).append(f"  {safe(study.study_id)}\n", look.ink("quiet"))
+    text.append_text(bar(share_done(seen), BAR, look)).append(f"{share_done(seen):5.0%}  ", look.ink("strong"))
+    return text.append(f"{seen.status}: {safe(summary_of(study))}")
+
+
+def run_brief(line: Line | None, paths: tuple[str, ...], look: Look) -> Text:
+    """The run under the cursor: its label and id, then why it ended, what was reported, or its settings."""
+    if line is None:
+        return Text()
+    text = Text(no_wrap=True, overflow="ellipsis").append(
+        f"{line.run.number} {safe(line.run.label)}", look.ink("strong")
+    )
+    text.append(f"  {safe(line.run_id or 'not begun')}\n", look.ink("quiet"))
+    if line.run.reason:
+        return text.append(f"{line.run.state}: {safe(line.run.reason)}")
+    parts = [f"{path.partition('.')[2]} {value}" for path, value in zip(paths, line.settings, strict=True)]
+    if line.standing:
+        parts.append(
+            f"reported {100 * line.standing.figure.value:.2f} % {line.standing.figure.at}: {line.standing.words}"
+        )
+    return text.append(safe("  ".join([line.run.state, *parts])))
+
+
+def entry_brief(entry: StudyEntry, look: Look) -> Text:
+    """The study under the cursor of a list."""
+    study = entry.study
+    if study is None:
+        return Text(safe(entry.problem))
+    text = Text().append(safe(study.title), look.ink("strong")).append(f"  {safe(study.study_id)}\n", look.ink("quiet"))
+    parts = [study.summary, *(f"Reported: {words}" for words in study.reported)]
+    return text.append(safe(" ".join(part for part in parts if part)))
+
+
+def words_of(result: StudyResult, width: int, look: Look) -> Text:
+    """The findings as sentences, the tables beside the list of runs, and which settings mattered."""
+    blocks = [Text("\n").join([Text("In words", look.ink("strong")), *(_sentence(item) for item in findings(result))])]
+    blocks += [_table(grid, width, look) for grid in tables(result, narrow=True) if grid.title not in SHOWN_AS_RUNS]
+    blocks += [
+        chart_text(figure, width, ascii_only=look.ascii_only) for figure in _figures(result) if figure.kind != "lines"
+    ]
+    return Text("\n\n").join(blocks)
+
+
+def _figures(result: StudyResult) -> list[Figure]:
+    return [figure for panel in panels(result) for figure in panel.figures]
+
+
+def _sentence(text: str) -> Text:
+    return Text(safe(text))
+
+
+def _table(grid: Grid, width: int, look: Look) -> Text:
+    """A table as lines; the last column is wrapped below itself where the width is short."""
+    texts = [grid.columns, *grid.rows]
+    widths = [max(len(row[at]) for row in texts) for at in range(len(grid.columns))]
+    rest = width - sum(widths[:-1]) - 2 * (len(widths) - 1)
+    lines = [Text(grid.title, look.ink("strong"))]
+    for place, row in enumerate(texts):
+        cells = [_cell(text, widths[at], at in grid.right) for at, text in enumerate(row)]
+        style = look.ink("quiet") if place == 0 else look.ink("strong") if place - 1 in grid.strong else ""
+        if 8 <= rest < len(row[-1]) and (len(row) - 1) not in grid.right:
+            lines += _wrapped(cells[:-1], row[-1], rest, style)
+        else:
+            lines.append(Text("  ".join(cells).rstrip(), style, no_wrap=True))
+    if grid.note:
+        lines.append(Text(grid.note, look.ink("quiet")))
+    return Text("\n").join(lines)
+
+
+def _cell(text: str, width: int, right: bool) -> str:
+    return text.rjust(width) if right else text.ljust(width)
+
+
+def _wrapped(cells: list[str], last: str, room: int, style: object) -> list[Text]:
+    import textwrap
+
+    start = "  ".join(cells) + "  "
+    parts = textwrap.wrap(last, room) or [""]
+    return [Text((start if at == 0 else " " * len(start)) + part, str(style)) for at, part in enumerate(parts)]

@@ -1,0 +1,49 @@
+"""The charts of a study's result that are read together, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+
+from core.results.figures import Figure
+from tui.charts import Rule
+from tui.result_charts import chart_line, ends_of
+from tui.widgets.chart import Chart
+
+MOST = 3
+
+
+class FigureCharts(Horizontal):
+    """As many charts as a panel has figures."""
+
+    DEFAULT_CSS = """
+    FigureCharts { height: 1fr; }
+    FigureCharts Chart { width: 1fr; height: 100%; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._charts = [Chart("", id=f"figure-{place}") for place in range(MOST)]
+        self._titles: list[tuple[str, bool]] = [("", False)] * MOST
+
+    def compose(self) -> ComposeResult:
+        yield from self._charts
+
+    def show(self, figures: Sequence[Figure]) -> None:
+        """Draw these; charts that are not needed go."""
+        for place, chart in enumerate(self._charts):
+            chart.display = place < len(figures)
+            if chart.display:
+                self._show(place, chart, figures[place])
+
+    def _show(self, place: int, chart: Chart, figure: Figure) -> None:
+        if self._titles[place] != (figure.title, figure.percent):
+            self._titles[place] = (figure.title, figure.percent)
+            chart.set_title(figure.title, percent=figure.percent)
+        # Without colours a band cannot be seen as a tint: its ends are drawn as lines.
+        parts = [end for series in figure.series for end in ends_of(series)] if self.app.no_color else figure.series
+        lines = [chart_line(series, figure) for series in parts]
+        rules = [Rule(value, label) for value, label in figure.rules]
+        chart.show(lines, rules, x_unit=figure.x_unit, note=figure.note)
