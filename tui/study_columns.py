@@ -99,15 +99,15 @@ def run_columns(seen: StudySeen, lines: Sequence[Line], look: Look) -> list[Text
         cells = tuple(Text(text(line)[:LONGEST], no_wrap=True, overflow="ellipsis") for line in lines)
         return TextColumn(key, title, cells, rank, grows=grows)
 
-    names = words("run", "run", 1, lambda line: safe(line.run.label), grows=True)
-    numbers = figures("run", "run", 1, lambda line: str(line.run.number))
+    names = [words("run", "run", 1, lambda line: safe(line.run.label), grows=True)] if named else []
     settings = [
         figures(path, label(path)[:16], 12 + place if named else 2, lambda line, at=place: line.settings[at])
         for place, path in enumerate(paths)
     ]
     found = [
         TextColumn("sign", "", tuple(_signed(line, look) for line in lines), 0),
-        names if named else numbers,
+        figures("number", "#", 1, lambda line: line.key),
+        *names,
         *settings,
         words("state", "state", 9, lambda line: line.run.state),
         figures("epoch", "epoch", 4, _epochs),

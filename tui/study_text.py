@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
+
+from rich.style import Style
 from rich.text import Text
 
 from core.results.figures import Figure, panels
@@ -16,6 +20,8 @@ from tui.study_reader import StudyEntry, StudySeen
 from tui.text import safe
 
 BAR = 20
+GAP = 2
+SHORTEST_NAME = 14
 SHOWN_AS_RUNS = ("Accuracy of each run", "What varies", "Runs that did not come to their end")
 """Tables that the list of runs shows already."""
 
@@ -76,30 +82,40 @@ def _sentence(text: str) -> Text:
 
 
 def _table(grid: Grid, width: int, look: Look) -> Text:
-    """A table as lines; the last column is wrapped below itself where the width is short."""
+    """A table as lines: long names are cut, a last column of words is wrapped, figures without room are left out."""
     texts = [grid.columns, *grid.rows]
     widths = [max(len(row[at]) for row in texts) for at in range(len(grid.columns))]
-    rest = width - sum(widths[:-1]) - 2 * (len(widths) - 1)
+    while _total(widths) > width and len(widths) > 2 and len(widths) - 1 in grid.right:
+        if widths[0] > SHORTEST_NAME:
+            widths[0] = max(SHORTEST_NAME, widths[0] - (_total(widths) - width))
+        else:
+            widths.pop()
+    widths[-1] = min(widths[-1], max(SHORTEST_NAME, width - _total(widths[:-1]) - GAP))
     lines = [Text(grid.title, look.ink("strong"))]
     for place, row in enumerate(texts):
-        cells = [_cell(text, widths[at], at in grid.right) for at, text in enumerate(row)]
-        style = look.ink("quiet") if place == 0 else look.ink("strong") if place - 1 in grid.strong else ""
-        if 8 <= rest < len(row[-1]) and (len(row) - 1) not in grid.right:
-            lines += _wrapped(cells[:-1], row[-1], rest, style)
-        else:
-            lines.append(Text("  ".join(cells).rstrip(), style, no_wrap=True))
+        style = look.ink("quiet") if place == 0 else look.ink("strong") if place - 1 in grid.strong else Style.null()
+        lines += [Text(line, style) for line in _row(row, widths, grid.right)]
     if grid.note:
         lines.append(Text(grid.note, look.ink("quiet")))
     return Text("\n").join(lines)
 
 
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> list[str]:
+    """A row of cells as lines; only the last cell may take several."""
+    cells = [_cell(text, widths[at], at in right) for at, text in enumerate(row[: len(widths) - 1])]
+    start = (" " * GAP).join([*cells, ""])
+    last = row[len(widths) - 1]
+    parts = textwrap.wrap(last, widths[-1]) or [""]
+    if len(widths) - 1 in right:
+        parts = [last.rjust(widths[-1])]
+    return [((start if at == 0 else " " * len(start)) + part).rstrip() for at, part in enumerate(parts)]
+
+
 def _cell(text: str, width: int, right: bool) -> str:
-    return text.rjust(width) if right else text.ljust(width)
-
-
-def _wrapped(cells: list[str], last: str, room: int, style: object) -> list[Text]:
-    import textwrap
-
-    start = "  ".join(cells) + "  "
-    parts = textwrap.wrap(last, room) or [""]
-    return [Text((start if at == 0 else " " * len(start)) + part, str(style)) for at, part in enumerate(parts)]
+    if right:
+        return text.rjust(width)
+    return (text if len(text) <= width else text[: width - 1] + "…").ljust(width)

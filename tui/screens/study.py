@@ -57,6 +57,7 @@ class StudyPage(Page):
         self._lines: dict[str, Line] = {}
         self._views: list[tuple[Figure, ...]] = []
         self._view = 0
+        self._placed = ""
         self._next_look = 0.0
         self._worded: tuple[object, int] | None = None
         self._head = Static("reading the study", id="study-head", markup=False)
@@ -143,8 +144,13 @@ class StudyPage(Page):
         look = self._table.look(self.workspace.now(), frozenset(self.workspace.marked))
         self._head.update(head(seen, look))
         self._table.show(list(self._lines), run_columns(seen, list(self._lines.values()), look))
-        self._panel.border_subtitle = f"{len(marked)} marked" if (marked := self._marked()) else ""
+        self._tell_place()
         self._tell_run()
+
+    def _tell_place(self) -> None:
+        marked = len(self._marked())
+        told = [f"{marked} marked"] if marked else []
+        self._panel.border_subtitle = ", ".join([*told, *([self._placed] if self._placed else [])])
 
     @on(DataTable.RowHighlighted)
     def _tell_run(self) -> None:
@@ -165,8 +171,10 @@ class StudyPage(Page):
         words = self._view >= len(self._views)
         self._says.display, self._charts.display = wide or words, not words
         if not words:
-            self._charts.show(self._views[self._view])
-        self._says.border_subtitle = "" if wide else f"view {self._view + 1} of {count}"
+            numbers = {line.run.label: f"#{line.key}" for line in self._lines.values()}
+            self._charts.show(self._views[self._view], numbers)
+        self._placed = f"view {self._view + 1} of {count}" if count > 1 else ""
+        self._tell_place()
         self.set_class(words and not wide, "-words")
         self.call_after_refresh(self._write_words)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -13,6 +14,8 @@ from tui.result_charts import chart_line, ends_of
 from tui.widgets.chart import Chart
 
 MOST = 3
+FRAME = 18
+"""Cells of a title that the frame and the state of the axes take."""
 
 
 class FigureCharts(Horizontal):
@@ -31,12 +34,13 @@ class FigureCharts(Horizontal):
     def compose(self) -> ComposeResult:
         yield from self._charts
 
-    def show(self, figures: Sequence[Figure]) -> None:
-        """Draw these; charts that are not needed go."""
+    def show(self, figures: Sequence[Figure], numbers: Mapping[str, str]) -> None:
+        """Draw these; charts that are not needed go. `numbers` stand for labels where a legend has no room for them."""
+        width = self.size.width // max(1, len(figures))
         for place, chart in enumerate(self._charts):
             chart.display = place < len(figures)
             if chart.display:
-                self._show(place, chart, figures[place])
+                self._show(place, chart, _short(figures[place], numbers, width))
 
     def _show(self, place: int, chart: Chart, figure: Figure) -> None:
         if self._titles[place] != (figure.title, figure.percent):
@@ -47,3 +51,11 @@ class FigureCharts(Horizontal):
         lines = [chart_line(series, figure) for series in parts]
         rules = [Rule(value, label) for value, label in figure.rules]
         chart.show(lines, rules, x_unit=figure.x_unit, note=figure.note)
+
+
+def _short(figure: Figure, numbers: Mapping[str, str], width: int) -> Figure:
+    """The figure with the numbers of its runs in place of their labels, where these do not fit its title."""
+    if len(figure.title) + sum(len(series.label) + 5 for series in figure.series) + FRAME <= width:
+        return figure
+    series = tuple(replace(one, label=numbers.get(one.label, one.label)) for one in figure.series)
+    return replace(figure, series=series)
