@@ -43,7 +43,6 @@ from tui.refresh import Refresh
 from tui.screens.ask import Answer, Ask
 from tui.screens.help import Help
 from tui.screens.page import Page, Reuses
-from tui.sweep import Sweep
 from tui.text import safe
 from tui.theme import CYCLE, THEMES, variables_for
 from tui.trainings import resumed, started, watched
@@ -194,38 +193,21 @@ class Torchdeck(App[None]):
     # -- training
 
     def on_start_requested(self, message: StartRequested) -> None:
-        if self._refused():
-            return
-        self.workspace.sweep = Sweep(message.requests)
-        self._begin_next()
+        if not self._refused():
+            self._feed(started(message.config, message.label, self.workspace))
 
     def on_resume_requested(self, message: ResumeRequested) -> None:
-        if self._refused():
-            return
-        self.workspace.sweep = None
-        self._feed(resumed(message.folder, self.workspace))
+        if not self._refused():
+            self._feed(resumed(message.folder, self.workspace))
 
     def on_watch_requested(self, message: WatchRequested) -> None:
-        if self._refused():
-            return
-        self.workspace.sweep = None
-        self._feed(watched(message.folder))
+        if not self._refused():
+            self._feed(watched(message.folder))
 
     def _refused(self) -> bool:
         if self.workspace.training:
             self.notify("A run is active: stop it first, or wait for its end.", severity="warning")
         return self.workspace.training
-
-    def _begin_next(self) -> bool:
-        """Begin the sweep's next run, if there is one."""
-        sweep = self.workspace.sweep
-        wanted = sweep.next() if sweep else None
-        if sweep is None or wanted is None:
-            return False
-        feed = started(wanted, self.workspace)
-        sweep.records.append(feed.record)
-        self._feed(feed)
-        return True
 
     def _feed(self, feed: Feed) -> None:
         if self.workspace.feed:
@@ -252,10 +234,10 @@ class Torchdeck(App[None]):
             self._ended()
 
     def _ended(self) -> None:
-        """The run in hand is over: leave if that was waited for, else go on with the sweep."""
+        """The run in hand is over: leave if that was waited for."""
         if self._leaving is not None:
             self._leave(self._leaving)
-        elif not self._begin_next() and (page := self._page()):
+        elif page := self._page():
             page.tick()
 
     def _announce(self, event: RunEvent, feed: Feed) -> None:
@@ -294,22 +276,17 @@ class Torchdeck(App[None]):
     # -- stopping and leaving
 
     def on_stop_requested(self, _: StopRequested) -> None:
-        feed, sweep = self.workspace.feed, self.workspace.sweep
+        feed = self.workspace.feed
         if feed is None or feed.over:
             return
-        more = sweep is not None and len(sweep.requests) > len(sweep.records)
         answers = [Answer("run", "Stop", True), Answer("epoch", "After this epoch", True), Answer("", "Keep going")]
-        if more:
-            answers.insert(1, Answer("sweep", "Stop the sweep", True))
         question = Ask("Stop this run?", "A checkpoint is written; the curves so far are kept.", answers)
         self.push_screen(question, self._stop)
 
     def _stop(self, answer: str | None) -> None:
-        feed, sweep = self.workspace.feed, self.workspace.sweep
+        feed = self.workspace.feed
         if feed is None or not answer:
             return
-        if answer == "sweep" and sweep:
-            sweep.stopped = True
         self._ask(feed, "stop-after-epoch" if answer == "epoch" else "stop")
 
     def on_command_requested(self, message: CommandRequested) -> None:
@@ -347,8 +324,6 @@ class Torchdeck(App[None]):
         if feed is None or not self.workspace.training:
             self._leave(code)
             return
-        if self.workspace.sweep:
-            self.workspace.sweep.stopped = True
         self._leaving = code
         feed.ask("stop", "the app was left")
 

@@ -23,6 +23,7 @@ SIGNS = {
     "waiting": Glyph("○", "o", "quiet"),
     "pruned": Glyph("▼", "v", "warn"),
     "unfinished": Glyph("■", "#", "warn"),
+    "starting": Glyph("●", "*", "quiet"),
     "ready": Glyph("○", "o", "quiet"),
 }
 MOST_SETTINGS = 6

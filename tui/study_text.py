@@ -26,13 +26,13 @@ SHOWN_AS_RUNS = ("Accuracy of each run", "What varies", "Runs that did not come 
 """Tables that the list of runs shows already."""
 
 
-def head(seen: StudySeen, look: Look) -> Text:
+def head(seen: StudySeen, status: str, look: Look) -> Text:
     """Its title, and how far it is: two lines."""
     study = seen.study
-    text = Text(no_wrap=True, overflow="ellipsis").append_text(sign(seen.status, look))
+    text = Text(no_wrap=True, overflow="ellipsis").append_text(sign(status, look))
     text.append(f" {safe(study.title)}", look.ink("strong")).append(f"  {safe(study.study_id)}\n", look.ink("quiet"))
     text.append_text(bar(share_done(seen), BAR, look)).append(f"{share_done(seen):5.0%}  ", look.ink("strong"))
-    return text.append(f"{seen.status}: {safe(summary_of(study))}")
+    return text.append(f"{status}: {safe(summary_of(study))}")
 
 
 def run_brief(line: Line | None, paths: tuple[str, ...], look: Look) -> Text:

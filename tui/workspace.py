@@ -16,7 +16,6 @@ from tui.study_processes import StudyProcesses
 if TYPE_CHECKING:
     from tui.feed import Feed
     from tui.state import State
-    from tui.sweep import Sweep
 
 MOST_MARKED = 8
 MOST_RECORDS = 24
@@ -32,7 +31,6 @@ class Workspace:
     now: Callable[[], float]
     index: RunIndex
     feed: Feed | None = None
-    sweep: Sweep | None = None
     marked: list[str] = field(default_factory=list[str])
     chosen: str | None = None
     """The id of the run that Analyze shows."""

@@ -23,7 +23,6 @@ from tui.widgets.chart import Chart
 from tui.widgets.device_panel import DevicePanel
 from tui.widgets.log_pane import LogPane
 from tui.widgets.progress_bars import ProgressBars
-from tui.widgets.sweep_panel import SweepPanel
 from tui.workspace import Workspace
 
 NOTHING = (
@@ -63,7 +62,6 @@ class LivePage(Page):
                     yield Chart("Accuracy", percent=True, id="accuracy")
                 with Horizontal(id="live-side"):
                     yield DevicePanel(id="device")
-                    yield SweepPanel(id="sweep")
                     yield LogPane(id="log")
 
     def on_mount(self) -> None:
@@ -82,7 +80,7 @@ class LivePage(Page):
         if any(not isinstance(event, StepCompleted) for event in events):
             self.tick()
         elif feed := self.workspace.feed:
-            self.query_one(ProgressBars).show(feed.record, self.workspace.sweep)
+            self.query_one(ProgressBars).show(feed.record)
 
     def tick(self) -> None:
         feed = self.workspace.feed
@@ -92,9 +90,8 @@ class LivePage(Page):
             return
         self._take_printed()
         started = feed.record.started
-        self.query_one(ProgressBars).show(feed.record, self.workspace.sweep)
+        self.query_one(ProgressBars).show(feed.record)
         self.query_one(DevicePanel).show(started.device_name if started else "", list(feed.samples))
-        self.query_one(SweepPanel).show(self.workspace.sweep)
         self.query_one(LogPane).show(feed)
 
     def _take_printed(self) -> None:

@@ -142,7 +142,7 @@ class StudyPage(Page):
         if seen is None:
             return
         look = self._table.look(self.workspace.now(), frozenset(self.workspace.marked))
-        self._head.update(head(seen, look))
+        self._head.update(head(seen, self._status, look))
         self._table.show(list(self._lines), run_columns(seen, list(self._lines.values()), look))
         self._tell_place()
         self._tell_run()
@@ -197,6 +197,14 @@ class StudyPage(Page):
     def _line(self) -> Line | None:
         return self._lines.get(self._table.key or "")
 
+    @property
+    def _status(self) -> str:
+        """What the study is doing: its process takes a second or two to begin."""
+        if self._seen is None:
+            return ""
+        idle = self._seen.status != "running"
+        return "starting" if idle and self.workspace.processes.starting(self.folder) else self._seen.status
+
     def _marked(self) -> list[str]:
         return [
             run_id for run_id in self.workspace.marked if any(line.run_id == run_id for line in self._lines.values())
@@ -240,14 +248,14 @@ class StudyPage(Page):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
         """Only what can be done with the study as it is."""
-        seen = self._seen
         match action:
             case "stop":
-                return seen is not None and seen.status == "running"
+                return self._status == "running"
             case "go_on":
-                return seen is not None and seen.status == "unfinished"
+                return self._status == "unfinished"
             case "retry":
-                return seen is not None and seen.status != "running" and seen.study.count("failed") > 0
+                idle = self._status not in ("running", "starting")
+                return self._seen is not None and idle and self._seen.study.count("failed") > 0
             case _:
                 return True
 

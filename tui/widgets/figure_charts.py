@@ -36,6 +36,10 @@ class FigureCharts(Horizontal):
 
     def show(self, figures: Sequence[Figure], numbers: Mapping[str, str]) -> None:
         """Draw these; charts that are not needed go. `numbers` stand for labels where a legend has no room for them."""
+        if not self.size.width:
+            # The width is not settled before the page's first layout.
+            self.call_after_refresh(self.show, figures, numbers) if self.is_attached and self.display else None
+            return
         width = self.size.width // max(1, len(figures))
         for place, chart in enumerate(self._charts):
             chart.display = place < len(figures)
