@@ -13,10 +13,14 @@ from example_runs import Example, make_study
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
+import presets
+from core.errors import BusyError
 from core.locks import take_lock
 from core.runs import list_runs
-from core.study import load_study, study_folders
+from core.study import create_study, load_study, study_folders
+from presets.declarations import grid_study
 from tui.app import Torchdeck
+from tui.messages import StudyRequested, WatchRequested
 from tui.screens.analyze import AnalyzePage
 from tui.screens.compare import ComparePage
 from tui.screens.runs import RunsPage
@@ -143,8 +147,6 @@ async def test_live_leads_to_the_study_of_the_run_it_shows(app: Torchdeck, tmp_p
         await until(pilot, seen(app, "1 of 1"))
         await pilot.press("w", "2", "S")
         await until(pilot, lambda: isinstance(app.screen, StudiesPage))
-        from tui.messages import WatchRequested
-
         app.post_message(WatchRequested(run.folder))
         await until(pilot, lambda: app.current_mode == "live" and app.workspace.feed and app.workspace.feed.over)
         await pilot.press("S")
@@ -320,6 +322,42 @@ async def test_without_matplotlib_the_mend_is_told(
         await opened(app, pilot, "8/8")
         await pilot.press("o")
         await until(pilot, seen(app, "--extra report"))
+
+
+async def test_a_search_says_how_much_each_setting_mattered(app: Torchdeck, tmp_path: Path) -> None:
+    search = {
+        "space": {"optimizer.lr": {"kind": "log", "low": 0.001, "high": 10.0}}, "trials": 9, "base": {},
+        "importance": {"optimizer.lr": 0.8},
+    }  # fmt: skip
+    pruned = Example("lr=1", ("optimizer.lr=1",), 1.2, 3, state="pruned", reason="worse than the median at epoch 3")
+    make_study(tmp_path / "logs", [HIGH, LOW, pruned], kind="search", search=search)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await opened(app, pilot, "9 runs, 2 completed, 1 pruned", "worse than the median", "What was searched")
+        assert "80.0 %" in screen_text(app)
+
+
+def test_one_process_at_a_time_works_on_a_study(tmp_path: Path) -> None:
+    starts, folder = Starts(), make_study(tmp_path, [WAITS])
+    processes = StudyProcesses(starts)
+    processes.go_on(folder, tmp_path, "auto")
+    with pytest.raises(BusyError, match="works on study"):
+        processes.go_on(folder, tmp_path, "auto")
+    starts.process.code = 75
+    assert not processes.trouble(folder)
+    processes.go_on(folder, tmp_path, "auto")
+    assert len(starts.commands) == 2
+
+
+async def test_a_study_that_the_app_started_trains_in_a_process_of_its_own(make_app: MakeApp, tmp_path: Path) -> None:
+    app = make_app()
+    tiny = ["training.epochs=2", "data.train_limit=128", "data.test_limit=64", "optimizer.lr=0.01,0.001"]
+    folder = create_study(tmp_path / "logs", grid_study(presets.load("quickstart"), tiny), 1_800_000_000.0)
+    app.workspace.processes.go_on(folder, tmp_path / "data", "cpu")
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.post_message(StudyRequested(folder))
+        await until(pilot, seen(app, "completed: 2 runs, 2 completed", "2/2"), 120)
+        await until(pilot, lambda: not app.workspace.processes.starting(folder))
+    assert not app.workspace.processes.trouble(folder)
 
 
 def test_every_key_of_the_pages_says_what_it_does() -> None:

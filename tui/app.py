@@ -35,7 +35,6 @@ from tui.messages import (
     ReuseRequested,
     StartRequested,
     StopRequested,
-    StudiesRequested,
     StudyRequested,
     WatchRequested,
 )
@@ -144,15 +143,15 @@ class Torchdeck(App[None]):
         if len(self.screen_stack) > 1 and isinstance(self.screen, Page):
             self.pop_screen()
 
-    async def on_studies_requested(self, _: StudiesRequested) -> None:
-        from tui.screens.studies import StudiesPage  # tables and declarations, 0.1 s
-
-        await self._above_runs(StudiesPage(self.workspace))
+    def _list_studies(self) -> None:
+        self.post_message(StudyRequested(None))
 
     async def on_study_requested(self, message: StudyRequested) -> None:
-        from tui.screens.study import StudyPage  # charts, 0.1 s
+        from tui.screens.studies import StudiesPage  # tables, charts and declarations, 0.2 s
+        from tui.screens.study import StudyPage
 
-        await self._above_runs(StudyPage(self.workspace, message.folder))
+        folder = message.folder
+        await self._above_runs(StudyPage(self.workspace, folder) if folder else StudiesPage(self.workspace))
 
     async def _above_runs(self, page: Page) -> None:
         """Show a page that is none of the five; escape goes back to what is below it."""
@@ -187,6 +186,7 @@ class Torchdeck(App[None]):
         yield from super().get_system_commands(screen)
         for number, (mode, what) in enumerate(_PALETTE, start=1):
             yield SystemCommand(f"Show {mode}", f"{what} (key {number})", partial(self.action_show, mode))
+        yield SystemCommand("Show studies", "many runs, one result (key S in Runs)", self._list_studies)
         if self.workspace.training:
             yield SystemCommand("Stop the run", "with a checkpoint", lambda: self.post_message(StopRequested()))
 

@@ -39,14 +39,10 @@ class WatchRequested(Message):
         self.folder = folder
 
 
-class StudiesRequested(Message):
-    """List the studies."""
-
-
 class StudyRequested(Message):
-    """Show a study."""
+    """Show the study of a folder; None lists them all."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         super().__init__()
         self.folder = folder
 

@@ -167,7 +167,8 @@ def list_columns(entries: Sequence[StudyEntry], look: Look) -> list[TextColumn]:
     """The columns of a list of studies: those in the logs, then those that are ready to be started."""
 
     def words(key: str, title: str, rank: int, text: Callable[[StudyEntry], str], **more: bool) -> TextColumn:
-        made = tuple(Text(text(entry)[:LONGEST], no_wrap=True, overflow="ellipsis") for entry in entries)
+        side = "right" if more.get("right") else "left"
+        made = tuple(Text(text(entry)[:LONGEST], justify=side, no_wrap=True, overflow="ellipsis") for entry in entries)
         return TextColumn(key, title, made, rank, **more)
 
     return [

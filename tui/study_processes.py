@@ -8,15 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from core.errors import LogsError
+from core.errors import BusyError, LogsError
 from core.locks import is_held
 
 LOG = "process.log"
 LAST_LINES = 6
 LONGEST_TAIL = 4096
 EXPECTED = (0, 75, 129, 130, 143)
-"""Exit codes of a study that is done, or was stopped with checkpoints."""
-SOME_FAILED = 1
+"""Exit codes of a study that was stopped with checkpoints, or is done."""
 
 
 class Process(Protocol):
@@ -53,8 +52,11 @@ class StudyProcesses:
         """Start, or go on with, a study.
 
         Raises:
+            BusyError: a process works on it already.
             LogsError: its process cannot be started.
         """
+        if self.active(folder):
+            raise BusyError(f"a process works on study {folder.name} already", "wait for its end, or stop it first")
         command = [sys.executable, "-P", "-m", "tui.cli", "study", folder.name]
         command += ["--logs", str(folder.parent.absolute()), "--data", str(data.absolute()), "--devices", devices]
         command += ["--retry-failed"] if retry_failed else []
@@ -73,11 +75,11 @@ class StudyProcesses:
         """Whether any process works on a study, the app's or another's."""
         return self.starting(folder) or bool(is_held(folder / "study.lock"))
 
-    def trouble(self, folder: Path, finished: bool) -> str:
-        """Why the process that the app started for a study ended before its work was done; "" where it did not."""
+    def trouble(self, folder: Path) -> str:
+        """Why the process that the app started for a study that is not finished ended; "" where it was to end."""
         process = self._begun.get(folder)
         code = process.poll() if process else None
-        if code is None or code in EXPECTED or (finished and code == SOME_FAILED):
+        if code is None or code in EXPECTED:
             return ""
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         said = _tail(folder / LOG)

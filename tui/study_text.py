@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.style import Style
 from rich.text import Text
@@ -21,7 +21,7 @@ from tui.text import safe
 
 BAR = 20
 GAP = 2
-SHORTEST_NAME = 14
+SHORTEST_NAME = SHORTEST_WORDS = 14
 SHOWN_AS_RUNS = ("Accuracy of each run", "What varies", "Runs that did not come to their end")
 """Tables that the list of runs shows already."""
 
@@ -82,36 +82,46 @@ def _sentence(text: str) -> Text:
 
 
 def _table(grid: Grid, width: int, look: Look) -> Text:
-    """A table as lines: long names are cut, a last column of words is wrapped, figures without room are left out."""
+    """A table as lines: long names are cut, a last column of words is wrapped, what has no room is left out."""
     texts = [grid.columns, *grid.rows]
-    widths = [max(len(row[at]) for row in texts) for at in range(len(grid.columns))]
-    while _total(widths) > width and len(widths) > 2 and len(widths) - 1 in grid.right:
-        if widths[0] > SHORTEST_NAME:
-            widths[0] = max(SHORTEST_NAME, widths[0] - (_total(widths) - width))
-        else:
-            widths.pop()
-    widths[-1] = min(widths[-1], max(SHORTEST_NAME, width - _total(widths[:-1]) - GAP))
+    shown = _fitted([max(len(row[at]) for row in texts) for at in range(len(grid.columns))], grid.right, width)
+    right = frozenset(place for place, at in enumerate(shown) if at in grid.right)
     lines = [Text(grid.title, look.ink("strong"))]
     for place, row in enumerate(texts):
         style = look.ink("quiet") if place == 0 else look.ink("strong") if place - 1 in grid.strong else Style.null()
-        lines += [Text(line, style) for line in _row(row, widths, grid.right)]
+        lines += [Text(line, style) for line in _row([row[at] for at in shown], list(shown.values()), right)]
     if grid.note:
         lines.append(Text(grid.note, look.ink("quiet")))
     return Text("\n").join(lines)
 
 
-def _total(widths: Sequence[int]) -> int:
+def _fitted(widths: Sequence[int], right: frozenset[int], width: int) -> dict[int, int]:
+    """The columns that are shown, and how wide: the first may be cut, a last one of words wrapped."""
+    shown = dict(enumerate(widths))
+    last = len(widths) - 1
+    if last not in right:
+        shown[last] = min(shown[last], SHORTEST_WORDS)
+    while (over := _total(shown.values()) - width) > 0 and len(shown) > 2:
+        if shown[0] > SHORTEST_NAME:
+            shown[0] = max(SHORTEST_NAME, shown[0] - over)
+        else:
+            # A verdict in words matters more than the figures before it.
+            shown.pop(list(shown)[-1 if last in right else -2])
+    if last in shown and last not in right:
+        shown[last] = max(1, min(widths[last], width - _total(shown.values()) + shown[last]))
+    return shown
+
+
+def _total(widths: Collection[int]) -> int:
     return sum(widths) + GAP * (len(widths) - 1)
 
 
 def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> list[str]:
     """A row of cells as lines; only the last cell may take several."""
-    cells = [_cell(text, widths[at], at in right) for at, text in enumerate(row[: len(widths) - 1])]
+    last = len(row) - 1
+    cells = [_cell(text, widths[at], at in right) for at, text in enumerate(row[:last])]
     start = (" " * GAP).join([*cells, ""])
-    last = row[len(widths) - 1]
-    parts = textwrap.wrap(last, widths[-1]) or [""]
-    if len(widths) - 1 in right:
-        parts = [last.rjust(widths[-1])]
+    parts = [row[last].rjust(widths[last])] if last in right else textwrap.wrap(row[last], widths[last]) or [""]
     return [((start if at == 0 else " " * len(start)) + part).rstrip() for at, part in enumerate(parts)]
 
 

@@ -14,7 +14,7 @@ from core.curves import AXES, Axis
 from core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
 from core.record import RunRecord
 from tui.console import Console
-from tui.messages import CommandRequested, ModeRequested, StopRequested, StudiesRequested, StudyRequested
+from tui.messages import CommandRequested, ModeRequested, StopRequested, StudyRequested
 from tui.refresh import Refresh
 from tui.screens.page import Page
 from tui.series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
@@ -160,7 +160,7 @@ class LivePage(Page):
     def action_study(self) -> None:
         started = self.workspace.feed.record.started if self.workspace.feed else None
         folder = self.workspace.study_of(started.run_id) if started else None
-        self.post_message(StudyRequested(folder) if folder else StudiesRequested())
+        self.post_message(StudyRequested(folder))
 
     def action_analyze(self) -> None:
         started = self.workspace.feed.record.started if self.workspace.feed else None

@@ -16,15 +16,7 @@ from core import housekeeping
 from core.errors import TorchdeckError
 from core.record import RunRecord
 from core.runs import RunRow, parse_filter
-from tui.messages import (
-    CopyRequested,
-    ModeRequested,
-    ResumeRequested,
-    ReuseRequested,
-    StudiesRequested,
-    StudyRequested,
-    WatchRequested,
-)
+from tui.messages import CopyRequested, ModeRequested, ResumeRequested, ReuseRequested, StudyRequested, WatchRequested
 from tui.run_columns import INKS, Look, Order, in_order, name_of
 from tui.run_text import details, two_lines
 from tui.screens.ask import Answer, Ask, AskText
@@ -298,18 +290,14 @@ class RunsPage(Page):
             self.post_message(WatchRequested(row.folder))
 
     def action_studies(self) -> None:
-        self.post_message(StudiesRequested())
+        self.post_message(StudyRequested(None))
 
     def action_study(self) -> None:
         """Show the study that the run belongs to."""
-        row = self._readable()
-        if row is None:
-            return
-        folder = self.workspace.study_of(row.id)
-        if folder is None:
-            self._tell(f"{row.id} belongs to no study of this folder; S lists the studies")
-        else:
-            self.post_message(StudyRequested(folder))
+        if row := self._readable():
+            folder = self.workspace.study_of(row.id)
+            lone = f"{row.id} belongs to no study of this folder; S lists the studies"
+            self.post_message(StudyRequested(folder)) if folder else self._tell(lone)
 
     def _followed(self, row: RunRow) -> bool:
         """Whether the live page shows this run already."""

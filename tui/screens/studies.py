@@ -42,7 +42,8 @@ class StudiesPage(Page):
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
-        self._table, self._brief = TextTable(id="studies-table"), Static("", id="studies-brief", markup=False)
+        self._table = TextTable(id="studies-table")
+        self._brief = Static("reading the studies ...", id="studies-brief", markup=False)
         self._panel = Container(id="studies-panel", classes="panel")
         self._lister = StudyLister(workspace.logs)
         self._entries: dict[str, StudyEntry] = {}

@@ -122,7 +122,7 @@ class StudyPage(Page):
 
     def _tell_trouble(self) -> None:
         finished = self._seen is not None and self._seen.study.finished
-        trouble = self.workspace.processes.trouble(self.folder, finished)
+        trouble = "" if finished else self.workspace.processes.trouble(self.folder)
         self._trouble.display = bool(trouble)
         self._trouble.update("\n".join(safe(line) for line in trouble.splitlines()))
 
