@@ -251,6 +251,7 @@ class Executor:
             "resume": resumed,
             "preset": run.preset,
             "name": run.label,
+            "tags": list(self.study.tags),
             "reported": [figure for figure in run.reported if "/" in str(figure["metric"])],
             "study": {"id": self.study.study_id, "number": run.number},
             "config": placed(run.config, slot),

@@ -72,7 +72,10 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Many runs, one result; `given` are the `section.key=value` texts on the command line that made it."""
+    """Many runs, one result.
+
+    `given` are the `section.key=value` texts on the command line that made it, `tags` those that its runs get.
+    """
 
     name: str
     title: str
@@ -86,6 +89,7 @@ class Study:
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
     search: Search | None = None
     given: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     study_id: str = ""
     created: float = 0.0
 
@@ -154,7 +158,7 @@ def load_study(folder: Path, *, active: bool | None = None) -> Study:
 
 def _study(content: Mapping[str, Any]) -> Study:
     known = _only(Study, content)
-    for key in ("shows", "varied", "reported", "given"):
+    for key in ("shows", "varied", "reported", "given", "tags"):
         known[key] = tuple(known.get(key, ()))
     known["runs"] = tuple(_run(item) for item in known["runs"])
     known["search"] = Search(**_only(Search, known["search"])) if known.get("search") else None

@@ -60,7 +60,8 @@ def events_of(request: dict[str, Any], control: Orders) -> Iterator[RunEvent]:
         yield from resume(logs / run_id, control, surroundings=around)
         return
     study = StudyReference(request["study"]["id"], request["study"]["number"])
-    label = Label(request["preset"], request["name"], (), parse_reported(request["reported"]), study)
+    tags, reported = tuple(request["tags"]), parse_reported(request["reported"])
+    label = Label(request["preset"], request["name"], tags, reported, study)
     yield from run(parse_config(request["config"]), logs, control, surroundings=around, label=label, run_id=run_id)
 
 

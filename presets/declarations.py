@@ -162,11 +162,12 @@ class _Declaration:
         if not isinstance(own, dict):
             self._fault(f"{place}.overrides", "must be a table of section.key = value")
             return None
-        overrides = {**self._table("overrides"), **cast("dict[str, Any]", own)}
+        given = cast("dict[str, Any]", own)
+        overrides = {**self._table("overrides"), **given}
+        # What all runs have in common tells none of them from the others.
+        label = str(item.get("label", "")) or _label(given)
         try:
-            return study_run(
-                number, presets.load(named), overrides, self.given, str(item.get("label", "")), _figures(item)
-            )
+            return study_run(number, presets.load(named), overrides, self.given, label, _figures(item))
         except ConfigError as error:
             self.faults += [Fault(f"{place}.{fault.path}".rstrip("."), fault.message) for fault in error.faults]
         except InputError as error:

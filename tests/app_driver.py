@@ -22,3 +22,13 @@ async def until(pilot: Pilot[None], met: Callable[[], object], seconds: float = 
     while not met():
         assert time.monotonic() < end, screen_text(pilot.app)
         await pilot.pause(0.04)
+
+
+class Lives:
+    """Stands for a process that was started; it lives until a test gives it an exit code."""
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+
+    def poll(self) -> int | None:
+        return self.code

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from app_driver import screen_text, until
+from app_driver import Lives, screen_text, until
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
 from core.events import EpochCompleted
 from core.logs import load_record
 from core.runs import list_runs
+from core.study import load_study, study_folders
 from tui.app import Torchdeck
 from tui.messages import StartRequested
 from tui.screens.analyze import AnalyzePage
@@ -21,6 +22,8 @@ from tui.screens.compare import ComparePage
 from tui.screens.live import LivePage
 from tui.screens.runs import RunsPage
 from tui.screens.setup import SetupPage
+from tui.screens.study import StudyPage
+from tui.study_processes import StudyProcesses
 from tui.widgets.chart import Chart
 from tui.widgets.field_row import FieldRow
 from tui.widgets.plan_panel import PlanPanel
@@ -128,12 +131,9 @@ async def start(app: Torchdeck, *changes: str) -> None:
     """Start the quickstart with changes, past the form."""
     import presets
     from core.label import Label
-    from tui.messages import Request
 
     item = presets.load("quickstart")
-    app.post_message(
-        StartRequested([Request(item.with_overrides([*changes, "training.threads=1"]), Label(item.name), "one")])
-    )
+    app.post_message(StartRequested(item.with_overrides([*changes, "training.threads=1"]), Label(item.name)))
 
 
 async def test_quitting_while_a_run_is_active_asks_and_stays(make_app: MakeApp) -> None:
@@ -187,19 +187,34 @@ async def test_a_failed_run_is_told_and_the_app_stays(make_app: MakeApp) -> None
         await until(pilot, lambda: isinstance(app.screen, SetupPage))
 
 
-async def test_a_list_of_values_trains_one_run_after_another(make_app: MakeApp, tmp_path: Path) -> None:
+async def test_a_list_of_values_starts_a_study_in_a_process_of_its_own(make_app: MakeApp, tmp_path: Path) -> None:
     app = make_app()
+    began: list[Sequence[str]] = []
+
+    def start_process(command: Sequence[str], _: Path) -> Lives:
+        began.append(command)
+        return Lives()
+
+    app.workspace.processes = StudyProcesses(start_process)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: has_form(app))
         type_in(app, "training.epochs", "2")
         type_in(app, "optimizer.lr", "0.001, 0.01")
-        type_in(app, "training.threads", "1")
+        type_in(app, "label.tags", "first try")
         await until(pilot, lambda: "2 runs" in plan_text(app))
         await pilot.press("f5")
-        await until(pilot, lambda: app.workspace.sweep and len(app.workspace.sweep.records) == 2)
-        await until(pilot, lambda: app.workspace.feed and app.workspace.feed.over)
-        await until(pilot, lambda: "2/2 runs" in screen_text(app) and "lr=0.01" in screen_text(app))
-    assert [row.header["config"]["optimizer"]["lr"] for row in list_runs(tmp_path / "logs")] == [0.001, 0.01]
+        await until(pilot, lambda: app.screen.query("#ask-text"))
+        app.screen.query_one("#ask-text", Input).value = "cpu:2"
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, StudyPage) and "starting: 2 runs" in screen_text(app))
+        assert app.workspace.feed is None
+    (folder,) = study_folders(tmp_path / "logs")
+    study = load_study(folder)
+    settings = [(run.config["optimizer"]["lr"], run.config["training"]["epochs"]) for run in study.runs]
+    assert (settings, study.tags) == ([(0.001, 2), (0.01, 2)], ("first", "try"))
+    ((*_, name, logs_option, logs, _, _, devices_option, devices),) = began
+    assert (name, logs_option, logs) == (folder.name, "--logs", str(tmp_path / "logs"))
+    assert (devices_option, devices) == ("--devices", "cpu:2")
 
 
 async def test_the_command_of_the_form_is_copied(make_app: MakeApp) -> None:

@@ -1,7 +1,8 @@
 import pytest
 
 import presets
-from core.config import to_plain
+from core.config import parse_config, to_plain
+from presets.declarations import grid_study
 from tui.draft import Draft, values_of
 
 
@@ -11,16 +12,15 @@ def draft() -> Draft:
 
 
 def test_an_untouched_draft_is_the_preset(draft: Draft) -> None:
-    ((config, varied),) = draft.check().runs
-    assert (config, varied) == (draft.preset.config, "")
-    assert draft.commands() == ["torchdeck run lenet"]
+    assert draft.check().runs == (draft.preset.config,)
+    assert draft.command() == "torchdeck run lenet"
 
 
 def test_a_typed_value_changes_the_run_and_the_command(draft: Draft) -> None:
     draft.put("optimizer.lr", " 0.05 ")
-    ((config, _),) = draft.check().runs
+    (config,) = draft.check().runs
     assert config.optimizer.lr == 0.05
-    assert draft.commands() == ["torchdeck run lenet optimizer.lr=0.05"]
+    assert draft.command() == "torchdeck run lenet optimizer.lr=0.05"
 
 
 def test_typing_the_presets_value_again_is_no_change(draft: Draft) -> None:
@@ -48,7 +48,7 @@ def test_another_choice_starts_its_section_from_its_defaults(draft: Draft) -> No
     assert draft.edits == {"optimizer.name": "adamw"}
     assert "optimizer.beta1" in [item.path for item in draft.settings("optimizer")]
     assert draft.text("optimizer.weight_decay") == "0.01"
-    ((config, _),) = draft.check().runs
+    (config,) = draft.check().runs
     assert to_plain(config)["optimizer"]["name"] == "adamw"
 
 
@@ -63,11 +63,18 @@ def test_lists_of_values_plan_a_run_for_each_combination(draft: Draft) -> None:
     draft.put("optimizer.lr", "0.1, 0.05")
     draft.put("training.batch_size", "[64, 128]")
     runs = draft.check().runs
-    assert [varied for _, varied in runs] == [
-        "lr=0.1 batch_size=64", "lr=0.1 batch_size=128", "lr=0.05 batch_size=64", "lr=0.05 batch_size=128",
-    ]  # fmt: skip
-    assert runs[1][0].training.batch_size == 128
-    assert len(draft.commands()) == 4
+    points = [(run.optimizer.lr, run.training.batch_size) for run in runs]
+    assert points == [(0.1, 64), (0.1, 128), (0.05, 64), (0.05, 128)]
+    assert draft.command() == "torchdeck sweep lenet optimizer.lr=0.1,0.05 training.batch_size=64,128"
+
+
+def test_lists_of_values_make_the_study_of_the_same_runs(draft: Draft) -> None:
+    draft.put("training.epochs", "3")
+    draft.put("optimizer.lr", "[0.1, 0.05]")
+    draft.put("optimizer.momentum", "0.5")
+    study = grid_study(draft.preset, draft.texts())
+    assert tuple(parse_config(run.config) for run in study.runs) == draft.check().runs
+    assert study.varied == ("optimizer.lr",)
 
 
 def test_one_wrong_value_of_a_list_is_told(draft: Draft) -> None:
@@ -91,8 +98,8 @@ def test_the_command_of_a_draft_means_the_same_run(draft: Draft) -> None:
     draft.put("data.crop_padding", "4")
     draft.put("schedule.name", "cosine")
     draft.put("schedule.final", "0.1")
-    ((config, _),) = draft.check().runs
-    overrides = draft.commands()[0].split()[3:]
+    (config,) = draft.check().runs
+    overrides = draft.command().split()[3:]
     assert draft.preset.with_overrides(overrides) == config
 
 

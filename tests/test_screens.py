@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from app_driver import screen_text, until
-from example_runs import make_example_runs
+from example_runs import Example, make_example_runs, make_study
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -112,6 +112,52 @@ async def test_a_page_looks_as_it_should(
     if look == "ascii":
         assert shown.isascii()
     golden(f"{page}-{size}-{look}", shown)
+
+
+STUDY = (
+    Example("lr=0.01", ("optimizer.lr=0.01",), hits=355),
+    Example("lr=0.01 seed=2", ("optimizer.lr=0.01", "training.seed=2"), 0.14, hits=351),
+    Example("lr=0.1", ("optimizer.lr=0.1",), 0.6, hits=330),
+    Example(
+        "lr=1", ("optimizer.lr=1",), 1.2, 3, state="pruned", reason="worse than the median at epoch 3 by 9.1 points"
+    ),
+    Example("lr=9", ("optimizer.lr=9",), 2.0, 1, state="failed", reason="out of memory"),
+    Example("lr=2", ("optimizer.lr=2",), state="waiting", begun=False),
+)
+VIEWS = {"study-curves": ["curves"], "study-landscape": ["landscape"], "study-words": []}
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study for each view, the same wherever the tests run."""
+    logs = tmp_path_factory.mktemp("studies") / "logs"
+    for number, (name, shows) in enumerate(VIEWS.items()):
+        make_study(logs / name, STUDY, name=name, shows=["table", *shows], tail=f"s{number}zz", kind="grid")
+    return logs
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("view", [*VIEWS, "studies"])
+async def test_a_study_looks_as_it_should(
+    make_app: Callable[..., Torchdeck], studies: Path, monkeypatch: pytest.MonkeyPatch, view: str, size: str, look: str
+) -> None:
+    if look == "no-color":
+        monkeypatch.setenv("NO_COLOR", "1")
+    app = make_app(studies / ("study-curves" if view == "studies" else view), ascii_only=look == "ascii", page="runs")
+    app.workspace.now = lambda: NOW + 7200
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await bring_up(app, pilot, "runs")
+        await pilot.press("S")
+        await until(pilot, lambda: "An example" in screen_text(app))
+        if view != "studies":
+            await pilot.press("enter")
+            await until(pilot, lambda: "6 runs" in screen_text(app))
+        await until(pilot, settled(app))
+        shown = screen_text(app)
+    if look == "ascii":
+        assert shown.isascii()
+    golden(f"{view}-{size}-{look}", shown)
 
 
 async def test_the_live_page_without_a_run_says_what_to_do(make_app: Callable[..., Torchdeck]) -> None:

@@ -35,13 +35,13 @@ from tui.messages import (
     ReuseRequested,
     StartRequested,
     StopRequested,
+    StudyRequested,
     WatchRequested,
 )
 from tui.refresh import Refresh
 from tui.screens.ask import Answer, Ask
 from tui.screens.help import Help
 from tui.screens.page import Page, Reuses
-from tui.sweep import Sweep
 from tui.text import safe
 from tui.theme import CYCLE, THEMES, variables_for
 from tui.trainings import resumed, started, watched
@@ -123,12 +123,42 @@ class Torchdeck(App[None]):
         return page(self.workspace, self.rates, self.console_text) if mode == "live" else page(self.workspace)
 
     def action_show(self, mode: Mode) -> None:
-        """Show a page."""
-        if isinstance(self._top(), Page) and self.current_mode != mode:
+        """Show a page; from one that stands above it, go back to it."""
+        if not isinstance(self._top(), Page):
+            return
+        if self.current_mode == mode:
+            self._back_to_the_mode()
+        else:
             self.switch_mode(mode)
 
     def on_mode_requested(self, message: ModeRequested) -> None:
         self.action_show(message.mode)
+
+    def _back_to_the_mode(self) -> None:
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    async def action_back(self) -> None:
+        """Close the page that stands above another."""
+        if len(self.screen_stack) > 1 and isinstance(self.screen, Page):
+            self.pop_screen()
+
+    def _list_studies(self) -> None:
+        self.post_message(StudyRequested(None))
+
+    async def on_study_requested(self, message: StudyRequested) -> None:
+        from tui.screens.studies import StudiesPage  # tables, charts and declarations, 0.2 s
+        from tui.screens.study import StudyPage
+
+        folder = message.folder
+        await self._above_runs(StudyPage(self.workspace, folder) if folder else StudiesPage(self.workspace))
+
+    async def _above_runs(self, page: Page) -> None:
+        """Show a page that is none of the five; escape goes back to what is below it."""
+        if self.current_mode != "runs":
+            await self.switch_mode("runs")
+            self._back_to_the_mode()
+        await self.push_screen(page)
 
     async def on_reuse_requested(self, message: ReuseRequested) -> None:
         await self.switch_mode("setup")
@@ -156,44 +186,28 @@ class Torchdeck(App[None]):
         yield from super().get_system_commands(screen)
         for number, (mode, what) in enumerate(_PALETTE, start=1):
             yield SystemCommand(f"Show {mode}", f"{what} (key {number})", partial(self.action_show, mode))
+        yield SystemCommand("Show studies", "many runs, one result (key S in Runs)", self._list_studies)
         if self.workspace.training:
             yield SystemCommand("Stop the run", "with a checkpoint", lambda: self.post_message(StopRequested()))
 
     # -- training
 
     def on_start_requested(self, message: StartRequested) -> None:
-        if self._refused():
-            return
-        self.workspace.sweep = Sweep(message.requests)
-        self._begin_next()
+        if not self._refused():
+            self._feed(started(message.config, message.label, self.workspace))
 
     def on_resume_requested(self, message: ResumeRequested) -> None:
-        if self._refused():
-            return
-        self.workspace.sweep = None
-        self._feed(resumed(message.folder, self.workspace))
+        if not self._refused():
+            self._feed(resumed(message.folder, self.workspace))
 
     def on_watch_requested(self, message: WatchRequested) -> None:
-        if self._refused():
-            return
-        self.workspace.sweep = None
-        self._feed(watched(message.folder))
+        if not self._refused():
+            self._feed(watched(message.folder))
 
     def _refused(self) -> bool:
         if self.workspace.training:
             self.notify("A run is active: stop it first, or wait for its end.", severity="warning")
         return self.workspace.training
-
-    def _begin_next(self) -> bool:
-        """Begin the sweep's next run, if there is one."""
-        sweep = self.workspace.sweep
-        wanted = sweep.next() if sweep else None
-        if sweep is None or wanted is None:
-            return False
-        feed = started(wanted, self.workspace)
-        sweep.records.append(feed.record)
-        self._feed(feed)
-        return True
 
     def _feed(self, feed: Feed) -> None:
         if self.workspace.feed:
@@ -220,10 +234,10 @@ class Torchdeck(App[None]):
             self._ended()
 
     def _ended(self) -> None:
-        """The run in hand is over: leave if that was waited for, else go on with the sweep."""
+        """The run in hand is over: leave if that was waited for."""
         if self._leaving is not None:
             self._leave(self._leaving)
-        elif not self._begin_next() and (page := self._page()):
+        elif page := self._page():
             page.tick()
 
     def _announce(self, event: RunEvent, feed: Feed) -> None:
@@ -262,22 +276,17 @@ class Torchdeck(App[None]):
     # -- stopping and leaving
 
     def on_stop_requested(self, _: StopRequested) -> None:
-        feed, sweep = self.workspace.feed, self.workspace.sweep
+        feed = self.workspace.feed
         if feed is None or feed.over:
             return
-        more = sweep is not None and len(sweep.requests) > len(sweep.records)
         answers = [Answer("run", "Stop", True), Answer("epoch", "After this epoch", True), Answer("", "Keep going")]
-        if more:
-            answers.insert(1, Answer("sweep", "Stop the sweep", True))
         question = Ask("Stop this run?", "A checkpoint is written; the curves so far are kept.", answers)
         self.push_screen(question, self._stop)
 
     def _stop(self, answer: str | None) -> None:
-        feed, sweep = self.workspace.feed, self.workspace.sweep
+        feed = self.workspace.feed
         if feed is None or not answer:
             return
-        if answer == "sweep" and sweep:
-            sweep.stopped = True
         self._ask(feed, "stop-after-epoch" if answer == "epoch" else "stop")
 
     def on_command_requested(self, message: CommandRequested) -> None:
@@ -315,8 +324,6 @@ class Torchdeck(App[None]):
         if feed is None or not self.workspace.training:
             self._leave(code)
             return
-        if self.workspace.sweep:
-            self.workspace.sweep.stopped = True
         self._leaving = code
         feed.ask("stop", "the app was left")
 

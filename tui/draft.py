@@ -17,9 +17,9 @@ MOST_RUNS = 64
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the texts mean: the config of every run with what tells it from the others, or the faults by path."""
+    """What the texts mean: the config of every run, or the faults by path."""
 
-    runs: tuple[tuple[ExperimentConfig, str], ...] = ()
+    runs: tuple[ExperimentConfig, ...] = ()
     faults: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -77,32 +77,34 @@ class Draft:
     def check(self) -> Checked:
         """The runs that the texts plan, or what is wrong with them."""
         faults: dict[str, str] = {}
-        runs: list[tuple[ExperimentConfig, str]] = []
+        runs: list[ExperimentConfig] = []
         count = 1
         for values in self._varied().values():
             count *= len(values)
         if count > MOST_RUNS:
             return Checked(faults=dict.fromkeys(self._varied(), f"{count} runs are planned; {MOST_RUNS} at most"))
-        for overrides, varied in self._combinations():
+        for overrides in self._combinations():
             try:
-                runs.append((self.preset.with_overrides(overrides), varied))
+                runs.append(self.preset.with_overrides(overrides))
             except ConfigError as error:
                 faults |= {fault.path: fault.message for fault in error.faults if fault.path not in faults}
         return Checked(faults=faults) if faults else Checked(tuple(runs))
 
-    def commands(self) -> list[str]:
-        """The same runs as command lines."""
-        return [
-            " ".join(["torchdeck run", shlex.quote(self.preset.name), *map(shlex.quote, overrides)])
-            for overrides, _ in self._combinations()
-        ]
+    def texts(self) -> list[str]:
+        """The changes as `section.key=value` texts; several values stand with commas between them."""
+        varied = self._varied()
+        return [f"{path}={','.join(varied.get(path, [text]))}" for path, text in self.edits.items()]
 
-    def _combinations(self) -> Iterator[tuple[list[str], str]]:
+    def command(self) -> str:
+        """The same as a command line: of a run, or of the study of several."""
+        kind = "sweep" if self._varied() else "run"
+        return " ".join([f"torchdeck {kind}", shlex.quote(self.preset.name), *map(shlex.quote, self.texts())])
+
+    def _combinations(self) -> Iterator[list[str]]:
         varied = self._varied()
         fixed = [f"{path}={text}" for path, text in self.edits.items() if path not in varied]
         for values in itertools.product(*varied.values()):
-            pairs = list(zip(varied, values, strict=True))
-            yield fixed + [f"{path}={value}" for path, value in pairs], _named(pairs)
+            yield fixed + [f"{path}={value}" for path, value in zip(varied, values, strict=True)]
 
     def _varied(self) -> dict[str, list[str]]:
         """The settings with several values."""
@@ -119,7 +121,3 @@ def values_of(text: str) -> list[str]:
 def as_text(value: Any) -> str:
     """A value as a person types it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _named(pairs: list[tuple[str, str]]) -> str:
-    return " ".join(f"{path.partition('.')[2]}={value}" for path, value in pairs)

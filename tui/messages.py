@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,21 +14,13 @@ from core.label import Label
 Mode = Literal["setup", "live", "runs", "compare", "analyze"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One run to start: its settings, what it is called, and what tells it from the others of its sweep."""
-
-    config: ExperimentConfig
-    label: Label
-    varied: str = ""
-
-
 class StartRequested(Message):
-    """Train these one after another."""
+    """Train this."""
 
-    def __init__(self, requests: list[Request]) -> None:
+    def __init__(self, config: ExperimentConfig, label: Label) -> None:
         super().__init__()
-        self.requests = requests
+        self.config = config
+        self.label = label
 
 
 class ResumeRequested(Message):
@@ -44,6 +35,14 @@ class WatchRequested(Message):
     """Follow a run that another process trains."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+
+class StudyRequested(Message):
+    """Show the study of a folder; None lists them all."""
+
+    def __init__(self, folder: Path | None) -> None:
         super().__init__()
         self.folder = folder
 

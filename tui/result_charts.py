@@ -27,7 +27,7 @@ def chart_text(
     """A titled chart with its legend; without colours the ends of a band are lines of their own."""
     if figure.kind != "lines":
         return _bars(figure, width, ascii_only)
-    parts = figure.series if colors else [end for series in figure.series for end in _ends(series)]
+    parts = figure.series if colors else [end for series in figure.series for end in ends_of(series)]
     lines = lettered([chart_line(series, figure) for series in parts])
     rules = [Rule(value, label) for value, label in figure.rules]
     smoothing = SMOOTHING if figure.smooth else 0.0
@@ -37,7 +37,7 @@ def chart_text(
     return Text("\n").join([Text(figure.title, "bold").append(note, "dim"), _legend(lines, ascii_only), *rows])
 
 
-def _ends(series: Series) -> list[Series]:
+def ends_of(series: Series) -> list[Series]:
     """A band as its lower and its upper end; any other series as it is."""
     if series.low is None or series.high is None:
         return [series]

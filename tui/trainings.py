@@ -6,15 +6,16 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.config import ExperimentConfig
 from core.control import Control
 from core.events import RunEvent
+from core.label import Label
 from core.logs import follow, request
 from tui.feed import Feed
-from tui.messages import Request
 from tui.workspace import Workspace
 
 
-def started(wanted: Request, workspace: Workspace) -> Feed:
+def started(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
     """A new run."""
     control = Control()
 
@@ -22,7 +23,7 @@ def started(wanted: Request, workspace: Workspace) -> Feed:
         from core.session import Surroundings, run  # torch, seconds
 
         around = Surroundings(workspace.data)
-        yield from run(wanted.config, workspace.logs, control, surroundings=around, label=wanted.label)
+        yield from run(config, workspace.logs, control, surroundings=around, label=label)
 
     return Feed(events, control.request, own=True)
 

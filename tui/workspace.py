@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.logs import load_record
+from core.logs import RUN_ID, load_record
 from core.record import RunRecord
 from core.runs import RunIndex, RunRow
+from tui.study_processes import StudyProcesses
 
 if TYPE_CHECKING:
     from tui.feed import Feed
     from tui.state import State
-    from tui.sweep import Sweep
 
 MOST_MARKED = 8
 MOST_RECORDS = 24
@@ -31,10 +31,10 @@ class Workspace:
     now: Callable[[], float]
     index: RunIndex
     feed: Feed | None = None
-    sweep: Sweep | None = None
     marked: list[str] = field(default_factory=list[str])
     chosen: str | None = None
     """The id of the run that Analyze shows."""
+    processes: StudyProcesses = field(default_factory=StudyProcesses)
     _records: OrderedDict[str, tuple[int, RunRecord]] = field(default_factory=OrderedDict[str, tuple[int, RunRecord]])
 
     def rows(self) -> list[RunRow]:
@@ -57,6 +57,12 @@ class Workspace:
         while len(self._records) > MOST_RECORDS:
             self._records.popitem(last=False)
         return known[1]
+
+    def study_of(self, run_id: str) -> Path | None:
+        """The folder of the study that a run belongs to; None where it has none, or it is gone."""
+        row = self.row(run_id)
+        folder = self.logs / row.study if row and RUN_ID.fullmatch(row.study) else None
+        return folder if folder and (folder / "study.json").is_file() else None
 
     def toggle_mark(self, run_id: str) -> bool:
         """Mark a run for comparison, or unmark it; False when eight are marked already."""

@@ -83,7 +83,11 @@ def varied(study: Declared, row: ResultRow) -> dict[str, Any]:
 
 def result_of(study: Declared) -> StudyResult:
     """The result of a study as its runs' directories have it now."""
-    rows = tuple(read_result_row(run, study.logs) for run in study.runs)
+    return concluded(study, tuple(read_result_row(run, study.logs) for run in study.runs))
+
+
+def concluded(study: Declared, rows: tuple[ResultRow, ...]) -> StudyResult:
+    """What rows that were read already say together."""
     return StudyResult(study, rows, seed_groups(rows), standings(rows), compare_with_best(rows))
 
 

@@ -14,7 +14,7 @@ from core.curves import AXES, Axis
 from core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
 from core.record import RunRecord
 from tui.console import Console
-from tui.messages import CommandRequested, ModeRequested, StopRequested
+from tui.messages import CommandRequested, ModeRequested, StopRequested, StudyRequested
 from tui.refresh import Refresh
 from tui.screens.page import Page
 from tui.series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
@@ -23,7 +23,6 @@ from tui.widgets.chart import Chart
 from tui.widgets.device_panel import DevicePanel
 from tui.widgets.log_pane import LogPane
 from tui.widgets.progress_bars import ProgressBars
-from tui.widgets.sweep_panel import SweepPanel
 from tui.workspace import Workspace
 
 NOTHING = (
@@ -41,6 +40,7 @@ class LivePage(Page):
         Binding("c", "checkpoint", "Save a checkpoint now", show=False, id="live.checkpoint"),
         Binding("e", "next_axis", "X axis: steps, epochs, time", show=False, id="live.axis"),
         Binding("l", "zoom_log", "Log over the whole page", show=False, id="live.log"),
+        Binding("S", "study", "The study of this run, else all studies", show=False, id="live.study"),
         Binding("a", "analyze", "Analyze this run", show=False, id="live.analyze"),
     ]
 
@@ -62,7 +62,6 @@ class LivePage(Page):
                     yield Chart("Accuracy", percent=True, id="accuracy")
                 with Horizontal(id="live-side"):
                     yield DevicePanel(id="device")
-                    yield SweepPanel(id="sweep")
                     yield LogPane(id="log")
 
     def on_mount(self) -> None:
@@ -81,7 +80,7 @@ class LivePage(Page):
         if any(not isinstance(event, StepCompleted) for event in events):
             self.tick()
         elif feed := self.workspace.feed:
-            self.query_one(ProgressBars).show(feed.record, self.workspace.sweep)
+            self.query_one(ProgressBars).show(feed.record)
 
     def tick(self) -> None:
         feed = self.workspace.feed
@@ -91,9 +90,8 @@ class LivePage(Page):
             return
         self._take_printed()
         started = feed.record.started
-        self.query_one(ProgressBars).show(feed.record, self.workspace.sweep)
+        self.query_one(ProgressBars).show(feed.record)
         self.query_one(DevicePanel).show(started.device_name if started else "", list(feed.samples))
-        self.query_one(SweepPanel).show(self.workspace.sweep)
         self.query_one(LogPane).show(feed)
 
     def _take_printed(self) -> None:
@@ -158,6 +156,11 @@ class LivePage(Page):
             self.minimize()
         else:
             self.maximize(self.query_one(LogPane), container=False)
+
+    def action_study(self) -> None:
+        started = self.workspace.feed.record.started if self.workspace.feed else None
+        folder = self.workspace.study_of(started.run_id) if started else None
+        self.post_message(StudyRequested(folder))
 
     def action_analyze(self) -> None:
         started = self.workspace.feed.record.started if self.workspace.feed else None

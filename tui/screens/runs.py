@@ -16,7 +16,7 @@ from core import housekeeping
 from core.errors import TorchdeckError
 from core.record import RunRecord
 from core.runs import RunRow, parse_filter
-from tui.messages import CopyRequested, ModeRequested, ResumeRequested, ReuseRequested, WatchRequested
+from tui.messages import CopyRequested, ModeRequested, ResumeRequested, ReuseRequested, StudyRequested, WatchRequested
 from tui.run_columns import INKS, Look, Order, in_order, name_of
 from tui.run_text import details, two_lines
 from tui.screens.ask import Answer, Ask, AskText
@@ -56,6 +56,8 @@ class RunsPage(Page):
         Binding("ctrl+z", "restore", "Bring back the last deleted run", show=False, id="runs.restore"),
         Binding("w", "watch", "Watch a running run live", show=False, id="runs.watch"),
         Binding("R", "resume", "Resume a stopped or dead run", show=False, id="runs.resume"),
+        Binding("s", "study", "The study of the run", show=False, id="runs.study"),
+        Binding("S", "studies", "Studies", id="runs.studies"),
         Binding("t", "tags", "Edit the tags", show=False, id="runs.tags"),
         Binding("n", "note", "Edit the note", show=False, id="runs.note"),
         Binding("k", "copy", "Copy the run's id", show=False, id="runs.copy"),
@@ -286,6 +288,16 @@ class RunsPage(Page):
             self.post_message(ModeRequested("live"))
         else:
             self.post_message(WatchRequested(row.folder))
+
+    def action_studies(self) -> None:
+        self.post_message(StudyRequested(None))
+
+    def action_study(self) -> None:
+        """Show the study that the run belongs to."""
+        if row := self._readable():
+            folder = self.workspace.study_of(row.id)
+            lone = f"{row.id} belongs to no study of this folder; S lists the studies"
+            self.post_message(StudyRequested(folder)) if folder else self._tell(lone)
 
     def _followed(self, row: RunRow) -> bool:
         """Whether the live page shows this run already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rich.text import Text
@@ -17,10 +18,12 @@ from core.config import ExperimentConfig, to_plain
 from core.errors import ConfigError, TorchdeckError
 from core.estimate import Estimate, from_runs, measure
 from core.label import Label
+from presets.declarations import grid_study
 from tui.draft import Checked, Draft, as_text
-from tui.messages import CopyRequested, Request, StartRequested
+from tui.messages import CopyRequested, StartRequested
 from tui.screens.ask import AskText
 from tui.screens.page import Page
+from tui.screens.study_actions import start
 from tui.text import safe
 from tui.widgets.field_row import FieldRow
 from tui.widgets.plan_panel import Outlook, PlanPanel
@@ -216,7 +219,7 @@ class SetupPage(Page):
     # -- the plan
 
     def _plan(self) -> None:
-        runs = tuple(config for config, _ in self._checked.runs)
+        runs = self._checked.runs
         if runs:
             self.run_worker(
                 lambda: self._outlook(runs), name="plan", group="plan", thread=True, exclusive=True, exit_on_error=False
@@ -247,7 +250,7 @@ class SetupPage(Page):
         match event.worker.name, event.state:
             case "plan", WorkerState.SUCCESS:
                 outlook = event.worker.result
-                if isinstance(outlook, Outlook) and outlook.runs == tuple(run for run, _ in self._checked.runs):
+                if isinstance(outlook, Outlook) and outlook.runs == self._checked.runs:
                     self.query_one(PlanPanel).show(outlook, len(self._draft.edits))
             case "time", WorkerState.SUCCESS:
                 self._plan()
@@ -272,7 +275,7 @@ class SetupPage(Page):
         if self.workspace.training:
             self.notify("A run is active, so the time would come out too long.", severity="warning")
             return
-        config = self._checked.runs[0][0]
+        config = self._checked.runs[0]
         self.notify("Measuring a few steps ...", timeout=3)
 
         def work() -> None:
@@ -286,16 +289,17 @@ class SetupPage(Page):
     # -- what one does with it
 
     def action_start(self) -> None:
-        """Start what the form says."""
-        if not self._checked.runs:
+        """Start what the form says: a run, or a study where settings have several values."""
+        runs, preset = self._checked.runs, self._draft.preset
+        if not runs:
             self._point_at_fault()
             return
-        preset, name, tags = self._draft.preset, self._label("name"), tuple(self._label("tags").split())
-        requests = [
-            Request(config, Label(preset.name, name, tags, preset.reported_for(config)), varied)
-            for config, varied in self._checked.runs
-        ]
-        self.post_message(StartRequested(requests))
+        name, tags = self._label("name"), tuple(self._label("tags").split())
+        if len(runs) == 1:
+            self.post_message(StartRequested(runs[0], Label(preset.name, name, tags, preset.reported_for(runs[0]))))
+            return
+        study = grid_study(preset, self._draft.texts())
+        start(self, replace(study, title=name or study.title, tags=tags))
 
     def _label(self, key: str) -> str:
         row = self.query_one(SettingsForm).row(f"label.{key}")
@@ -309,7 +313,7 @@ class SetupPage(Page):
 
     def action_copy(self) -> None:
         """Copy the command that starts the same."""
-        self.post_message(CopyRequested(" && \\\n".join(self._draft.commands()), "the command"))
+        self.post_message(CopyRequested(self._draft.command(), "the command"))
 
     def action_save(self) -> None:
         """Save the settings as a preset of one's own."""
@@ -326,7 +330,7 @@ class SetupPage(Page):
             return
         base = self._draft.preset
         try:
-            path = store.save(name, f"{base.title}, changed", base.summary, self._checked.runs[0][0])
+            path = store.save(name, f"{base.title}, changed", base.summary, self._checked.runs[0])
             self._presets = {item.name: item for item in _loaded()}
         except TorchdeckError as error:
             self.notify(safe(error), severity="error", markup=False)

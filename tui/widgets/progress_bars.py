@@ -1,4 +1,4 @@
-"""The head of the live page: which run, in what state, and how far its epoch, itself and its sweep are."""
+"""The head of the live page: which run, in what state, and how far its epoch and itself are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from textual.widget import Widget
 
 from core.record import RunRecord
 from tui.bars import bar, epoch_seconds_left, images_per_second, last_step, run_seconds_left
-from tui.sweep import Sweep
 from tui.text import count, duration, safe
 
 LABEL, SHARE, DONE, SPEED = 7, 6, 16, 23
@@ -17,7 +16,7 @@ _ASCII = {"running": "*", "paused": "=", "completed": "+", "failed": "x", "stopp
 
 
 class ProgressBars(Widget):
-    """Three or four lines."""
+    """Three lines."""
 
     COMPONENT_CLASSES = {"bars--bar", "bars--done", "bars--bad", "bars--track", "bars--quiet", "bars--strong"}  # noqa: RUF012
     DEFAULT_CSS = """
@@ -33,14 +32,11 @@ class ProgressBars(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._record = RunRecord()
-        self._sweep: Sweep | None = None
 
-    def show(self, record: RunRecord, sweep: Sweep | None) -> None:
-        """Take in the run's record and its sweep."""
-        several = sweep is not None and len(sweep.requests) > 1
-        changed = several != (self._sweep is not None)
-        self._record, self._sweep = record, sweep if several else None
-        self.refresh(layout=changed)
+    def show(self, record: RunRecord) -> None:
+        """Take in the run's record."""
+        self._record = record
+        self.refresh()
 
     def render(self) -> Text:
         record = self._record
@@ -55,8 +51,6 @@ class ProgressBars(Widget):
         else:
             lines.append(self._idle(record))
         lines.append(self._run(record))
-        if self._sweep:
-            lines.append(self._sweep_line(self._sweep))
         return Text("\n").join(lines)
 
     def _head(self, record: RunRecord) -> Text:
@@ -84,11 +78,6 @@ class ProgressBars(Widget):
         left = run_seconds_left(record)
         told = f"{duration(left)} left" if left is not None else f"trained {duration(record.train_seconds)}"
         return self._bar("run", fraction, f"{epoch}/{started.epochs} epochs", told, record)
-
-    def _sweep_line(self, sweep: Sweep) -> Text:
-        done, total = sweep.steps()
-        ended = sum(1 for record in sweep.records if record.ending)
-        return self._bar("sweep", done / max(1, total), f"{ended}/{len(sweep.requests)} runs", "", self._record)
 
     def _bar(self, label: str, fraction: float, done: str, speed: str, record: RunRecord) -> Text:
         width = self.size.width - LABEL - SHARE - DONE - SPEED

@@ -1,0 +1,284 @@
+"""Study: the runs of one study as a table, the charts that it was made to show, and what they say in words."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container, VerticalScroll
+from textual.widgets import DataTable, Static
+from textual.worker import Worker, WorkerState
+
+from core.results.declared import read_study
+from core.results.figures import Figure, panels
+from tui.messages import ModeRequested, WatchRequested
+from tui.screens.page import Page
+from tui.screens.study_actions import go_on, stop
+from tui.study_columns import Line, lines_of, run_columns, settings_of
+from tui.study_reader import StudyReader, StudySeen
+from tui.study_text import head, run_brief, words_of
+from tui.text import safe
+from tui.widgets.figure_charts import MOST, FigureCharts
+from tui.widgets.text_table import TextTable
+from tui.workspace import MOST_MARKED, Workspace
+
+SELDOM = 5
+"""How many times as long as a look took to wait before the next."""
+WIDE, BESIDE = 170, 110
+"""From so many cells on the words stand beside the charts, and charts beside each other."""
+
+
+class StudyPage(Page):
+    """Stands above Runs; only reads: the study is worked on by a process of its own."""
+
+    MODE = "runs"
+    BINDINGS = [  # noqa: RUF012
+        Binding("space", "mark", "Mark", id="study.mark"),
+        Binding("c", "compare", "Compare", id="study.compare"),
+        Binding("v", "next_view", "View", id="study.view"),
+        Binding("V", "next_view(-1)", "The view before", show=False, id="study.view_back"),
+        Binding("x", "stop", "Stop", id="study.stop"),
+        Binding("r", "go_on", "Go on", id="study.go_on"),
+        Binding("R", "retry", "Retry failed", show=False, id="study.retry"),
+        Binding("o", "report", "Report", id="study.report"),
+        Binding("escape", "app.back", "Back", id="study.back"),
+    ]
+
+    def __init__(self, workspace: Workspace, folder: Path) -> None:
+        super().__init__(workspace)
+        self.folder = folder
+        self._reader = StudyReader(folder)
+        self._seen: StudySeen | None = None
+        self._lines: dict[str, Line] = {}
+        self._views: list[tuple[Figure, ...]] = []
+        self._view = 0
+        self._placed = ""
+        self._next_look = 0.0
+        self._worded: tuple[object, int] | None = None
+        self._head = Static("reading the study", id="study-head", markup=False)
+        self._trouble = Static("", id="study-trouble", markup=False)
+        self._table, self._brief = TextTable(id="study-table"), Static("", id="study-brief", markup=False)
+        self._panel = Container(id="study-panel", classes="panel")
+        self._charts = FigureCharts(id="study-charts")
+        self._words, self._says = Static("", markup=False), VerticalScroll(id="study-says", classes="panel")
+
+    def body(self) -> ComposeResult:
+        yield self._head
+        yield self._trouble
+        with Container(id="study"):
+            with Container(id="study-left"):
+                with self._panel:
+                    yield self._table
+                yield self._brief
+                yield self._charts
+            with self._says:
+                yield self._words
+
+    def on_mount(self) -> None:
+        self._panel.border_title, self._says.border_title = "Runs", "What it says"
+        self._table.focus()
+
+    # -- reading
+
+    def shown(self) -> None:
+        self._look()
+
+    def tick(self) -> None:
+        """Look again when it is time; the study's process may have ended meanwhile."""
+        if time.perf_counter() >= self._next_look:
+            self._look()
+        self._tell_trouble()
+
+    def _look(self) -> None:
+        self._next_look = float("inf")
+        self.run_worker(self._read, name="study", group="study", thread=True, exit_on_error=False)
+
+    def _read(self) -> tuple[float, StudySeen]:
+        begun = time.perf_counter()
+        seen = self._reader.read()
+        return time.perf_counter() - begun, seen
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        event.stop()
+        match event.worker.name, event.state:
+            case "study", WorkerState.SUCCESS if event.worker.result is not None:
+                took, seen = event.worker.result
+                self._next_look = time.perf_counter() + max(1.0, SELDOM * took)
+                self._show(seen)
+            case "study", WorkerState.ERROR:
+                self._next_look = time.perf_counter() + SELDOM
+                self._head.update(safe(event.worker.error))
+            case "report", WorkerState.SUCCESS:
+                self._reported(str(event.worker.result))
+            case "report", WorkerState.ERROR:
+                self.notify(safe(event.worker.error), severity="error", timeout=15, markup=False)
+            case _:
+                pass
+
+    def _tell_trouble(self) -> None:
+        finished = self._seen is not None and self._seen.study.finished
+        trouble = "" if finished else self.workspace.processes.trouble(self.folder)
+        self._trouble.display = bool(trouble)
+        self._trouble.update("\n".join(safe(line) for line in trouble.splitlines()))
+
+    # -- showing
+
+    def _show(self, seen: StudySeen) -> None:
+        fresh, self._seen = seen is not self._seen, seen
+        self._tell_trouble()
+        if fresh:
+            self._lines = {line.key: line for line in lines_of(seen)}
+            self._draw_views()
+        self._list()
+        self.refresh_bindings()
+
+    def _list(self) -> None:
+        seen = self._seen
+        if seen is None:
+            return
+        look = self._table.look(self.workspace.now(), frozenset(self.workspace.marked))
+        self._head.update(head(seen, self._status, look))
+        self._table.show(list(self._lines), run_columns(seen, list(self._lines.values()), look))
+        self._tell_place()
+        self._tell_run()
+
+    def _tell_place(self) -> None:
+        marked = len(self._marked())
+        told = [f"{marked} marked"] if marked else []
+        self._panel.border_subtitle = ", ".join([*told, *([self._placed] if self._placed else [])])
+
+    @on(DataTable.RowHighlighted)
+    def _tell_run(self) -> None:
+        if self._seen:
+            look = self._table.look(self.workspace.now())
+            self._brief.update(run_brief(self._line, settings_of(self._seen.study), look))
+
+    def _draw_views(self) -> None:
+        """The charts in view, and the words: beside them where there is room, else as a view of their own."""
+        seen, wide = self._seen, self.size.width >= WIDE
+        if seen is None:
+            return
+        drawn = [[item for item in panel.figures if item.kind == "lines"] for panel in panels(seen.result)]
+        most = MOST if self.size.width >= BESIDE else 1
+        self._views = [tuple(figures[at : at + most]) for figures in drawn for at in range(0, len(figures), most)]
+        count = len(self._views) + (not wide)
+        self._view %= max(1, count)
+        words = self._view >= len(self._views)
+        self._says.display, self._charts.display = wide or words, not words
+        if not words:
+            numbers = {line.run.label: f"#{line.key}" for line in self._lines.values()}
+            self._charts.show(self._views[self._view], numbers)
+        self._placed = f"view {self._view + 1} of {count}" if count > 1 else ""
+        self._tell_place()
+        self.set_class(words and not wide, "-words")
+        self.call_after_refresh(self._write_words)
+
+    def _write_words(self) -> None:
+        width = self._says.scrollable_content_region.width
+        if self._seen and self._says.display and self._worded != (self._seen, width):
+            self._worded = (self._seen, width)
+            self._words.update(words_of(self._seen.result, width, self._table.look(self.workspace.now())))
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw_views)
+
+    def action_next_view(self, step: int = 1) -> None:
+        self._view += step
+        self._draw_views()
+
+    # -- the runs
+
+    @property
+    def _line(self) -> Line | None:
+        return self._lines.get(self._table.key or "")
+
+    @property
+    def _status(self) -> str:
+        """What the study is doing: its process takes a second or two to begin."""
+        if self._seen is None:
+            return ""
+        idle = self._seen.status != "running"
+        return "starting" if idle and self.workspace.processes.starting(self.folder) else self._seen.status
+
+    def _marked(self) -> list[str]:
+        return [
+            run_id for run_id in self.workspace.marked if any(line.run_id == run_id for line in self._lines.values())
+        ]
+
+    @on(DataTable.RowSelected)
+    def _entered(self) -> None:
+        line = self._line
+        if line is None or not line.run_id:
+            self.notify("This run has not begun.", severity="warning")
+        elif line.run.state == "running":
+            self.post_message(WatchRequested(self.workspace.logs / line.run_id))
+        else:
+            self.workspace.chosen = line.run_id
+            self.post_message(ModeRequested("analyze"))
+
+    def action_mark(self) -> None:
+        line = self._line
+        if line is None or not line.run_id:
+            return
+        if not self.workspace.toggle_mark(line.run_id):
+            self.notify(f"{MOST_MARKED} runs are marked already; unmark one with space", severity="warning")
+        self._list()
+
+    def action_compare(self) -> None:
+        """Compare the runs marked here; without two of them, the best of all."""
+        marked = self._marked()
+        if len(marked) < 2:
+            rated = [(line.row.best.value, line.run_id) for line in self._lines.values() if line.row and line.row.best]
+            best = {run_id for _, run_id in sorted(rated, reverse=True)[:MOST_MARKED]}
+            marked = [line.run_id for line in self._lines.values() if line.run_id in best]
+            if len(rated) > MOST_MARKED:
+                self.notify(f"the best {MOST_MARKED} of {len(rated)} runs", timeout=5)
+        if len(marked) < 2:
+            self.notify("Two runs with figures make a comparison.", severity="warning")
+            return
+        self.workspace.marked[:] = marked
+        self.post_message(ModeRequested("compare"))
+
+    # -- the study
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Only what can be done with the study as it is."""
+        match action:
+            case "stop":
+                return self._status == "running"
+            case "go_on":
+                return self._status == "unfinished"
+            case "retry":
+                idle = self._status not in ("running", "starting")
+                return self._seen is not None and idle and self._seen.study.count("failed") > 0
+            case _:
+                return True
+
+    def action_stop(self) -> None:
+        stop(self, self.folder)
+
+    def action_go_on(self) -> None:
+        go_on(self, self.folder)
+
+    def action_retry(self) -> None:
+        go_on(self, self.folder, retry_failed=True)
+
+    def action_report(self) -> None:
+        """Write the report into the study's folder, and open it where there is a browser to open."""
+        self.notify("Writing the report ...", timeout=3)
+        self.run_worker(self._write_report, name="report", group="report", thread=True, exit_on_error=False)
+
+    def _write_report(self) -> Path:
+        from tui.report.write import write_report  # matplotlib, 0.8 s
+
+        return write_report(read_study(self.folder), self.folder / "report.html", force=True)[0]
+
+    def _reported(self, path: str) -> None:
+        self.notify(safe(f"The report is {path}"), timeout=15, markup=False)
+        if not self.app.is_headless and (sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)):
+            self.app.open_url(Path(path).absolute().as_uri())

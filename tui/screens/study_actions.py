@@ -1,0 +1,75 @@
+"""What pages do with studies: start one or go on with it, and stop it; each asks first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from core.errors import TorchdeckError
+from core.slots import parse_slots
+from core.study import Study, create_study, latest_like, load_study, request_stop
+from tui.messages import StudyRequested
+from tui.screens.ask import Answer, Ask, AskText
+from tui.screens.page import Page
+from tui.text import count, safe
+
+WHERE = "Where its runs train: auto (one at a time), cpu:2 (two at a time on the CPU), or 0,1 (a CUDA device each)."
+
+
+def start(page: Page, study: Study) -> None:
+    """Ask where a study is to run, start it as a process of its own, and show it; one that was begun goes on."""
+
+    def begin(devices: str) -> None:
+        logs = page.workspace.logs
+        folder = latest_like(logs, study)
+        if folder is None:
+            folder = create_study(logs, study, page.workspace.now())
+        elif load_study(folder).finished:
+            page.notify(safe(f"{folder.name} has done the same already"), markup=False)
+        if not load_study(folder).finished and not page.workspace.processes.active(folder):
+            page.workspace.processes.go_on(folder, page.workspace.data, devices)
+        page.post_message(StudyRequested(folder))
+
+    _ask_where(page, f"Start {study.name}: {count(study.planned)} runs", begin)
+
+
+def go_on(page: Page, folder: Path, *, retry_failed: bool = False) -> None:
+    """Ask where, and start the process that goes on with a study."""
+    title = f"Try the failed runs of {folder.name[-4:]} again" if retry_failed else f"Go on with {folder.name[-4:]}"
+    processes, data = page.workspace.processes, page.workspace.data
+    _ask_where(page, title, lambda devices: processes.go_on(folder, data, devices, retry_failed=retry_failed))
+
+
+def _ask_where(page: Page, title: str, begin: Callable[[str], None]) -> None:
+    def answered(said: str | None) -> None:
+        if said is None:
+            return
+        devices = said or "auto"
+        try:
+            parse_slots(devices)
+            begin(devices)
+        except TorchdeckError as error:
+            page.notify(safe(error), severity="error", timeout=10, markup=False)
+            return
+        page.workspace.state.keep("devices", devices)
+        page.tick()
+
+    page.app.push_screen(AskText(title, WHERE, page.workspace.state.text("devices", "auto")), answered)
+
+
+def stop(page: Page, folder: Path) -> None:
+    """Ask, then have the process of a study stop its runs with checkpoints."""
+
+    def answered(answer: str | None) -> None:
+        if not answer:
+            return
+        try:
+            request_stop(folder)
+        except TorchdeckError as error:
+            page.notify(safe(error), severity="error", markup=False)
+            return
+        page.notify("It stops after the batches in hand.", timeout=5)
+
+    text = "Every run stops with a checkpoint; the study can go on later, and nothing is repeated."
+    answers = [Answer("stop", "Stop", True), Answer("", "Keep going")]
+    page.app.push_screen(Ask("Stop this study?", text, answers), answered)
