@@ -287,7 +287,7 @@ async def test_a_running_run_is_watched_and_its_row_follows_it(app: Driven, logs
         summary = json.loads((folder / "summary.json").read_text())
         summary["epoch"], summary["best"]["test/accuracy"] = 4, 0.77
         (folder / "summary.json").write_text(json.dumps(summary))
-        page.tick()
+        page.look()
         assert "4/10" in line(page, "aaaa")
         assert "77.00 %" in line(page, "aaaa")
         assert all(one is two for one, two in zip(other, table.get_row(run_id("bbbb")), strict=True))

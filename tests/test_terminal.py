@@ -148,7 +148,7 @@ def go_to_epochs(terminal: Terminal) -> None:
     terminal.shows("Enter edits the highlighted preset")
     terminal.press("Enter")
     terminal.shows("LeNet-5 in its modern form (LeCun")
-    terminal.press("Tab", "Tab")
+    terminal.press("Tab", "Tab", "Tab")
     terminal.shows("Passes over the training split")
 
 
