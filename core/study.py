@@ -279,7 +279,9 @@ def find_study(logs: Path, reference: str) -> Path:
     """
     folders = study_folders(logs)
     if not folders:
-        raise InputError(f"there are no studies in {logs}", "name their folder with --logs, or start one: torchdeck studies")
+        raise InputError(
+            f"there are no studies in {logs}", "name their folder with --logs, or start one: torchdeck studies"
+        )
     found = meant(folders, reference)
     if len(found) == 1:
         return found[0]
