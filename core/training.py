@@ -297,7 +297,8 @@ def _evaluate(
         top = evaluate_step(job, images, labels, tally)
         if confusion is not None:
             pairs = labels * len(confusion) + top.classes[:, 0]
-            confusion += torch.bincount(pairs, minlength=confusion.numel()).view_as(confusion)
+            # Not bincount, which on CUDA waits for the largest value.
+            confusion.view(-1).index_add_(0, pairs, torch.ones_like(pairs))
             kept.append(top)
         if watch.step_due() or number == count:
             yield StepCompleted(

@@ -11,11 +11,11 @@ from core.errors import InputError, LogsError
 from core.events import DeviceSampled, RunStarted
 from core.files import read_json
 from core.logs import encode_line, load_record
-from core.results.declared import find_declared, find_either
+from core.results.declared import declared_of, find_declared, find_either, read_study
 from core.results.figures import accuracy_dots, curves, landscape, panels, regularization, step_curve
 from core.results.rows import seconds_to_percent
 from core.results.samples import mean_utilization
-from core.results.study import StudyResult, read_result, result_of_runs
+from core.results.study import StudyResult, result_of
 from core.runs import RunRow, list_runs
 from tui.result_charts import chart_text
 from tui.result_tables import tables
@@ -24,6 +24,10 @@ from tui.result_tables import tables
 def rewritten(folder: Path, **changes: Any) -> None:
     content = read_json(folder / "study.json")
     (folder / "study.json").write_text(json.dumps(content | changes))
+
+
+def read_result(folder: Path) -> StudyResult:
+    return result_of(read_study(folder))
 
 
 def told(result: StudyResult) -> str:
@@ -294,7 +298,7 @@ def test_damaged_parts_of_a_study_cost_only_themselves(tmp_path: Path) -> None:
 
 def test_any_runs_can_be_put_side_by_side(tmp_path: Path) -> None:
     make_study(tmp_path, [Example("a"), Example("b", ("optimizer.lr=0.5",), hits=300)])
-    result = result_of_runs(list_runs(tmp_path), "two")
+    result = result_of(declared_of(list_runs(tmp_path), "two"))
     assert (result.study.title, result.study.varied) == ("two", ("optimizer.lr",))
     assert [row.label for row in result.rows] == ["a", "b"]
 

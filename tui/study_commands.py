@@ -103,7 +103,6 @@ def study(
     from presets.declarations import load_declaration, study_names
 
     around = _around(data, devices, budget, retry_failed)
-
     is_file = name.endswith(".toml") or "/" in name
     known = name == "@last" or any(matches(folder.name, name) for folder in study_folders(logs))
     if known and name not in study_names() and not is_file:
@@ -136,7 +135,6 @@ def sweep(
     from presets.declarations import grid_study
 
     around = _around(data, devices, budget, retry_failed)
-
     folder = _made(logs, grid_study(store.load(name), settings), new)
     _follow(folder, around, as_json)
 
@@ -170,7 +168,6 @@ def search(
     from presets.declarations import search_study
 
     around = _around(data, devices, budget, retry_failed)
-
     folder = _made(logs, search_study(store.load(name), settings, trials, pruner, sampler, seed), new)
     _follow(folder, around, as_json)
 

@@ -58,6 +58,7 @@ class Windows:
         self.height, self.width, self.padding = height - 2 * padding, width - 2 * padding, padding
         self.row = width * self.channels
         self.image = height * self.row
+        self.starts = np.arange(self.height) * self.row
 
     def cut(self, index: Tensor, plan: IndexPlan, part: slice) -> Tensor:
         """The windows that the plan's part asks for, of the images `index` [B]: uint8 [B, H, W C]."""
@@ -81,7 +82,7 @@ class Windows:
         pixels = self.flat.numpy().reshape(-1)
         rows = np.ndarray((pixels.size - wide + 1,), f"V{wide}", pixels.data, strides=(1,))
         first = index * self.image + top * self.row + left * self.channels
-        starts = first.numpy()[:, None] + np.arange(self.height) * self.row
+        starts = first.numpy()[:, None] + self.starts
         return torch.from_numpy(rows[starts].view(np.uint8).reshape(len(index), self.height, wide))
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from core.events import plain
@@ -17,9 +15,8 @@ from core.results.comparison import (
     seed_groups,
     standings,
 )
-from core.results.declared import Declared, declared_of, read_study
+from core.results.declared import Declared
 from core.results.rows import ResultRow, read_result_row, seconds_to_percent
-from core.runs import RunRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +86,3 @@ def result_of(study: Declared) -> StudyResult:
 def concluded(study: Declared, rows: tuple[ResultRow, ...]) -> StudyResult:
     """What rows that were read already say together."""
     return StudyResult(study, rows, seed_groups(rows), standings(rows), compare_with_best(rows))
-
-
-def read_result(folder: Path) -> StudyResult:
-    """The result of the study in a folder.
-
-    Raises:
-        LogsError: study.json is missing, damaged or of a newer version.
-    """
-    return result_of(read_study(folder))
-
-
-def result_of_runs(rows: Sequence[RunRow], title: str = "") -> StudyResult:
-    """The result of any runs put side by side."""
-    return result_of(declared_of(rows, title))
