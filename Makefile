@@ -1,5 +1,5 @@
 # The habits of the house. `make check` is what the gate runs, less the installation.
-.PHONY: check test run bench bench-full docs
+.PHONY: check test soak run bench bench-full docs
 
 check:
 	uv run ruff format --check .
@@ -10,6 +10,9 @@ check:
 
 test:
 	uv run pytest
+
+soak:
+	TORCHDECK_SOAK=20 uv run pytest tests/faults
 
 run:
 	uv run torchdeck run quickstart

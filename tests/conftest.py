@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -42,6 +43,46 @@ class Clock:
 
     def __call__(self) -> float:
         return next(self._ticks) / 100
+
+
+class Faults(Protocol):
+    """Counts faults that a test injected, what they cost, and what fell over; the counts stand at the suite's end."""
+
+    def __call__(self, kind: str, count: int = 1, *, lost: int = 0, crashes: int = 0) -> None: ...
+
+
+@pytest.fixture
+def faults(record_property: Callable[[str, object], None]) -> Faults:
+    """Tell of injected faults, before the test asserts that nothing was lost."""
+
+    def tell(kind: str, count: int = 1, *, lost: int = 0, crashes: int = 0) -> None:
+        record_property("faults", (kind, count, lost, crashes))
+
+    return tell
+
+
+@pytest.fixture
+def soak() -> int:
+    """How many times as many random faults to inject: 1, more where `make soak` asks."""
+    return int(os.environ.get("TORCHDECK_SOAK", "1"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for all faults that were injected, whichever process ran the test."""
+    told = [
+        value
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, value in getattr(report, "user_properties", [])
+        if name == "faults" and report.when == "call"
+    ]
+    if told:
+        kinds: Counter[str] = Counter()
+        for kind, count, _, _ in told:
+            kinds[kind] += count
+        lost, crashes = (sum(item[place] for item in told) for place in (2, 3))
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+        terminalreporter.write_line(f"faults injected: {counts}: lost {lost}, crashes {crashes}")
 
 
 @pytest.fixture(autouse=True)
