@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import Literal, Protocol
 
-CommandName = Literal["stop", "stop-after-epoch", "pause", "unpause", "checkpoint"]
+CommandName = Literal["stop", "stop-after-epoch", "pause", "unpause", "checkpoint", "hand-over"]
 
 
 class Inbox(Protocol):

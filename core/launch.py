@@ -1,4 +1,4 @@
-"""Start processes that train: one worker a run, that ends with a checkpoint when it is told to or left alone."""
+"""Start processes that train, one a run: a study's worker, that stops when it is left alone, or a detached one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from core.config import ExperimentConfig, to_plain
 from core.control import CommandName
-from core.events import RunFailed, from_json
+from core.errors import LogsError
+from core.events import Failure, RunFailed, RunStarted, from_json
+from core.label import Label
+from core.logs import CONSOLE, EventReader, check_writable, new_run_id
 
 TAIL = 65_536
 
@@ -22,9 +27,17 @@ class Worker:
     """A process that trains one run."""
 
     def __init__(
-        self, request: Mapping[str, Any], console: Path, lock: int, environment: Mapping[str, str] | None = None
+        self,
+        request: Mapping[str, Any],
+        console: Path,
+        lock: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it; what it prints goes to the end of `console`, and it keeps `lock` for as long as it lives."""
+        """Start it; what it prints goes to the end of `console`, and it keeps `lock`, if any, while it lives.
+
+        Raises:
+            OSError: it cannot be started, or `console` cannot be written.
+        """
         self.console = console
         self._began_at = console.stat().st_size if console.exists() else 0
         with open(console, "ab") as output:
@@ -35,10 +48,10 @@ class Worker:
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(environment or {})},
-                pass_fds=[lock],
+                pass_fds=[] if lock is None else [lock],
                 start_new_session=True,
             )
-        self._say({**request, "lock": lock})
+        self._say(request if lock is None else {**request, "lock": lock})
 
     def ask(self, command: CommandName, reason: str) -> None:
         """Send a command; a process that is gone cannot hear it."""
@@ -66,6 +79,10 @@ class Worker:
             with suppress(OSError):
                 self._process.stdin.close()
 
+    def stop(self) -> None:
+        """Tell it to end, as a signal does: a run that has begun stops with a checkpoint."""
+        self._process.terminate()
+
     def death(self) -> str:
         """How the process ended, in words."""
         code = self._process.returncode
@@ -90,3 +107,78 @@ def _as_failure(line: bytes) -> RunFailed | None:
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
     return event if isinstance(event, RunFailed) else None
+
+
+@dataclass(slots=True)
+class Detached:
+    """A run in a process and session of its own, that goes on whatever becomes of the process that started it."""
+
+    folder: Path
+    worker: Worker
+    _reader: EventReader
+    _new_logs: bool
+    _failed: RunFailed | None = None
+
+    def began(self) -> RunStarted | RunFailed | None:
+        """How the process began to train, or why it could not; None while it still prepares."""
+        ended = self.worker.ended
+        for event in self._reader.read():
+            if isinstance(event, RunStarted):
+                return event
+            if isinstance(event, RunFailed):
+                self._failed = event
+        if not ended:
+            return None
+        failure = self._failed or self.worker.failure() or _died(self.worker)
+        self._leave_nothing()
+        return failure
+
+    def _leave_nothing(self) -> None:
+        """Remove what a process that got no run directory printed, and the logs folder if it was made for that."""
+        if self.worker.console.parent == self.folder.parent:
+            self.worker.console.unlink(missing_ok=True)
+            if self._new_logs:
+                with suppress(OSError):
+                    self.folder.parent.rmdir()
+
+
+def _died(worker: Worker) -> RunFailed:
+    return RunFailed(error=Failure("crash", "WorkerDied", f"the run could not begin: {worker.death()}"))
+
+
+def start_detached(config: ExperimentConfig, label: Label, logs: Path, data: Path, now: float) -> Detached:
+    """Start a new run in a process of its own; until it has a directory, what it prints is kept in a hidden file.
+
+    Raises:
+        LogsError: the logs folder cannot be written, or no process can be started.
+    """
+    check_writable(logs)
+    run_id = new_run_id(label.preset, now)
+    console = logs / f".{run_id}.log"
+    about = {"preset": label.preset, "name": label.name, "tags": list(label.tags), "study": None}
+    about |= {"reported": [asdict(figure) for figure in label.reported], "config": to_plain(config)}
+    return _detached(logs / run_id, {**about, "resume": False, "console": str(console.absolute())}, data, console)
+
+
+def resume_detached(folder: Path, data: Path, *, take_over: bool = False) -> Detached:
+    """Go on with a run in a process of its own; to take over is to let it train where it is until that one is ready.
+
+    Raises:
+        LogsError: the run's directory cannot be written, or no process can be started.
+    """
+    return _detached(folder, {"resume": True, "take_over": take_over}, data, folder / CONSOLE)
+
+
+def _detached(folder: Path, request: Mapping[str, Any], data: Path, console: Path) -> Detached:
+    place = {"logs": str(folder.parent.absolute()), "data": str(data.absolute()), "run_id": folder.name}
+    new_logs = not folder.parent.exists()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        size = (folder / "events.jsonl").stat().st_size if request["resume"] else 0
+        worker = Worker({**request, **place, "detached": True}, console)
+    except OSError as error:
+        mend = "free memory and disk, or run it here without --detach"
+        raise LogsError(f"no process can be started for the run ({error.strerror or error})", mend) from None
+    # Its one line is said: it waits for no more.
+    worker.close()
+    return Detached(folder, worker, EventReader(folder, size), new_logs)

@@ -33,6 +33,12 @@ from core.record import RunRecord, record_from_json, summarize
 SCHEMA = 1
 MIN_READER = 1
 LONGEST_LINE = 64 * 2**20
+CONSOLE = "console.log"
+"""What the process of a run prints, in the run's directory."""
+
+PATIENCE = 30.0
+"""Seconds in which the process that a run was handed over to must take it up."""
+
 _CRC_KEY = b',"crc":"'
 _SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RunCompleted, RunFailed)
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
@@ -146,8 +152,8 @@ def claim(logs: Path, run_id: str, content: dict[str, Any]) -> RunWriter:
         raise LogsError(f"the run directory {folder} cannot be made ({error.strerror or error})", mend) from None
 
 
-def reopen(folder: Path) -> RunWriter:
-    """Lock an existing run directory to write on.
+def reopen(folder: Path, *, keep_requests: bool = False) -> RunWriter:
+    """Lock an existing run directory to write on; what its last writer was asked for is forgotten, unless kept.
 
     Raises:
         BusyError: another process has it.
@@ -160,6 +166,9 @@ def reopen(folder: Path) -> RunWriter:
         raise BusyError(f"run {folder.name} is active in {owner}", "stop it there first") from None
     except OSError as error:
         raise LogsError(f"run {folder.name} cannot be written ({error.strerror})", "mend its permissions") from None
+    if not keep_requests:
+        for stale in (folder / "control").glob("*"):
+            stale.unlink(missing_ok=True)
     return RunWriter(folder, lock)
 
 
@@ -207,23 +216,33 @@ def follow(
 ) -> Iterator[RunEvent]:
     """The events of a run, past ones at once and live ones as they come, until it ends or its writer is gone.
 
-    It reads on through `handed_over` for as long as a writer holds the run.
+    It reads on through `handed_over`, also while nobody holds the run yet; there, and where locks cannot be tested, it
+    ends when nothing has come for as long as its patience lasts.
     """
-    reader, ended = EventReader(folder, offset), False
+    reader, last, quiet = EventReader(folder, offset), None, 0.0
     while True:
         alive = is_locked(folder)
         for event in reader.read():
             yield event
-            ended = isinstance(event, RunFailed) or (isinstance(event, RunCompleted) and event.status != "handed_over")
-        if ended or not alive:
+            last, quiet = event, 0.0
+        handed_over = _handed_over(last)
+        if isinstance(last, RunFailed | RunCompleted) and not handed_over:
             return
+        if not alive and ((alive is False and not handed_over) or quiet >= PATIENCE):
+            return
+        quiet = 0.0 if alive else quiet + poll
         wait(poll)
+
+
+def _handed_over(event: RunEvent | None) -> bool:
+    return isinstance(event, RunCompleted) and event.status == "handed_over"
 
 
 def load_record(folder: Path) -> RunRecord:
     """The record of a run now, from the cache and the tail of its events; its status tells the truth.
 
-    A run without an ending whose writer is gone has the status `died`, or `unknown` where locks cannot be tested.
+    A run without an ending whose writer is gone has the status `died`, or `unknown` where locks cannot be tested; one
+    that was handed over and that nobody took up is given some time before it is called that.
     """
     record, offset = _cached(folder)
     reader = EventReader(folder, offset)
@@ -235,9 +254,12 @@ def load_record(folder: Path) -> RunRecord:
     return record
 
 
-def settle_status(record: RunRecord, locked: bool | None) -> None:
-    """Correct the status of a record without an ending by what the lock says."""
-    if record.ending is None and locked is not True:
+def settle_status(record: RunRecord, locked: bool | None, now: Callable[[], float] = time.time) -> None:
+    """Correct the status of a record whose run is to go on by what the lock says."""
+    ending = record.ending
+    if locked or (ending is not None and not _handed_over(ending)):
+        return
+    if ending is None or abs(now() - ending.t) > PATIENCE:
         record.status = "unknown" if locked is None else "died"
 
 
@@ -270,9 +292,7 @@ class FolderControl:
         self._folder = folder / "control"
         self._clock = clock
         self._poll = poll
-        self._looked = clock()
-        for stale in self._folder.glob("*"):
-            stale.unlink(missing_ok=True)
+        self._looked = clock() - poll
 
     def take(self) -> tuple[CommandName, str] | None:
         if command := self._inner.take():
@@ -294,8 +314,17 @@ class FolderControl:
     def wait(self, seconds: float) -> None:
         self._inner.wait(seconds)
 
+    def pass_on(self, *commands: CommandName) -> None:
+        """Leave these, and what no batch took yet, to the process that goes on with the run."""
+        waiting: list[CommandName] = [*commands]
+        while command := self._inner.take():
+            waiting.append(command[0])
+        with contextlib.suppress(OSError):
+            for name in waiting:
+                leave_request(self._folder.parent, name)
 
-_COMMANDS: tuple[CommandName, ...] = ("stop", "stop-after-epoch", "checkpoint", "pause", "unpause")
+
+_COMMANDS: tuple[CommandName, ...] = ("stop", "stop-after-epoch", "checkpoint", "pause", "unpause", "hand-over")
 
 
 def request(folder: Path, command: CommandName) -> None:
@@ -307,7 +336,16 @@ def request(folder: Path, command: CommandName) -> None:
     if is_locked(folder) is False:
         raise LogsError(f"run {folder.name} is not active", f"resume it with: torchdeck resume {folder.name}")
     try:
-        (folder / "control").mkdir(exist_ok=True)
-        (folder / "control" / command).touch()
+        leave_request(folder, command)
     except OSError as error:
         raise LogsError(f"run {folder.name} cannot be asked ({error.strerror})", "mend its permissions") from None
+
+
+def leave_request(folder: Path, command: CommandName) -> None:
+    """Put a request where whoever trains the run, now or next, finds it.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    (folder / "control").mkdir(exist_ok=True)
+    (folder / "control" / command).touch()

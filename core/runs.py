@@ -16,7 +16,7 @@ from core.logs import RUN_ID, SCHEMA, is_locked, load_record
 from core.record import summarize
 
 Json = Mapping[str, Any]
-ENDED = ("completed", "stopped", "failed", "handed_over")
+ENDED = ("completed", "stopped", "failed")
 _NO_JSON: Json = {}
 
 

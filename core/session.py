@@ -10,11 +10,11 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from core import checkpoint
+from core import checkpoint, hand_over
 from core.analysis import save_analysis
 from core.config import ExperimentConfig, config_hash, parse_config, to_plain
 from core.control import Control, Inbox
@@ -49,6 +49,7 @@ from core.training import Watch, train
 
 CURVES_EVERY = 30.0
 _ONE_TRAINING = threading.Lock()
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +142,22 @@ def run(
     yield from _attempt(begin, recorder, control, surroundings)
 
 
-def resume(folder: Path, control: Inbox | None = None, *, surroundings: Surroundings) -> Iterator[RunEvent]:
-    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one."""
+def resume(
+    folder: Path, control: Inbox | None = None, *, surroundings: Surroundings, take_over: bool = False
+) -> Iterator[RunEvent]:
+    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one.
+
+    To take it over is to ask the process that trains it for it, once all is ready to go on; it trains on until then.
+    """
     recorder = Recorder(surroundings.now)
 
     def begin() -> Generator[RunEvent, None, Job]:
         config, label = _asked(folder)
-        writer = _reopened(folder, recorder)
+        ready = _drained(_prepared(config, surroundings, Recorder(surroundings.now))) if take_over else None
+        writer = hand_over.taken(folder, control or Control()) if take_over else reopen(folder)
         try:
-            plan, prepared = yield from _prepared(config, surroundings, recorder)
+            _take_up(folder, recorder)
+            plan, prepared = ready or (yield from _prepared(config, surroundings, recorder))
         except BaseException:
             writer.close()
             raise
@@ -163,17 +171,23 @@ def resume(folder: Path, control: Inbox | None = None, *, surroundings: Surround
     yield from _attempt(begin, recorder, control, surroundings)
 
 
-def _reopened(folder: Path, recorder: Recorder) -> RunWriter:
-    """Lock the run and take up its record."""
-    writer = reopen(folder)
+def _take_up(folder: Path, recorder: Recorder) -> None:
+    """Go on with the record of a locked run."""
     record = load_record(folder)
     ending = record.ending
     if isinstance(ending, RunCompleted) and ending.status == "completed":
-        writer.close()
         raise InputError(f"run {folder.name} is complete", "start a new run to train longer")
     recorder.record, recorder.attempt = record, record.attempt + 1
     record.ending = None
-    return writer
+
+
+def _drained(steps: Generator[RunEvent, None, Done]) -> Done:
+    """What a generator returns at its end; nobody hears what it says until then."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def _asked(folder: Path) -> tuple[ExperimentConfig, Label]:
@@ -234,8 +248,11 @@ def _attempt(
         gc.collect()
         yield recorder(RunFailed(error=failure))
     finally:
-        recorder.close()
+        # Whoever goes on with a run that is handed over needs the memory as soon as the lock is free.
         give_back_memory()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        recorder.close()
         _ONE_TRAINING.release()
 
 
@@ -244,7 +261,8 @@ def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundi
     assert writer is not None
     inbox = FolderControl(control, writer.folder, surroundings.clock)
     sampler = open_sampler(job.plan.device)
-    loop = train(job, Watch(inbox, surroundings.clock, surroundings.sample_every, sampler))
+    watch = Watch(inbox, surroundings.clock, surroundings.sample_every, sampler)
+    loop = train(job, watch)
     if job.plan.config.training.compile:
         yield recorder(StageStarted(message="compiling the model"))
     while True:
@@ -255,6 +273,13 @@ def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundi
             break
         yield recorder(event)
         yield from _saved(job, recorder, writer, event)
+        if isinstance(event, CommandApplied) and event.command == "hand-over":
+            if hand_over.is_safe(recorder.record, job.position.step):
+                loop.close()
+                hand_over.pass_on(inbox, watch)
+                status, reason = "handed_over", event.reason
+                break
+            yield recorder(WarningRaised(message="the run was not handed over: it goes on where it is"))
     if status == "stopped":
         yield from _save(job, recorder, writer.folder, best=False)
     yield recorder(
@@ -280,7 +305,7 @@ def _saved(job: Job, recorder: Recorder, writer: RunWriter, event: RunEvent) -> 
             if event.best and job.predictions:
                 save_analysis(writer.folder, job.model, job.predictions, event.epoch)
             yield from _save(job, recorder, writer.folder, best=event.best)
-        case CommandApplied(command="checkpoint"):
+        case CommandApplied(command="checkpoint" | "hand-over"):
             yield from _save(job, recorder, writer.folder, best=False)
         case _:
             pass

@@ -52,6 +52,7 @@ class Watch:
     energy: float | None = None
     """Joules since the last epoch ended, from the power at each sample; None where the device does not tell it."""
     held: float = 0.0
+    paused: bool = False
     stop_after_epoch: str | None = None
 
     def now(self) -> float:
@@ -80,8 +81,7 @@ class Watch:
 
     def commands(self, step: int) -> Iterator[RunEvent]:
         """Apply what waits in control; raises StopRequested for a stop, and holds here while paused."""
-        paused = False
-        while (command := self.control.take()) or paused:
+        while (command := self.control.take()) or self.paused:
             if command is None:
                 before = self.clock()
                 self.control.wait(0.2)
@@ -89,21 +89,18 @@ class Watch:
                 continue
             name, reason = command
             yield CommandApplied(command=name, reason=reason, step=step)
-            paused = self._apply(name, reason, paused)
+            self._apply(name, reason)
 
-    def _apply(self, name: CommandName, reason: str, paused: bool) -> bool:
+    def _apply(self, name: CommandName, reason: str) -> None:
         match name:
             case "stop":
                 raise StopRequested(reason or "stop was asked for")
             case "stop-after-epoch":
                 self.stop_after_epoch = reason or "stop after the epoch was asked for"
-            case "pause":
-                return True
-            case "unpause":
-                return False
-            case "checkpoint":
-                pass
-        return paused
+            case "pause" | "unpause":
+                self.paused = name == "pause"
+            case "checkpoint" | "hand-over":
+                pass  # what saves the run hears of it by the event
 
 
 def train(job: Job, watch: Watch) -> Generator[RunEvent, None, Outcome]:

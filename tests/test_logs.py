@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from core.events import (
     from_json,
     to_json,
 )
+from core.files import write_atomically
 from core.logs import (
     EventReader,
     FolderControl,
@@ -38,8 +40,10 @@ from core.logs import (
     new_run_id,
     reopen,
     request,
+    settle_status,
 )
 from core.record import RunRecord, record_from_json
+from core.runs import RunIndex
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -190,6 +194,48 @@ def test_following_reads_on_through_a_hand_over(tmp_path: Path) -> None:
     writer.close()
 
 
+def handed_over(tmp_path: Path, t: float = 0.0) -> RunWriter:
+    """A run that was handed over, and that nobody has taken up."""
+    writer = claimed(tmp_path)
+    writer.append(RunCompleted(seq=0, t=t, status="handed_over", reason="", epoch=0, step=0, train_seconds=0))
+    writer.close()
+    return writer
+
+
+def test_following_waits_for_the_process_that_a_run_was_handed_over_to(tmp_path: Path) -> None:
+    folder = handed_over(tmp_path).folder
+    ended = RunCompleted(seq=1, status="completed", reason="", epoch=0, step=0, train_seconds=0)
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 20:
+            writer = reopen(folder)
+            writer.append(ended)
+            writer.close()
+
+    assert [event.seq for event in follow(folder, wait=wait)] == [0, 1]
+
+
+def test_following_ends_when_nobody_takes_up_a_run_that_was_handed_over(tmp_path: Path) -> None:
+    waits: list[float] = []
+    folder = handed_over(tmp_path).folder
+    assert [event.seq for event in follow(folder, wait=waits.append)] == [0]
+    assert 29 < sum(waits) < 31
+    assert load_record(folder).status == "died"
+
+
+def test_a_run_that_was_just_handed_over_is_not_called_dead(tmp_path: Path) -> None:
+    folder = handed_over(tmp_path, time.time()).folder
+    index = RunIndex(tmp_path)
+    assert load_record(folder).status == "handed_over"
+    write_atomically(folder / "run.json", b'{"schema": 1, "min_reader": 1}')
+    assert index.rows()[0].status == "handed_over"
+    record = load_record(folder)
+    settle_status(record, False, lambda: time.time() + 31)
+    assert record.status == "died"
+
+
 def test_only_one_writer_holds_a_run(tmp_path: Path) -> None:
     writer = claimed(tmp_path)
     assert is_locked(writer.folder) is True
@@ -217,6 +263,7 @@ def test_commands_from_another_process_are_taken_once(tmp_path: Path) -> None:
     writer = claimed(tmp_path)
     now = [0.0]
     inbox = FolderControl(Control(), writer.folder, lambda: now[0])
+    assert inbox.take() is None
     request(writer.folder, "pause")
     assert inbox.take() is None
     now[0] += 1
@@ -226,14 +273,18 @@ def test_commands_from_another_process_are_taken_once(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_stale_commands_are_dropped_when_an_attempt_starts(tmp_path: Path) -> None:
+def test_what_an_earlier_attempt_was_asked_for_is_forgotten_when_the_next_one_has_the_lock(tmp_path: Path) -> None:
     writer = claimed(tmp_path)
     request(writer.folder, "stop")
-    now = [0.0]
-    inbox = FolderControl(Control(), writer.folder, lambda: now[0])
-    now[0] += 1
-    assert inbox.take() is None
     writer.close()
+    again = reopen(writer.folder)
+    request(again.folder, "pause")
+    now = [0.0]
+    inbox = FolderControl(Control(), again.folder, lambda: now[0])
+    now[0] += 1
+    assert inbox.take() == ("pause", "asked for by another process")
+    assert inbox.take() is None
+    again.close()
 
 
 def test_a_run_that_nobody_trains_cannot_be_asked(tmp_path: Path) -> None:

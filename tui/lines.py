@@ -38,6 +38,8 @@ def _lines(event: RunEvent, record: RunRecord) -> list[str]:
             return [f"warning: {event.message}"]
         case RunCompleted(status="stopped"):
             return [_stopped(event, record)]
+        case RunCompleted(status="handed_over"):
+            return [f"handed over at step {event.step} to a process of its own"]
         case RunFailed():
             return _failure(event)
         case _:

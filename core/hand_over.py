@@ -1,0 +1,68 @@
+"""Handing a run over: the process that goes on with it asks for it, the one that trains it saves it and lets go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from core.control import CommandName, Inbox
+from core.errors import BusyError, InputError
+from core.events import RunCompleted
+from core.logs import FolderControl, RunWriter, is_locked, load_record, reopen, request
+from core.record import RunRecord
+from core.training import Watch
+
+PATIENCE = 120.0
+"""Seconds from the batch at whose end the request was seen until the run must be free: the time to save it."""
+
+
+def taken(folder: Path, control: Inbox, clock: Callable[[], float] = time.monotonic) -> RunWriter:
+    """Ask the process that trains a run for it, and lock it as soon as that one has let go.
+
+    Raises:
+        BusyError: it did not let go, or a stop by control came first.
+        LogsError: the run's directory cannot be written.
+        InputError: the run ended otherwise meanwhile.
+    """
+    asked = folder / "control" / "hand-over"
+    if is_locked(folder) is not False:
+        request(folder, "hand-over")
+    end: float | None = None
+    while True:
+        try:
+            writer = reopen(folder, keep_requests=True)
+            break
+        except BusyError:
+            if end is None and not asked.exists():
+                end = clock() + PATIENCE
+            if (end is not None and clock() > end) or _stop(control):
+                asked.unlink(missing_ok=True)
+                raise
+            control.wait(0.02)
+    asked.unlink(missing_ok=True)
+    ending = load_record(folder).ending
+    if ending is None or (isinstance(ending, RunCompleted) and ending.status == "handed_over"):
+        return writer
+    writer.close()
+    raise InputError(f"run {folder.name} ended before it could be handed over")
+
+
+def _stop(control: Inbox) -> bool:
+    command = control.take()
+    return command is not None and command[0] == "stop"
+
+
+def is_safe(record: RunRecord, step: int) -> bool:
+    """Whether the run can go on from a checkpoint exactly where it stands."""
+    return bool(record.checkpoints) and record.checkpoints[-1].step == step
+
+
+def pass_on(inbox: FolderControl, watch: Watch) -> None:
+    """Leave what the run was asked for and has not done yet to the process that goes on with it."""
+    still: list[CommandName] = []
+    if watch.paused:
+        still.append("pause")
+    if watch.stop_after_epoch:
+        still.append("stop-after-epoch")
+    inbox.pass_on(*still)
