@@ -11,7 +11,9 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from core.typed import Reader, flag, many, matrix, number, one_of, optional, positive, table, text, whole
 
 RunStatus = Literal["completed", "stopped", "handed_over"]
 FailureKind = Literal["input", "busy", "crash", "memory", "diverged"]
@@ -179,6 +181,13 @@ class RunFailed(RunEvent):
     error: Failure
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogReplaced(RunEvent):
+    """A reader's own word, never in a log: the log is another one, or gone; all that was read of it is void."""
+
+    removed: bool = False
+
+
 KINDS: dict[str, type[RunEvent]] = {
     kind.__name__: kind
     for kind in (
@@ -195,7 +204,6 @@ KINDS: dict[str, type[RunEvent]] = {
         RunFailed,
     )
 }
-_FIELDS = {kind: {item.name for item in dataclasses.fields(kind)} for kind in KINDS.values()}
 
 
 def stamp(event: RunEvent, *, seq: int, t: float, attempt: int) -> RunEvent:
@@ -216,12 +224,12 @@ def from_json(body: Mapping[str, Any]) -> RunEvent | None:
     Raises:
         TypeError, ValueError, KeyError: a known kind whose content is not of its form.
     """
-    kind = KINDS.get(body["kind"])
+    kind = KINDS.get(text(body["kind"]))
     if kind is None:
         return None
-    known = _FIELDS[kind]
-    values = {key: _revived(key, value) for key, value in body.items() if key in known}
-    return kind(**values)
+    readers = _READERS[kind]
+    known = kind.__dataclass_fields__
+    return kind(**{key: readers[key](value) for key, value in body.items() if key in known})
 
 
 def plain(value: Any) -> Any:
@@ -241,25 +249,45 @@ def plain(value: Any) -> Any:
             return [plain(item) for item in value]
 
 
-_NUMBERS = {
-    "t", "loss", "mean_loss", "accuracy", "lr", "images_per_second", "interval_loss", "train_seconds", "seconds",
-    "utilization", "temperature", "power", "energy",
-}  # fmt: skip
+def _floats(value: Any) -> bytes:
+    content = base64.b64decode(text(value), validate=True)
+    if len(content) % 4:
+        raise ValueError("not whole numbers of 32 bits")
+    return content
 
 
-def _revived(key: str, value: Any) -> Any:
-    if key in _NUMBERS:
-        return None if value is None else float(value)
-    match key:
-        case "metrics":
-            return {name: float(figure) for name, figure in value.items()}
-        case "step_losses":
-            return base64.b64decode(value, validate=True)
-        case "error":
-            return Failure(**{name: value[name] for name in Failure.__dataclass_fields__ if name in value})
-        case "class_names" | "reported":
-            return tuple(value)
-        case "confusion":
-            return tuple(tuple(row) for row in value)
-        case _:
-            return value
+def _failure(value: Any) -> Failure:
+    told: dict[str, Any] = {
+        name: text(item) for name, item in table(value).items() if name in Failure.__dataclass_fields__
+    }
+    one_of(*get_args(FailureKind))(told["kind"])
+    return Failure(**told)
+
+
+def _metrics(value: Any) -> dict[str, float]:
+    return {name: number(figure) for name, figure in table(value).items()}
+
+
+_BY_ANNOTATION: Mapping[str, Reader] = {
+    "int": whole,
+    "int | None": optional(whole),
+    "float": number,
+    "float | None": optional(number),
+    "str": text,
+    "bool": flag,
+    "bytes": _floats,
+    "Phase": one_of(*get_args(Phase)),
+    "RunStatus": one_of(*get_args(RunStatus)),
+    "Literal['exact', 'seeded']": one_of("exact", "seeded"),
+    "Failure": _failure,
+    "Mapping[str, float]": _metrics,
+    "Mapping[str, Any]": table,
+    "tuple[str, ...]": many(text),
+    "tuple[Mapping[str, Any], ...]": many(table),
+    "tuple[tuple[int, ...], ...]": matrix,
+}
+_DIVISORS = dict.fromkeys(("batches", "steps_per_epoch"), positive)
+_READERS: Mapping[type[RunEvent], Mapping[str, Reader]] = {
+    kind: {item.name: _BY_ANNOTATION[str(item.type)] for item in dataclasses.fields(kind)} | _DIVISORS
+    for kind in KINDS.values()
+}

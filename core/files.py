@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 import stat
 from pathlib import Path
 from typing import Any
+
+from core.typed import too_deep
+
+LARGEST_JSON = 64 * 2**20
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
@@ -52,17 +57,29 @@ def open_regular(path: Path) -> int:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(f"{path} is not a regular file")
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return descriptor
 
 
+def read_regular(path: Path, most: int = LARGEST_JSON) -> bytes:
+    """The content of a regular file of at most so many bytes.
+
+    Raises:
+        OSError: the file is absent, unreadable, not a regular file or larger.
+    """
+    with open(open_regular(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
+        return file.read(most)
+
+
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None where it is absent, unreadable or damaged."""
+    """The content of a JSON file; None where it is absent, unreadable, damaged, too large or nested too deep."""
     try:
-        with open(open_regular(path), encoding="utf-8") as file:
-            return json.load(file)
+        content = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError):
         return None
+    return None if too_deep(content) else content
 
 
 def to_json_bytes(content: Any) -> bytes:

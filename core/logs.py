@@ -12,13 +12,14 @@ import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from core.control import CommandName, Inbox
 from core.errors import BusyError, LogsError
 from core.events import (
     CheckpointSaved,
     EpochCompleted,
+    LogReplaced,
     RunCompleted,
     RunEvent,
     RunFailed,
@@ -26,13 +27,17 @@ from core.events import (
     from_json,
     to_json,
 )
-from core.files import open_regular, read_json, to_json_bytes, write_atomically
+from core.files import open_regular, read_regular, to_json_bytes, write_atomically
 from core.locks import is_held, lock_owner, take_lock
 from core.record import RunRecord, record_from_json, summarize
+from core.typed import text, whole
 
 SCHEMA = 1
 MIN_READER = 1
-LONGEST_LINE = 64 * 2**20
+LONGEST_LINE = 16 * 2**20
+MARK = 12
+"""Bytes at the end of a line that tell it from others: its checksum and what closes it."""
+
 CONSOLE = "console.log"
 """What the process of a run prints, in the run's directory."""
 
@@ -53,8 +58,19 @@ def new_run_id(preset: str, now: float) -> str:
 
 def encode_line(event: RunEvent) -> bytes:
     """One event as a line: JSON whose last key is the CRC-32 of the bytes before it."""
-    body = json.dumps(to_json(event), separators=(",", ":"), allow_nan=False).encode("ascii")[:-1]
-    return body + _CRC_KEY + b'%08x"}\n' % zlib.crc32(body)
+    return _sealed(to_json(event)) + b"\n"
+
+
+def _sealed(content: dict[str, Any]) -> bytes:
+    body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")[:-1]
+    return body + _CRC_KEY + b'%08x"}' % zlib.crc32(body)
+
+
+def _unsealed(line: bytes) -> dict[str, Any]:
+    body, key, tail = line.rpartition(_CRC_KEY)
+    if not key or tail != b'%08x"}' % zlib.crc32(body):
+        raise ValueError("damaged line")
+    return json.loads(body + b"}")
 
 
 def decode_line(line: bytes) -> RunEvent | None:
@@ -63,11 +79,8 @@ def decode_line(line: bytes) -> RunEvent | None:
     Raises:
         ValueError: the line is torn, damaged or not of an event's form.
     """
-    body, key, tail = line.rpartition(_CRC_KEY)
-    if not key or tail != b'%08x"}' % zlib.crc32(body):
-        raise ValueError("damaged line")
     try:
-        return from_json(json.loads(body + b"}"))
+        return from_json(_unsealed(line))
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an event: {error}") from None
 
@@ -178,26 +191,45 @@ def is_locked(folder: Path) -> bool | None:
 
 
 class EventReader:
-    """Reads the events of a run from a byte offset on; damaged lines are counted, never raised."""
+    """Reads the events of a run from a byte offset on; damaged lines are counted, never raised.
 
-    def __init__(self, folder: Path, offset: int = 0) -> None:
+    `mark` are the bytes that end at the offset. Where they are no longer there, the log is another one.
+    """
+
+    def __init__(self, folder: Path, offset: int = 0, mark: bytes = b"") -> None:
         self.path = folder / "events.jsonl"
         self.offset = offset
         self.damaged = 0
+        self._mark = mark
+        self._skipping = False
 
     def read(self) -> Iterator[RunEvent]:
-        """The events of whole lines written since the last call."""
+        """The events of whole lines written since the last call; after a `LogReplaced`, those of another log."""
         try:
             file = os.fdopen(open_regular(self.path), "rb")
         except OSError:
+            if self.offset and not self.path.exists():
+                yield self._begin_anew(removed=True)
             return
         with file:
-            if os.fstat(file.fileno()).st_size < self.offset:
-                self.offset = 0
+            if mark_at(file, self.offset) != self._mark:
+                yield self._begin_anew(removed=False)
             file.seek(self.offset)
-            while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+            while line := file.readline(LONGEST_LINE):
+                whole = line.endswith(b"\n")
+                if not whole and len(line) < LONGEST_LINE:
+                    return
                 self.offset += len(line)
+                self._mark = (self._mark + line)[-MARK:]
+                if self._skipping or not whole:
+                    self.damaged += not self._skipping
+                    self._skipping = not whole
+                    continue
                 yield from self._decoded(line[:-1])
+
+    def _begin_anew(self, *, removed: bool) -> RunEvent:
+        self.offset, self.damaged, self._mark, self._skipping = 0, 0, b"", False
+        return LogReplaced(removed=removed)
 
     def _decoded(self, line: bytes) -> Iterator[RunEvent]:
         if not line:
@@ -211,15 +243,19 @@ class EventReader:
             yield event
 
 
-def follow(
-    folder: Path, *, wait: Callable[[float], object] = time.sleep, poll: float = 0.2, offset: int = 0
-) -> Iterator[RunEvent]:
+def mark_at(file: BinaryIO, offset: int) -> bytes:
+    """The bytes of a log that end at an offset: with the checksum of a line among them, they tell it from others."""
+    file.seek(max(0, offset - MARK))
+    return file.read(min(MARK, offset))
+
+
+def follow(folder: Path, *, wait: Callable[[float], object] = time.sleep, poll: float = 0.2) -> Iterator[RunEvent]:
     """The events of a run, past ones at once and live ones as they come, until it ends or its writer is gone.
 
     It reads on through `handed_over`, also while nobody holds the run yet; there, and where locks cannot be tested, it
     ends when nothing has come for as long as its patience lasts.
     """
-    reader, last, quiet = EventReader(folder, offset), None, 0.0
+    reader, last, quiet = EventReader(folder), None, 0.0
     while True:
         alive = is_locked(folder)
         for event in reader.read():
@@ -244,8 +280,8 @@ def load_record(folder: Path) -> RunRecord:
     A run without an ending whose writer is gone has the status `died`, or `unknown` where locks cannot be tested; one
     that was handed over and that nobody took up is given some time before it is called that.
     """
-    record, offset = _cached(folder)
-    reader = EventReader(folder, offset)
+    record, offset, mark = _cached(folder)
+    reader = EventReader(folder, offset, mark)
     for event in reader.read():
         record.apply(event)
     if reader.damaged:
@@ -263,15 +299,21 @@ def settle_status(record: RunRecord, locked: bool | None, now: Callable[[], floa
         record.status = "unknown" if locked is None else "died"
 
 
-def _cached(folder: Path) -> tuple[RunRecord, int]:
-    """The record that the cache holds and the offset it reaches; an empty one where the cache is of no use."""
-    cache = read_json(folder / "curves.json")
+def _cached(folder: Path) -> tuple[RunRecord, int, bytes]:
+    """The record that the cache holds, the offset it reaches and the mark there; nothing where it is of no use."""
     try:
-        offset = int(cache["offset"])
-        usable = cache["schema"] == SCHEMA and offset <= (folder / "events.jsonl").stat().st_size
-        return (record_from_json(cache["record"]), offset) if usable else (RunRecord(), 0)
-    except (TypeError, KeyError, ValueError, OSError, AttributeError):
-        return RunRecord(), 0
+        cache = _unsealed(read_regular(folder / "curves.json"))
+        offset, mark = whole(cache["offset"]), text(cache["mark"]).encode()
+        if cache["schema"] == SCHEMA and _mark(folder, offset) == mark:
+            return record_from_json(cache["record"]), offset, mark
+    except (TypeError, KeyError, ValueError, OSError, AttributeError, RecursionError):
+        pass  # The events have it all.
+    return RunRecord(), 0, b""
+
+
+def _mark(folder: Path, offset: int) -> bytes:
+    with open(open_regular(folder / "events.jsonl"), "rb") as file:
+        return mark_at(file, offset)
 
 
 def write_caches(folder: Path, record: RunRecord, *, curves: bool) -> None:
@@ -280,8 +322,8 @@ def write_caches(folder: Path, record: RunRecord, *, curves: bool) -> None:
         write_atomically(folder / "summary.json", to_json_bytes({"schema": SCHEMA, **summarize(record)}))
         if curves:
             offset = (folder / "events.jsonl").stat().st_size
-            cache = {"schema": SCHEMA, "offset": offset, "record": record.to_json()}
-            write_atomically(folder / "curves.json", json.dumps(cache, separators=(",", ":")).encode())
+            cache = {"schema": SCHEMA, "offset": offset, "mark": _mark(folder, offset).decode("ascii", "replace")}
+            write_atomically(folder / "curves.json", _sealed({**cache, "record": record.to_json()}))
 
 
 class FolderControl:

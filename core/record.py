@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from typing import Any
 
 from core.events import (
@@ -12,6 +12,7 @@ from core.events import (
     DeviceSampled,
     EpochCompleted,
     EvaluationCompleted,
+    LogReplaced,
     RunCompleted,
     RunEvent,
     RunFailed,
@@ -24,6 +25,7 @@ from core.events import (
     to_json,
 )
 from core.milestones import milestones
+from core.typed import Reader, checked, finite, many, matrix, number, optional, table, text, whole
 
 
 @dataclass(slots=True)
@@ -49,6 +51,10 @@ class RunRecord:
 
     def apply(self, event: RunEvent) -> None:
         """Fold one event in; an event seen before (by its seq) changes nothing."""
+        if isinstance(event, LogReplaced):
+            self._clear()
+            self.status = "removed" if event.removed else self.status
+            return
         if event.seq < self.next_seq:
             return
         self.next_seq = event.seq + 1
@@ -80,6 +86,11 @@ class RunRecord:
                 self.status, self.reason, self.ending = "failed", event.error.message, event
             case _:
                 pass
+
+    def _clear(self) -> None:
+        blank = RunRecord()
+        for item in fields(self):
+            setattr(self, item.name, getattr(blank, item.name))
 
     def _start(self, event: RunStarted) -> None:
         """Begin an attempt; what earlier ones said beyond the step it resumes from is void."""
@@ -158,7 +169,10 @@ class RunRecord:
         }
 
 
-_SCALARS = ("status", "reason", "stage", "created", "updated", "attempt", "next_seq", "peak_memory")
+_SCALARS: Mapping[str, Reader] = {
+    "status": text, "reason": text, "stage": text, "created": number, "updated": number, "attempt": whole,
+    "next_seq": whole, "peak_memory": optional(whole),
+}  # fmt: skip
 _EVENTS = ("started", "device", "ending")
 _LISTS = ("epochs", "steps", "checkpoints")
 
@@ -169,7 +183,8 @@ def record_from_json(body: Mapping[str, Any]) -> RunRecord:
     Raises:
         KeyError, TypeError, ValueError: the content is not of that form.
     """
-    record = RunRecord(**{name: body[name] for name in _SCALARS}, warnings=list(body["warnings"]))
+    record = RunRecord(**{name: read(body[name]) for name, read in _SCALARS.items()})
+    record.warnings = list(many(text)(body["warnings"]))
     for name in _EVENTS:
         setattr(record, name, from_json(body[name]) if body[name] else None)
     for name in _LISTS:
@@ -213,3 +228,22 @@ def summarize(record: RunRecord) -> dict[str, Any]:
         "milestones": [plain(astuple(item)) for item in milestones(record.epochs)],
         "warnings": list(record.warnings),
     }
+
+
+_SUMMARY: Mapping[str, Reader] = {
+    **dict.fromkeys(("status", "reason", "run_id", "preset", "name", "device", "chosen_on"), text),
+    **dict.fromkeys(("attempt", "epoch", "epochs", "step", "parameters", "forward_flops"), whole),
+    **dict.fromkeys(("created", "updated", "train_seconds", "seconds"), finite),
+    **dict.fromkeys(("peak_memory", "best_epoch"), optional(whole)),
+    **dict.fromkeys(("final", "best"), table),
+    **dict.fromkeys(("class_names", "warnings"), many(text)),
+    "images_per_second": optional(number),
+    "reported": many(table),
+    "confusion": optional(matrix),
+    "milestones": many(many(optional(number))),
+}
+
+
+def read_summary(content: Any) -> dict[str, Any]:
+    """A summary as a file has it, without what is not of the type that `summarize` gives it."""
+    return checked(content, _SUMMARY)

@@ -92,6 +92,14 @@ def parse_reported(content: Any) -> tuple[ReportedFigure, ...]:
     return tuple(_figure(item, index) for index, item in enumerate(content))
 
 
+def claims(content: Any) -> tuple[ReportedFigure, ...]:
+    """The reported figures of a log; none where they are of another form."""
+    try:
+        return parse_reported(content)
+    except ConfigError:
+        return ()
+
+
 def _figure(item: Any, index: int) -> ReportedFigure:
     place = f"reported.{index + 1}"
     if not isinstance(item, dict) or set(item) != {"metric", "at", "value"}:
@@ -101,6 +109,6 @@ def _figure(item: Any, index: int) -> ReportedFigure:
         raise ConfigError([Fault(f"{place}.metric", "must be train, validation or test/accuracy or /loss")])
     if not isinstance(at, str) or not _AT.fullmatch(at):
         raise ConfigError([Fault(f"{place}.at", "must be best, final, 'epoch N' or 'by epoch N'")])
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError([Fault(f"{place}.value", "must be a number")])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        raise ConfigError([Fault(f"{place}.value", "must be a finite number")])
     return ReportedFigure(metric, at, float(value))

@@ -13,11 +13,22 @@ from typing import Any, cast
 from core.errors import InputError, nearest
 from core.files import read_json
 from core.logs import RUN_ID, SCHEMA, is_locked, load_record
-from core.record import summarize
+from core.record import read_summary, summarize
+from core.typed import Reader, checked, many, number, optional, table, text, whole
 
 Json = Mapping[str, Any]
 ENDED = ("completed", "stopped", "failed")
 _NO_JSON: Json = {}
+_HEADER: Mapping[str, Reader] = {
+    **dict.fromkeys(("run_id", "preset", "name", "config_sha256"), text),
+    **dict.fromkeys(("parameters", "forward_flops"), whole),
+    **dict.fromkeys(("config", "data", "environment"), table),
+    "created": number,
+    "tags": many(text),
+    "reported": many(table),
+    "study": optional(table),
+}
+_NOTES: Mapping[str, Reader] = {"tags": many(text), "note": text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,7 @@ class RunRow:
         """A metric at the best epoch, else at the last."""
         for kind in ("best", "final"):
             value = _mapping(self.summary.get(kind)).get(metric)
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and abs(value) < 1e300:
                 return float(value)
         return None
 
@@ -135,14 +146,14 @@ def _in_order(rows: Iterable[RunRow]) -> list[RunRow]:
 
 def read_row(folder: Path) -> RunRow:
     """One run as lists show it; its status tells the truth."""
-    header = read_json(folder / "run.json")
-    if not isinstance(header, dict):
+    header = checked(read_json(folder / "run.json"), _HEADER)
+    if not header:
         return RunRow(folder.name, folder, "unreadable", "run.json is damaged")
     if not isinstance(header.get("min_reader"), int) or header["min_reader"] > SCHEMA:
         known = {key: header[key] for key in ("preset", "name", "created") if key in header}
         return RunRow(folder.name, folder, "unreadable", "written by a newer Torchdeck; update to read it", known)
-    notes = _mapping(read_json(folder / "notes.json"))
-    summary = _mapping(read_json(folder / "summary.json"))
+    notes = checked(read_json(folder / "notes.json"), _NOTES)
+    summary = read_summary(read_json(folder / "summary.json"))
     locked = is_locked(folder)
     if locked:
         status = "paused" if summary.get("status") == "paused" else "running"
@@ -259,6 +270,6 @@ def _holds(compare: Callable[[Any, Any], bool], found: Any, wanted: str) -> bool
     if isinstance(found, int | float) and not isinstance(found, bool):
         try:
             return compare(float(found), float(wanted))
-        except ValueError:
+        except (ValueError, OverflowError):
             return False
     return compare(str(found).lower(), _ALIASES.get(wanted, wanted).lower())

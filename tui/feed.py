@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from core.control import CommandName
-from core.events import DeviceSampled, RunEvent, StageStarted, StepCompleted
+from core.events import DeviceSampled, LogReplaced, RunEvent, StageStarted, StepCompleted
 from core.record import RunRecord
 from tui.lines import lines_of
 
@@ -53,6 +53,8 @@ class Feed:
             self.record.apply(event)
             if isinstance(event, DeviceSampled):
                 self.samples.append(event)
+            elif isinstance(event, LogReplaced):
+                self.samples.clear()
             for line in lines_of(event, self.record):
                 # A stage that has parts begins with each of them.
                 if not (isinstance(event, StageStarted) and self.lines and self.lines[-1][1] == line):

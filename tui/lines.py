@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from core.events import (
     CommandApplied,
     EpochCompleted,
+    LogReplaced,
     RunCompleted,
     RunEvent,
     RunFailed,
@@ -13,6 +16,7 @@ from core.events import (
     StepCompleted,
     WarningRaised,
 )
+from core.flat import flat
 from core.record import RunRecord
 from tui.text import count, duration, flops, percent, safe
 
@@ -42,6 +46,8 @@ def _lines(event: RunEvent, record: RunRecord) -> list[str]:
             return [f"handed over at step {event.step} to a process of its own"]
         case RunFailed():
             return _failure(event)
+        case LogReplaced():
+            return ["the log of this run was removed" if event.removed else "the log was replaced: read from its start"]
         case _:
             return []
 
@@ -52,14 +58,15 @@ def _stopped(event: RunCompleted, record: RunRecord) -> str:
 
 
 def _opening(event: RunStarted) -> list[str]:
-    data, training = event.config["data"], event.config["training"]
+    asked = defaultdict(lambda: "?", flat(event.config))
     again = f", attempt {event.attempt} from step {event.resumed_from}" if event.resumed_from is not None else ""
     return [
         f"run {event.run_id}{again}",
-        f"{event.config['model']['name']}: {count(event.parameters)} parameters, {flops(event.forward_flops)} an image"
-        f" · {data['name']}: {count(event.train_images)} + {count(event.test_images)} images, {data['source']}",
-        f"{event.epochs} epochs of {count(event.steps_per_epoch)} steps, batch {training['batch_size']}"
-        f" · {event.device_name}, {training['precision']}",
+        f"{asked['model.name']}: {count(event.parameters)} parameters, {flops(event.forward_flops)} an image"
+        f" · {asked['data.name']}: {count(event.train_images)} + {count(event.test_images)} images,"
+        f" {asked['data.source']}",
+        f"{event.epochs} epochs of {count(event.steps_per_epoch)} steps, batch {asked['training.batch_size']}"
+        f" · {event.device_name}, {asked['training.precision']}",
     ]
 
 
@@ -67,8 +74,8 @@ def _epoch(event: EpochCompleted, record: RunRecord) -> str:
     total = record.started.epochs if record.started else 0
     parts = [f"epoch {event.epoch:>{len(str(total))}}/{total}"]
     for split in ("train", "validation", "test"):
-        if f"{split}/loss" in event.metrics:
-            loss, hits = event.metrics[f"{split}/loss"], event.metrics[f"{split}/accuracy"]
+        loss, hits = (event.metrics.get(f"{split}/{figure}") for figure in ("loss", "accuracy"))
+        if loss is not None and hits is not None:
             parts.append(f"{split} {loss:.4f} {percent(hits)}")
     parts += [f"lr {event.lr:.3g}", f"{count(event.images_per_second)} images/s", duration(event.seconds)]
     return "  ".join(parts) + ("  best" if event.best else "")

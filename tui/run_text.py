@@ -8,10 +8,9 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from core.errors import ConfigError
 from core.housekeeping import read_notes
 from core.record import RunRecord
-from core.reported import ReportedFigure, parse_reported
+from core.reported import ReportedFigure, claims
 from core.runs import RunRow
 from tui.run_columns import Look, accuracy, final, name_of, number
 from tui.run_settings import changes, label, settings_in, shown, weight
@@ -70,11 +69,8 @@ def _device(row: RunRow) -> list[Pair]:
 
 def reported_figures(row: RunRow, record: RunRecord | None, look: Look) -> list[Pair]:
     """What was reported, and beside it what the run reached there."""
-    try:
-        claims = parse_reported(row.header.get("reported", []))
-    except ConfigError:
-        return []
-    return [(f"reported {claim.at}", _claim(claim, record, look)) for claim in claims]
+    found = claims(row.header.get("reported", []))
+    return [(f"reported {claim.at}", _claim(claim, record, look)) for claim in found]
 
 
 def _claim(claim: ReportedFigure, record: RunRecord | None, look: Look) -> Text:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from core.curves import Axis, curve, metrics_of
 from core.record import RunRecord
-from core.reported import parse_reported
+from core.reported import claims
 from tui.charts import Line, Rule
 from tui.text import percent
 
@@ -54,7 +54,7 @@ def _lines(record: RunRecord, axis: Axis, figure: str) -> list[Line]:
 def reported_rules(record: RunRecord) -> list[Rule]:
     """The reported test accuracies, each once."""
     started = record.started
-    figures = parse_reported(list(started.reported)) if started else ()
+    figures = claims(started.reported if started else ())
     return [
         Rule(figure.value, f"reported {percent(figure.value)} {figure.at}")
         for figure in figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,11 @@ from rich.text import Text
 
 from core.config import Setting, to_plain
 from core.evaluation import class_figures, macro
-from core.events import plain
+from core.events import RunStarted, plain
+from core.flat import flat
 from core.milestones import Milestone, milestones, time_to
 from core.record import RunRecord, summarize
-from core.reported import ReportedFigure, parse_reported, short_by
+from core.reported import ReportedFigure, claims, short_by
 from core.runs import RunRow
 from presets import Preset
 from tui.text import count, duration, figure, flops, moment, percent, safe, size
@@ -48,7 +50,7 @@ def table(
 
 def reported_table(record: RunRecord) -> Table | None:
     """The reported figures of a run's preset beside the reached ones."""
-    figures = parse_reported(record.started.reported if record.started else ())
+    figures = claims(record.started.reported if record.started else ())
     if not figures:
         return None
     rows: list[tuple[str, str, str, str, str]] = []
@@ -106,27 +108,29 @@ def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
     started = record.started
     rows: list[tuple[str, str]] = [("status", record.status + (f": {record.reason}" if record.reason else ""))]
     if started:
-        training = started.config["training"]
-        data, model = started.config["data"], started.config["model"]
+        asked = defaultdict(lambda: "?", flat(started.config))
+        device = f"{started.device_name}, {asked['training.precision']}, {asked['training.threads']} threads"
+        images = f"{count(started.train_images)} + {count(started.test_images)} images"
         rows += [
             ("preset", started.preset + (f" ({started.name})" if started.name else "")),
             ("began", moment(record.created)),
-            ("device", f"{started.device_name}, {training['precision']}, {training['threads']} threads"),
-            ("data", f"{data['name']}, {count(started.train_images)} + {count(started.test_images)} images"),
-            (
-                "model",
-                f"{model['name']}, {count(started.parameters)} parameters, {flops(started.forward_flops)} an image",
-            ),
+            ("device", device),
+            ("data", f"{asked['data.name']}, {images}"),
+            ("model", f"{asked['model.name']}, {_size_of_model(started)}"),
             ("epochs", f"{len(record.epochs)} of {started.epochs}, {count(started.steps_per_epoch)} steps each"),
             ("training time", duration(record.train_seconds)),
             ("images/s", count(record.images_per_second)),
             ("peak memory", size(record.peak)),
             ("first reached", first_reached(record)),
-            ("best chosen on", f"{started.chosen_on} split, {training['patience_metric']}"),
+            ("best chosen on", f"{started.chosen_on} split, {asked['training.patience_metric']}"),
             ("repeatable", {"exact": "bit for bit on this machine"}.get(started.reproducible, "up to rounding")),
         ]
     rows += [("attempts", str(record.attempt))] if record.attempt > 1 else []
     return [*rows, *(("warning", warning) for warning in record.warnings)]
+
+
+def _size_of_model(started: RunStarted) -> str:
+    return f"{count(started.parameters)} parameters, {flops(started.forward_flops)} an image"
 
 
 def first_reached(record: RunRecord) -> str:
@@ -148,7 +152,8 @@ def class_table(record: RunRecord) -> Table | None:
     if seen is None or started is None:
         return None
     figures = class_figures(seen.confusion)
-    named = [*zip(started.class_names, figures, strict=True), ("macro mean", macro(figures))]
+    known = started.class_names if len(started.class_names) == len(figures) else range(len(figures))
+    named = [*zip(known, figures, strict=True), ("macro mean", macro(figures))]
     rows = [(name, percent(f.precision), percent(f.recall), percent(f.f1), count(f.images)) for name, f in named]
     return table(["class", "precision", "recall", "F1", "images"], rows, f"epoch {seen.epoch}", "1234")
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import unicodedata
 from datetime import UTC, datetime
 
+_LONGEST = 2e11
+"""Seconds: more are no time that a run takes, nor a date."""
+
 
 def safe(text: object) -> str:
     """Text without control, format and surrogate characters; line breaks and tabs become spaces."""
@@ -47,7 +50,7 @@ def flops(number: float) -> str:
 
 def duration(seconds: float | None) -> str:
     """A time: 4.2 s, 3:07 or 2:03:07."""
-    if seconds is None:
+    if seconds is None or not abs(seconds) < _LONGEST:
         return "-"
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -57,5 +60,7 @@ def duration(seconds: float | None) -> str:
 
 
 def moment(unix_seconds: float) -> str:
-    """A point in time in the local time zone, to the minute."""
+    """A point in time in the local time zone, to the minute; a dash for one that no calendar has."""
+    if not 0 <= unix_seconds < _LONGEST:
+        return "-"
     return datetime.fromtimestamp(unix_seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from core.errors import ConfigError, InputError, LogsError, nearest
+from core.errors import InputError, LogsError, nearest
 from core.files import read_json
 from core.flat import flat, mapping, sequence, unlike
 from core.logs import RUN_ID
-from core.reported import ReportedFigure, parse_reported
+from core.reported import ReportedFigure, claims
 from core.runs import RunRow, find_run, list_runs
 from core.study import find_study, matches, meant, names_of, study_folders
 
@@ -140,14 +140,6 @@ def _run(place: int, item: Any) -> DeclaredRun:
         reason=_text(known, "reason"),
         reported=claims(known.get("reported")),
     )
-
-
-def claims(content: Any) -> tuple[ReportedFigure, ...]:
-    """The reported figures of a log; none where they are of another form."""
-    try:
-        return parse_reported(sequence(content))
-    except ConfigError:
-        return ()
 
 
 def _told(item: Any) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 from core.bands import Band, band
 from core.curves import Axis, Curve, Numbers, metrics_of, step_losses
 from core.record import RunRecord
+from core.reported import claims
 from core.results.comparison import group_label, siblings
-from core.results.declared import claims
 from core.results.rows import ResultRow
 from core.results.study import StudyResult
 

@@ -13,8 +13,8 @@ from core.flat import Settings, flat
 from core.logs import load_record
 from core.milestones import milestones, time_to
 from core.record import RunRecord
-from core.reported import ReportedFigure
-from core.results.declared import DeclaredRun, State, claims
+from core.reported import ReportedFigure, claims
+from core.results.declared import DeclaredRun, State
 from core.results.samples import mean_utilization
 from core.runs import RunRow, read_row
 from core.statistics import Interval, wilson

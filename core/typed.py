@@ -1,0 +1,131 @@
+"""Values from files as the type that they must have: whoever writes a log may be mistaken, or mean ill.
+
+Each reader gives the value or raises ValueError.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+DEEPEST = 32
+"""How deep tables and lists may stand in one another: what walks them is recursive."""
+
+Reader = Callable[[Any], Any]
+
+
+def whole(value: Any) -> int:
+    """A count: an integer from 0 that 64 bits hold."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError("not a whole number")
+    return value
+
+
+def positive(value: Any) -> int:
+    """A count of at least one."""
+    if whole(value) == 0:
+        raise ValueError("zero")
+    return value
+
+
+def number(value: Any) -> float:
+    """A number; non-finite ones are the texts that JSON has for them."""
+    if value in ("nan", "inf", "-inf"):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        raise ValueError("not a number")
+    return float(value)
+
+
+def text(value: Any) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise ValueError("not true or false")
+    return value
+
+
+def table(value: Any) -> Mapping[str, Any]:
+    """A table, of whatever it holds."""
+    if not isinstance(value, Mapping) or too_deep(value):
+        raise ValueError("not a table")
+    return cast("Mapping[str, Any]", value)
+
+
+def optional(reader: Reader) -> Reader:
+    """A reader that also takes None."""
+    return lambda value: None if value is None else reader(value)
+
+
+def many(reader: Reader) -> Reader:
+    """A reader of lists, as tuples."""
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple):
+            raise ValueError("not a list")
+        return tuple(map(reader, cast("list[Any]", value)))
+
+    return read
+
+
+def matrix(value: Any) -> tuple[tuple[int, ...], ...]:
+    """A square table of counts."""
+    rows: tuple[tuple[int, ...], ...] = many(many(whole))(value)
+    if any(len(row) != len(rows) for row in rows):
+        raise ValueError("not square")
+    return rows
+
+
+def one_of(*choices: str) -> Reader:
+    """A reader of the texts of a closed set."""
+
+    def read(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"not one of {choices}")
+        return str(value)
+
+    return read
+
+
+def finite(value: Any) -> float:
+    """A number that is not nan or inf."""
+    found = number(value)
+    if not math.isfinite(found):
+        raise ValueError("not finite")
+    return found
+
+
+def checked(content: Any, readers: Mapping[str, Reader]) -> dict[str, Any]:
+    """A table without the items whose value is not of the type that `readers` has for them; others stay."""
+    given = cast("Mapping[str, Any]", content) if isinstance(content, Mapping) else {}
+    return {key: value for key, value in given.items() if key not in readers or _fits(readers[key], value)}
+
+
+def _fits(reader: Reader, value: Any) -> bool:
+    try:
+        reader(value)
+    except ValueError:
+        return False
+    return True
+
+
+def too_deep(value: Any, deepest: int = DEEPEST) -> bool:
+    """Whether tables and lists stand deeper in one another than that; walked level by level, never recursively."""
+    level: list[Any] = _inner([value])
+    for _ in range(deepest):
+        level = [item for outer in level for item in _inner(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(value: Any) -> list[Any]:
+    inner = cast("Any", value.values() if isinstance(value, Mapping) else value)
+    return [item for item in inner if isinstance(item, list | tuple | Mapping)]
