@@ -22,9 +22,10 @@ from blocks import Figure, figure, parser, report
 import presets
 from core.config import config_hash, to_plain
 from core.events import EpochCompleted, RunCompleted, RunEvent, RunStarted, StepCompleted, stamp
-from core.logs import claim, encode_line, load_record, write_caches
+from core.logs import encode_line, load_record, write_caches
 from core.record import RunRecord
 from core.runs import RunIndex
+from core.writer import claim
 
 EPOCHS = 30
 

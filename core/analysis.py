@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import nn
 
-from core.files import write_atomically
+from core.files import DISK, Disk, write_atomically
 from core.job import Predictions
 
 
-def save_analysis(folder: Path, model: nn.Module, predictions: Predictions, epoch: int) -> None:
+def save_analysis(folder: Path, model: nn.Module, predictions: Predictions, epoch: int, disk: Disk = DISK) -> None:
     """Replace predictions.safetensors (three likeliest classes an image) and filters.safetensors (first convolution).
 
-    A disk that will not take them costs only the analysis.
+    Raises:
+        OSError: the disk would not take them.
     """
     tensors = {
         "classes": predictions.classes.cpu().to(torch.int16),
@@ -24,9 +24,9 @@ def save_analysis(folder: Path, model: nn.Module, predictions: Predictions, epoc
         "labels": predictions.labels.cpu().to(torch.int16),
     }
     about = {"epoch": str(epoch)}
-    with suppress(OSError):
-        write_atomically(folder / "predictions.safetensors", safetensors.torch.save(tensors, about))
-        first = next((parameter for parameter in model.parameters() if parameter.ndim == 4), None)
-        if first is not None:
-            weight = first.detach().float().cpu().contiguous()
-            write_atomically(folder / "filters.safetensors", safetensors.torch.save({"filters": weight}, about))
+    write_atomically(folder / "predictions.safetensors", safetensors.torch.save(tensors, about), disk=disk)
+    first = next((parameter for parameter in model.parameters() if parameter.ndim == 4), None)
+    if first is not None:
+        weight = first.detach().float().cpu().contiguous()
+        content = safetensors.torch.save({"filters": weight}, about)
+        write_atomically(folder / "filters.safetensors", content, disk=disk)

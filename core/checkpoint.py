@@ -1,25 +1,29 @@
-"""Checkpoints: a folder a step, staged aside, its manifest with SHA-256 written last; tensors and JSON, no pickle."""
+"""Checkpoints: a folder a step, staged aside, its manifest with SHA-256 written last; tensors and JSON, no pickle.
+
+A folder cannot be replaced at once, so an older checkpoint of the same step is renamed to `step-….old` first: whatever
+happens in between, one of the two is found.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import safetensors.torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from core.errors import CheckpointError
-from core.files import read_json, sync_folder, to_json_bytes, write_new
+from core.files import DISK, Disk, make_folders, read_json, remove_tree, sync_folder, to_json_bytes, write_new
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SCHEMA = 1
 KEPT = 2
 _PREFIX = "step-"
+_OLD = ".old"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +35,55 @@ class Saved:
     manifest_sha256: str
 
 
-def save(root: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Saved:
+def save(root: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any], disk: Disk = DISK) -> Saved:
     """Write a checkpoint of `step`; it appears whole or not at all.
 
     Raises:
         OSError: the disk would not take it; what was there before still stands.
     """
-    root.mkdir(exist_ok=True)
-    sweep(root)
-    target, staging = root / f"{_PREFIX}{step:08d}", root / f".{_PREFIX}{step:08d}.tmp"
-    staging.mkdir()
+    make_folders(root, disk)
+    sweep(root, disk)
+    staging = root / f".{_PREFIX}{step:08d}.tmp"
+    disk.mkdir(staging)
+    contents = _serialized(tensors, state)
+    for name, content in contents.items():
+        write_new(staging / name, content, disk=disk)
+    manifest = to_json_bytes({"schema": SCHEMA, "step": step, "files": {n: _entry(c) for n, c in contents.items()}})
+    write_new(staging / "manifest.json", manifest, disk=disk)
+    sync_folder(staging, disk)
+    target = root / f"{_PREFIX}{step:08d}"
+    _replace(staging, target, disk)
+    return Saved(target, step, hashlib.sha256(manifest).hexdigest())
+
+
+def _serialized(tensors: dict[str, Tensor], state: dict[str, Any]) -> dict[str, bytes]:
+    import safetensors.torch  # torch, seconds; who only looks after folders needs none of it
+
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     model = {name.removeprefix("model."): flat.pop(name) for name in list(flat) if name.startswith("model.")}
-    contents = {
+    return {
         "model.safetensors": safetensors.torch.save(model),
         "state.safetensors": safetensors.torch.save(flat),
         "state.json": to_json_bytes(state),
     }
-    for name, content in contents.items():
-        write_new(staging / name, content)
-    manifest = to_json_bytes({"schema": SCHEMA, "step": step, "files": {n: _entry(c) for n, c in contents.items()}})
-    write_new(staging / "manifest.json", manifest)
-    sync_folder(staging)
-    if target.exists():
-        shutil.rmtree(target)
-    os.rename(staging, target)
-    sync_folder(root)
-    return Saved(target, step, hashlib.sha256(manifest).hexdigest())
+
+
+def _replace(staging: Path, target: Path, disk: Disk) -> None:
+    """Put a whole checkpoint in its place; an older one of the same step goes only when that is safely done."""
+    old = target.with_name(target.name + _OLD)
+    renamed = target.exists()
+    if renamed:
+        disk.rename(target, old)
+    try:
+        disk.rename(staging, target)
+    except OSError:
+        if renamed:
+            disk.rename(old, target)
+        raise
+    sync_folder(target.parent, disk)
+    if renamed:
+        with suppress(OSError):
+            remove_tree(old, disk)
 
 
 def _entry(content: bytes) -> dict[str, Any]:
@@ -70,6 +96,8 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: the checkpoint is missing, damaged or of a newer form.
     """
+    import safetensors.torch  # torch, seconds
+
     contents = _verified(folder)
     model = safetensors.torch.load(contents["model.safetensors"])
     state = safetensors.torch.load(contents["state.safetensors"])
@@ -79,6 +107,8 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def load_model(folder: Path) -> dict[str, Tensor]:
     """The weights of a checkpoint, checked like `load`."""
+    import safetensors.torch  # torch, seconds
+
     return safetensors.torch.load(_verified(folder)["model.safetensors"])
 
 
@@ -102,26 +132,51 @@ def _verified(folder: Path) -> dict[str, bytes]:
 def newest(root: Path) -> Iterator[Path]:
     """The checkpoint folders, the highest step first; nothing is verified."""
     if root.is_dir():
-        yield from sorted((path for path in root.iterdir() if path.name.startswith(_PREFIX)), reverse=True)
+        yield from sorted((path for path in root.iterdir() if path.name.startswith(_PREFIX)), key=_place, reverse=True)
+
+
+def _place(folder: Path) -> tuple[str, bool]:
+    return folder.name.removesuffix(_OLD), not folder.name.endswith(_OLD)
 
 
 def folder_of(root: Path, step: int) -> Path:
     """Where the checkpoint of a step stands."""
-    return root / f"{_PREFIX}{step:08d}"
+    folder = root / f"{_PREFIX}{step:08d}"
+    old = folder.with_name(folder.name + _OLD)
+    return old if old.exists() and not folder.exists() else folder
 
 
-def retain(root: Path, best_step: int | None) -> None:
-    """Delete all but the newest few and the best.
+def retain(root: Path, step: int, best_step: int | None, disk: Disk = DISK) -> None:
+    """Delete what lies before `step`, where a run stands, but for the newest few that are whole and the best.
 
     Raises:
         OSError: one could not be deleted.
     """
-    for folder in list(newest(root))[KEPT:]:
-        if best_step is None or folder != folder_of(root, best_step):
-            shutil.rmtree(folder)
+    here = f"{_PREFIX}{step:08d}"
+    passed = [folder for folder in newest(root) if _place(folder)[0] <= here]
+    kept = [folder for folder in passed if _looks_whole(folder)][:KEPT]
+    for folder in passed:
+        if folder not in kept and (best_step is None or folder != folder_of(root, best_step)):
+            remove_tree(folder, disk)
 
 
-def sweep(root: Path) -> None:
-    """Delete what an interrupted save left behind."""
+def _looks_whole(folder: Path) -> bool:
+    """Whether the files have the sizes that the manifest tells; their checksums were right when it was written."""
+    manifest = read_json(folder / "manifest.json")
+    with suppress(OSError, TypeError, KeyError, AttributeError):
+        return all((folder / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items())
+    return False
+
+
+def sweep(root: Path, disk: Disk = DISK) -> None:
+    """Finish what an interrupted save left half done; what cannot be deleted does no harm."""
+    for old in root.glob(f"{_PREFIX}*{_OLD}"):
+        target = old.with_name(old.name.removesuffix(_OLD))
+        with suppress(OSError):
+            if target.exists():
+                remove_tree(old, disk)
+            else:
+                disk.rename(old, target)
     for folder in root.glob(f".{_PREFIX}*.tmp"):
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(folder, disk)

@@ -8,6 +8,7 @@ TorchdeckError            what went wrong, and what to do about it
 ├── BusyError             another process or thread holds the run: exit code 3
 └── RunError              a run that had started cannot go on: exit code 1
     ├── DivergedError     the loss or the weights are no longer finite
+    ├── DiskError         the disk would not take what the run came to
     └── CheckpointError   a checkpoint is missing, damaged or not ours
 """
 
@@ -74,6 +75,10 @@ class RunError(TorchdeckError):
 
 class DivergedError(RunError):
     """The loss or the weights are no longer finite."""
+
+
+class DiskError(RunError):
+    """The disk would not take what the run came to."""
 
 
 class CheckpointError(RunError):

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from core.typed import Reader, flag, many, matrix, number, one_of, optional, positive, table, text, whole
 
 RunStatus = Literal["completed", "stopped", "handed_over"]
-FailureKind = Literal["input", "busy", "crash", "memory", "diverged"]
+FailureKind = Literal["input", "busy", "crash", "memory", "diverged", "disk"]
 Phase = Literal["train", "evaluate"]
 
 
@@ -143,6 +143,30 @@ class WarningRaised(RunEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventsHeld(RunEvent):
+    """The disk refuses what the run writes, for `reason`: its events from `since` (a seq) on wait in memory."""
+
+    since: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsReleased(RunEvent):
+    """The disk takes what is written again: `count` events that waited are on it, without `dropped` that gave way."""
+
+    count: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsDropped(RunEvent):
+    """In a log, in the place of `count` step and device events that the disk refused for too long; its `seq` is the
+    last of theirs, so that a sequence has holes nowhere else."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandApplied(RunEvent):
     """A command that came in through control took effect."""
 
@@ -199,6 +223,9 @@ KINDS: dict[str, type[RunEvent]] = {
         EvaluationCompleted,
         CheckpointSaved,
         WarningRaised,
+        EventsHeld,
+        EventsReleased,
+        EventsDropped,
         CommandApplied,
         RunCompleted,
         RunFailed,

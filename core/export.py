@@ -89,8 +89,8 @@ def best_weights(folder: Path) -> dict[str, Tensor]:
         CheckpointError: there is none.
     """
     root = folder / "checkpoints"
-    best = load_record(folder).best
-    places = [checkpoint.folder_of(root, best.step)] if best else []
+    best = load_record(folder).best_saved
+    places = [checkpoint.folder_of(root, best)] if best is not None else []
     for place in [*places, *checkpoint.newest(root)]:
         try:
             return checkpoint.load_model(place)

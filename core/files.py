@@ -16,36 +16,123 @@ from core.typed import too_deep
 LARGEST_JSON = 64 * 2**20
 
 
-def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
+class Disk:
+    """The operations of all who write: the one place where a disk can refuse."""
+
+    def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
+        """A descriptor to write a file with, or to make a folder's names durable with; links are refused."""
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+
+    def write(self, descriptor: int, content: bytes | memoryview) -> int:
+        """Write what the disk takes at once; how many bytes it took."""
+        return os.write(descriptor, content)
+
+    def sync(self, descriptor: int) -> None:
+        """Make what was written survive a power cut."""
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Give a descriptor back, which is gone even where this raises."""
+        os.close(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file or folder another name; a file that has it is replaced."""
+        os.replace(source, target)
+
+    def mkdir(self, path: Path) -> None:
+        """Make a folder."""
+        os.mkdir(path)
+
+    def unlink(self, path: Path) -> None:
+        """Delete a file."""
+        os.unlink(path)
+
+    def rmdir(self, path: Path) -> None:
+        """Delete an empty folder."""
+        os.rmdir(path)
+
+
+DISK = Disk()
+"""The real one."""
+
+_WORDS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "permission denied",
+    errno.EIO: "the disk reports an input/output error",
+}
+
+
+def in_words(error: OSError) -> str:
+    """Why the disk refused, as a person would say it."""
+    return _WORDS.get(error.errno or 0) or error.strerror or str(error)
+
+
+def write_atomically(path: Path, content: bytes, *, durable: bool = False, disk: Disk = DISK) -> None:
     """Replace a file by writing aside and renaming; `durable` also survives a power cut."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        write_new(aside, content, durable=durable)
-        os.replace(aside, path)
+        write_new(aside, content, durable=durable, disk=disk)
+        disk.rename(aside, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            aside.unlink()
+            disk.unlink(aside)
         raise
     if durable:
-        sync_folder(path.parent)
+        sync_folder(path.parent, disk)
 
 
-def write_new(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_new(path: Path, content: bytes, *, durable: bool = True, disk: Disk = DISK) -> None:
     """Write a file that must not exist yet."""
-    with open(path, "xb") as file:
-        file.write(content)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    file = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        os.fsync(descriptor)
+        write_all(file, content, disk)
+        if durable:
+            disk.sync(file)
     finally:
-        os.close(descriptor)
+        disk.close(file)
+
+
+def write_all(descriptor: int, content: bytes, disk: Disk = DISK) -> None:
+    """Write all of it, in as many parts as the disk takes it in."""
+    rest = memoryview(content)
+    while rest:
+        taken = disk.write(descriptor, rest)
+        if not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rest = rest[taken:]
+
+
+def sync_folder(folder: Path, disk: Disk = DISK) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = disk.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        disk.sync(descriptor)
+    finally:
+        disk.close(descriptor)
+
+
+def make_folders(folder: Path, disk: Disk = DISK) -> None:
+    """Make a folder, and those above it, so that they survive a power cut; one that is there is as good."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent, disk)
+    with contextlib.suppress(FileExistsError):
+        disk.mkdir(folder)
+    sync_folder(folder.parent, disk)
+
+
+def remove_tree(folder: Path, disk: Disk = DISK) -> None:
+    """Delete a folder and what is in it; links are deleted, not followed."""
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(Path(entry.path), disk)
+        else:
+            disk.unlink(Path(entry.path))
+    disk.rmdir(folder)
 
 
 def open_regular(path: Path) -> int:

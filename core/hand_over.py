@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from core.control import CommandName, Inbox
 from core.errors import BusyError, InputError
 from core.events import RunCompleted
-from core.logs import FolderControl, RunWriter, is_locked, load_record, reopen, request
+from core.files import DISK, Disk
+from core.logs import FolderControl, is_locked, load_record, request
 from core.record import RunRecord
 from core.training import Watch
+from core.writer import RunWriter, reopen
 
 PATIENCE = 120.0
 """Seconds from the batch at whose end the request was seen until the run must be free: the time to save it."""
 
 
-def taken(folder: Path, control: Inbox, clock: Callable[[], float] = time.monotonic) -> RunWriter:
+def taken(folder: Path, control: Inbox, clock: Callable[[], float] = time.monotonic, disk: Disk = DISK) -> RunWriter:
     """Ask the process that trains a run for it, and lock it as soon as that one has let go.
 
     Raises:
@@ -27,25 +30,31 @@ def taken(folder: Path, control: Inbox, clock: Callable[[], float] = time.monoto
     """
     asked = folder / "control" / "hand-over"
     if is_locked(folder) is not False:
-        request(folder, "hand-over")
+        request(folder, "hand-over", disk)
     end: float | None = None
     while True:
         try:
-            writer = reopen(folder, keep_requests=True)
+            writer = reopen(folder, disk, keep_requests=True)
             break
         except BusyError:
             if end is None and not asked.exists():
                 end = clock() + PATIENCE
             if (end is not None and clock() > end) or _stop(control):
-                asked.unlink(missing_ok=True)
+                _forget(asked, disk)
                 raise
             control.wait(0.02)
-    asked.unlink(missing_ok=True)
+    _forget(asked, disk)
     ending = load_record(folder).ending
     if ending is None or (isinstance(ending, RunCompleted) and ending.status == "handed_over"):
         return writer
     writer.close()
     raise InputError(f"run {folder.name} ended before it could be handed over")
+
+
+def _forget(asked: Path, disk: Disk) -> None:
+    """Take a request back; one that cannot be deleted is overlooked by whoever sees it again."""
+    with suppress(OSError):
+        disk.unlink(asked)
 
 
 def _stop(control: Inbox) -> bool:

@@ -18,7 +18,8 @@ from core.control import CommandName
 from core.errors import LogsError
 from core.events import Failure, RunFailed, RunStarted, from_json
 from core.label import Label
-from core.logs import CONSOLE, EventReader, check_writable, new_run_id
+from core.logs import CONSOLE, EventReader, new_run_id
+from core.writer import check_writable
 
 TAIL = 65_536
 

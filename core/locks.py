@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import time
 from pathlib import Path
 
-from core.files import open_regular, read_json
+from core.files import DISK, Disk, open_regular, read_json, write_all
 
 
-def take_lock(path: Path) -> int:
+def take_lock(path: Path, disk: Disk = DISK) -> int:
     """Lock a file for this process; the descriptor that holds the lock.
 
     Raises:
         BlockingIOError: another process has it.
         OSError: the file cannot be written.
     """
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    lock = disk.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     # A reader that probes holds a shared lock for an instant, so one refusal is not final.
     for attempt in range(20):
         try:
@@ -26,11 +27,13 @@ def take_lock(path: Path) -> int:
             break
         except BlockingIOError:
             if attempt == 19:
-                os.close(lock)
+                disk.close(lock)
                 raise
             time.sleep(0.01)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode(), 0)
+    # Only advice: a full disk need not keep anybody from the lock.
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        write_all(lock, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode(), disk)
     return lock
 
 

@@ -1,4 +1,4 @@
-"""Run directories: claim, append, read, follow. The events are the truth; the other files can be rebuilt."""
+"""Run directories as they are read and asked: the events are the truth, the other files can be rebuilt from them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from core.control import CommandName, Inbox
-from core.errors import BusyError, LogsError
-from core.events import (
-    CheckpointSaved,
-    EpochCompleted,
-    LogReplaced,
-    RunCompleted,
-    RunEvent,
-    RunFailed,
-    RunStarted,
-    from_json,
-    to_json,
-)
-from core.files import open_regular, read_regular, to_json_bytes, write_atomically
-from core.locks import is_held, lock_owner, take_lock
+from core.errors import LogsError
+from core.events import LogReplaced, RunCompleted, RunEvent, RunFailed, from_json, to_json
+from core.files import DISK, Disk, in_words, open_regular, read_regular, to_json_bytes, write_atomically
+from core.locks import is_held
 from core.record import RunRecord, record_from_json, summarize
 from core.typed import text, whole
 
@@ -45,7 +35,6 @@ PATIENCE = 30.0
 """Seconds in which the process that a run was handed over to must take it up."""
 
 _CRC_KEY = b',"crc":"'
-_SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RunCompleted, RunFailed)
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 
@@ -83,106 +72,6 @@ def decode_line(line: bytes) -> RunEvent | None:
         return from_json(_unsealed(line))
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an event: {error}") from None
-
-
-class RunWriter:
-    """The one writer of a run directory; it holds the lock for its life."""
-
-    def __init__(self, folder: Path, lock: int) -> None:
-        self.folder = folder
-        self._lock = lock
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._events = os.open(folder / "events.jsonl", flags, 0o644)
-        self._pending: list[bytes] = []
-        self._torn = not _ends_with_newline(folder / "events.jsonl")
-
-    def append(self, event: RunEvent) -> None:
-        """Write one event; what the disk will not take waits in memory for the next call."""
-        self._pending.append(encode_line(event))
-        try:
-            while self._pending:
-                self._write(self._pending[0])
-                self._pending.pop(0)
-            if isinstance(event, _SYNCED):
-                os.fsync(self._events)
-        except OSError:
-            self._torn = True
-
-    def _write(self, line: bytes) -> None:
-        content = b"\n" + line if self._torn else line
-        if os.write(self._events, content) != len(content):
-            raise OSError("short write")
-        self._torn = False
-
-    @property
-    def unwritten(self) -> int:
-        """Events that wait in memory because the disk would not take them."""
-        return len(self._pending)
-
-    def close(self) -> None:
-        """Free the lock."""
-        os.close(self._events)
-        os.close(self._lock)
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with open(path, "rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return True
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
-
-
-def check_writable(logs: Path) -> None:
-    """Make sure that a run could be claimed under `logs`, without leaving anything behind.
-
-    Raises:
-        LogsError: it could not.
-    """
-    place = logs
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise LogsError(f"the logs folder {logs} cannot be written", "choose another with --logs or TORCHDECK_LOGS")
-
-
-def claim(logs: Path, run_id: str, content: dict[str, Any]) -> RunWriter:
-    """Make the directory of a new run, with its run.json, and lock it.
-
-    Raises:
-        LogsError: the folder cannot be written.
-    """
-    folder = logs / run_id
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
-        lock = take_lock(folder / "run.lock")
-        header = {"schema": SCHEMA, "min_reader": MIN_READER, "run_id": run_id, **content}
-        write_atomically(folder / "run.json", to_json_bytes(header), durable=True)
-        return RunWriter(folder, lock)
-    except OSError as error:
-        mend = "free or choose another folder with --logs or TORCHDECK_LOGS"
-        raise LogsError(f"the run directory {folder} cannot be made ({error.strerror or error})", mend) from None
-
-
-def reopen(folder: Path, *, keep_requests: bool = False) -> RunWriter:
-    """Lock an existing run directory to write on; what its last writer was asked for is forgotten, unless kept.
-
-    Raises:
-        BusyError: another process has it.
-        LogsError: it cannot be written.
-    """
-    try:
-        lock = take_lock(folder / "run.lock")
-    except BlockingIOError:
-        owner = lock_owner(folder / "run.lock")
-        raise BusyError(f"run {folder.name} is active in {owner}", "stop it there first") from None
-    except OSError as error:
-        raise LogsError(f"run {folder.name} cannot be written ({error.strerror})", "mend its permissions") from None
-    if not keep_requests:
-        for stale in (folder / "control").glob("*"):
-            stale.unlink(missing_ok=True)
-    return RunWriter(folder, lock)
 
 
 def is_locked(folder: Path) -> bool | None:
@@ -316,25 +205,40 @@ def _mark(folder: Path, offset: int) -> bytes:
         return mark_at(file, offset)
 
 
-def write_caches(folder: Path, record: RunRecord, *, curves: bool) -> None:
+def write_caches(folder: Path, record: RunRecord, *, curves: bool, disk: Disk = DISK) -> None:
     """Replace summary.json, and curves.json when asked; a disk that will not take them is no loss."""
     with contextlib.suppress(OSError):
-        write_atomically(folder / "summary.json", to_json_bytes({"schema": SCHEMA, **summarize(record)}))
+        write_atomically(folder / "summary.json", to_json_bytes({"schema": SCHEMA, **summarize(record)}), disk=disk)
         if curves:
             offset = (folder / "events.jsonl").stat().st_size
             cache = {"schema": SCHEMA, "offset": offset, "mark": _mark(folder, offset).decode("ascii", "replace")}
-            write_atomically(folder / "curves.json", _sealed({**cache, "record": record.to_json()}))
+            write_atomically(folder / "curves.json", _sealed({**cache, "record": record.to_json()}), disk=disk)
 
 
 class FolderControl:
-    """Commands of this process and, a few times a second, those that others left as files in `control/`."""
+    """Commands of this process and, a few times a second, those that others left as files in `control/`.
 
-    def __init__(self, inner: Inbox, folder: Path, clock: Callable[[], float], poll: float = 0.2) -> None:
+    `looked` is called as often: what has to be done from time to time while nothing happens.
+    """
+
+    def __init__(
+        self,
+        inner: Inbox,
+        folder: Path,
+        clock: Callable[[], float],
+        poll: float = 0.2,
+        *,
+        looked: Callable[[], object] = lambda: None,
+        disk: Disk = DISK,
+    ) -> None:
         self._inner = inner
         self._folder = folder / "control"
         self._clock = clock
         self._poll = poll
+        self._call = looked
+        self._disk = disk
         self._looked = clock() - poll
+        self._obeyed: dict[CommandName, int] = {}
 
     def take(self) -> tuple[CommandName, str] | None:
         if command := self._inner.take():
@@ -343,15 +247,23 @@ class FolderControl:
         if now - self._looked < self._poll:
             return None
         self._looked = now
-        return self._from_folder()
+        self._call()
+        asked = next(filter(self._asked, _COMMANDS), None)
+        return (asked, "asked for by another process") if asked else None
 
-    def _from_folder(self) -> tuple[CommandName, str] | None:
-        for command in _COMMANDS:
-            path = self._folder / command
-            if path.exists():
-                path.unlink(missing_ok=True)
-                return command, "asked for by another process"
-        return None
+    def _asked(self, command: CommandName) -> bool:
+        """Whether a command's file is there that was not obeyed before; a disk may refuse to delete it."""
+        path = self._folder / command
+        try:
+            made = path.lstat().st_mtime_ns
+        except OSError:
+            return False
+        new = self._obeyed.pop(command, None) != made
+        try:
+            self._disk.unlink(path)
+        except OSError:
+            self._obeyed[command] = made
+        return new
 
     def wait(self, seconds: float) -> None:
         self._inner.wait(seconds)
@@ -363,13 +275,13 @@ class FolderControl:
             waiting.append(command[0])
         with contextlib.suppress(OSError):
             for name in waiting:
-                leave_request(self._folder.parent, name)
+                leave_request(self._folder.parent, name, self._disk)
 
 
 _COMMANDS: tuple[CommandName, ...] = ("stop", "stop-after-epoch", "checkpoint", "pause", "unpause", "hand-over")
 
 
-def request(folder: Path, command: CommandName) -> None:
+def request(folder: Path, command: CommandName, disk: Disk = DISK) -> None:
     """Ask the process that trains a run to do something.
 
     Raises:
@@ -378,16 +290,18 @@ def request(folder: Path, command: CommandName) -> None:
     if is_locked(folder) is False:
         raise LogsError(f"run {folder.name} is not active", f"resume it with: torchdeck resume {folder.name}")
     try:
-        leave_request(folder, command)
+        leave_request(folder, command, disk)
     except OSError as error:
-        raise LogsError(f"run {folder.name} cannot be asked ({error.strerror})", "mend its permissions") from None
+        raise LogsError(f"run {folder.name} cannot be asked ({in_words(error)})", "mend its permissions") from None
 
 
-def leave_request(folder: Path, command: CommandName) -> None:
-    """Put a request where whoever trains the run, now or next, finds it.
+def leave_request(folder: Path, command: str, disk: Disk = DISK) -> None:
+    """Put a request where whoever works in a folder, now or next, finds it.
 
     Raises:
         OSError: the directory cannot be written.
     """
-    (folder / "control").mkdir(exist_ok=True)
-    (folder / "control" / command).touch()
+    with contextlib.suppress(FileExistsError):
+        disk.mkdir(folder / "control")
+    # O_TRUNC: one that is still there becomes as new as this.
+    disk.close(disk.open(folder / "control" / command, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))

@@ -12,6 +12,8 @@ from core.events import (
     DeviceSampled,
     EpochCompleted,
     EvaluationCompleted,
+    EventsHeld,
+    EventsReleased,
     LogReplaced,
     RunCompleted,
     RunEvent,
@@ -48,6 +50,8 @@ class RunRecord:
     checkpoints: list[CheckpointSaved] = field(default_factory=list[CheckpointSaved])
     warnings: list[str] = field(default_factory=list[str])
     ending: RunCompleted | RunFailed | None = None
+    held: EventsHeld | None = None
+    """While the disk refuses what the run writes."""
 
     def apply(self, event: RunEvent) -> None:
         """Fold one event in; an event seen before (by its seq) changes nothing."""
@@ -78,12 +82,16 @@ class RunRecord:
                 self.checkpoints.append(event)
             case WarningRaised():
                 self.warnings.append(event.message)
+            case EventsHeld():
+                self.held = event
+            case EventsReleased():
+                self._release(event)
             case CommandApplied():
                 self.status = {"pause": "paused", "unpause": "running"}.get(event.command, self.status)
             case RunCompleted():
-                self.status, self.reason, self.ending = event.status, event.reason, event
+                self.status, self.reason, self.ending, self.held = event.status, event.reason, event, None
             case RunFailed():
-                self.status, self.reason, self.ending = "failed", event.error.message, event
+                self.status, self.reason, self.ending, self.held = "failed", event.error.message, event, None
             case _:
                 pass
 
@@ -95,13 +103,24 @@ class RunRecord:
     def _start(self, event: RunStarted) -> None:
         """Begin an attempt; what earlier ones said beyond the step it resumes from is void."""
         kept = event.resumed_from if event.resumed_from is not None else 0
-        self.started, self.status, self.reason, self.ending = event, "running", "", None
+        self.started, self.status, self.reason, self.ending, self.held = event, "running", "", None, None
         self.attempt = event.attempt
         self.epochs = [epoch for epoch in self.epochs if epoch.step <= kept]
         # A checkpoint within an epoch keeps the epochs before it; one at an epoch's very end may precede evaluation.
         self.steps = []
         self.checkpoints = [saved for saved in self.checkpoints if saved.step <= kept]
         self.confusions = {epoch: seen for epoch, seen in self.confusions.items() if seen.step <= kept}
+
+    def _release(self, event: EventsReleased) -> None:
+        reason = self.held.reason if self.held else "the disk refused them"
+        lost = f", {event.dropped} step events were dropped" if event.dropped else ""
+        self.warnings.append(f"{event.count} events waited in memory: {reason}{lost}")
+        self.held = None
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait in memory for a disk that refuses them."""
+        return self.next_seq - self.held.since if self.held else 0
 
     def _sample(self, event: DeviceSampled) -> None:
         self.device = event
@@ -120,6 +139,11 @@ class RunRecord:
     def best(self) -> EpochCompleted | None:
         """The last epoch that was the best when it ended."""
         return next((epoch for epoch in reversed(self.epochs) if epoch.best), None)
+
+    @property
+    def best_saved(self) -> int | None:
+        """The step of the last checkpoint that was of the best epoch: a disk may have refused that of `best`."""
+        return next((saved.step for saved in reversed(self.checkpoints) if saved.best), None)
 
     @property
     def best_confusion(self) -> EvaluationCompleted | None:

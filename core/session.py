@@ -8,22 +8,20 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from core import checkpoint, hand_over
-from core.analysis import save_analysis
 from core.config import ExperimentConfig, config_hash, parse_config, to_plain
 from core.control import Control, Inbox
 from core.data import open_dataset
 from core.data.prepare import Prepared, prepare
 from core.device import device_name, environment, open_sampler, peak_memory
-from core.errors import BusyError, DivergedError, InputError, LogsError, TorchdeckError
+from core.errors import BusyError, DiskError, DivergedError, InputError, LogsError, TorchdeckError
 from core.events import (
-    CheckpointSaved,
     CommandApplied,
     EpochCompleted,
     Failure,
@@ -34,83 +32,34 @@ from core.events import (
     RunStarted,
     StageStarted,
     WarningRaised,
-    stamp,
 )
-from core.files import read_json
+from core.files import DISK, Disk, read_json
 from core.heap import give_back_memory
-from core.job import Job, build_job, configure_process, restore, state_of
+from core.job import Job, build_job, configure_process, restore
 from core.label import Label
-from core.logs import FolderControl, RunWriter, check_writable, claim, load_record, new_run_id, reopen, write_caches
+from core.logs import FolderControl, load_record, new_run_id
 from core.plan import Plan, make_plan, steps_per_epoch, with_precision
 from core.precision import choose
-from core.record import RunRecord
+from core.recorder import Recorder, epochs_done
 from core.reported import parse_reported
+from core.saving import Saver
 from core.training import Watch, train
+from core.writer import check_writable, claim, reopen
 
-CURVES_EVERY = 30.0
 _ONE_TRAINING = threading.Lock()
 Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What varies around a run: folders, clocks, and how often it says something (seconds)."""
+    """What varies around a run: folders, the disk, clocks, and how often it says something (seconds)."""
 
     data_root: Path
     clock: Callable[[], float] = time.perf_counter
     now: Callable[[], float] = time.time
     sample_every: float = 0.1
-
-
-@dataclass(slots=True)
-class Recorder:
-    """Stamps each event, folds it, and writes it once a directory is claimed."""
-
-    now: Callable[[], float]
-    record: RunRecord = field(default_factory=RunRecord)
-    attempt: int = 1
-    writer: RunWriter | None = None
-    unwritten: list[RunEvent] = field(default_factory=list[RunEvent])
-    curves_written: float = 0.0
-
-    def __call__(self, event: RunEvent) -> RunEvent:
-        """The event as the log has it."""
-        stamped = stamp(event, seq=self.record.next_seq, t=self.now(), attempt=self.attempt)
-        self.record.apply(stamped)
-        if self.writer is None:
-            self.unwritten.append(stamped)
-            return stamped
-        self.writer.append(stamped)
-        if isinstance(stamped, EpochCompleted | RunStarted | CommandApplied):
-            self._write_caches(self.writer, stamped.t - self.curves_written >= CURVES_EVERY)
-        return stamped
-
-    def use(self, writer: RunWriter) -> None:
-        """Write to a claimed directory from now on, beginning with what came before."""
-        self.writer, early, self.unwritten = writer, self.unwritten, []
-        for event in early:
-            writer.append(event)
-
-    def close(self) -> None:
-        """End the log properly whatever happened, and free the lock."""
-        if self.writer is None:
-            return
-        record = self.record
-        if record.ending is None:
-            self(RunCompleted(status="stopped", reason="abandoned", epoch=_epoch(record), step=record.step,
-                              train_seconds=record.train_seconds))  # fmt: skip
-        self._write_caches(self.writer, True)
-        self.writer.close()
-        self.writer = None
-
-    def _write_caches(self, writer: RunWriter, curves: bool) -> None:
-        if curves:
-            self.curves_written = self.now()
-        write_caches(writer.folder, self.record, curves=curves)
-
-
-def _epoch(record: RunRecord) -> int:
-    return record.epochs[-1].epoch if record.epochs else 0
+    wait: Callable[[float], object] = time.sleep
+    disk: Disk = DISK
 
 
 def run(
@@ -127,19 +76,20 @@ def run(
     Nothing happens before the first `next()`. What is wrong with the request is told before anything is left on disk.
     A caller that must know the run before it begins gives its id, by `new_run_id`.
     """
-    recorder = Recorder(surroundings.now)
+    recorder = Recorder(surroundings.now, surroundings.wait)
 
     def begin() -> Generator[RunEvent, None, Job]:
         check_writable(logs)
         plan, prepared = yield from _prepared(config, surroundings, recorder)
         name = run_id or new_run_id((label or Label()).preset, surroundings.now())
-        recorder.use(claim(logs, name, _header(plan, prepared, label or Label(), surroundings)))
+        header = _header(plan, prepared, label or Label(), surroundings)
+        recorder.use(claim(logs, name, header, surroundings.disk))
         configure_process(plan)
         job = build_job(plan, prepared)
         yield recorder(_started(plan, prepared, label or Label(), name, None))
         return job
 
-    yield from _attempt(begin, recorder, control, surroundings)
+    yield from recorder.with_news(_attempt(begin, recorder, control, surroundings))
 
 
 def resume(
@@ -149,12 +99,17 @@ def resume(
 
     To take it over is to ask the process that trains it for it, once all is ready to go on; it trains on until then.
     """
-    recorder = Recorder(surroundings.now)
+    recorder = Recorder(surroundings.now, surroundings.wait)
 
     def begin() -> Generator[RunEvent, None, Job]:
         config, label = _asked(folder)
-        ready = _drained(_prepared(config, surroundings, Recorder(surroundings.now))) if take_over else None
-        writer = hand_over.taken(folder, control or Control()) if take_over else reopen(folder)
+        ready = (
+            _drained(_prepared(config, surroundings, Recorder(surroundings.now, surroundings.wait)))
+            if take_over
+            else None
+        )
+        disk = surroundings.disk
+        writer = hand_over.taken(folder, control or Control(), disk=disk) if take_over else reopen(folder, disk)
         try:
             _take_up(folder, recorder)
             plan, prepared = ready or (yield from _prepared(config, surroundings, recorder))
@@ -168,7 +123,7 @@ def resume(
         yield recorder(_started(plan, prepared, label, folder.name, step))
         return job
 
-    yield from _attempt(begin, recorder, control, surroundings)
+    yield from recorder.with_news(_attempt(begin, recorder, control, surroundings))
 
 
 def _take_up(folder: Path, recorder: Recorder) -> None:
@@ -232,7 +187,7 @@ def _attempt(
     recorder: Recorder,
     control: Inbox | None,
     surroundings: Surroundings,
-) -> Iterator[RunEvent]:
+) -> Generator[RunEvent]:
     """One attempt from its first stage to its last event."""
     if not _ONE_TRAINING.acquire(blocking=False):
         busy = BusyError("another training runs in this process", "wait for its end, or start another process")
@@ -259,7 +214,9 @@ def _attempt(
 def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundings) -> Iterator[RunEvent]:
     writer = recorder.writer
     assert writer is not None
-    inbox = FolderControl(control, writer.folder, surroundings.clock)
+    disk = surroundings.disk
+    inbox = FolderControl(control, writer.folder, surroundings.clock, looked=writer.flush, disk=disk)
+    saver = Saver(job, recorder, writer.folder, disk)
     sampler = open_sampler(job.plan.device)
     watch = Watch(inbox, surroundings.clock, surroundings.sample_every, sampler)
     loop = train(job, watch)
@@ -272,7 +229,7 @@ def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundi
             status, reason = end.value
             break
         yield recorder(event)
-        yield from _saved(job, recorder, writer, event)
+        yield from _saved(saver, event)
         if isinstance(event, CommandApplied) and event.command == "hand-over":
             if hand_over.is_safe(recorder.record, job.position.step):
                 loop.close()
@@ -280,13 +237,13 @@ def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundi
                 status, reason = "handed_over", event.reason
                 break
             yield recorder(WarningRaised(message="the run was not handed over: it goes on where it is"))
-    if status == "stopped":
-        yield from _save(job, recorder, writer.folder, best=False)
+    if status != "handed_over":
+        yield from saver.last(completed=status == "completed")
     yield recorder(
         RunCompleted(
             status=status,
             reason=reason,
-            epoch=_epoch(recorder.record),
+            epoch=epochs_done(recorder.record),
             step=job.position.step,
             train_seconds=recorder.record.train_seconds,
             peak_memory=peak_memory(job.plan.device),
@@ -294,7 +251,7 @@ def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundi
     )
 
 
-def _saved(job: Job, recorder: Recorder, writer: RunWriter, event: RunEvent) -> Iterator[RunEvent]:
+def _saved(saver: Saver, event: RunEvent) -> Iterator[RunEvent]:
     """What an event asks to be saved."""
     match event:
         case EpochCompleted():
@@ -302,34 +259,15 @@ def _saved(job: Job, recorder: Recorder, writer: RunWriter, event: RunEvent) -> 
                 raise DivergedError(
                     f"the loss is no longer finite after step {event.step}", "lower optimizer.lr, or clip gradients"
                 )
-            if event.best and job.predictions:
-                save_analysis(writer.folder, job.model, job.predictions, event.epoch)
-            yield from _save(job, recorder, writer.folder, best=event.best)
+            yield from saver.epoch(event)
         case CommandApplied(command="checkpoint" | "hand-over"):
-            yield from _save(job, recorder, writer.folder, best=False)
+            yield from saver.now()
         case _:
             pass
 
 
 def _finite(value: float) -> bool:
     return value - value == 0
-
-
-def _save(job: Job, recorder: Recorder, folder: Path, *, best: bool) -> Iterator[RunEvent]:
-    """Save a checkpoint; a disk that will not take it is a warning, and the old one stands."""
-    root, step = folder / "checkpoints", job.position.step
-    known = recorder.record.checkpoints
-    if known and known[-1].step == step and job.position.batch == 0 and not best:
-        return
-    try:
-        saved = checkpoint.save(root, step, *state_of(job))
-        yield recorder(
-            CheckpointSaved(step=step, epoch=job.position.epoch - 1, best=best, manifest_sha256=saved.manifest_sha256)
-        )
-        chosen = recorder.record.best
-        checkpoint.retain(root, chosen.step if chosen else None)
-    except OSError as error:
-        yield recorder(WarningRaised(message=f"the checkpoint of step {step} could not be written: {error}"))
 
 
 def _header(plan: Plan, prepared: Prepared, label: Label, surroundings: Surroundings) -> dict[str, Any]:
@@ -392,6 +330,8 @@ def _failure(error: Exception) -> Failure:
             kind = "busy"
         case DivergedError():
             kind = "diverged"
+        case DiskError():
+            kind = "disk"
         case torch.OutOfMemoryError() | MemoryError():
             kind, mend = "memory", "lower training.batch_size, or raise training.accumulation"
         case _:

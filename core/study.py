@@ -14,10 +14,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import BusyError, InputError, LogsError, nearest
-from core.files import read_json, to_json_bytes, write_atomically
+from core.files import (
+    DISK,
+    Disk,
+    in_words,
+    make_folders,
+    read_json,
+    remove_tree,
+    to_json_bytes,
+    write_atomically,
+)
 from core.locks import is_held, lock_owner, take_lock
-from core.logs import RUN_ID, check_writable, new_run_id
+from core.logs import RUN_ID, leave_request, new_run_id
 from core.runs import read_row
+from core.writer import check_writable
 
 SCHEMA = 1
 MIN_READER = 1
@@ -114,7 +124,7 @@ class Study:
         return sum(run.state == state for run in self.runs) + undrawn
 
 
-def create_study(logs: Path, study: Study, now: float) -> Path:
+def create_study(logs: Path, study: Study, now: float, disk: Disk = DISK) -> Path:
     """Make the folder of a new study with its study.json; nothing runs yet.
 
     Raises:
@@ -124,17 +134,19 @@ def create_study(logs: Path, study: Study, now: float) -> Path:
     study_id = new_run_id(study.name, now)
     folder = logs / study_id
     try:
-        folder.mkdir(parents=True)
-        save_study(folder, replace(study, study_id=study_id, created=now))
+        make_folders(folder, disk)
+        save_study(folder, replace(study, study_id=study_id, created=now), disk)
     except OSError as error:
-        raise LogsError(f"the study {folder} cannot be made ({error.strerror})", "choose another --logs") from None
+        with suppress(OSError):
+            remove_tree(folder, disk)
+        raise LogsError(f"the study {folder} cannot be made ({in_words(error)})", "choose another --logs") from None
     return folder
 
 
-def save_study(folder: Path, study: Study) -> None:
+def save_study(folder: Path, study: Study, disk: Disk = DISK) -> None:
     """Replace study.json."""
     content = {"schema": SCHEMA, "min_reader": MIN_READER, **asdict(study)}
-    write_atomically(folder / "study.json", to_json_bytes(content), durable=True)
+    write_atomically(folder / "study.json", to_json_bytes(content), durable=True, disk=disk)
 
 
 def load_study(folder: Path, *, active: bool | None = None) -> Study:
@@ -228,10 +240,10 @@ def hold(folder: Path) -> int:
         mend = f"follow it with: torchdeck study-status {folder.name}"
         raise BusyError(f"study {folder.name} is active in {owner}", mend) from None
     except OSError as error:
-        raise LogsError(f"study {folder.name} cannot be written ({error.strerror})", "mend its permissions") from None
+        raise LogsError(f"study {folder.name} cannot be written ({in_words(error)})", "mend its permissions") from None
 
 
-def request_stop(folder: Path) -> None:
+def request_stop(folder: Path, disk: Disk = DISK) -> None:
     """Ask the process that works on a study to stop its runs with a checkpoint and leave.
 
     Raises:
@@ -240,10 +252,9 @@ def request_stop(folder: Path) -> None:
     if is_held(folder / "study.lock") is False:
         raise LogsError(f"study {folder.name} is not active", f"go on with: torchdeck study {folder.name}")
     try:
-        (folder / "control").mkdir(exist_ok=True)
-        (folder / "control" / "stop").touch()
+        leave_request(folder, "stop", disk)
     except OSError as error:
-        raise LogsError(f"study {folder.name} cannot be asked ({error.strerror})", "mend its permissions") from None
+        raise LogsError(f"study {folder.name} cannot be asked ({in_words(error)})", "mend its permissions") from None
 
 
 def take_stop(folder: Path) -> bool:
@@ -258,7 +269,7 @@ def take_stop(folder: Path) -> bool:
 def clear_unborn(logs: Path, run_id: str) -> None:
     """Remove a run directory whose process died before it wrote run.json: nothing of it can be used."""
     folder = logs / run_id
-    if folder.is_dir() and not (folder / "run.json").exists() and not (folder / "events.jsonl").exists():
+    if folder.is_dir() and not (folder / "run.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
 
 

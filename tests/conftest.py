@@ -120,7 +120,7 @@ def small() -> Callable[..., ExperimentConfig]:
 @pytest.fixture
 def surroundings(tmp_path: Path) -> Surroundings:
     """A data folder of the test's own, a fake clock, and an event for every step."""
-    return Surroundings(tmp_path / "data", clock=Clock(), now=Clock(), sample_every=0.0)
+    return Surroundings(tmp_path / "data", clock=Clock(), now=Clock(), sample_every=0.0, wait=lambda _: None)
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from core.events import (
     stamp,
 )
 from core.events import Failure as FailureOf
-from core.logs import claim, write_caches
+from core.logs import write_caches
 from core.record import RunRecord
+from core.writer import claim
 
 STEPS = 23
 CLASSES = tuple("0123456789")

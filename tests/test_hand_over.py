@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from core.control import CommandName
 from core.errors import BusyError, InputError
 from core.events import CommandApplied, EpochCompleted, RunCompleted, RunEvent, RunFailed, RunStarted, WarningRaised
 from core.hand_over import PATIENCE, taken
-from core.logs import load_record, reopen
+from core.logs import load_record
 from core.session import Surroundings, resume, run
+from core.writer import reopen
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -103,10 +105,17 @@ def test_a_hand_over_that_cannot_be_saved_leaves_the_run_where_it_is(
     small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
 ) -> None:
     told: list[RunEvent] = []
-    for event in run(small(), tmp_path / "logs", AskAt({2: "hand-over"}), surroundings=surroundings):
+
+    def wait(_: float) -> None:
+        (the_run() / "checkpoints").unlink(missing_ok=True)
+
+    around = replace(surroundings, wait=wait)
+    for event in run(small(), tmp_path / "logs", AskAt({2: "hand-over"}), surroundings=around):
         told.append(event)
         if isinstance(event, RunStarted):
-            (the_run() / "checkpoints").write_text("a file where the folder should be")
+            (the_run() / "checkpoints").write_text(
+                "a file where the folder should be, for a while"
+            )
     warned = [event.message for event in told if isinstance(event, WarningRaised)]
     assert "the run was not handed over: it goes on where it is" in warned
     assert isinstance(told[-1], RunCompleted)

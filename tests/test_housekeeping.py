@@ -12,8 +12,8 @@ from textual.widgets import Input
 
 from core.errors import BusyError, LogsError
 from core.housekeeping import read_notes, restore, trash, trashed, write_notes
-from core.logs import claim, reopen
 from core.runs import RunIndex, list_runs
+from core.writer import claim, reopen
 from tui.app import Torchdeck
 from tui.refresh import Refresh
 from tui.state import State

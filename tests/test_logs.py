@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fault_disk import FaultDisk
 
 from core.config import ExperimentConfig
 from core.control import Control
@@ -16,6 +18,9 @@ from core.events import (
     CommandApplied,
     DeviceSampled,
     EpochCompleted,
+    EventsDropped,
+    EventsHeld,
+    EventsReleased,
     Failure,
     RunCompleted,
     RunEvent,
@@ -30,20 +35,18 @@ from core.files import write_atomically
 from core.logs import (
     EventReader,
     FolderControl,
-    RunWriter,
-    claim,
     decode_line,
     encode_line,
     follow,
     is_locked,
     load_record,
     new_run_id,
-    reopen,
     request,
     settle_status,
 )
 from core.record import RunRecord, record_from_json
 from core.runs import RunIndex
+from core.writer import RunWriter, claim, reopen
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -74,6 +77,9 @@ def test_every_kind_of_event_comes_back_as_it_was(small: Made, train: Train) -> 
         *train(small()),
         StageStarted(message="reading", done=1, total=2),
         WarningRaised(message="mind [bold]this[/bold] \x1b[31m"),
+        EventsHeld(since=4, reason="the disk is full"),
+        EventsReleased(count=7, dropped=2),
+        EventsDropped(count=3),
         CommandApplied(command="pause"),
         DeviceSampled(step=1, memory_used=3, utilization=0.5),
         RunFailed(error=Failure("crash", "ValueError", "no", "mend", "trace")),
@@ -347,20 +353,38 @@ def test_a_record_from_the_cache_and_the_tail_equals_one_from_all_events(
 
 
 def test_what_the_disk_will_not_take_waits_in_memory(tmp_path: Path) -> None:
-    writer = claimed(tmp_path)
-    read_only = os.open(writer.folder / "events.jsonl", os.O_RDONLY)
-    good = os.dup(writer._events)
-    os.dup2(read_only, writer._events)
+    claimed(tmp_path).close()
+    disk = FaultDisk()
+    writer = reopen(tmp_path / "20260101-000000-x-abcd", disk)
+    disk.at, disk.fault, disk.lasting = disk.operations + 1, errno.ENOSPC, 2
     writer.append(step(0))
     writer.append(step(1))
-    assert writer.unwritten == 2
-    os.dup2(good, writer._events)
+    assert (writer.unwritten, writer.problem) == (2, "the disk is full")
     writer.append(step(2))
-    assert writer.unwritten == 0
+    assert (writer.unwritten, writer.problem) == (0, "")
     writer.close()
     assert [event.seq for event in EventReader(writer.folder).read()] == [0, 1, 2]
-    for descriptor in (read_only, good):
-        os.close(descriptor)
+
+
+def test_once_too_many_events_wait_the_oldest_steps_give_way_and_are_counted(tmp_path: Path) -> None:
+    claimed(tmp_path).close()
+    disk = FaultDisk()
+    writer = RunWriter(tmp_path / "20260101-000000-x-abcd", os.open(os.devnull, os.O_RDONLY), disk, most_waiting=10)
+    disk.at, disk.fault, disk.lasting = disk.operations + 1, errno.ENOSPC, 10**6
+    for number in range(40):
+        writer.append(WarningRaised(seq=number, message="!") if number in (3, 12) else step(number))
+        assert writer.unwritten <= 10
+    disk.lasting = 1
+    writer.append(step(40))
+    writer.close()
+    read = list(EventReader(writer.folder).read())
+    covered: list[int] = []
+    for event in read:
+        count = event.count if isinstance(event, EventsDropped) else 1
+        covered += range(event.seq - count + 1, event.seq + 1)
+    assert covered == list(range(41))
+    assert [event.seq for event in read if isinstance(event, WarningRaised)] == [3, 12]
+    assert [event.seq for event in read if isinstance(event, StepCompleted)][-4:] == [37, 38, 39, 40]
 
 
 def test_an_epochs_losses_are_one_short_text() -> None:

@@ -9,8 +9,8 @@ import pytest
 from core.config import ExperimentConfig
 from core.errors import InputError
 from core.events import RunEvent
-from core.logs import claim, reopen
 from core.runs import RunRow, find_run, list_runs, parse_filter
+from core.writer import claim, reopen
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

@@ -16,8 +16,8 @@ from textual.widgets import Input, Static
 
 import tui.app
 from core.config import to_plain
-from core.logs import claim, reopen
 from core.runs import RunIndex
+from core.writer import claim, reopen
 from tui.app import Torchdeck
 from tui.messages import CopyRequested, ModeRequested, ResumeRequested, ReuseRequested, WatchRequested
 from tui.refresh import Refresh

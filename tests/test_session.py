@@ -2,6 +2,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from core.events import (
     WarningRaised,
 )
 from core.label import Label
-from core.logs import EventReader, is_locked, load_record, reopen
+from core.logs import EventReader, is_locked, load_record
 from core.record import RunRecord
 from core.session import Surroundings, resume, run
+from core.writer import reopen
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -310,18 +312,46 @@ def test_a_run_that_another_holds_is_not_resumed(small: Made, train: Train, go_o
     writer.close()
 
 
-def test_a_full_disk_costs_a_warning_not_the_run(
+def checkpoints_refused(folder: Path) -> Path:
+    """Make every save fail: a file stands where the folder should be."""
+    (folder / "checkpoints").write_text("")
+    return folder / "checkpoints"
+
+
+def test_a_checkpoint_that_the_disk_refuses_costs_a_warning_and_is_made_up_for_at_the_end(
     small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+) -> None:
+    told: list[RunEvent] = []
+
+    def wait(_: float) -> None:
+        (the_run() / "checkpoints").unlink(missing_ok=True)
+
+    for event in run(small(), tmp_path / "logs", surroundings=replace(surroundings, wait=wait)):
+        told.append(event)
+        if isinstance(event, RunStarted):
+            checkpoints_refused(the_run())
+    assert isinstance(told[-1], RunCompleted)
+    warned = [event.message for event in told if isinstance(event, WarningRaised)]
+    assert len(warned) == 4
+    assert all("checkpoint" in message for message in warned)
+    assert [event.step for event in told if isinstance(event, CheckpointSaved)] == [9]
+
+
+def test_a_run_whose_last_checkpoint_the_disk_refuses_fails_and_can_go_on(
+    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun, go_on: Train
 ) -> None:
     told: list[RunEvent] = []
     for event in run(small(), tmp_path / "logs", surroundings=surroundings):
         told.append(event)
         if isinstance(event, RunStarted):
-            (the_run() / "checkpoints").write_text("a file where the folder should be")
-    assert isinstance(told[-1], RunCompleted)
-    warned = [event for event in told if isinstance(event, WarningRaised)]
-    assert warned
-    assert "checkpoint" in warned[0].message
+            refused = checkpoints_refused(the_run())
+    last = told[-1]
+    assert isinstance(last, RunFailed)
+    assert last.error.kind == "disk"
+    assert "the last checkpoint, of step 9" in last.error.message
+    assert f"torchdeck resume {the_run().name}" in last.error.mend
+    refused.unlink()
+    assert isinstance(go_on(the_run())[-1], RunCompleted)
 
 
 def test_a_run_carries_its_name_tags_and_reported_figures(small: Made, train: Train, the_run: TheRun) -> None:

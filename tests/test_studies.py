@@ -11,11 +11,11 @@ import pytest
 
 import presets
 from core.errors import BusyError, ConfigError, InputError, LogsError
-from core.logs import claim, reopen
 from core.slots import parse_slots
 from core.studies import placed
 from core.study import Study, StudyRun, create_study, find_study, hold, latest_like, load_study, save_study, status_of
 from core.trial_queue import JOURNAL, TrialQueue, heal
+from core.writer import claim, reopen
 from presets.declarations import grid_study, load_declaration, search_study, study_names
 from tui.study_commands import parse_budget
 

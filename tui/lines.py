@@ -7,6 +7,8 @@ from collections import defaultdict
 from core.events import (
     CommandApplied,
     EpochCompleted,
+    EventsHeld,
+    EventsReleased,
     LogReplaced,
     RunCompleted,
     RunEvent,
@@ -35,11 +37,15 @@ def _lines(event: RunEvent, record: RunRecord) -> list[str]:
         case StepCompleted(interval_loss=float()):
             return [f"  epoch {event.epoch}  step {event.batch}/{event.batches}  loss {event.interval_loss:.4f}"]
         case EpochCompleted():
-            return [_epoch(event, record)]
+            return [_epoch(event, record), *([f"warning: {held_text(record)}"] if record.held else [])]
         case CommandApplied():
             return [f"{event.command} ({event.reason})"]
         case WarningRaised():
             return [f"warning: {event.message}"]
+        case EventsHeld():
+            return [f"warning: {held_text(record)}; training goes on"]
+        case EventsReleased():
+            return [_released(event)]
         case RunCompleted(status="stopped"):
             return [_stopped(event, record)]
         case RunCompleted(status="handed_over"):
@@ -50,6 +56,17 @@ def _lines(event: RunEvent, record: RunRecord) -> list[str]:
             return ["the log of this run was removed" if event.removed else "the log was replaced: read from its start"]
         case _:
             return []
+
+
+def held_text(record: RunRecord) -> str:
+    """What waits for a disk that refuses it, and why."""
+    one, reason = record.waiting == 1, record.held.reason if record.held else ""
+    return f"{count(record.waiting)} {'event waits' if one else 'events wait'} in memory: {reason}"
+
+
+def _released(event: EventsReleased) -> str:
+    lost = f"; {count(event.dropped)} step events were dropped" if event.dropped else ""
+    return f"the disk takes what is written again: {count(event.count)} events that waited are on it{lost}"
 
 
 def _stopped(event: RunCompleted, record: RunRecord) -> str:

@@ -20,7 +20,7 @@ from core.events import (
     StepCompleted,
 )
 from core.record import RunRecord
-from tui.lines import lines_of
+from tui.lines import held_text, lines_of
 from tui.text import count, percent, safe, size
 
 REDRAW_EVERY = 0.25
@@ -90,6 +90,7 @@ class RichProgress:
         )
         self._epoch = self._bars.add_task("", figures="", visible=False)
         self._run = self._bars.add_task("", figures="", visible=False)
+        self._held = self._bars.add_task("", total=None, figures="", visible=False)
         self._memory = ""
         self._clock = clock
         self._drawn = 0.0
@@ -136,6 +137,8 @@ class RichProgress:
         now = self._clock()
         if now - self._drawn >= REDRAW_EVERY:
             self._drawn = now
+            held = self.record.held is not None
+            self._bars.update(self._held, description=held_text(self.record) if held else "", visible=held)
             self._bars.refresh()
 
     def close(self) -> None:

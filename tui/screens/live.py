@@ -14,6 +14,7 @@ from core.curves import AXES, Axis
 from core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
 from core.record import RunRecord
 from tui.console import Console
+from tui.lines import held_text
 from tui.messages import CommandRequested, ModeRequested, StopRequested, StudyRequested
 from tui.refresh import Refresh
 from tui.screens.page import Page
@@ -55,6 +56,7 @@ class LivePage(Page):
     def body(self) -> ComposeResult:
         yield Static(NOTHING, id="nothing", markup=False)
         with Container(id="live"):
+            yield Static(id="held", markup=False)
             yield ProgressBars()
             with Container(id="live-panels"):
                 with Container(id="charts"):
@@ -81,6 +83,7 @@ class LivePage(Page):
             self.tick()
         elif feed := self.workspace.feed:
             self.query_one(ProgressBars).show(feed.record)
+            self._show_held(feed.record)
 
     def tick(self) -> None:
         feed = self.workspace.feed
@@ -93,6 +96,16 @@ class LivePage(Page):
         self.query_one(ProgressBars).show(feed.record)
         self.query_one(DevicePanel).show(started.device_name if started else "", list(feed.samples))
         self.query_one(LogPane).show(feed)
+        self._show_held(feed.record)
+
+    def _show_held(self, record: RunRecord) -> None:
+        """A banner while the disk refuses what the run writes."""
+        banner = self.query_one("#held", Static)
+        banner.display = record.held is not None
+        if record.held:
+            banner.update(
+                f"{safe(held_text(record))}. Training goes on; free space for {safe(str(self.workspace.logs))}"
+            )
 
     def _take_printed(self) -> None:
         """What libraries printed goes to the log pane and into the run's directory."""
