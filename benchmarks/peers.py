@@ -111,8 +111,8 @@ def keras_trains(batches: Batches) -> None:
     model = keras.Sequential(
         [
             keras.Input((3, 32, 32)),
-            *(layers.Conv2D(6, 5, activation="relu"), layers.MaxPooling2D(2)),
-            *(layers.Conv2D(16, 5, activation="relu"), layers.MaxPooling2D(2), layers.Flatten()),
+            *(layers.Conv2D(6, 5), layers.MaxPooling2D(2), layers.ReLU()),
+            *(layers.Conv2D(16, 5), layers.MaxPooling2D(2), layers.ReLU(), layers.Flatten()),
             *(layers.Dense(120, activation="relu"), layers.Dense(84, activation="relu"), layers.Dense(10)),
         ]
     )

@@ -47,13 +47,13 @@ VARIANTS = (Variant("fp32", True), Variant("bf16", False), Variant("bf16", True)
 
 
 def config_of(model: str, batch_size: int, threads: int) -> ExperimentConfig:
-    """A run of one batch on noise."""
+    """A run of one batch on noise, long enough for `auto` to be measured."""
     return parse_config(
         {
             "data": {"name": "synthetic", "size": 32, "train_images": batch_size, "test_images": 10},
             "model": {"name": model},
             "optimizer": {"name": "sgd", "lr": 0.001},
-            "training": {"epochs": 1, "batch_size": batch_size, "device": "cpu", "threads": threads},
+            "training": {"epochs": 1_000_000, "batch_size": batch_size, "device": "cpu", "threads": threads},
         }
     )
 

@@ -23,8 +23,8 @@ from core.errors import ConfigError, Fault
 from core.models import build
 from core.models.whitening import Whitening
 
-LEAST_FLOPS = 5_000_000
-"""Of one image's forward pass: below, rounding to bf16 costs a CPU what it saves."""
+LEAST_WORK = 1e13
+"""FLOPs of a whole run, some minutes on a few cores: below, measuring costs more than bf16 can save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +89,18 @@ def make_plan(config: ExperimentConfig, data_root: Path) -> Plan:
     layers = tuple(describe(model, facts))
     _check_last_batch(config, train_images, layers, model)
     memory = _memory(config, facts, model, layers)
+    forward_flops = sum(layer.flops for layer in layers)
+    # A backward pass takes twice a forward one.
+    work = 3.0 * forward_flops * train_images * config.training.epochs
     return Plan(
-        config=resolve(config, device, facts, sum(layer.flops for layer in layers)),
+        config=resolve(config, device, facts, work),
         facts=facts,
         device=device,
         train_images=train_images,
         test_images=min(config.data.test_limit or facts.test_images, facts.test_images),
         steps_per_epoch=steps_per_epoch(train_images, config.training.batch_size),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        forward_flops=sum(layer.flops for layer in layers),
+        forward_flops=forward_flops,
         memory=memory,
         layers=layers,
     )
@@ -114,12 +117,15 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return math.ceil(images / batch_size)
 
 
-def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, forward_flops: int) -> ExperimentConfig:
-    """The config with every `auto` replaced by what it means on this device; a precision to be measured stays so."""
+def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: float) -> ExperimentConfig:
+    """The config with every `auto` replaced by what it means on this device for `work` FLOPs in all.
+
+    A precision to be measured stays `auto`.
+    """
     training, on_gpu = config.training, device.type == "cuda"
     precision: Precision = training.precision
     if precision == "auto":
-        worth_measuring = forward_flops >= LEAST_FLOPS and computes_bf16()
+        worth_measuring = work >= LEAST_WORK and computes_bf16()
         precision = "fp16" if on_gpu else "auto" if worth_measuring else "fp32"
     evaluation = training.evaluation_batch_size
     changed = training.model_copy(

@@ -163,7 +163,17 @@ def test_results_go_to_stdout_and_progress_to_stderr(tmp_path: Path) -> None:
 
 def test_a_dry_run_is_one_object_and_leaves_nothing(tmp_path: Path) -> None:
     plan = json_of(
-        torchdeck(tmp_path, "run", "lenet", "training.batch_size=64", "--device", "cpu", "--dry-run", "--json")
+        torchdeck(
+            tmp_path,
+            "run",
+            "lenet",
+            "training.batch_size=64",
+            "training.epochs=9",
+            "--device",
+            "cpu",
+            "--dry-run",
+            "--json",
+        )
     )
     assert (plan["parameters"], plan["steps_per_epoch"], plan["device"]) == (62_006, 782, "cpu")
     assert round(plan["forward_flops"] / 1e6, 2) == 1.30

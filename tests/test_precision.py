@@ -6,21 +6,22 @@ import pytest
 
 from core import precision
 from core.config import ExperimentConfig
+from core.control import Control
 from core.device import computes_bf16
 from core.events import RunEvent, RunStarted, StageStarted
 from core.plan import Plan, make_plan, with_precision
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
-WIDE = {"model.name": "basic-cnn", "data.size": 32, "training.epochs": 1}
+WIDE = {"model.name": "basic-cnn", "data.size": 32, "training.epochs": 100_000}
 
 
 def plan_of(config: ExperimentConfig, root: Path) -> Plan:
     return make_plan(config, root)
 
 
-def test_a_small_network_stays_in_fp32_without_a_check(small: Made, tmp_path: Path) -> None:
-    assert plan_of(small(), tmp_path).config.training.precision == "fp32"
+def test_a_short_run_stays_in_fp32_without_a_check(small: Made, tmp_path: Path) -> None:
+    assert plan_of(small({**WIDE, "training.epochs": 3}), tmp_path).config.training.precision == "fp32"
 
 
 def test_a_precision_that_was_asked_for_is_kept(small: Made, tmp_path: Path) -> None:
@@ -28,7 +29,9 @@ def test_a_precision_that_was_asked_for_is_kept(small: Made, tmp_path: Path) -> 
 
 
 def test_a_run_starts_with_its_precision_settled(small: Made, train: Train) -> None:
-    events = train(small(WIDE))
+    control = Control()
+    control.request("stop", "its precision is known")
+    events = train(small(WIDE), control)
     (started,) = [event for event in events if isinstance(event, RunStarted)]
     told = [event.message for event in events if isinstance(event, StageStarted)]
     assert started.config["training"]["precision"] in ("fp32", "bf16")

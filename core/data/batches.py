@@ -66,7 +66,7 @@ class Finish:
         channels_last: bool,
         cutout: int,
     ) -> None:
-        # (pixel / 255 - mean) / std as one multiplication and one addition, of whole rows of pixels.
+        # (pixel / 255 - mean) / std as one pass over whole rows of pixels.
         self.channels, self.height, self.width = shape
         deviation, centre = torch.tensor(std, dtype=torch.float64), torch.tensor(mean, dtype=torch.float64)
         self.scale = (1 / (255 * deviation)).float().repeat(self.width).to(device)
@@ -76,7 +76,8 @@ class Finish:
 
     def __call__(self, rows: Tensor, plan: IndexPlan | None, part: slice) -> Tensor:
         """Rows of pixels, uint8 [B, H, W C], to float32 [B, C, H, W], changed by the plan's part, if any."""
-        pixels = rows.float().mul_(self.scale).add_(self.shift)
+        pixels = rows.float()
+        torch.addcmul(self.shift, pixels, self.scale, out=pixels)
         if plan is not None:
             pixels = jitter(pixels, plan, part)
         images = pixels.view(len(rows), self.height, self.width, self.channels)

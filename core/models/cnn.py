@@ -8,6 +8,7 @@ from torch import nn
 
 from core.images import ImageSpec
 from core.models import BasicCnnOptions, ImprovedCnnOptions
+from core.models.pooling import relu_and_pool
 
 
 def basic_cnn(options: BasicCnnOptions, spec: ImageSpec) -> nn.Module:  # noqa: ARG001
@@ -15,7 +16,7 @@ def basic_cnn(options: BasicCnnOptions, spec: ImageSpec) -> nn.Module:  # noqa: 
     layers: list[nn.Module] = []
     channels = spec.channels
     for width in (32, 64, 128):
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(channels, width, 3, padding=1), *relu_and_pool()]
         channels = width
     features = 128 * (spec.height // 8) * (spec.width // 8)
     head = [nn.Linear(features, 512), nn.ReLU(), nn.Linear(512, spec.classes)]
@@ -34,8 +35,7 @@ def improved_cnn(options: ImprovedCnnOptions, spec: ImageSpec) -> nn.Module:
 
 
 def _pairs(channels: int, *pairs: tuple[int, int]) -> Iterator[nn.Module]:
-    for pair in pairs:
-        for width in pair:
-            yield from (nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
-            channels = width
-        yield nn.MaxPool2d(2)
+    for first, second in pairs:
+        yield from (nn.Conv2d(channels, first, 3, padding=1), nn.BatchNorm2d(first), nn.ReLU())
+        yield from (nn.Conv2d(first, second, 3, padding=1), nn.BatchNorm2d(second), *relu_and_pool())
+        channels = second

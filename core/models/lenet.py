@@ -6,6 +6,7 @@ from torch import nn
 
 from core.images import ImageSpec
 from core.models import LeNetOptions
+from core.models.pooling import relu_and_pool
 
 
 def lenet(options: LeNetOptions, spec: ImageSpec) -> nn.Module:
@@ -13,8 +14,8 @@ def lenet(options: LeNetOptions, spec: ImageSpec) -> nn.Module:
     height, width = (((side - 4) // 2 - 4) // 2 for side in (spec.height, spec.width))
     dropout = [nn.Dropout(options.dropout)] if options.dropout else []
     return nn.Sequential(
-        *(nn.Conv2d(spec.channels, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(spec.channels, 6, 5), *relu_and_pool()),
+        *(nn.Conv2d(6, 16, 5), *relu_and_pool()),
         nn.Flatten(),
         *(nn.Linear(16 * height * width, 120), nn.ReLU(), *dropout),
         *(nn.Linear(120, 84), nn.ReLU(), *[nn.Dropout(options.dropout) for _ in dropout]),

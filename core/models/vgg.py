@@ -6,6 +6,7 @@ from torch import nn
 
 from core.images import ImageSpec
 from core.models import VggABnOptions, VggAOptions
+from core.models.pooling import relu_and_pool
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
@@ -24,11 +25,11 @@ def _vgg(spec: ImageSpec, *, normalise: bool) -> nn.Module:
     layers: list[nn.Module] = []
     channels = spec.channels
     for stage in _STAGES:
-        for width in stage:
+        for place, width in enumerate(stage, start=1):
             norm = [nn.BatchNorm2d(width)] if normalise else []
-            layers += [nn.Conv2d(channels, width, 3, padding=1), *norm, nn.ReLU()]
+            ends = relu_and_pool() if place == len(stage) else (nn.ReLU(),)
+            layers += [nn.Conv2d(channels, width, 3, padding=1), *norm, *ends]
             channels = width
-        layers.append(nn.MaxPool2d(2))
     features = 512 * (spec.height // 32) * (spec.width // 32)
     head = [nn.Linear(features, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, spec.classes)]
     return nn.Sequential(*layers, nn.Flatten(), *head)
