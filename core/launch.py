@@ -74,6 +74,10 @@ class Worker:
         """Whether the process is gone."""
         return self._process.poll() is not None
 
+    def wait(self) -> None:
+        """Block until the process is gone."""
+        self._process.wait()
+
     def close(self) -> None:
         """Let go of the process: one that still trains stops with a checkpoint by itself."""
         if self._process.stdin:

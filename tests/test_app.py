@@ -143,7 +143,7 @@ async def test_quitting_while_a_run_is_active_asks_and_stays(make_app: MakeApp) 
         await until(pilot, lambda: app.workspace.feed and app.workspace.feed.record.step > 0)
         await pilot.press("q")
         await until(pilot, lambda: isinstance(app.screen, Ask) and app.screen.focused)
-        await pilot.press("enter")
+        await pilot.press("left", "enter")
         await until(pilot, lambda: not isinstance(app.screen, Ask))
         assert app.workspace.training
         await pilot.press("q")

@@ -122,10 +122,11 @@ class Terminal:
         return sorted(self.logs.iterdir()) if self.logs.exists() else []
 
     def answer(self, text: str) -> None:
-        """Choose the answer of a dialog that stands before the last one."""
+        """Choose an answer of a dialog, one by one from the last."""
         until(lambda: FOCUSED.search(self.styled()), self.screen)
-        self.press("Left")
-        until(lambda: text in FOCUSED.findall(self.styled()), self.screen)
+        while text not in (focused := FOCUSED.findall(self.styled())):
+            self.press("Left")
+            until(lambda before=focused: FOCUSED.findall(self.styled()) not in ([], before), self.screen)
         self.press("Enter")
 
     def app(self) -> psutil.Process:

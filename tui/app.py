@@ -21,7 +21,7 @@ from textual.worker import Worker, WorkerState
 
 from core.control import CommandName
 from core.errors import TorchdeckError
-from core.events import RunCompleted, RunEvent, RunFailed
+from core.events import RunEvent
 from tui.ascii_filter import AsciiOnly
 from tui.clipboard import copy
 from tui.console import Console
@@ -29,6 +29,7 @@ from tui.feed import Feed
 from tui.messages import (
     CommandRequested,
     CopyRequested,
+    HandOverRequested,
     Mode,
     ModeRequested,
     ResumeRequested,
@@ -44,6 +45,7 @@ from tui.screens.help import Help
 from tui.screens.page import Page, Reuses
 from tui.text import safe
 from tui.theme import CYCLE, THEMES, variables_for
+from tui.toasts import toast_of
 from tui.trainings import resumed, started, watched
 from tui.workspace import Workspace
 
@@ -118,7 +120,7 @@ class Torchdeck(App[None]):
 
     def _made(self, mode: Mode) -> Page:
         """A page, made when it is shown for the first time: charts and tables are slow to import."""
-        module, name = PAGES[mode]
+        module, name, _ = PAGES[mode]
         page = getattr(import_module(module), name)
         return page(self.workspace, self.rates, self.console_text) if mode == "live" else page(self.workspace)
 
@@ -184,11 +186,13 @@ class Torchdeck(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
-        for number, (mode, what) in enumerate(_PALETTE, start=1):
+        for number, (mode, (_, _, what)) in enumerate(PAGES.items(), start=1):
             yield SystemCommand(f"Show {mode}", f"{what} (key {number})", partial(self.action_show, mode))
         yield SystemCommand("Show studies", "many runs, one result (key S in Runs)", self._list_studies)
         if self.workspace.training:
             yield SystemCommand("Stop the run", "with a checkpoint", lambda: self.post_message(StopRequested()))
+            words = "to a process of its own that outlives the app"
+            yield SystemCommand("Hand the run over", words, lambda: self.post_message(HandOverRequested()))
 
     # -- training
 
@@ -210,11 +214,14 @@ class Torchdeck(App[None]):
         return self.workspace.training
 
     def _feed(self, feed: Feed) -> None:
+        self._take_up(feed)
+        self.action_show("live")
+
+    def _take_up(self, feed: Feed) -> None:
         if self.workspace.feed:
             self.workspace.feed.leave()
         self.workspace.feed = feed
         self.run_worker(feed.iterate, name="run", group="run", thread=True, exit_on_error=False)
-        self.action_show("live")
 
     def _pump(self) -> None:
         """Take in what the training said since the last time."""
@@ -228,30 +235,31 @@ class Torchdeck(App[None]):
             if said:
                 page.told(said)
             page.show_device()
+        if feed.hand_over and (trouble := feed.hand_over.trouble()):
+            # The other process could not take the run, so nobody leaves.
+            self._leaving = None
+            self.notify(safe(trouble), title="the run stays here", severity="error", timeout=20, markup=False)
         # The last word may be drained a moment before the thread is through.
         if feed.over and feed is not self._last_ended:
             self._last_ended = feed
             self._ended()
 
     def _ended(self) -> None:
-        """The run in hand is over: leave if that was waited for."""
+        """The run in hand is over, here at least: leave if that was waited for, follow it where it went on."""
+        feed = self.workspace.feed
         if self._leaving is not None:
             self._leave(self._leaving)
+        elif feed and (folder := feed.went_to):
+            self._take_up(watched(folder))
         elif page := self._page():
             page.tick()
 
     def _announce(self, event: RunEvent, feed: Feed) -> None:
         """A toast for failures and ends."""
-        name = feed.record.started.run_id if feed.record.started else "the run"
-        match event:
-            case RunFailed():
+        if toast := toast_of(event, feed):
+            if toast.severity == "error":
                 self.bell()
-                text = f"{event.error.message}\n{event.error.mend}".strip()
-                self.notify(safe(text), title=f"{name} failed", severity="error", timeout=20, markup=False)
-            case RunCompleted() if feed.own:
-                self.notify(safe(f"{name}: {event.reason}"), title=event.status, markup=False)
-            case _:
-                pass
+            self.notify(toast.text, title=toast.title, severity=toast.severity, timeout=toast.seconds, markup=False)
 
     def _tick(self) -> None:
         if page := self._page():
@@ -310,13 +318,30 @@ class Torchdeck(App[None]):
         if not self.workspace.training:
             self._leave(0)
             return
-        text = "It stops with a checkpoint and can be resumed."
-        answers = [Answer("stop", "Stop and quit", True), Answer("", "Stay")]
+        text = "Handed over, it goes on in a process of its own, from the same batch.\nStopped, it can be resumed."
+        answers = [Answer("stop", "Stop and quit", True), Answer("", "Stay"), Answer("hand-over", "Hand over")]
         self.push_screen(Ask("A run is active", text, answers), self._quit_answered)
 
     def _quit_answered(self, answer: str | None) -> None:
-        if answer:
+        if answer == "hand-over":
+            self._hand_over(0)
+        elif answer:
             self._stop_and_leave(0)
+
+    def on_hand_over_requested(self, _: HandOverRequested) -> None:
+        if self.workspace.training:
+            self._hand_over()
+        elif self.workspace.feed and not self.workspace.feed.over:
+            self.notify("This run is in another process already.")
+
+    def _hand_over(self, code: int | None = None) -> None:
+        """Let a process of its own go on with the run; with a code, leave as soon as it has it."""
+        feed = self.workspace.feed
+        if code is not None:
+            self._leaving = code
+        if feed and feed.hand_over:
+            feed.hand_over.ask()
+            self.notify("The run goes on here until a process of its own is ready.", title="handing over", timeout=5)
 
     def _stop_and_leave(self, code: int) -> None:
         """Leave as soon as the run's last event is on disk."""
@@ -355,20 +380,14 @@ class Torchdeck(App[None]):
         self.notify(f"{message.what} is on the clipboard", timeout=3)
 
 
-PAGES: dict[Mode, tuple[str, str]] = {
-    "setup": ("tui.screens.setup", "SetupPage"),
-    "live": ("tui.screens.live", "LivePage"),
-    "runs": ("tui.screens.runs", "RunsPage"),
-    "compare": ("tui.screens.compare", "ComparePage"),
-    "analyze": ("tui.screens.analyze", "AnalyzePage"),
+PAGES: dict[Mode, tuple[str, str, str]] = {
+    "setup": ("tui.screens.setup", "SetupPage", "presets and settings"),
+    "live": ("tui.screens.live", "LivePage", "the training in hand"),
+    "runs": ("tui.screens.runs", "RunsPage", "all runs"),
+    "compare": ("tui.screens.compare", "ComparePage", "marked runs side by side"),
+    "analyze": ("tui.screens.analyze", "AnalyzePage", "what a network takes for what"),
 }
-_PALETTE: tuple[tuple[Mode, str], ...] = (
-    ("setup", "presets and settings"),
-    ("live", "the training in hand"),
-    ("runs", "all runs"),
-    ("compare", "marked runs side by side"),
-    ("analyze", "what a network takes for what"),
-)
+"""Where each page is found, and what the palette says of it."""
 
 
 def _leave_surely(feed: Feed | None, code: int) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from core.control import CommandName
 from core.events import DeviceSampled, LogReplaced, RunEvent, StageStarted, StepCompleted
 from core.record import RunRecord
+from tui.hand_over import HandOver
 from tui.lines import lines_of
 
 MOST_WAITING = 10_000
@@ -22,11 +24,19 @@ class Feed:
     """One run as a screen sees it: a record that `drain` brings up to date, and a way to ask the run for something."""
 
     def __init__(
-        self, events: Callable[[], Iterator[RunEvent]], ask: Ask, *, own: bool, leave: Callable[[], None] | None = None
+        self,
+        events: Callable[[], Iterator[RunEvent]],
+        ask: Ask,
+        *,
+        own: bool,
+        leave: Callable[[], None] | None = None,
+        hand_over: HandOver | None = None,
     ) -> None:
         self.record = RunRecord()
         self.own = own
         """Whether this process trains; otherwise it only follows another's run."""
+        self.hand_over = hand_over
+        """How a run of this process gets into one of its own."""
         self.lines: deque[tuple[float, str]] = deque(maxlen=MOST_LINES)
         """What it said as text, each line with its time."""
         self.lines_seen = 0
@@ -40,7 +50,8 @@ class Feed:
     def iterate(self) -> None:
         """Iterate the run to its end, in a thread of its own; what nobody drains is dropped if it is for the eye."""
         try:
-            for event in self._events():
+            events = self._events()
+            for event in self.hand_over.watch(events) if self.hand_over else events:
                 if len(self._waiting) < MOST_WAITING or not isinstance(event, StepCompleted | DeviceSampled):
                     self._waiting.append(event)
         finally:
@@ -70,6 +81,11 @@ class Feed:
     def over(self) -> bool:
         """True when the run has said its last word and all of it was drained."""
         return self._over.is_set() and not self._waiting
+
+    @property
+    def went_to(self) -> Path | None:
+        """The directory of a run that was handed over from here."""
+        return self.hand_over.folder if self.hand_over and self.record.status == "handed_over" else None
 
     def wait(self) -> None:
         """Block until the run has said its last word, which is on disk by then."""

@@ -68,6 +68,10 @@ class StopRequested(Message):
     """Ask whether to stop the training in hand, and how."""
 
 
+class HandOverRequested(Message):
+    """Let a process of its own go on with the training in hand."""
+
+
 class CommandRequested(Message):
     """Ask the training in hand to pause, go on or save."""
 

@@ -12,6 +12,7 @@ from core.events import RunEvent
 from core.label import Label
 from core.logs import follow, request
 from tui.feed import Feed
+from tui.hand_over import HandOver
 from tui.workspace import Workspace
 
 
@@ -25,7 +26,7 @@ def started(config: ExperimentConfig, label: Label, workspace: Workspace) -> Fee
         around = Surroundings(workspace.data)
         yield from run(config, workspace.logs, control, surroundings=around, label=label)
 
-    return Feed(events, control.request, own=True)
+    return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data))
 
 
 def resumed(folder: Path, workspace: Workspace) -> Feed:
@@ -37,7 +38,7 @@ def resumed(folder: Path, workspace: Workspace) -> Feed:
 
         yield from resume(folder, control, surroundings=Surroundings(workspace.data))
 
-    return Feed(events, control.request, own=True)
+    return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data))
 
 
 class _Left(Exception):

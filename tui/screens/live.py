@@ -15,7 +15,7 @@ from core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
 from core.record import RunRecord
 from tui.console import Console
 from tui.lines import held_text
-from tui.messages import CommandRequested, ModeRequested, StopRequested, StudyRequested
+from tui.messages import CommandRequested, HandOverRequested, ModeRequested, StopRequested, StudyRequested
 from tui.refresh import Refresh
 from tui.screens.page import Page
 from tui.series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
@@ -38,6 +38,7 @@ class LivePage(Page):
     BINDINGS = [  # noqa: RUF012
         Binding("p", "pause", "Pause", id="live.pause"),
         Binding("x", "stop", "Stop", id="live.stop"),
+        Binding("h", "hand_over", "Hand over", id="live.hand_over"),
         Binding("c", "checkpoint", "Save a checkpoint now", show=False, id="live.checkpoint"),
         Binding("e", "next_axis", "X axis: steps, epochs, time", show=False, id="live.axis"),
         Binding("l", "zoom_log", "Log over the whole page", show=False, id="live.log"),
@@ -155,6 +156,10 @@ class LivePage(Page):
         feed = self.workspace.feed
         if feed:
             self.post_message(CommandRequested("unpause" if feed.record.status == "paused" else "pause"))
+
+    def action_hand_over(self) -> None:
+        """Let a process of its own go on with the run, so that it outlives the app."""
+        self.post_message(HandOverRequested())
 
     def action_checkpoint(self) -> None:
         self.post_message(CommandRequested("checkpoint"))

@@ -1,0 +1,146 @@
+"""The app lets a process of its own go on with the training in hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from app_driver import until
+
+import presets
+from core.errors import LogsError
+from core.events import RunStarted
+from core.label import Label
+from core.launch import Detached, Worker, resume_detached
+from core.logs import load_record, request
+from tui.app import Torchdeck
+from tui.hand_over import HandOver
+from tui.messages import StartRequested
+from tui.screens.ask import Ask
+from tui.screens.live import LivePage
+
+MakeApp = Callable[..., Torchdeck]
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Worker]]:
+    """The processes that took over a run; each is waited for."""
+    began: list[Worker] = []
+
+    def begin(folder: Path, data: Path, *, take_over: bool) -> Detached:
+        detached = resume_detached(folder, data, take_over=take_over)
+        began.append(detached.worker)
+        return detached
+
+    monkeypatch.setattr("tui.hand_over.resume_detached", begin)
+    yield began
+    for worker in began:
+        worker.stop()
+        worker.wait()
+
+
+def start(app: Torchdeck, *changes: str) -> None:
+    item = presets.load("quickstart")
+    config = item.with_overrides(["training.epochs=2000", "training.threads=1", *changes])
+    app.post_message(StartRequested(config, Label(item.name)))
+
+
+def trains(app: Torchdeck) -> bool:
+    feed = app.workspace.feed
+    return feed is not None and feed.record.step > 0
+
+
+async def test_a_run_is_handed_over_and_followed_on(make_app: MakeApp, workers: list[Worker]) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        start(app)
+        await until(pilot, lambda: trains(app))
+        own = app.workspace.feed
+        await pilot.press("h")
+        await until(pilot, lambda: app.workspace.feed is not own)
+        assert own is not None
+        assert own.record.status == "handed_over"
+        follows = app.workspace.feed
+        assert follows is not None
+        await until(pilot, lambda: follows.record.attempt == 2 and follows.record.step > own.record.step)
+        assert not app.workspace.training
+        assert isinstance(app.screen, LivePage)
+        assert [epoch.step_losses for epoch in follows.record.epochs][: len(own.record.epochs)] == [
+            epoch.step_losses for epoch in own.record.epochs
+        ]
+        # Nothing of it is in hand any more, so nobody asks.
+        await pilot.press("q")
+        await until(pilot, lambda: app.return_code == 0)
+    (worker,) = workers
+    assert not worker.ended
+    assert follows.record.started
+    request(app.workspace.logs / follows.record.started.run_id, "stop")
+    worker.wait()
+
+
+async def test_leaving_by_a_hand_over_leaves_the_run_training(make_app: MakeApp, workers: list[Worker]) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        start(app)
+        await until(pilot, lambda: trains(app))
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, Ask) and app.screen.focused)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.return_code == 0)
+    feed = app.workspace.feed
+    assert feed is not None
+    assert feed.record.started
+    folder = app.workspace.logs / feed.record.started.run_id
+    assert load_record(folder).status in ("handed_over", "running")
+    (worker,) = workers
+    assert not worker.ended
+
+
+async def test_a_run_stays_where_it_is_when_no_process_can_take_it(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> Detached:
+        raise LogsError("no process can be started", "free memory")
+
+    monkeypatch.setattr("tui.hand_over.resume_detached", fails)
+    app = make_app()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        start(app)
+        await until(pilot, lambda: trains(app))
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, Ask) and app.screen.focused)
+        await pilot.press("enter")
+        await until(pilot, lambda: any("no process can be started" in toast.message for toast in app._notifications))
+        feed = app.workspace.feed
+        assert feed is not None
+        step = feed.record.step
+        await until(pilot, lambda: feed.record.step > step)
+        assert app.return_code is None
+
+
+def test_a_process_that_dies_before_it_has_the_run_is_told(tmp_path: Path) -> None:
+    class Dead:
+        ended = True
+
+        def failure(self) -> None:
+            return None
+
+        def death(self) -> str:
+            return "its process was killed by SIGKILL"
+
+    handing = HandOver(tmp_path, tmp_path, lambda folder: Detached(folder, Dead(), None, False))  # type: ignore[arg-type]
+    began, told = RunStarted.__new__(RunStarted), threading.Event()
+    object.__setattr__(began, "run_id", "x")
+    events = handing.watch(iter([began]))
+    next(events)
+    handing.ask()
+    while not (trouble := handing.trouble()):
+        told.wait(0.01)
+    assert trouble == "its process was killed by SIGKILL"
+    while handing.under_way:
+        told.wait(0.01)
+    handing.ask()
+    assert handing.under_way
+    events.close()  # type: ignore[attr-defined]

@@ -1,0 +1,75 @@
+"""The way of a training from this process into one of its own: asked for from any thread, done beside the training."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from core.errors import TorchdeckError
+from core.events import RunEvent, RunStarted
+from core.launch import Detached, resume_detached
+
+POLL_SECONDS = 0.1
+
+
+class HandOver:
+    """One training; it goes on here until the other process has it, and stays here where that one cannot."""
+
+    def __init__(self, logs: Path, data: Path, take_over: Callable[[Path], Detached] | None = None) -> None:
+        self._logs = logs
+        self._take_over = take_over or (lambda folder: resume_detached(folder, data, take_over=True))
+        self.folder: Path | None = None
+        self._begun, self._over = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._trouble = ""
+
+    def watch(self, events: Iterator[RunEvent]) -> Iterator[RunEvent]:
+        """The same events; they tell of the run's directory, and of its end."""
+        try:
+            for event in events:
+                if isinstance(event, RunStarted):
+                    self.folder = self._logs / event.run_id
+                    self._begun.set()
+                yield event
+        finally:
+            self._over.set()
+            self._begun.set()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it was asked for, and neither failed nor was done."""
+        return self._lock.locked() and not self._over.is_set()
+
+    def ask(self) -> None:
+        """Hand over as soon as that can be; nothing where it is under way already."""
+        if self._lock.acquire(blocking=False):
+            threading.Thread(target=self._go, name="hand over", daemon=True).start()
+
+    def trouble(self) -> str:
+        """Why the run stayed here, told once; "" where there is nothing to tell."""
+        told, self._trouble = self._trouble, ""
+        return told
+
+    def _go(self) -> None:
+        try:
+            self._trouble = self._handed_over()
+        except TorchdeckError as error:
+            self._trouble = str(error)
+        finally:
+            self._lock.release()
+
+    def _handed_over(self) -> str:
+        """Start the other process and wait until it has the run; what was wrong with it where it ended before."""
+        self._begun.wait()
+        if self.folder is None or self._over.is_set():
+            return ""
+        worker = self._take_over(self.folder).worker
+        while not worker.ended:
+            if self._over.wait(POLL_SECONDS):
+                return ""
+        # The run may have ended a moment before, which is why the other process did.
+        if self._over.wait(POLL_SECONDS):
+            return ""
+        failure = worker.failure()
+        return failure.error.message if failure else worker.death()
