@@ -113,9 +113,7 @@ def test_a_hand_over_that_cannot_be_saved_leaves_the_run_where_it_is(
     for event in run(small(), tmp_path / "logs", AskAt({2: "hand-over"}), surroundings=around):
         told.append(event)
         if isinstance(event, RunStarted):
-            (the_run() / "checkpoints").write_text(
-                "a file where the folder should be, for a while"
-            )
+            (the_run() / "checkpoints").write_text("a file where the folder should be, for a while")
     warned = [event.message for event in told if isinstance(event, WarningRaised)]
     assert "the run was not handed over: it goes on where it is" in warned
     assert isinstance(told[-1], RunCompleted)
