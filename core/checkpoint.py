@@ -146,17 +146,31 @@ def folder_of(root: Path, step: int) -> Path:
     return old if old.exists() and not folder.exists() else folder
 
 
-def retain(root: Path, step: int, best_step: int | None, disk: Disk = DISK) -> None:
-    """Delete what lies before `step`, where a run stands, but for the newest few that are whole and the best.
+def step_of(folder: Path) -> int:
+    """The step of a checkpoint's folder."""
+    return int(_place(folder)[0].removeprefix(_PREFIX))
+
+
+def forget_beyond(root: Path, step: int, disk: Disk = DISK) -> None:
+    """Delete the checkpoints of later steps, which a roll-back made void; one that stays is only gone through again."""
+    for folder in newest(root):
+        if step_of(folder) > step:
+            with suppress(OSError):
+                remove_tree(folder, disk)
+
+
+def retain(root: Path, step: int, *wanted: int | None, disk: Disk = DISK) -> None:
+    """Delete what lies before `step`, where a run stands, but for the newest few that are whole and those wanted.
 
     Raises:
         OSError: one could not be deleted.
     """
     here = f"{_PREFIX}{step:08d}"
     passed = [folder for folder in newest(root) if _place(folder)[0] <= here]
+    others = {folder_of(root, other) for other in wanted if other is not None}
     kept = [folder for folder in passed if _looks_whole(folder)][:KEPT]
     for folder in passed:
-        if folder not in kept and (best_step is None or folder != folder_of(root, best_step)):
+        if folder not in kept and folder not in others:
             remove_tree(folder, disk)
 
 

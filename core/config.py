@@ -54,6 +54,11 @@ class TrainingOptions(Options):
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of each label spread over all classes")
     gradient_clipping: float = Field(default=0.0, ge=0, description="Largest norm of the gradient; 0 = no limit")
+    on_divergence: Literal["stop", "roll-back"] = Field(
+        default="stop",
+        description="When numbers are no longer finite: end the run, or go back to the last checkpoint with half the"
+        " learning rate, three times at most",
+    )
     patience: int = Field(default=0, ge=0, description="Epochs without a better figure before stopping; 0 = never")
     patience_metric: Literal["accuracy", "loss"] = Field(
         default="accuracy", description="The figure that early stopping, the best epoch and a plateau schedule watch"

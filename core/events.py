@@ -101,7 +101,8 @@ class EpochCompleted(RunEvent):
     """An epoch is done: exact means over all its steps, the figures of each split evaluated, the loss of every step.
 
     `metrics` maps `train/loss`, `test/accuracy`, ... to values. `step_losses` are little-endian float32, one a step.
-    `energy` are the joules the device used in this epoch, None where it does not tell its power.
+    `energy` are the joules the device used in this epoch, None where it does not tell its power. `skipped_steps` were
+    taken back because their gradients overflowed half precision.
     """
 
     epoch: int
@@ -114,6 +115,7 @@ class EpochCompleted(RunEvent):
     best: bool
     step_losses: bytes
     energy: float | None = None
+    skipped_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,19 @@ class CheckpointSaved(RunEvent):
     epoch: int
     best: bool
     manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack(RunEvent):
+    """The run diverged and went back to a checkpoint: what it said beyond `to_step` is void.
+
+    From there on the learning rate is `lr_factor` times what the settings say.
+    """
+
+    step: int
+    to_step: int
+    lr_factor: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +237,7 @@ KINDS: dict[str, type[RunEvent]] = {
         EpochCompleted,
         EvaluationCompleted,
         CheckpointSaved,
+        RolledBack,
         WarningRaised,
         EventsHeld,
         EventsReleased,

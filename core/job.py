@@ -14,6 +14,7 @@ from core.data.batches import Augmentation, Batches, augmentation_of, open_batch
 from core.data.dataset import Split
 from core.data.index_plan import derive_seed
 from core.data.prepare import Prepared
+from core.divergence import CountedScaler
 from core.heap import keep_freed_memory
 from core.models import build
 from core.models.whitening import Whitening
@@ -40,6 +41,14 @@ class Position:
     epoch_seconds: float = 0.0
     train_seconds: float = 0.0
     reached_target: bool = False
+    roll_backs: int = 0
+    energy: float | None = None
+    """Joules since the last epoch ended, from the power at each sample; None where the device does not tell it."""
+
+    @property
+    def lr_factor(self) -> float:
+        """What roll-backs left of the learning rate."""
+        return 0.5**self.roll_backs
 
 
 @dataclass(slots=True)
@@ -59,7 +68,7 @@ class Job:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    scaler: torch.amp.GradScaler
+    scaler: CountedScaler
     train_batches: Batches
     validation_batches: Batches | None
     test_batches: Batches
@@ -75,6 +84,11 @@ class Job:
     def steps(self) -> int:
         """Optimizer steps per epoch."""
         return steps_per_epoch(len(self.train_batches), self.plan.config.training.batch_size)
+
+    @property
+    def epoch_began(self) -> int:
+        """The step at which the epoch in hand began."""
+        return (self.position.epoch - 1) * self.steps
 
 
 def build_job(plan: Plan, prepared: Prepared) -> Job:
@@ -92,7 +106,7 @@ def build_job(plan: Plan, prepared: Prepared) -> Job:
         model=model,
         optimizer=_optimizer(plan, model),
         schedule=SCHEDULES.builder(plan.config.schedule.name)(plan.config.schedule, training.epochs, steps),
-        scaler=torch.amp.GradScaler(plan.device.type, enabled=training.precision == "fp16"),
+        scaler=CountedScaler(plan.device.type, enabled=training.precision == "fp16"),
         train_batches=train_batches,
         validation_batches=_batches(plan, prepared, validation) if validation else None,
         test_batches=_batches(plan, prepared, prepared.test),
@@ -171,7 +185,7 @@ def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:
             else:
                 scalars[f"{index}.{name}"] = value
     job.tally.settle()
-    tensors |= {"losses": job.tally.losses, "sums.hits": job.tally.hits}
+    tensors |= {"losses": job.tally.losses, "sums.hits": job.tally.hits, "skipped": job.tally.skipped}
     if job.lookahead:
         tensors |= {f"lookahead.{name}": value for name, value in job.lookahead.state().items()}
     tensors["random.cpu"] = torch.get_rng_state()
@@ -195,7 +209,8 @@ def restore(job: Job, tensors: dict[str, Tensor], state: dict[str, Any]) -> None
     job.schedule.restore(state["schedule"])
     job.scaler.load_state_dict(state["scaler"])
     job.position = Position(**state["position"])
-    job.tally.restore(tensors["losses"], tensors["sums.hits"], int(state["sums_images"]), job.position.batch)
+    sums = tensors["losses"], tensors["sums.hits"], tensors.get("skipped")
+    job.tally.restore(*sums, int(state["sums_images"]), job.position.batch)
     if job.lookahead:
         job.lookahead.restore(_below("lookahead.", tensors))
     device = job.plan.device

@@ -50,8 +50,19 @@ class Plan:
     steps_per_epoch: int
     parameters: int
     forward_flops: int
-    memory: int
+    fixed_memory: int
+    memory_per_image: int
     layers: tuple[Layer, ...]
+
+    @property
+    def images_at_once(self) -> int:
+        """Images whose activations stand in memory together."""
+        return math.ceil(self.config.training.batch_size / self.config.training.accumulation)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that training takes; an estimate."""
+        return self.fixed_memory + self.images_at_once * self.memory_per_image
 
     def to_json(self) -> dict[str, Any]:
         """What `--dry-run` prints, in JSON's types."""
@@ -88,7 +99,6 @@ def make_plan(config: ExperimentConfig, data_root: Path) -> Plan:
         model = build(config.model, facts.spec)
     layers = tuple(describe(model, facts))
     _check_last_batch(config, train_images, layers, model)
-    memory = _memory(config, facts, model, layers)
     forward_flops = sum(layer.flops for layer in layers)
     # A backward pass takes twice a forward one.
     work = 3.0 * forward_flops * train_images * config.training.epochs
@@ -101,7 +111,8 @@ def make_plan(config: ExperimentConfig, data_root: Path) -> Plan:
         steps_per_epoch=steps_per_epoch(train_images, config.training.batch_size),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         forward_flops=forward_flops,
-        memory=memory,
+        fixed_memory=_fixed_memory(config, facts, model),
+        memory_per_image=4 * sum(math.prod(layer.output) for layer in layers),
         layers=layers,
     )
 
@@ -215,10 +226,8 @@ def _image_bytes(config: ExperimentConfig, facts: Facts) -> int:
     return spec.channels * (facts.train_images * canvas + facts.test_images * spec.height * spec.width)
 
 
-def _memory(config: ExperimentConfig, facts: Facts, model: nn.Module, layers: tuple[Layer, ...]) -> int:
-    """Bytes: weights, gradients, optimizer state, activations of a batch and the resident images; an estimate."""
+def _fixed_memory(config: ExperimentConfig, facts: Facts, model: nn.Module) -> int:
+    """Bytes whatever the batch: weights, gradients, optimizer state and the resident images; an estimate."""
     states = {"sgd": 1 if getattr(config.optimizer, "momentum", 0) else 0}.get(config.optimizer.name, 2)
     weights = sum(parameter.numel() for parameter in model.parameters()) * 4 * (2 + states)
-    batch = math.ceil(config.training.batch_size / config.training.accumulation)
-    activations = sum(math.prod(layer.output) for layer in layers) * 4 * batch
-    return weights + activations + (0 if config.data.source == "streamed" else _image_bytes(config, facts))
+    return weights + (0 if config.data.source == "streamed" else _image_bytes(config, facts))

@@ -15,6 +15,7 @@ from core.events import (
     EventsHeld,
     EventsReleased,
     LogReplaced,
+    RolledBack,
     RunCompleted,
     RunEvent,
     RunFailed,
@@ -80,6 +81,11 @@ class RunRecord:
                 self.confusions[event.epoch] = event
             case CheckpointSaved():
                 self.checkpoints.append(event)
+            case RolledBack():
+                self._void_beyond(event.to_step)
+                self.warnings.append(
+                    f"{event.reason}; back to step {event.to_step}, learning rate x {event.lr_factor:g}"
+                )
             case WarningRaised():
                 self.warnings.append(event.message)
             case EventsHeld():
@@ -102,9 +108,12 @@ class RunRecord:
 
     def _start(self, event: RunStarted) -> None:
         """Begin an attempt; what earlier ones said beyond the step it resumes from is void."""
-        kept = event.resumed_from if event.resumed_from is not None else 0
         self.started, self.status, self.reason, self.ending, self.held = event, "running", "", None, None
         self.attempt = event.attempt
+        self._void_beyond(event.resumed_from or 0)
+
+    def _void_beyond(self, kept: int) -> None:
+        """Forget what was said beyond a step."""
         self.epochs = [epoch for epoch in self.epochs if epoch.step <= kept]
         # A checkpoint within an epoch keeps the epochs before it; one at an epoch's very end may precede evaluation.
         self.steps = []

@@ -19,6 +19,7 @@ from core.events import (
     stamp,
 )
 from core.logs import write_caches
+from core.plan import Plan
 from core.record import RunRecord
 from core.writer import RunWriter
 
@@ -44,6 +45,8 @@ class Recorder:
     early: list[RunEvent] = field(default_factory=list[RunEvent])
     """What was said before there was a directory."""
     curves_written: float = 0.0
+    plan: Plan | None = None
+    """What is to be trained, once that is known."""
 
     def __call__(self, event: RunEvent) -> RunEvent:
         """The event as the log has it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core import checkpoint
 from core.analysis import save_analysis
+from core.divergence import check_losses, check_tensors
 from core.errors import DiskError
 from core.events import CheckpointSaved, EpochCompleted, RunEvent, WarningRaised
 from core.files import Disk, in_words
@@ -17,7 +18,10 @@ from core.recorder import RETRY_EVERY, Recorder, tries
 
 @dataclass(frozen=True, slots=True)
 class Saver:
-    """Saves what one training comes to; a disk that refuses is a warning, and what was there before still stands."""
+    """Saves what one training comes to; a disk that refuses is a warning, and what was there before still stands.
+
+    Numbers that are not finite are not worth saving: they raise DivergedError.
+    """
 
     job: Job
     recorder: Recorder
@@ -71,13 +75,19 @@ class Saver:
         if self._known(position.step) and not best:
             return
         root = self.folder / "checkpoints"
-        saved = checkpoint.save(root, position.step, *state_of(self.job), self.disk)
+        tensors, state = state_of(self.job)
+        if position.batch:
+            # At an epoch's end they were looked at before it was told.
+            check_losses(self.job.tally, self.job.tally.mean_loss(), position.step)
+            check_tensors(tensors, position.step)
+        saved = checkpoint.save(root, position.step, tensors, state, self.disk)
         told = CheckpointSaved(
             step=position.step, epoch=position.epoch - 1, best=best, manifest_sha256=saved.manifest_sha256
         )
         yield self.recorder(told)
         try:
-            checkpoint.retain(root, position.step, self.recorder.record.best_saved, self.disk)
+            wanted = self.job.epoch_began, self.recorder.record.best_saved
+            checkpoint.retain(root, position.step, *wanted, disk=self.disk)
         except OSError as error:
             yield self._warning("an old checkpoint could not be removed", error)
 

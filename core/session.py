@@ -7,14 +7,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
-from core import checkpoint, hand_over
+from core import hand_over
 from core.config import ExperimentConfig, config_hash, parse_config, to_plain
 from core.control import Control, Inbox
 from core.data import open_dataset
@@ -30,17 +27,19 @@ from core.events import (
     RunEvent,
     RunFailed,
     RunStarted,
+    RunStatus,
     StageStarted,
     WarningRaised,
 )
 from core.files import DISK, Disk, read_json
-from core.heap import give_back_memory
-from core.job import Job, build_job, configure_process, restore
+from core.job import Job, build_job, configure_process
 from core.label import Label
 from core.logs import FolderControl, load_record, new_run_id
+from core.memory import advised, is_out_of_memory, release_memory
 from core.plan import Plan, make_plan, steps_per_epoch, with_precision
 from core.precision import choose
 from core.recorder import Recorder, epochs_done
+from core.recovery import restore_newest, roll_back
 from core.reported import parse_reported
 from core.saving import Saver
 from core.training import Watch, train
@@ -81,6 +80,7 @@ def run(
     def begin() -> Generator[RunEvent, None, Job]:
         check_writable(logs)
         plan, prepared = yield from _prepared(config, surroundings, recorder)
+        recorder.plan = plan
         name = run_id or new_run_id((label or Label()).preset, surroundings.now())
         header = _header(plan, prepared, label or Label(), surroundings)
         recorder.use(claim(logs, name, header, surroundings.disk))
@@ -102,7 +102,7 @@ def resume(
     recorder = Recorder(surroundings.now, surroundings.wait)
 
     def begin() -> Generator[RunEvent, None, Job]:
-        config, label = _asked(folder)
+        config, label, fingerprint = _asked(folder)
         ready = (
             _drained(_prepared(config, surroundings, Recorder(surroundings.now, surroundings.wait)))
             if take_over
@@ -116,11 +116,15 @@ def resume(
         except BaseException:
             writer.close()
             raise
+        recorder.plan = plan
         recorder.use(writer)
         configure_process(plan)
         job = build_job(plan, prepared)
-        step = _restore_newest(job, folder)
-        yield recorder(_started(plan, prepared, label, folder.name, step))
+        step, same = restore_newest(job, folder / "checkpoints") or 0, prepared.fingerprint == fingerprint
+        yield recorder(_started(plan, prepared, label, folder.name, step, same_data=same))
+        if not same:
+            message = "the data set is not the one that the run began with: what follows is no exact repetition"
+            yield recorder(WarningRaised(message=message))
         return job
 
     yield from recorder.with_news(_attempt(begin, recorder, control, surroundings))
@@ -145,23 +149,14 @@ def _drained(steps: Generator[RunEvent, None, Done]) -> Done:
             return end.value
 
 
-def _asked(folder: Path) -> tuple[ExperimentConfig, Label]:
+def _asked(folder: Path) -> tuple[ExperimentConfig, Label, str]:
+    """The settings of a run, what it is called, and the fingerprint of the data it began with."""
     header = read_json(folder / "run.json")
     if not isinstance(header, dict) or "config" not in header:
         raise LogsError(f"{folder / 'run.json'} is missing or damaged", "start a new run")
     reported = parse_reported(header.get("reported", []))
     label = Label(header.get("preset", "custom"), header.get("name", ""), (), reported)
-    return parse_config(header["config"]), label
-
-
-def _restore_newest(job: Job, folder: Path) -> int:
-    """Put the job at the newest checkpoint that verifies; the step it stands at."""
-    for place in checkpoint.newest(folder / "checkpoints"):
-        with suppress(TorchdeckError):
-            tensors, state = checkpoint.load(place)
-            restore(job, tensors, state)
-            return job.position.step
-    return 0
+    return parse_config(header["config"]), label, str(header.get("data", {}).get("sha256", ""))
 
 
 def _prepared(
@@ -193,20 +188,21 @@ def _attempt(
         busy = BusyError("another training runs in this process", "wait for its end, or start another process")
         yield recorder(RunFailed(error=_failure(busy)))
         return
+    failure: Failure | None = None
     try:
-        # Held by no name here, so that its memory is free when the heap is given back.
-        yield from _train((yield from begin()), recorder, control or Control(), surroundings)
-    except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
-        failure = _failure(error)
-        # The traceback held the model and its data; a next run may need their memory.
-        del error
-        gc.collect()
-        yield recorder(RunFailed(error=failure))
+        try:
+            # Held by no name here, so that its memory is free when the heap is given back.
+            yield from _train((yield from begin()), recorder, control or Control(), surroundings)
+        except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
+            failure = _failure(error)
+        if failure:
+            # Only here is the traceback gone, and with it the model and its data; a next run may need their memory.
+            gc.collect()
+            release_memory()
+            yield recorder(RunFailed(error=advised(failure, recorder.record, recorder.plan)))
     finally:
         # Whoever goes on with a run that is handed over needs the memory as soon as the lock is free.
-        give_back_memory()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        release_memory()
         recorder.close()
         _ONE_TRAINING.release()
 
@@ -219,26 +215,20 @@ def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundi
     saver = Saver(job, recorder, writer.folder, disk)
     sampler = open_sampler(job.plan.device)
     watch = Watch(inbox, surroundings.clock, surroundings.sample_every, sampler)
-    loop = train(job, watch)
-    if job.plan.config.training.compile:
+    training = job.plan.config.training
+    if training.compile:
         yield recorder(StageStarted(message="compiling the model"))
-    while True:
+    if training.on_divergence == "roll-back" and job.position.step == 0:
+        yield from saver.now()
+    outcome: tuple[RunStatus, str] | None = None
+    while outcome is None:
         try:
-            event = next(loop)
-        except StopIteration as end:
-            status, reason = end.value
-            break
-        yield recorder(event)
-        yield from _saved(saver, event)
-        if isinstance(event, CommandApplied) and event.command == "hand-over":
-            if hand_over.is_safe(recorder.record, job.position.step):
-                loop.close()
-                hand_over.pass_on(inbox, watch)
-                status, reason = "handed_over", event.reason
-                break
-            yield recorder(WarningRaised(message="the run was not handed over: it goes on where it is"))
-    if status != "handed_over":
-        yield from saver.last(completed=status == "completed")
+            outcome = yield from _trained(watch, saver, inbox)
+            if outcome[0] != "handed_over":
+                yield from saver.last(completed=outcome[0] == "completed")
+        except DivergedError as error:
+            yield recorder(roll_back(job, writer.folder / "checkpoints", error, disk))
+    status, reason = outcome
     yield recorder(
         RunCompleted(
             status=status,
@@ -251,23 +241,34 @@ def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundi
     )
 
 
+def _trained(watch: Watch, saver: Saver, inbox: FolderControl) -> Generator[RunEvent, None, tuple[RunStatus, str]]:
+    """Train to an outcome and its reason, and save what events ask for."""
+    job, recorder = saver.job, saver.recorder
+    loop = train(job, watch)
+    while True:
+        try:
+            event = next(loop)
+        except StopIteration as end:
+            return end.value
+        yield recorder(event)
+        yield from _saved(saver, event)
+        if isinstance(event, CommandApplied) and event.command == "hand-over":
+            if hand_over.is_safe(recorder.record, job.position.step):
+                loop.close()
+                hand_over.pass_on(inbox, watch)
+                return "handed_over", event.reason
+            yield recorder(WarningRaised(message="the run was not handed over: it goes on where it is"))
+
+
 def _saved(saver: Saver, event: RunEvent) -> Iterator[RunEvent]:
     """What an event asks to be saved."""
     match event:
         case EpochCompleted():
-            if not all(map(_finite, event.metrics.values())):
-                raise DivergedError(
-                    f"the loss is no longer finite after step {event.step}", "lower optimizer.lr, or clip gradients"
-                )
             yield from saver.epoch(event)
         case CommandApplied(command="checkpoint" | "hand-over"):
             yield from saver.now()
         case _:
             pass
-
-
-def _finite(value: float) -> bool:
-    return value - value == 0
 
 
 def _header(plan: Plan, prepared: Prepared, label: Label, surroundings: Surroundings) -> dict[str, Any]:
@@ -294,9 +295,11 @@ def _header(plan: Plan, prepared: Prepared, label: Label, surroundings: Surround
     }
 
 
-def _started(plan: Plan, prepared: Prepared, label: Label, run_id: str, resumed_from: int | None) -> RunStarted:
+def _started(
+    plan: Plan, prepared: Prepared, label: Label, run_id: str, resumed_from: int | None, *, same_data: bool = True
+) -> RunStarted:
     training, images = plan.config.training, len(prepared.train.labels)
-    exact = plan.device.type == "cpu" or training.deterministic
+    exact = same_data and (plan.device.type == "cpu" or training.deterministic)
     return RunStarted(
         run_id=run_id,
         resumed_from=resumed_from,
@@ -332,8 +335,8 @@ def _failure(error: Exception) -> Failure:
             kind = "diverged"
         case DiskError():
             kind = "disk"
-        case torch.OutOfMemoryError() | MemoryError():
-            kind, mend = "memory", "lower training.batch_size, or raise training.accumulation"
+        case _ if is_out_of_memory(error):
+            kind, mend = "memory", "choose a smaller model or data set, or set data.source=streamed"
         case _:
             mend = mend or "the traceback stands in the run's log"
     message = error.message if isinstance(error, TorchdeckError) else str(error) or type(error).__name__

@@ -18,6 +18,7 @@ from core.control import CommandName, Inbox
 from core.data.batches import Batches
 from core.data.index_plan import derive_seed, epoch_plan
 from core.device import Sampler
+from core.divergence import check_figures, check_losses, check_scaler, check_tensors
 from core.events import (
     CommandApplied,
     DeviceSampled,
@@ -26,7 +27,7 @@ from core.events import (
     RunEvent,
     StepCompleted,
 )
-from core.job import Job, Predictions, new_tally
+from core.job import Job, Position, Predictions, new_tally, state_of
 from core.prediction import predict
 from core.tally import Tally
 
@@ -48,9 +49,7 @@ class Watch:
     sample_every: float
     sampler: Sampler
     last_step: float = 0.0
-    last_sample: float = 0.0
-    energy: float | None = None
-    """Joules since the last epoch ended, from the power at each sample; None where the device does not tell it."""
+    last_sample: float | None = None
     held: float = 0.0
     paused: bool = False
     stop_after_epoch: str | None = None
@@ -67,15 +66,15 @@ class Watch:
         self.last_step = now
         return True
 
-    def sample(self, step: int) -> Iterator[DeviceSampled]:
-        """The device's figures, when the last are old."""
+    def sample(self, position: Position) -> Iterator[DeviceSampled]:
+        """The device's figures, when the last are old; the energy since then goes to the position."""
         now = self.clock()
-        passed = now - self.last_sample
-        if passed < SAMPLE_DEVICE_EVERY:
+        passed = 0.0 if self.last_sample is None else now - self.last_sample
+        if self.last_sample is not None and passed < SAMPLE_DEVICE_EVERY:
             return
-        sampled = self.sampler(step)
+        sampled = self.sampler(position.step)
         if sampled.power is not None:
-            self.energy = 0.0 if self.energy is None else self.energy + sampled.power * passed
+            position.energy = (position.energy or 0.0) + sampled.power * passed
         self.last_sample = now
         yield sampled
 
@@ -104,21 +103,32 @@ class Watch:
 
 
 def train(job: Job, watch: Watch) -> Generator[RunEvent, None, Outcome]:
-    """Train until the last epoch, an early stop or a stop by control; the outcome and its reason are returned."""
-    training = job.plan.config.training
+    """Train until the last epoch, an early stop or a stop by control; the outcome and its reason are returned.
+
+    Raises:
+        DivergedError: numbers are no longer finite.
+    """
     try:
-        while job.position.epoch <= training.epochs:
+        while not (reason := _finished(job)):
+            if watch.stop_after_epoch:
+                return "stopped", watch.stop_after_epoch
             yield from _train_epoch(job, watch)
             yield from _evaluate_epoch(job, watch)
-            if training.target_accuracy and job.position.reached_target:
-                return "completed", f"{100 * training.target_accuracy:g} % accuracy is reached"
-            if training.patience and job.position.bad_epochs >= training.patience:
-                return "completed", f"no better {training.patience_metric} for {training.patience} epochs"
-            if watch.stop_after_epoch and job.position.epoch <= training.epochs:
-                return "stopped", watch.stop_after_epoch
     except StopRequested as request:
         return "stopped", str(request)
-    return "completed", f"all {training.epochs} epochs are done"
+    return "completed", reason
+
+
+def _finished(job: Job) -> str:
+    """Why nothing is left to do between two epochs, also for a run resumed there; empty while something is."""
+    training, position = job.plan.config.training, job.position
+    if position.batch:
+        return ""
+    if training.target_accuracy and position.reached_target:
+        return f"{100 * training.target_accuracy:g} % accuracy is reached"
+    if training.patience and position.bad_epochs >= training.patience:
+        return f"no better {training.patience_metric} for {training.patience} epochs"
+    return f"all {training.epochs} epochs are done" if position.epoch > training.epochs else ""
 
 
 def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
@@ -141,8 +151,11 @@ def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         logged = bool(training.log_interval) and position.step % training.log_interval == 0
         if watch.step_due() or logged or position.batch == job.steps:
             speed = (job.tally.images - seen_before) / max(1e-9, position.epoch_seconds - begun_at)
-            yield _step_event(job, lr, speed, logged)
-            yield from watch.sample(position.step)
+            told = _step_event(job, lr, speed, logged)
+            yield told
+            check_losses(job.tally, told.mean_loss, position.step)
+            check_scaler(job.tally, job.scaler, position.step)
+            yield from watch.sample(position)
         yield from watch.commands(position.step)
 
 
@@ -168,8 +181,9 @@ def train_step(job: Job, images: Tensor, labels: Tensor) -> Tensor:
         job.scaler.unscale_(job.optimizer)
         nn.utils.clip_grad_norm_(job.model.parameters(), training.gradient_clipping)
     job.scaler.step(job.optimizer)
+    skipped = job.scaler.skipped(job.optimizer)
     job.scaler.update()
-    job.tally.add(loss, logits, labels)
+    job.tally.add(loss, logits, labels, skipped)
     return loss
 
 
@@ -197,7 +211,7 @@ _AS_IT_IS = nullcontext()
 
 
 def _set_learning_rate(job: Job) -> float:
-    factor = job.schedule.at(job.position.step)
+    factor = job.schedule.at(job.position.step) * job.position.lr_factor
     for group in job.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     return job.plan.config.optimizer.lr * factor
@@ -231,6 +245,8 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         yield from _evaluate(job, watch, job.validation_batches, "validation", metrics, None)
     confusion = torch.zeros((job.plan.facts.spec.classes,) * 2, dtype=torch.int64, device=job.plan.device)
     predictions = yield from _evaluate(job, watch, job.test_batches, "test", metrics, confusion)
+    check_figures(metrics, position.step)
+    check_tensors(state_of(job)[0], position.step)
     best = _settle_best(job, metrics)
     if best:
         job.predictions = predictions
@@ -246,7 +262,8 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         train_seconds=position.epoch_seconds,
         seconds=position.epoch_seconds + evaluate_seconds,
         best=best,
-        energy=watch.energy,
+        energy=position.energy,
+        skipped_steps=int(seen.skipped.sum()) if job.scaler.is_enabled() else 0,
         step_losses=seen.losses.cpu().numpy().astype("<f4").tobytes(),
     )
     last = epoch == training.epochs or position.bad_epochs >= training.patience > 0 or position.reached_target
@@ -254,7 +271,7 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         rows = tuple(tuple(row) for row in confusion.tolist())
         yield EvaluationCompleted(epoch=epoch, step=position.step, confusion=rows)
     position.epoch, position.batch = epoch + 1, 0
-    watch.energy = None if watch.energy is None else 0.0
+    position.energy = None if position.energy is None else 0.0
     yield event
 
 
@@ -310,7 +327,7 @@ def _evaluate(
                 lr=_last_learning_rate(job),
                 images_per_second=tally.images / max(1e-9, watch.now() - started),
             )
-            yield from watch.sample(position.step)
+            yield from watch.sample(position)
         yield from watch.commands(position.step)
     metrics[f"{split}/loss"] = tally.mean_loss()
     metrics[f"{split}/accuracy"] = tally.accuracy()

@@ -18,6 +18,7 @@ from core.events import (
     DeviceSampled,
     EpochCompleted,
     EventsDropped,
+    RolledBack,
     RunCompleted,
     RunEvent,
     RunFailed,
@@ -29,7 +30,7 @@ from core.locks import lock_owner, take_lock
 from core.logs import MIN_READER, SCHEMA, encode_line
 
 MOST_WAITING = 10_000
-_SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RunCompleted, RunFailed)
+_SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RolledBack, RunCompleted, RunFailed)
 _PASSING = (StepCompleted, DeviceSampled)
 _REPLACED = ("run.json", "summary.json", "curves.json", "predictions.safetensors", "filters.safetensors")
 

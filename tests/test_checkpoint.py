@@ -64,7 +64,7 @@ def test_the_newest_comes_first_and_the_best_is_kept(tmp_path: Path) -> None:
     root = tmp_path / "checkpoints"
     for step in (5, 10, 15, 20):
         saved(root, step)
-        checkpoint.retain(root, step, best_step=5)
+        checkpoint.retain(root, step, 5)
     assert [path.name for path in checkpoint.newest(root)] == ["step-00000020", "step-00000015", "step-00000005"]
 
 

@@ -6,6 +6,7 @@ import pytest
 from core.config import ExperimentConfig
 from core.control import Control
 from core.events import DeviceSampled, EpochCompleted, RunCompleted, RunEvent
+from core.job import Position
 from core.milestones import milestones, time_to
 from core.record import RunRecord, summarize
 from core.training import Watch
@@ -73,9 +74,11 @@ def test_the_energy_of_an_epoch_is_its_power_over_time() -> None:
         return DeviceSampled(step=step, power=100.0)
 
     watch = Watch(Control(), lambda: next(ticks), 0.1, power)
-    sampled = [event for step in range(4) for event in watch.sample(step)]
+    position, sampled = Position(), list[DeviceSampled]()
+    for position.step in range(4):
+        sampled += watch.sample(position)
     assert [event.step for event in sampled] == [0, 1, 3]
-    assert watch.energy == 100.0 * (15.0 - 10.0)
+    assert position.energy == 100.0 * (15.0 - 10.0)
 
 
 def test_a_device_that_does_not_tell_its_power_has_no_energy(small: Made, train: Train) -> None:

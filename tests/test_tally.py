@@ -44,7 +44,7 @@ def test_a_tally_goes_on_from_a_checkpoint_bit_for_bit() -> None:
         (begun if number < 5 else resumed).add(*step)
         if number == 4:
             begun.settle()
-            resumed.restore(begun.losses, begun.hits, begun.images, 5)
+            resumed.restore(begun.losses, begun.hits, begun.skipped, begun.images, 5)
     assert resumed.mean_loss() == whole.mean_loss()
     assert resumed.accuracy() == whole.accuracy()
     assert torch.equal(resumed.losses, whole.losses)

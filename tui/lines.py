@@ -10,6 +10,7 @@ from core.events import (
     EventsHeld,
     EventsReleased,
     LogReplaced,
+    RolledBack,
     RunCompleted,
     RunEvent,
     RunFailed,
@@ -40,6 +41,8 @@ def _lines(event: RunEvent, record: RunRecord) -> list[str]:
             return [_epoch(event, record), *([f"warning: {held_text(record)}"] if record.held else [])]
         case CommandApplied():
             return [f"{event.command} ({event.reason})"]
+        case RolledBack():
+            return [f"{event.reason}; back to step {event.to_step}, learning rate × {event.lr_factor:g}"]
         case WarningRaised():
             return [f"warning: {event.message}"]
         case EventsHeld():
@@ -94,6 +97,8 @@ def _epoch(event: EpochCompleted, record: RunRecord) -> str:
         loss, hits = (event.metrics.get(f"{split}/{figure}") for figure in ("loss", "accuracy"))
         if loss is not None and hits is not None:
             parts.append(f"{split} {loss:.4f} {percent(hits)}")
+    if event.skipped_steps:
+        parts.append(f"{event.skipped_steps} steps skipped")
     parts += [f"lr {event.lr:.3g}", f"{count(event.images_per_second)} images/s", duration(event.seconds)]
     return "  ".join(parts) + ("  best" if event.best else "")
 

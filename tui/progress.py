@@ -14,6 +14,7 @@ from core.events import (
     CheckpointSaved,
     DeviceSampled,
     EpochCompleted,
+    RolledBack,
     RunEvent,
     RunStarted,
     StageStarted,
@@ -112,7 +113,7 @@ class RichProgress:
                 self._step(event)
             case DeviceSampled():
                 self._memory = f"  {size(event.memory_process)}"
-            case CheckpointSaved() | EpochCompleted():
+            case CheckpointSaved() | EpochCompleted() | RolledBack():
                 self._bars.update(self._run, completed=self._steps_done())
             case _:
                 pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn, optim
 
 from core.optim import AdamOptions, AdamWOptions, MuonOptions, SgdOptions
@@ -12,7 +13,7 @@ from core.optim.muon import Muon
 
 def sgd(options: SgdOptions, model: nn.Module) -> optim.Optimizer:
     """SGD with momentum."""
-    return optim.SGD(
+    optimizer = optim.SGD(
         model.parameters(),
         lr=options.lr,
         momentum=options.momentum,
@@ -20,6 +21,11 @@ def sgd(options: SgdOptions, model: nn.Module) -> optim.Optimizer:
         weight_decay=options.weight_decay,
         fused=_fused(model),
     )
+    if options.momentum:
+        # A fused first step that a gradient scaler skips would leave its momentum in uninitialised memory.
+        for parameter in model.parameters():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def adam(options: AdamOptions, model: nn.Module) -> optim.Optimizer:

@@ -1,0 +1,154 @@
+"""What fails within a run, at any step, ends it properly: told, recorded, resumable, and nothing held on to."""
+
+import gc
+import itertools
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from conftest import Faults
+from torch import nn
+
+from core.config import ExperimentConfig
+from core.events import CheckpointSaved, EpochCompleted, RunCompleted, RunEvent, RunFailed, StepCompleted
+from core.logs import is_locked, load_record
+from core.memory import images_that_fit
+from core.plan import make_plan
+from core.session import Surroundings, resume, run
+from tui.headless import run_exit_code
+
+Made = Callable[..., ExperimentConfig]
+TheRun = Callable[[], Path]
+STEPS = 9
+"""Of a small run: three epochs of three."""
+
+CPU_EXHAUSTED = (
+    "[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+)
+EXHAUSTIONS: list[Callable[[], Exception]] = [
+    lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    lambda: MemoryError("Unable to allocate 12 GiB for an array"),
+    lambda: RuntimeError(CPU_EXHAUSTED),
+]
+CRASHES: list[Callable[[], Exception]] = [
+    lambda: RuntimeError("the driver went away"),
+    lambda: KeyError("weight"),
+    lambda: OSError(5, "Input/output error"),
+]
+
+
+def failing_at(
+    config: ExperimentConfig, logs: Path, surroundings: Surroundings, step: int, error: Callable[[], Exception]
+) -> list[RunEvent]:
+    """A run into which an error is thrown right after a training step."""
+    events = cast("Generator[RunEvent, None, None]", run(config, logs, surroundings=surroundings))
+    told: list[RunEvent] = []
+    for event in events:
+        told.append(event)
+        if isinstance(event, StepCompleted) and (event.phase, event.step) == ("train", step):
+            told.append(events.throw(error()))
+    return told
+
+
+@pytest.mark.parametrize("error", EXHAUSTIONS)
+@pytest.mark.parametrize("step", [1, 5])
+def test_a_run_out_of_memory_tells_the_batch_that_would_fit(
+    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, step: int, error: Callable[[], Exception]
+) -> None:
+    told = failing_at(small(), tmp_path / "logs", surroundings, step, error)
+    faults("memory exhaustions")
+    assert isinstance(told[-1], RunFailed)
+    failure = told[-1].error
+    assert failure.kind == "memory"
+    assert "out of memory training on 32 images at once; 16 would fit" in failure.message
+    assert "training.batch_size=16, or training.accumulation=2, which keeps the batch" in failure.mend
+
+
+def test_memory_that_runs_out_in_an_evaluation_asks_for_a_smaller_one(
+    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+) -> None:
+    told = failing_at(small({"training.evaluation_batch_size": 20}), tmp_path / "logs", surroundings, 3, EXHAUSTIONS[0])
+    faults("memory exhaustions")
+    assert isinstance(told[-1], RunFailed)
+    assert "evaluating 20 images at once" in told[-1].error.message
+    assert told[-1].error.mend == "set training.evaluation_batch_size=10"
+
+
+@pytest.mark.parametrize("error", [EXHAUSTIONS[0], CRASHES[0]])
+def test_a_failed_run_has_let_go_of_its_model_when_it_tells(
+    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, error: Callable[[], Exception]
+) -> None:
+    def layers() -> int:
+        return sum(type(thing) is nn.Conv2d for thing in gc.get_objects())
+
+    gc.collect()
+    before = layers()
+    events = cast("Generator[RunEvent, None, None]", run(small(), tmp_path / "logs", surroundings=surroundings))
+    for event in events:
+        if isinstance(event, StepCompleted):
+            assert layers() > before
+            break
+    faults("memory exhaustions")
+    assert isinstance(events.throw(error()), RunFailed)
+    assert layers() == before
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+def test_a_crash_at_any_step_is_recorded_and_the_run_resumes_as_if_nothing_had_been(
+    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, step: int
+) -> None:
+    config = small({"model.dropout": 0.5})
+    whole = list(run(config, tmp_path / "whole", surroundings=surroundings))
+    error = CRASHES[step % len(CRASHES)]
+    told = failing_at(config, tmp_path / "cut", surroundings, step, error)
+    faults("crashes at a step")
+    assert isinstance(told[-1], RunFailed)
+    assert (told[-1].error.kind, told[-1].error.type) == ("crash", type(error()).__name__)
+    assert told[-1].error.message in str(error())
+    assert "Traceback" in told[-1].error.traceback
+    assert run_exit_code(told[-1], None) == 1
+    (folder,) = (tmp_path / "cut").iterdir()
+    assert is_locked(folder) is False
+    record = load_record(folder)
+    kept = [event.step for event in told if isinstance(event, CheckpointSaved)]
+    assert (record.status, [saved.step for saved in record.checkpoints]) == ("failed", kept)
+    resumed = list(resume(folder, surroundings=surroundings))
+    assert isinstance(resumed[-1], RunCompleted)
+    wanted = [event.step_losses for event in whole if isinstance(event, EpochCompleted)]
+    assert [epoch.step_losses for epoch in load_record(folder).epochs] == wanted
+
+
+def test_after_any_failure_the_next_run_of_the_process_works(
+    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+) -> None:
+    for number, error in enumerate([*EXHAUSTIONS, *CRASHES]):
+        failing_at(small(), tmp_path / str(number), surroundings, 2, error)
+        faults("crashes at a step")
+        assert isinstance(list(run(small(), tmp_path / f"{number} next", surroundings=surroundings))[-1], RunCompleted)
+
+
+def test_the_batch_that_fits_is_a_power_of_two_below_what_failed(small: Made, tmp_path: Path) -> None:
+    plan = make_plan(small({"training.batch_size": 48, "training.accumulation": 2}), tmp_path)
+    needed = plan.fixed_memory + 24 * plan.memory_per_image
+    assert images_that_fit(plan, 100 * needed) == 8
+    for free, peak in itertools.product(range(0, 2 * needed, needed // 50), (0, needed, 5 * needed)):
+        fits = images_that_fit(plan, free, peak)
+        assert fits in (0, 1, 2, 4, 8)
+        assert fits == 0 or plan.fixed_memory + fits * plan.memory_per_image <= free
+    assert images_that_fit(plan, plan.fixed_memory) == 0
+
+
+def test_what_no_machine_could_hold_is_told_before_anything_is_left_behind(
+    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+) -> None:
+    if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "1":
+        pytest.skip("this machine promises any amount of memory")
+    huge = small({"data.size": 1024, "data.train_images": 10_000_000, "data.test_images": 1})
+    told = list(run(huge, tmp_path / "logs", surroundings=surroundings))
+    faults("memory exhaustions")
+    assert isinstance(told[-1], RunFailed)
+    assert told[-1].error.kind == "memory"
+    assert "smaller model or data set" in told[-1].error.mend
+    assert not (tmp_path / "logs").exists()

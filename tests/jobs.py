@@ -1,0 +1,46 @@
+"""Jobs without a run around them, stepped by hand: what tests damage from within."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from core.config import ExperimentConfig
+from core.control import Control
+from core.data import open_dataset
+from core.data.prepare import prepare
+from core.device import open_sampler
+from core.events import RunEvent, StepCompleted
+from core.job import Job, build_job, configure_process
+from core.plan import make_plan
+from core.training import Watch, train
+
+
+def job_of(config: ExperimentConfig, root: Path) -> Job:
+    """A job at its very start."""
+    plan = make_plan(config, root)
+    steps = prepare(open_dataset(plan.config.data, root), plan.config.training.seed, False)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            configure_process(plan)
+            return build_job(plan, end.value)
+
+
+def events_of(job: Job) -> Iterator[RunEvent]:
+    """What the job says from where it stands, with an event for every step."""
+    ticks = itertools.count()
+    return train(job, Watch(Control(), lambda: next(ticks) / 100, 0.0, open_sampler(torch.device("cpu"))))
+
+
+def stepped(job: Job, steps: int) -> Iterator[RunEvent]:
+    """The same, standing right after so many training steps."""
+    events = events_of(job)
+    for event in events:
+        if isinstance(event, StepCompleted) and (event.phase, event.step) == ("train", steps):
+            return events
+    raise AssertionError(f"the job has fewer than {steps} steps")
