@@ -173,6 +173,14 @@ def configure_process(plan: Plan) -> None:
         keep_freed_memory()
 
 
+def set_learning_rate(job: Job, step: int) -> float:
+    """Give the optimizer the learning rate of a step, counted from 0; what the settings' one has become."""
+    factor = job.schedule.at(step) * job.position.lr_factor
+    for group in job.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    return job.plan.config.optimizer.lr * factor
+
+
 def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything a resumed run needs: tensors by name, and the rest in JSON's types."""
     tensors = {f"model.{name}": value for name, value in job.model.state_dict().items()}
@@ -211,6 +219,8 @@ def restore(job: Job, tensors: dict[str, Tensor], state: dict[str, Any]) -> None
     job.position = Position(**state["position"])
     sums = tensors["losses"], tensors["sums.hits"], tensors.get("skipped")
     job.tally.restore(*sums, int(state["sums_images"]), job.position.batch)
+    # An epoch that is only to be evaluated tells the rate of its last step.
+    set_learning_rate(job, max(0, job.position.step - 1))
     if job.lookahead:
         job.lookahead.restore(_below("lookahead.", tensors))
     device = job.plan.device

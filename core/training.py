@@ -27,7 +27,7 @@ from core.events import (
     RunEvent,
     StepCompleted,
 )
-from core.job import Job, Position, Predictions, new_tally, state_of
+from core.job import Job, Position, Predictions, new_tally, set_learning_rate, state_of
 from core.prediction import predict
 from core.tally import Tally
 
@@ -141,7 +141,7 @@ def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
     plan = epoch_plan(len(job.train_batches), training.seed, position.epoch, config.data)
     started, begun_at, seen_before = watch.now(), position.epoch_seconds, job.tally.images
     for images, labels in job.train_batches.train(plan, training.batch_size, position.batch):
-        lr = _set_learning_rate(job)
+        lr = set_learning_rate(job, position.step)
         train_step(job, images, labels)
         position.batch += 1
         position.step += 1
@@ -208,13 +208,6 @@ def autocast(job: Job) -> AbstractContextManager[object]:
 
 
 _AS_IT_IS = nullcontext()
-
-
-def _set_learning_rate(job: Job) -> float:
-    factor = job.schedule.at(job.position.step) * job.position.lr_factor
-    for group in job.optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
-    return job.plan.config.optimizer.lr * factor
 
 
 def _step_event(job: Job, lr: float, speed: float, logged: bool) -> StepCompleted:
