@@ -123,17 +123,16 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--models", nargs="+", help="(default resnet9, lenet and basic-cnn; short: resnet9)")
     made.add_argument("--rounds", type=int, default=50)
-    made.add_argument("--batch-size", type=int, help="(default 100; short: 16)")
+    made.add_argument("--batch-size", type=int, default=100)
     made.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     asked = made.parse_args()
-    size = asked.batch_size or (16 if asked.short else 100)
     models = asked.models or (["resnet9"] if asked.short else ["resnet9", "lenet", "basic-cnn"])
     found = [
         item
         for model in models
-        for item in figures(model, size, asked.rounds, asked.threads, 30 if asked.short else 600)
+        for item in figures(model, asked.batch_size, asked.rounds, asked.threads, 60 if asked.short else 600)
     ]
-    report("precision", found, asked.json, batch_size=size)
+    report("precision", found, asked.json, batch_size=asked.batch_size)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,12 @@ import aiohttp
 import psutil
 import pytest
 from aiohttp import web
+from example_runs import Example, make_study
 from textual_serve.server import Server
 
 from core.logs import load_record
+from core.results.declared import find_declared
+from tui.report.write import write_report
 from tui.serving import LoopbackServer, comes_from_here
 from tui.start import serve_app
 
@@ -76,12 +79,16 @@ class Page:
         self._connection = connection
         self._calls = 0
         self.seen = ""
+        self.requested: list[str] = []
+        """The addresses that it asked for, once the domain Network is enabled."""
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         self._calls += 1
         await self._connection.send_json({"id": self._calls, "method": method, "params": params})
         while True:
             answer = await self._connection.receive_json(timeout=20)
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.requested.append(answer["params"]["request"]["url"])
             if answer.get("id") == self._calls:
                 assert "error" not in answer, answer
                 return answer["result"]
@@ -271,3 +278,23 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def test_a_report_opens_in_a_browser_and_asks_for_nothing_else(page: Page, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib comes with the extra named report")
+    shows = ["table", "curves", "landscape", "comparison"]
+    make_study(tmp_path / "logs", (Example("small steps", ("optimizer.lr=0.01",), 0.05, hits=350),), shows=shows)
+    report = tmp_path / "report.html"
+    write_report(find_declared(tmp_path / "logs", "example"), report, False)
+    await page.call("Network.enable")
+    await page.call("Page.navigate", url=report.as_uri())
+
+    async def is_there() -> bool:
+        state = 'document.readyState + " " + document.querySelectorAll("svg, img").length'
+        answer = await page.call("Runtime.evaluate", expression=state)
+        done, _, charts = str(answer["result"].get("value")).partition(" ")
+        return done == "complete" and charts.isdigit() and int(charts) > 2
+
+    await until(is_there, lambda: "the report does not show")
+    asked = [address for address in page.requested if not address.startswith("data:")]
+    assert asked == [report.as_uri()]
