@@ -150,9 +150,7 @@ def landscape(rows: Sequence[ResultRow]) -> Figure:
         _landscape_of(model, [row for row in sound if row.model == model], shortest, LANDSCAPE_INKS[place % 8])
         for place, model in enumerate(models)
     ]
-    wide = (
-        "bands from the smallest to the largest loss, lines are means" if any(s.low is not None for s in series) else ""
-    )
+    wide = "bands from the smallest to the largest loss" if any(s.low is not None for s in series) else ""
     cut = f"cut to {shortest:,} steps, those of the shortest run" if len(set(lengths)) > 1 else ""
     note = "; ".join(filter(None, [wide, cut]))
     return Figure("landscape", "Loss of every step", tuple(series), "step", smooth=True, note=note)
