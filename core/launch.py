@@ -18,7 +18,7 @@ from core.control import CommandName
 from core.errors import LogsError
 from core.events import Failure, RunFailed, RunStarted, from_json
 from core.label import Label
-from core.logs import CONSOLE, EventReader, new_run_id
+from core.logs import CONSOLE, EventReader, new_run_id, news_of
 from core.writer import check_writable
 
 TAIL = 65_536
@@ -138,6 +138,12 @@ class Detached:
         self._leave_nothing()
         return failure
 
+    def call_off(self) -> None:
+        """Stop it before, or after, it began to train, and wait for its end."""
+        self.worker.stop()
+        self.worker.wait()
+        self._leave_nothing()
+
     def _leave_nothing(self) -> None:
         """Remove what a process that got no run directory printed, and the logs folder if it was made for that."""
         if self.worker.console.parent == self.folder.parent:
@@ -179,11 +185,11 @@ def _detached(folder: Path, request: Mapping[str, Any], data: Path, console: Pat
     new_logs = not folder.parent.exists()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        size = (folder / "events.jsonl").stat().st_size if request["resume"] else 0
+        reader = news_of(folder)
         worker = Worker({**request, **place, "detached": True}, console)
     except OSError as error:
         mend = "free memory and disk, or run it here without --detach"
         raise LogsError(f"no process can be started for the run ({error.strerror or error})", mend) from None
     # Its one line is said: it waits for no more.
     worker.close()
-    return Detached(folder, worker, EventReader(folder, size), new_logs)
+    return Detached(folder, worker, reader, new_logs)

@@ -138,13 +138,28 @@ def mark_at(file: BinaryIO, offset: int) -> bytes:
     return file.read(min(MARK, offset))
 
 
-def follow(folder: Path, *, wait: Callable[[float], object] = time.sleep, poll: float = 0.2) -> Iterator[RunEvent]:
+def news_of(folder: Path) -> EventReader:
+    """A reader of what a run says from now on; of all of it where it has said nothing yet."""
+    try:
+        size = (folder / "events.jsonl").stat().st_size
+        return EventReader(folder, size, _mark(folder, size))
+    except OSError:
+        return EventReader(folder)
+
+
+def follow(
+    folder: Path,
+    *,
+    wait: Callable[[float], object] = time.sleep,
+    poll: float = 0.2,
+    reader: EventReader | None = None,
+) -> Iterator[RunEvent]:
     """The events of a run, past ones at once and live ones as they come, until it ends or its writer is gone.
 
     It reads on through `handed_over`, also while nobody holds the run yet; there, and where locks cannot be tested, it
     ends when nothing has come for as long as its patience lasts.
     """
-    reader, last, quiet = EventReader(folder), None, 0.0
+    reader, last, quiet = reader or EventReader(folder), None, 0.0
     while True:
         alive = is_locked(folder)
         for event in reader.read():

@@ -80,9 +80,10 @@ class Torchdeck(App[None]):
         ascii_only: bool = False,
         console: Console | None = None,
         page: Mode = "setup",
+        watch: Path | None = None,
     ) -> None:
         super().__init__()
-        self._first: Mode = page
+        self._first, self._watch = page, watch
         self.workspace = workspace
         self.rates = refresh
         self.console_text = console or Console()
@@ -105,6 +106,8 @@ class Torchdeck(App[None]):
         for mode in PAGES:
             self.add_mode(mode, partial(self._made, mode))
         self.switch_mode(self._first)
+        if self._watch:
+            self._take_up(watched(self._watch))
         self.set_interval(self.rates.bars, self._pump)
         self.set_interval(1.0, self._tick)
         self.begin_capture_print(self)

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from tui.options import (
     LOGS,
     Ascii,
     Data,
+    Detach,
     Json,
     Logs,
     Overrides,
@@ -27,7 +29,9 @@ from tui.options import (
     RunReference,
     print_json,
 )
-from tui.result_commands import register
+from tui.result_commands import register as register_results
+from tui.run_commands import begin
+from tui.run_commands import register as register_runs
 from tui.study_commands import study_app
 
 if TYPE_CHECKING:
@@ -45,7 +49,8 @@ data_app = typer.Typer(
     help="List, check and fetch data sets.", epilog="Example: torchdeck data check cifar10", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
-register(app)
+register_runs(app)
+register_results(app)
 app.add_typer(study_app)
 
 
@@ -130,34 +135,44 @@ def run(
     data: Data = DATA,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; short for training.device.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, do not train.")] = False,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Train a preset, with progress on stderr and the results on stdout.
 
-    Ctrl-C stops it with a checkpoint; `torchdeck resume` goes on.
+    Ctrl-C stops it with a checkpoint; `torchdeck resume` goes on. Detached, it prints the run's id and returns.
     """
     import presets as store
 
     item = store.load(name)
     config = item.with_overrides([*(overrides or []), *([f"training.device={device}"] if device else [])])
-    if dry_run:
+    if dry_run or detach:
         from core.plan import make_plan  # torch, seconds
         from tui.tables import plan_page, print_table
 
         plan = make_plan(config, data)
-        return print_json(plan.to_json()) if as_json else print_table(plan_page(plan))
+        if dry_run:
+            return print_json(plan.to_json()) if as_json else print_table(plan_page(plan))
 
     from core.label import Label
-    from core.session import run as train
 
     label = Label(item.name, run_name, tuple(tag or ()), item.reported_for(config))
+    if detach:
+        from core.launch import start_detached
+
+        return begin(start_detached(config, label, logs, data, time.time()), as_json)
+
+    from core.session import run as train
+
     return _follow(
         lambda control, around: train(config, logs, control, surroundings=around, label=label), data, as_json
     )
 
 
 @app.command(epilog="Example: torchdeck resume @last")
-def resume(reference: RunReference, logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
+def resume(
+    reference: RunReference, logs: Logs = LOGS, data: Data = DATA, detach: Detach = False, as_json: Json = False
+) -> None:
     """Go on with a stopped or dead run from its last checkpoint; unpause a paused one."""
     from core.logs import request
     from core.runs import find_run
@@ -166,6 +181,10 @@ def resume(reference: RunReference, logs: Logs = LOGS, data: Data = DATA, as_jso
     if row.status == "paused":
         request(row.folder, "unpause")
         return typer.echo(f"unpaused {row.id}", err=True)
+    if detach:
+        from core.launch import resume_detached
+
+        return begin(resume_detached(row.folder, data), as_json)
 
     from core.session import resume as go_on  # torch, seconds
 

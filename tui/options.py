@@ -72,6 +72,7 @@ RefreshOption = Annotated[
     Literal["auto", "fast", "normal", "slow"],
     typer.Option("--refresh", envvar="TORCHDECK_REFRESH", help="How often to draw; auto: normal, slow over SSH."),
 ]
+Detach = Annotated[bool, typer.Option("--detach", help="Train in a process of its own, and return once it does.")]
 Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; on by itself where UTF-8 is missing.")]
 
 

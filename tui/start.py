@@ -22,8 +22,15 @@ from tui.state import State
 from tui.workspace import Workspace
 
 
-def open_app(logs: Path, data: Path, refresh: Literal["auto"] | Speed, ascii_only: bool, page: Mode = "setup") -> int:
-    """Run the app on this terminal; its exit code.
+def open_app(
+    logs: Path,
+    data: Path,
+    refresh: Literal["auto"] | Speed,
+    ascii_only: bool,
+    page: Mode = "setup",
+    watch: Path | None = None,
+) -> int:
+    """Run the app on this terminal, watching the run of a directory where one is given; its exit code.
 
     Raises:
         InputError: there is no terminal.
@@ -35,7 +42,7 @@ def open_app(logs: Path, data: Path, refresh: Literal["auto"] | Speed, ascii_onl
     rates, plain = rates_for(refresh, os.environ), ascii_only or not _speaks_utf8()
     # In a browser the descriptors carry the protocol, so nothing may be put in their place.
     with nullcontext(Console()) if served else guarded() as console:
-        app = Torchdeck(workspace, refresh=rates, ascii_only=plain, console=console, page=page)
+        app = Torchdeck(workspace, refresh=rates, ascii_only=plain, console=console, page=page, watch=watch)
         app.run()
     return app.return_code or 0
 
