@@ -31,6 +31,7 @@ def json_of(shown: Shown) -> Any:
 COMMANDS = [
     (), ("presets",), ("preset",), ("settings",), ("run",), ("resume",), ("runs",), ("show",), ("export",), ("doctor",),
     ("data",), ("data", "list"), ("data", "check"), ("data", "fetch"), ("study-result",), ("report",),
+    ("attach",), ("stop",), ("pause",), ("checkpoint",),
     ("studies",), ("study",), ("sweep",), ("search",), ("study-status",), ("study-stop",),
 ]  # fmt: skip
 
@@ -48,6 +49,9 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("run", "lenet", "training.batch_size=0"), "training.batch_size: must be greater than or equal to 1"),
     (("run", "lenett"), "did you mean 'lenet'?"),
     (("run", "quickstart", "training.batch_size=5000"), "more than the 1433 training images"),
+    (("run", "quickstart", "training.batch_size=5000", "--detach"), "more than the 1433 training images"),
+    (("run", "quickstart", "--logs", "/dev/null/logs", "--detach"), "--logs"),
+    (("attach", "@last"), "torchdeck run quickstart"),
     (("run", "quickstart", "data.size=4", "--dry-run"), "set data.size to 16 or more"),
     (("run", "quickstart", "--device", "tpu"), "cuda:N"),
     (("run", "quickstart", "--logs", "/dev/null/logs"), "--logs"),
