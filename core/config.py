@@ -30,6 +30,9 @@ else:
     OptimizerSection = OPTIMIZERS.union()
     ScheduleSection = SCHEDULES.union()
 
+MOST_AT_ONCE = 1_000_000
+MOST_THREADS = 1024
+
 Auto = Literal["auto"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
@@ -50,7 +53,10 @@ class TrainingOptions(Options):
         description="Number format of the forward pass; auto: fp16 on CUDA, on a CPU bf16 where that is faster",
     )
     lookahead: int = Field(
-        default=0, ge=0, description="Steps between two pulls of the weights to their slow running mean; 0 = none"
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Steps between two pulls of the weights to their slow running mean; 0 = none",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of each label spread over all classes")
     gradient_clipping: float = Field(default=0.0, ge=0, description="Largest norm of the gradient; 0 = no limit")
@@ -250,10 +256,11 @@ def _toml_value(text: str) -> Any:
 
 def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
     training = config.training
-    if isinstance(training.evaluation_batch_size, int) and training.evaluation_batch_size < 1:
-        yield Fault("training.evaluation_batch_size", "must be at least 1, or auto")
-    if isinstance(training.threads, int) and not isinstance(training.threads, bool) and training.threads < 1:
-        yield Fault("training.threads", "must be at least 1, or auto")
+    for key, most in (("evaluation_batch_size", MOST_AT_ONCE), ("threads", MOST_THREADS)):
+        value = getattr(training, key)
+        if isinstance(value, int) and not 1 <= value <= most:
+            bound = "at least 1" if value < 1 else f"at most {most:,}"
+            yield Fault(f"training.{key}", f"must be {bound}, or auto")
     if training.accumulation > training.batch_size:
         yield Fault("training.accumulation", f"cannot split a batch of {training.batch_size}; lower it")
     optimizer = config.optimizer

@@ -40,7 +40,7 @@ def milestones(epochs: Iterable[EpochCompleted], split: str = "test") -> tuple[M
 
 def _whole_percent(accuracy: float) -> int:
     # The smallest addition keeps 0.57 * 100 from being 56.99999.
-    return math.floor(min(1.0, accuracy) * 100 + 1e-9) if math.isfinite(accuracy) else 0
+    return math.floor(min(1.0, max(0.0, accuracy)) * 100 + 1e-9) if math.isfinite(accuracy) else 0
 
 
 def time_to(percent: float, reached: Iterable[Milestone]) -> Milestone | None:

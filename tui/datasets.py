@@ -10,6 +10,7 @@ from typing import Any, cast
 from core.config import parse_data
 from core.data import DATASETS, DataOptions, open_dataset
 from core.data.dataset import Dataset
+from core.data.prepare import check as check_files
 from core.errors import InputError
 from core.images import Progress
 from core.registry import Table
@@ -46,7 +47,7 @@ def check(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
     if missing := dataset.missing():
         listed = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
         raise InputError(f"{name} is not in {dataset.root}: no {listed}", f"run: torchdeck data fetch {name}")
-    yield from dataset.verify()
+    yield from check_files(dataset)
     facts = dataset.facts()
     counts = {"train_images": facts.train_images, "test_images": facts.test_images}
     return {"name": name, "folder": str(dataset.root), **counts, "classes": list(facts.class_names)}

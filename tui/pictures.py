@@ -118,7 +118,7 @@ def to_pixels(image: Pixels) -> Pixels:
 
 def filter_images(weights: NDArray[np.floating], normalize: Literal["each", "all"]) -> Pixels:
     """Filters [N, C, K, K] as images [N, 3 or 1, K, K], black to white over each filter's weights or over all."""
-    values = np.nan_to_num(weights.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    values = np.nan_to_num(weights.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(-1e30, 1e30)
     if values.size == 0:
         return np.zeros((0, 1, 1, 1), np.uint8)
     if values.shape[1] not in (1, 3):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
+import struct
+import zlib
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from core.data import NORMALIZATIONS
-from core.data.dataset import ArrayDataset, Bytes, Dataset, Facts, FileDataset, Labels, Split, SplitName, digest
+from core.data.cache import cache_folder, check_caches, is_whole, mapped, write_manifest
+from core.data.dataset import ArrayDataset, Bytes, Dataset, Facts, FileDataset, Labels, Split, SplitName
 from core.data.index_plan import derive_seed
 from core.errors import ConfigError, DataError, Fault
 from core.images import ImageSpec, Progress
@@ -84,15 +86,51 @@ def prepare_test(dataset: Dataset, seed: int) -> Generator[Progress, None, Split
     if isinstance(dataset, ArrayDataset):
         split = yield from _read_split(dataset, facts, "test")
         return _limited(split, dataset.options.test_limit, seed)
-    folder = _cache_folder(dataset, facts)
-    if _is_whole(folder):
-        return _limited(_mapped(folder, "test"), dataset.options.test_limit, seed)
+    folder = cache_folder(dataset, facts)
+    if is_whole(folder):
+        return _limited(mapped(folder, "test"), dataset.options.test_limit, seed)
     assert isinstance(dataset, FileDataset)
     files = dataset.listing("test")
     labels = np.array([label for _, label in files], np.int64)
     images = np.empty(_shape(len(files), facts.spec), np.uint8)
     yield from _decoded(files, images, name)
     return _limited(Split(images, labels), dataset.options.test_limit, seed)
+
+
+def check(dataset: Dataset) -> Iterator[Progress]:
+    """Check every file of a data set, and what was decoded of it.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    yield from dataset.verify()
+    if isinstance(dataset, FileDataset):
+        for name in SPLITS:
+            files = dataset.listing(name)
+            yield from _in_parallel(lambda index, files=files: _open(files[index][0]), len(files), "checking images")
+    yield from check_caches(dataset.root, dataset.options.name)
+
+
+def _open(path: Path) -> Image.Image:
+    """The picture of a file, decoded.
+
+    Raises:
+        DataError: it cannot be.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    ) as error:
+        raise DataError(f"{path} cannot be decoded ({error})", "replace or delete it") from None
 
 
 def _read(dataset: ArrayDataset, facts: Facts) -> Generator[Progress, None, dict[SplitName, Split]]:
@@ -129,12 +167,7 @@ def _decoded(files: list[tuple[Path, int]], target: Bytes, name: str) -> Iterato
     """Fill `target` with the decoded files at its size."""
 
     def work(index: int) -> None:
-        path = files[index][0]
-        try:
-            with Image.open(path) as picture:
-                target[index] = _to_array(picture, target.shape[1:])
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path} cannot be decoded ({error})", "replace or delete it") from None
+        target[index] = _to_array(_open(files[index][0]), target.shape[1:])
 
     yield from _in_parallel(work, len(files), f"decoding {name}")
 
@@ -161,29 +194,10 @@ def _to_array(picture: Image.Image, shape: tuple[int, ...]) -> Bytes:
 
 def _cached(dataset: Dataset, facts: Facts) -> Generator[Progress, None, dict[SplitName, Split]]:
     """The splits as memory maps, made once in the data folder's cache."""
-    folder = _cache_folder(dataset, facts)
-    if not _is_whole(folder):
+    folder = cache_folder(dataset, facts)
+    if not is_whole(folder):
         yield from _fill_cache(dataset, facts, folder)
-    return {name: _mapped(folder, name) for name in SPLITS}
-
-
-def _cache_folder(dataset: Dataset, facts: Facts) -> Path:
-    key = digest("1", dataset.options.name, facts.spec, dataset.fingerprint())[:24]
-    return dataset.root / "cache" / f"{dataset.options.name}-{key}"
-
-
-def _mapped(folder: Path, name: SplitName) -> Split:
-    images = np.load(folder / f"{name}-images.npy", mmap_mode="r", allow_pickle=False)
-    return Split(images, np.load(folder / f"{name}-labels.npy", allow_pickle=False))
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether the cache was finished and no file has changed its size since."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        return all((folder / name).stat().st_size == size for name, size in manifest["bytes"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+    return {name: mapped(folder, name) for name in SPLITS}
 
 
 def _fill_cache(dataset: Dataset, facts: Facts, folder: Path) -> Iterator[Progress]:
@@ -192,8 +206,7 @@ def _fill_cache(dataset: Dataset, facts: Facts, folder: Path) -> Iterator[Progre
         staging.mkdir(parents=True)
         for name in SPLITS:
             yield from _fill_split(dataset, facts, staging, name)
-        sizes = {path.name: path.stat().st_size for path in staging.iterdir()}
-        (staging / "manifest.json").write_text(json.dumps({"schema": 1, "bytes": sizes}))
+        write_manifest(staging)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(staging, folder)
     except OSError as error:

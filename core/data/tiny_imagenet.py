@@ -34,14 +34,19 @@ class TinyImageNet(FileDataset):
     def _lines(self, name: str) -> list[str]:
         try:
             return (self.folder / name).read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            mend = f"unpack the original tiny-imagenet-200.zip into {self.root}"
-            raise DataError(f"{self.folder / name} cannot be read ({error.strerror})", mend) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{self.folder / name} cannot be read ({error})", self._mend()) from None
+
+    def _mend(self) -> str:
+        return f"unpack the original tiny-imagenet-200.zip into {self.root}"
 
     def listing(self, split: SplitName) -> list[tuple[Path, int]]:
         classes = {name: index for index, name in enumerate(self._lines("wnids.txt"))}
         if split == "test":
             rows = [line.split("\t") for line in self._lines("val/val_annotations.txt")]
+            if not all(len(row) > 1 and row[1] in classes for row in rows):
+                message = f"{self.folder / 'val/val_annotations.txt'} is damaged: a line names no class"
+                raise DataError(message, self._mend())
             return [(self.folder / "val" / "images" / row[0], classes[row[1]]) for row in rows]
         folders = [(self.folder / "train" / name / "images", index) for name, index in classes.items()]
         return [(path, index) for folder, index in folders for path in sorted(folder.glob("*.JPEG"))]

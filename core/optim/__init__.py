@@ -79,7 +79,9 @@ class CosineOptions(ScheduleOptions):
     """Half a cosine from the learning rate down (Loshchilov and Hutter 2016)."""
 
     name: Literal["cosine"] = "cosine"
-    epochs: int = Field(default=0, ge=0, description="Epochs until the end of the curve; 0 = training.epochs")
+    epochs: int = Field(
+        default=0, ge=0, le=100_000, description="Epochs until the end of the curve; 0 = training.epochs"
+    )
     final: float = Field(default=0.0, ge=0, le=1, description="Share of the learning rate at the end")
     per: Literal["epoch", "step"] = Field(default="epoch", description="Change after each epoch or each step")
 
@@ -88,7 +90,7 @@ class StepOptions(ScheduleOptions):
     """The learning rate falls by a factor every few epochs."""
 
     name: Literal["step"] = "step"
-    every: int = Field(default=30, ge=1, description="Epochs between two falls")
+    every: int = Field(default=30, ge=1, le=100_000, description="Epochs between two falls")
     factor: float = Field(default=0.1, gt=0, le=1, description="What each fall multiplies by")
 
 
@@ -115,7 +117,7 @@ class PlateauOptions(ScheduleOptions):
 
     name: Literal["plateau"] = "plateau"
     factor: float = Field(default=0.1, gt=0, lt=1, description="What each fall multiplies by")
-    patience: int = Field(default=5, ge=0, description="Epochs without a better figure before a fall")
+    patience: int = Field(default=5, ge=0, le=100_000, description="Epochs without a better figure before a fall")
 
 
 OPTIMIZERS = Table(

@@ -152,7 +152,8 @@ def test_what_no_machine_could_hold_is_told_before_anything_is_left_behind(
 ) -> None:
     if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "1":
         pytest.skip("this machine promises any amount of memory")
-    huge = small({"data.size": 1024, "data.train_images": 10_000_000, "data.test_images": 1})
+    images = {"data.size": 1024, "data.train_images": 10_000_000, "data.test_images": 1}
+    huge = small({**images, "training.precision": "fp32"})
     told = list(run(huge, tmp_path / "logs", surroundings=surroundings))
     faults("memory exhaustions")
     assert isinstance(told[-1], RunFailed)

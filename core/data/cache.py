@@ -1,0 +1,101 @@
+"""Decoded images on disk: a memory map and the labels of each split, with checksums that tell when a file changed.
+
+Before use, files of up to 256 MiB are checked whole, and of larger ones 64 blocks spread evenly; `check_caches` reads
+every byte. A block's CRC-32 notices any damage of up to 32 bits in a row, and all but one in four billion of others.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.data.dataset import Dataset, Facts, Split, SplitName, digest
+from core.errors import DataError
+from core.images import Progress
+
+SCHEMA = 2
+BLOCK = 4 * 2**20
+"""Bytes under one checksum."""
+SAMPLED = 64
+"""Blocks of a file that are looked at before it is used."""
+
+
+def cache_folder(dataset: Dataset, facts: Facts) -> Path:
+    """Where the decoded images of a data set at this size stand."""
+    key = digest("1", dataset.options.name, facts.spec, dataset.fingerprint())[:24]
+    return dataset.root / "cache" / f"{dataset.options.name}-{key}"
+
+
+def mapped(folder: Path, name: SplitName) -> Split:
+    """A split of a cache that is whole."""
+    images = np.load(folder / f"{name}-images.npy", mmap_mode="r", allow_pickle=False)
+    return Split(images, np.load(folder / f"{name}-labels.npy", allow_pickle=False))
+
+
+def write_manifest(folder: Path) -> None:
+    """Tell the sizes and checksums of all files of a cache just made.
+
+    Raises:
+        OSError: a file cannot be read, or the manifest not written.
+    """
+    files = {path.name: {"bytes": path.stat().st_size, "crc32": _checksums(path)} for path in folder.iterdir()}
+    (folder / "manifest.json").write_text(json.dumps({"schema": SCHEMA, "files": files}))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the cache was finished and none of its files was cut or, as far as it is looked at, changed since."""
+    files = _manifest(folder)
+    return bool(files) and all(_matches(folder / name, entry, SAMPLED) for name, entry in files.items())
+
+
+def check_caches(root: Path, name: str) -> Iterator[Progress]:
+    """Check every byte of what was decoded of a data set.
+
+    Raises:
+        DataError: a file is not what was written.
+    """
+    for folder in sorted((root / "cache").glob(f"{name}-*")):
+        yield Progress(f"checking {folder.name}")
+        files = _manifest(folder)
+        wrong = [item for item, entry in files.items() if not _matches(folder / item, entry, None)]
+        if wrong or not files:
+            raise DataError(f"{folder} is damaged ({', '.join(wrong) or 'its manifest'})", "delete it; it is made anew")
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The files that the manifest tells of; none where it is absent, damaged or of another form."""
+    try:
+        content = json.loads((folder / "manifest.json").read_bytes())
+        return dict(content["files"]) if content["schema"] == SCHEMA else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def _matches(path: Path, entry: Any, most: int | None) -> bool:
+    """Whether a file has the size and, in up to `most` blocks spread evenly, the content that the manifest tells."""
+    try:
+        wanted, size = list(entry["crc32"]), int(entry["bytes"])
+        if path.stat().st_size != size or len(wanted) != -(-size // BLOCK):
+            return False
+        places = range(len(wanted)) if most is None else _spread(len(wanted), most)
+        return all(crc == wanted[place] for place, crc in zip(places, _checksums(path, places), strict=True))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Up to `most` of `count` places, the first and the last among them."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))}) if count else []
+
+
+def _checksums(path: Path, places: Iterable[int] | None = None) -> list[int]:
+    """The CRC-32 of these blocks of a file, of all for None."""
+    with open(path, "rb") as file:
+        if places is None:
+            return [zlib.crc32(block) for block in iter(lambda: file.read(BLOCK), b"")]
+        return [zlib.crc32(file.read(BLOCK)) for place in places if file.seek(place * BLOCK) >= 0]
