@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +30,9 @@ MARK = 12
 
 CONSOLE = "console.log"
 """What the process of a run prints, in the run's directory."""
+
+READ_TOGETHER = 500
+"""Events between two words of how far a log is read."""
 
 PATIENCE = 30.0
 """Seconds in which the process that a run was handed over to must take it up."""
@@ -184,10 +187,25 @@ def load_record(folder: Path) -> RunRecord:
     A run without an ending whose writer is gone has the status `died`, or `unknown` where locks cannot be tested; one
     that was handed over and that nobody took up is given some time before it is called that.
     """
+    steps = reading(folder)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def reading(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
+    """`load_record` in parts: it yields the bytes that are read and those there are, first once the cache is read."""
     record, offset, mark = _cached(folder)
     reader = EventReader(folder, offset, mark)
-    for event in reader.read():
-        record.apply(event)
+    with contextlib.suppress(OSError):
+        total = (folder / "events.jsonl").stat().st_size
+        yield offset, total
+        for number, event in enumerate(reader.read(), start=1):
+            record.apply(event)
+            if number % READ_TOGETHER == 0:
+                yield reader.offset, total
     if reader.damaged:
         record.warnings.append(f"{reader.damaged} damaged lines in events.jsonl were skipped")
     settle_status(record, is_locked(folder))

@@ -30,6 +30,9 @@ from core.events import (
 from core.milestones import milestones
 from core.typed import Reader, checked, finite, many, matrix, number, optional, table, text, whole
 
+MOST_STEPS = 20_000
+"""Of the epoch in hand: some minutes of ten words a second, and more points than any chart has."""
+
 
 @dataclass(slots=True)
 class RunRecord:
@@ -71,8 +74,7 @@ class RunRecord:
             case RunStarted():
                 self._start(event)
             case StepCompleted():
-                self.stage = ""
-                self.steps.append(event)
+                self._step(event)
             case DeviceSampled():
                 self._sample(event)
             case EpochCompleted():
@@ -119,6 +121,13 @@ class RunRecord:
         self.steps = []
         self.checkpoints = [saved for saved in self.checkpoints if saved.step <= kept]
         self.confusions = {epoch: seen for epoch, seen in self.confusions.items() if seen.step <= kept}
+
+    def _step(self, event: StepCompleted) -> None:
+        """Keep the step; of an epoch that says very many, every second one of those before."""
+        self.stage = ""
+        if len(self.steps) >= MOST_STEPS:
+            self.steps = self.steps[::2]
+        self.steps.append(event)
 
     def _release(self, event: EventsReleased) -> None:
         reason = self.held.reason if self.held else "the disk refused them"

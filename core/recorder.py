@@ -59,7 +59,8 @@ class Recorder:
                 stamped = self._ended(self.writer, stamped)
         self.record.apply(stamped)
         if isinstance(stamped, EpochCompleted | RunStarted | CommandApplied):
-            self._write_caches(stamped.t - self.curves_written >= CURVES_EVERY)
+            # A clock that is put back must not keep the cache waiting.
+            self._write_caches(abs(stamped.t - self.curves_written) >= CURVES_EVERY)
         return stamped
 
     def use(self, writer: RunWriter) -> None:

@@ -8,6 +8,7 @@ from core.curves import Axis, curve, metrics_of
 from core.record import RunRecord
 from core.reported import claims
 from tui.charts import Line, Rule
+from tui.long_logs import READING
 from tui.text import percent
 
 INKS = {"train": 0, "test": 1, "validation": 2}
@@ -77,9 +78,9 @@ def loss_note(record: RunRecord) -> str:
 
 
 def accuracy_note(record: RunRecord, ghost: Ghost | None) -> str:
-    """The last and the best test accuracy, and the lead over the ghost in points."""
+    """The last and the best test accuracy, and the lead over the ghost in points; of nothing yet, what is going on."""
     if not record.epochs:
-        return ""
+        return record.stage if record.status == READING else ""
     last, best = record.epochs[-1].metrics.get("test/accuracy"), record.best
     parts = [f"test {percent(last)}"]
     if best:

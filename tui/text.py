@@ -64,3 +64,10 @@ def moment(unix_seconds: float) -> str:
     if not 0 <= unix_seconds < _LONGEST:
         return "-"
     return datetime.fromtimestamp(unix_seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def time_of_day(unix_seconds: float) -> str:
+    """A point in time in the local time zone, to the second, without its day; dashes for one that no calendar has."""
+    if not 0 <= unix_seconds < _LONGEST:
+        return "--:--:--"
+    return datetime.fromtimestamp(unix_seconds, UTC).astimezone().strftime("%H:%M:%S")

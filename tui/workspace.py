@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.logs import RUN_ID, load_record
+from core.logs import RUN_ID
 from core.record import RunRecord
 from core.runs import RunIndex, RunRow
+from tui.long_logs import READING, LongLogs
 from tui.study_processes import StudyProcesses
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Workspace:
     marked: list[str] = field(default_factory=list[str])
     chosen: str | None = None
     """The id of the run that Analyze shows."""
+    long_logs: LongLogs = field(default_factory=LongLogs)
     processes: StudyProcesses = field(default_factory=StudyProcesses)
     _records: OrderedDict[str, tuple[int, RunRecord]] = field(default_factory=OrderedDict[str, tuple[int, RunRecord]])
 
@@ -46,13 +48,18 @@ class Workspace:
         return next((row for row in self.rows() if row.id == run_id), None)
 
     def record(self, run_id: str) -> RunRecord:
-        """A run's record: the live one of the training in hand, else what its directory says, kept while that lasts."""
+        """A run's record: the live one of the training in hand, else what its directory says, kept while that lasts.
+
+        Of a log that is so long that it is still being read, an empty record whose stage says how far that is.
+        """
         if self.feed and (started := self.feed.record.started) and started.run_id == run_id:
             return self.feed.record
         size = _size(self.logs / run_id / "events.jsonl")
         known = self._records.pop(run_id, None)
         if known is None or known[0] != size:
-            known = (size, load_record(self.logs / run_id))
+            known = (size, self.long_logs.record(self.logs / run_id))
+            if known[1].status == READING:
+                return known[1]
         self._records[run_id] = known
         while len(self._records) > MOST_RECORDS:
             self._records.popitem(last=False)

@@ -104,7 +104,7 @@ class AnalyzePage(Page):
         folder, record = self.workspace.logs / self._run_id, self.workspace.record(self._run_id)
         best = record.best
         kept = [_changed(folder / name) for name in KEPT]
-        stamp = (self._run_id, record.status, record.attempt, best.step if best else None, *kept)
+        stamp = (self._run_id, record.status, record.stage, record.attempt, best.step if best else None, *kept)
         if stamp != self._stamp:
             self._stamp = stamp
             self._show(self._run_id, folder, record)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from core.evaluation import ClassFigures, Confusion, class_figures, macro
 from core.record import RunRecord
+from tui.long_logs import READING
 from tui.text import safe
 
 NO_RUNS = (
@@ -41,6 +42,8 @@ def label_of(run_id: str, record: RunRecord) -> str:
 def why_no_matrix(run_id: str, record: RunRecord) -> str:
     """Why a run has no matrix to show, and what helps."""
     run = safe(run_id)
+    if record.status == READING:
+        return f"{run}\n\n{record.stage}"
     if record.best_confusion is not None:
         return f"The confusion matrix of {run} is damaged.\n\n{OTHERS}"
     if record.status in ("preparing", "running", "paused"):

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from core.curves import AXES, Axis
 from core.events import EpochCompleted, RunEvent, StepCompleted
+from core.record import RunRecord
 from tui.charts import Line
 from tui.compared import (
     LETTERS,
@@ -27,6 +28,7 @@ from tui.compared import (
     tab_separated,
     table,
 )
+from tui.long_logs import READING
 from tui.messages import CopyRequested
 from tui.screens.ask import AskText
 from tui.screens.page import Page
@@ -121,7 +123,7 @@ class ComparePage(Page):
         if not enough:
             nothing.update(TOO_FEW.format(marked=f"{len(entries)} run is marked." if entries else "No run is marked."))
             return
-        seen = [(e.row, e.hidden, e.record.status, len(e.record.epochs), e.record.step) for e in entries]
+        seen = [(e.row, e.hidden, _state(e.record)) for e in entries]
         drawn = (seen, self._metric, self._axis, self._banded, self._goal)
         if drawn != self._drawn:
             self._drawn = drawn
@@ -137,7 +139,8 @@ class ComparePage(Page):
         chart, list_ = self._chart, self._table
         title = metric_title(self._metric) + (", least to greatest" if self._banded else "")
         chart.set_title(title, percent=self._metric.endswith("accuracy"))
-        chart.show(self.lines, x_unit=self._axis)
+        stages = {entry.record.stage for entry in entries if entry.record.status == READING}
+        chart.show(self.lines, x_unit=self._axis, note=", ".join(sorted(stages)))
         list_.show(entries, self.columns)
         self.call_after_refresh(self._head)
 
@@ -208,3 +211,8 @@ class ComparePage(Page):
             return
         self._goal = goal
         self._show(self.entries)
+
+
+def _state(record: RunRecord) -> tuple[object, ...]:
+    """What changes when a record has more to show."""
+    return record.status, record.stage, len(record.epochs), record.step

@@ -15,6 +15,7 @@ from core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
 from core.record import RunRecord
 from tui.console import Console
 from tui.lines import held_text
+from tui.long_logs import READING
 from tui.messages import CommandRequested, HandOverRequested, ModeRequested, StopRequested, StudyRequested
 from tui.refresh import Refresh
 from tui.screens.page import Page
@@ -145,7 +146,10 @@ class LivePage(Page):
                 if (figure := row.figure("test/accuracy")) is not None
             ]
             best = max(rated, default=None)
-            self._ghost = (started.run_id, Ghost(best[1], self.workspace.record(best[1])) if best else None)
+            earlier = self.workspace.record(best[1]) if best else None
+            if earlier and earlier.status == READING:
+                return None
+            self._ghost = (started.run_id, Ghost(best[1], earlier) if best and earlier else None)
         return self._ghost[1]
 
     def action_stop(self) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from rich.text import Text
 from textual.widgets import RichLog
 
 from tui.feed import Feed
+from tui.text import time_of_day
 
 
 class LogPane(RichLog):
@@ -35,5 +34,4 @@ class LogPane(RichLog):
             return
         self._shown = feed.lines_seen
         for t, line in list(feed.lines)[-fresh:]:
-            time = datetime.fromtimestamp(t).strftime("%H:%M:%S")
-            self.write(Text(no_wrap=True).append(f"{time} ", "dim").append(line))
+            self.write(Text(no_wrap=True).append(f"{time_of_day(t)} ", "dim").append(line))

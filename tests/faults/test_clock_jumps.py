@@ -1,0 +1,95 @@
+"""A wall clock that is put back or forward moves no duration, no order and no time left."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from conftest import Faults
+
+from core.config import ExperimentConfig
+from core.events import EpochCompleted, RunEvent
+from core.logs import EventReader, load_record
+from core.record import RunRecord
+from core.runs import RunIndex
+from core.session import Surroundings, run
+from tui.bars import epoch_seconds_left, run_seconds_left
+from tui.lines import lines_of
+from tui.run_columns import age
+from tui.text import moment, time_of_day
+
+Made = Callable[..., ExperimentConfig]
+
+NOON = 1_800_000_000.0
+JUMPS = {
+    "back an hour": -3600.0,
+    "back to 1970": -NOON + 5,
+    "forward a decade": 3.2e8,
+    "before 1970": -2 * NOON,
+}
+
+
+class JumpingClock:
+    """The wall clock of somebody who sets it: a second a look, and a jump at every seventh."""
+
+    def __init__(self, jump: float) -> None:
+        self.jump, self.looks, self.time = jump, 0, NOON
+
+    def __call__(self) -> float:
+        self.looks += 1
+        self.time += 1 if self.looks % 7 else self.jump if self.time >= NOON else NOON - self.time
+        return self.time
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_clock_that_jumps_moves_nothing_but_the_time_of_day(
+    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, jump: str
+) -> None:
+    around = dataclasses.replace(surroundings, now=JumpingClock(JUMPS[jump]))
+    told: list[RunEvent] = []
+    live = RunRecord()
+    for event in run(small(), tmp_path / "logs", surroundings=around):
+        told.append(event)
+        live.apply(event)
+        lefts = (epoch_seconds_left(live), run_seconds_left(live))
+        assert all(left is None or 0 <= left < 60 for left in lefts), event
+        assert all(line.isprintable() for line in lines_of(event, live))
+    faults("clock jumps", around.now.looks // 7)  # type: ignore[attr-defined]
+    assert any(later.t < event.t for event, later in pairwise(told)), "the clock was never put back"
+    (folder,) = (tmp_path / "logs").iterdir()
+    read = list(EventReader(folder).read())
+    assert [event.seq for event in read] == list(range(len(told)))
+    epochs = [event for event in read if isinstance(event, EpochCompleted)]
+    assert all(0 < event.train_seconds <= event.seconds < 60 for event in epochs)
+    assert load_record(folder) == live
+    assert live.status == "completed"
+    (row,) = RunIndex(tmp_path / "logs").rows()
+    assert row.status == "completed"
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_the_cache_of_a_run_keeps_up_with_a_clock_that_is_put_back(
+    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, jump: str
+) -> None:
+    around = dataclasses.replace(surroundings, now=JumpingClock(JUMPS[jump]))
+    reached: list[int] = []
+    for event in run(small({"training.epochs": 6}), tmp_path / "logs", surroundings=around):
+        if isinstance(event, EpochCompleted):
+            (folder,) = (tmp_path / "logs").iterdir()
+            cache = folder / "curves.json"
+            reached.append(json.loads(cache.read_text())["offset"] if cache.exists() else 0)
+    faults("clock jumps", around.now.looks // 7)  # type: ignore[attr-defined]
+    assert len(set(reached)) > 2
+
+
+@pytest.mark.parametrize("t", [0.0, -1.0, -1e18, 1e18, 1e299, float("nan"), float("inf"), NOON])
+def test_any_time_has_a_text(t: float) -> None:
+    assert time_of_day(t).count(":") == 2
+    assert moment(t)
+    assert "-" not in age(NOON - t) or t != t
+
+
+def test_a_run_of_the_future_is_of_now() -> None:
+    assert age(-3600) == "now"

@@ -1,0 +1,86 @@
+"""A log of any length opens without holding up the screen, and without being kept in memory."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from app_driver import screen_text, until
+from conftest import Faults
+from example_runs import make_example_runs
+
+from core.events import StepCompleted
+from core.logs import load_record, reading
+from core.record import MOST_STEPS, RunRecord
+from tui.app import Torchdeck
+from tui.long_logs import READING, LongLogs
+
+RUN = "20270115-080000-quickstart-aaaa"
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    make_example_runs(tmp_path / "logs", 1_800_000_000.0)
+    return tmp_path / "logs"
+
+
+def read_beside(long_logs: LongLogs, folder: Path) -> RunRecord:
+    """What a screen has that asks until the log is read."""
+    end = time.monotonic() + 30
+    while (record := long_logs.record(folder)).status == READING:
+        assert time.monotonic() < end
+        assert record.stage.startswith("reading its log: ")
+        assert not record.epochs
+    return record
+
+
+def test_a_long_log_is_read_beside_the_screen_and_then_cached(logs: Path, faults: Faults) -> None:
+    folder, long_logs = logs / RUN, LongLogs(long=0)
+    wanted = load_record(folder)
+    (folder / "curves.json").unlink()
+    faults("lost caches")
+    assert long_logs.record(folder).status == READING
+    assert read_beside(long_logs, folder) == wanted
+    assert next(reading(folder))[0] == (folder / "events.jsonl").stat().st_size
+    assert long_logs.record(folder) == wanted
+
+
+def test_a_short_log_is_there_at_once(logs: Path) -> None:
+    (logs / RUN / "curves.json").unlink()
+    assert LongLogs().record(logs / RUN) == load_record(logs / RUN)
+
+
+def test_reading_tells_how_far_it_is(logs: Path) -> None:
+    (logs / RUN / "curves.json").unlink()
+    (done, total), *_ = list(reading(logs / RUN))
+    assert (done, total) == (0, (logs / RUN / "events.jsonl").stat().st_size)
+
+
+def test_a_log_that_is_not_there_is_an_empty_record(tmp_path: Path) -> None:
+    assert LongLogs().record(tmp_path / "gone") == load_record(tmp_path / "gone")
+
+
+async def test_the_page_of_runs_shows_a_long_log_once_it_is_read(
+    make_app: Callable[..., Torchdeck], logs: Path, faults: Faults
+) -> None:
+    for path in logs.rglob("curves.json"):
+        path.unlink()
+        faults("lost caches")
+    app = make_app(logs, page="runs")
+    app.workspace.long_logs.long = 0
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "best 97" in screen_text(app) or "test 9" in screen_text(app))
+        assert "reading its log" not in screen_text(app)
+
+
+def test_the_steps_of_the_longest_epoch_fit_in_memory() -> None:
+    record = RunRecord()
+    for step in range(1, 5 * MOST_STEPS):
+        record.apply(StepCompleted(
+            seq=step, phase="train", epoch=1, step=step, batch=step, batches=10**6, loss=1.0, mean_loss=1.0,
+            accuracy=0.5, lr=0.1, images_per_second=1.0,
+        ))  # fmt: skip
+    assert MOST_STEPS / 2 <= len(record.steps) <= MOST_STEPS
+    assert record.steps[-1].step == 5 * MOST_STEPS - 1
+    numbers = [event.step for event in record.steps]
+    assert numbers == sorted(numbers)
