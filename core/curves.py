@@ -82,7 +82,8 @@ def _places(epoch: EpochCompleted, share: Numbers, seconds: float, axis: Axis) -
         case "epoch":
             return epoch.epoch - 1 + share
         case "time":
-            return seconds + share * epoch.train_seconds
+            with np.errstate(invalid="ignore"):  # a log may tell endless times; their points are gaps
+                return seconds + share * epoch.train_seconds
 
 
 def _of_epochs(record: RunRecord, metric: str, axis: Axis) -> Curve:

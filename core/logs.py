@@ -199,17 +199,23 @@ def reading(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
     """`load_record` in parts: it yields the bytes that are read and those there are, first once the cache is read."""
     record, offset, mark = _cached(folder)
     reader = EventReader(folder, offset, mark)
-    with contextlib.suppress(OSError):
-        total = (folder / "events.jsonl").stat().st_size
-        yield offset, total
-        for number, event in enumerate(reader.read(), start=1):
-            record.apply(event)
-            if number % READ_TOGETHER == 0:
-                yield reader.offset, total
+    total = _size(reader.path)
+    yield offset, total
+    for number, event in enumerate(reader.read(), start=1):
+        record.apply(event)
+        if number % READ_TOGETHER == 0:
+            yield reader.offset, total
     if reader.damaged:
         record.warnings.append(f"{reader.damaged} damaged lines in events.jsonl were skipped")
     settle_status(record, is_locked(folder))
     return record
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def settle_status(record: RunRecord, locked: bool | None, now: Callable[[], float] = time.time) -> None:

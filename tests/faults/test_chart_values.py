@@ -17,13 +17,15 @@ from tui.pictures import filter_images
 from tui.series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
 from tui.text import count, duration, figure, flops, moment, percent, size
 
+TOLD = [float("nan"), float("inf"), float("-inf"), 1e299, -1e299, 1e-308, 0.0, -0.0, -1.0, 1.0, 0.5, 1e30, 3e38]
+"""What a log can hold: its readers take no greater number for one."""
 EXTREMES = [float("nan"), float("inf"), float("-inf"), 1e308, -1e308, 1e-308, 0.0, -0.0, -1.0, 1.0, 0.5, 1e30, 3e38]
 
 
 def started(draw_from: random.Random) -> RunStarted:
     return RunStarted(
         run_id="20270115-080000-x-aaaa", resumed_from=None, preset="x", name="",
-        reported=({"metric": "test/accuracy", "at": "best", "value": draw_from.choice(EXTREMES)},), config={},
+        reported=({"metric": "test/accuracy", "at": "best", "value": draw_from.choice(TOLD)},), config={},
         device="cpu", device_name="CPU", parameters=1, forward_flops=1, epochs=4, steps_per_epoch=3, train_images=9,
         test_images=3, class_names=("a", "b"), chosen_on="test", reproducible="exact",
     )  # fmt: skip
@@ -33,7 +35,7 @@ def wild(draw_from: random.Random) -> list[RunEvent]:
     """A run whose every figure is extreme."""
 
     def any_number() -> float:
-        return draw_from.choice(EXTREMES)
+        return draw_from.choice(TOLD)
 
     events: list[RunEvent] = [started(draw_from)]
     for epoch in range(1, draw_from.randint(1, 4)):

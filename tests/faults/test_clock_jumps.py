@@ -32,15 +32,15 @@ JUMPS = {
 
 
 class JumpingClock:
-    """The wall clock of somebody who sets it: a second a look, and a jump at every seventh."""
+    """The wall clock of somebody who sets it wrong and right again: a second a look, and a jump at every seventh."""
 
     def __init__(self, jump: float) -> None:
-        self.jump, self.looks, self.time = jump, 0, NOON
+        self.jump, self.looks, self.jumped = jump, 0, False
 
     def __call__(self) -> float:
         self.looks += 1
-        self.time += 1 if self.looks % 7 else self.jump if self.time >= NOON else NOON - self.time
-        return self.time
+        self.jumped ^= self.looks % 7 == 0
+        return NOON + self.looks + (self.jump if self.jumped else 0)
 
 
 @pytest.mark.parametrize("jump", JUMPS)

@@ -8,16 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from app_driver import screen_text, until
 from conftest import Clock, Faults
 from torch import nn
 
+import presets
 from core.config import ExperimentConfig
 from core.events import CheckpointSaved, EpochCompleted, RunCompleted, RunEvent, RunFailed, StepCompleted
+from core.label import Label
 from core.logs import is_locked, load_record
 from core.memory import images_that_fit
 from core.plan import make_plan
 from core.session import Surroundings, resume, run
+from core.study import StudyRun, settled_run
+from tui.app import Torchdeck
 from tui.headless import run_exit_code
+from tui.messages import StartRequested
 
 Made = Callable[..., ExperimentConfig]
 TheRun = Callable[[], Path]
@@ -160,3 +166,39 @@ def test_what_no_machine_could_hold_is_told_before_anything_is_left_behind(
     assert told[-1].error.kind == "memory"
     assert "smaller model or data set" in told[-1].error.mend
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_run_out_of_memory_is_a_row_of_its_study_with_its_reason(
+    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+) -> None:
+    list(failing_at(small(), tmp_path / "logs", surroundings, 2, EXHAUSTIONS[0]))
+    faults("memory exhaustions")
+    (folder,) = (tmp_path / "logs").iterdir()
+    settled = settled_run(tmp_path / "logs", StudyRun(0, "", {}, "", {}, run_id=folder.name, state="running"))
+    assert settled.state == "failed"
+    assert settled.reason.startswith("out of memory training on 32 images at once; 16 would fit")
+
+
+DIVERGES = ("optimizer.name=sgd", "optimizer.lr=100.0", "optimizer.weight_decay=1.0")
+TOO_LARGE = ("data.name=synthetic", "data.size=1024", "data.train_images=10000000", "training.precision=fp32")
+
+
+@pytest.mark.parametrize(("changes", "told"), [(DIVERGES, "diverged at step"), (TOO_LARGE, "Unable to allocate")])
+async def test_the_app_tells_of_a_failure_and_trains_the_next_run(
+    make_app: Callable[..., Torchdeck], faults: Faults, changes: tuple[str, ...], told: str
+) -> None:
+    app, preset = make_app(), presets.load("quickstart")
+
+    def start(*texts: str) -> None:
+        app.post_message(StartRequested(preset.with_overrides([*texts, "training.threads=1"]), Label(preset.name)))
+
+    async with app.run_test(size=(120, 30), notifications=True) as pilot:
+        start(*changes)
+        await until(pilot, lambda: told in screen_text(app))
+        faults("failures in the app")
+        feed = app.workspace.feed
+        await until(pilot, lambda: not app.workspace.training)
+        start("training.epochs=1", "data.train_limit=64", "data.test_limit=64")
+        await until(pilot, lambda: app.workspace.feed is not feed and app.workspace.feed and app.workspace.feed.over)
+        assert app.workspace.feed
+        assert app.workspace.feed.record.status == "completed"
