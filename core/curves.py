@@ -33,13 +33,15 @@ def curve(record: RunRecord, metric: str, axis: Axis = "step") -> Curve:
 
     Of the epoch in hand, `train/loss` and `train/accuracy` have the steps that were told.
     """
-    match metric:
-        case "train/loss":
-            return _step_losses(record, axis)
-        case "train/accuracy":
-            return _joined(_of_epochs(record, metric, axis), _told(record, axis, "accuracy"))
-        case _:
-            return _of_epochs(record, metric, axis)
+    # A log may tell endless times: what would stand at no place is a gap, not a warning.
+    with np.errstate(invalid="ignore"):
+        match metric:
+            case "train/loss":
+                return _step_losses(record, axis)
+            case "train/accuracy":
+                return _joined(_of_epochs(record, metric, axis), _told(record, axis, "accuracy"))
+            case _:
+                return _of_epochs(record, metric, axis)
 
 
 def metrics_of(record: RunRecord) -> tuple[str, ...]:
@@ -82,8 +84,7 @@ def _places(epoch: EpochCompleted, share: Numbers, seconds: float, axis: Axis) -
         case "epoch":
             return epoch.epoch - 1 + share
         case "time":
-            with np.errstate(invalid="ignore"):  # a log may tell endless times; their points are gaps
-                return seconds + share * epoch.train_seconds
+            return seconds + share * epoch.train_seconds
 
 
 def _of_epochs(record: RunRecord, metric: str, axis: Axis) -> Curve:
