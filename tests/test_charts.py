@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import Faults
 
 from tui.axes import column_ticks, even_rows, limits, log_rows
 from tui.charts import Line, Rule, View, draw, lettered
@@ -63,8 +64,9 @@ def random_view(rng: random.Random) -> View:
     )
 
 
-def test_any_chart_of_any_size_is_drawn_in_single_printable_characters() -> None:
-    for seed in range(1500):
+def test_any_chart_of_any_size_is_drawn_in_single_printable_characters(faults: Faults, soak: int) -> None:
+    for seed in range(1500 * soak):
+        faults("chart values")
         rng = random.Random(seed)
         lines = [random_line(rng, ink) for ink in range(rng.choice([0, 1, 1, 2, 3, 8]))]
         labels = ["reported", "\x1b[0m", "猫猫"]
