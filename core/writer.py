@@ -30,7 +30,9 @@ from core.locks import lock_owner, take_lock
 from core.logs import MIN_READER, SCHEMA, encode_line
 
 MOST_WAITING = 10_000
-_SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RolledBack, RunCompleted, RunFailed)
+SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RolledBack, RunCompleted, RunFailed)
+"""The events that survive a power cut, and with them all before."""
+
 _PASSING = (StepCompleted, DeviceSampled)
 _REPLACED = ("run.json", "summary.json", "curves.json", "predictions.safetensors", "filters.safetensors")
 
@@ -64,7 +66,7 @@ class RunWriter:
         self._waiting.append(event)
         if self._first_unsynced is None:
             self._first_unsynced = event.seq
-        self._sync_due = self._sync_due or isinstance(event, _SYNCED)
+        self._sync_due = self._sync_due or isinstance(event, SYNCED)
         self.flush()
         while len(self._waiting) > self._most_waiting and self._drop_oldest():
             pass

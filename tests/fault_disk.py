@@ -32,9 +32,9 @@ class FaultDisk(Disk):
         self._open: set[int] = set()
 
     @property
-    def met(self) -> bool:
-        """Whether the fault came to pass."""
-        return 0 < self.at <= self.operations
+    def done(self) -> int:
+        """How many operations were done."""
+        return self.operations
 
     def bury(self) -> None:
         """Close what the dead process had open, as the kernel does."""
