@@ -74,12 +74,7 @@ def _replace(staging: Path, target: Path, disk: Disk) -> None:
     renamed = target.exists()
     if renamed:
         disk.rename(target, old)
-    try:
-        disk.rename(staging, target)
-    except OSError:
-        if renamed:
-            disk.rename(old, target)
-        raise
+    disk.rename(staging, target)
     sync_folder(target.parent, disk)
     if renamed:
         with suppress(OSError):

@@ -74,6 +74,9 @@ class Saver:
         position = self.job.position
         if self._known(position.step) and not best:
             return
+        # A run that goes on from a checkpoint must know how it came there: first the log, then the weights.
+        if (writer := self.recorder.writer) and not writer.flush() and writer.refusal:
+            raise writer.refusal
         root = self.folder / "checkpoints"
         tensors, state = state_of(self.job)
         if position.batch:

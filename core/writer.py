@@ -51,8 +51,8 @@ class RunWriter:
             OSError: the log cannot be written; the lock is still held.
         """
         self.folder, self.disk = folder, disk
-        self.problem = ""
-        """Why the disk refused the last write, in words; "" where it did not."""
+        self.refusal: OSError | None = None
+        """Why the disk refused the last write; None where it did not."""
         self.dropped = 0
         self._lock, self._most_waiting = lock, most_waiting
         self._events = _open_log(folder / "events.jsonl", disk)
@@ -82,10 +82,10 @@ class RunWriter:
             if self._sync_due:
                 self.disk.sync(self._events)
                 self._sync_due, self._first_unsynced = False, None
-            self.problem = ""
+            self.refusal = None
         except OSError as error:
-            self.problem = in_words(error)
-        return not self.problem
+            self.refusal = error
+        return self.refusal is None
 
     def _write(self, event: RunEvent) -> None:
         """Write one line; what stands of it after an error is closed off by the newline that the next begins with."""
@@ -111,6 +111,11 @@ class RunWriter:
         # In the place of the last that it counts: the sequence has a hole of just `count - 1` before it.
         self._waiting[place] = EventsDropped(seq=gone.seq, t=gone.t, attempt=gone.attempt, count=count)
         return True
+
+    @property
+    def problem(self) -> str:
+        """The refusal in words; "" without one."""
+        return in_words(self.refusal) if self.refusal else ""
 
     @property
     def unwritten(self) -> int:
@@ -143,13 +148,9 @@ def _refuse() -> int:
 
 def _open_log(path: Path, disk: Disk) -> int:
     log = disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        if not stat.S_ISREG(os.fstat(log).st_mode):
-            raise OSError(errno.EINVAL, "events.jsonl is not a regular file")
-        sync_folder(path.parent, disk)
-    except BaseException:
+    if not stat.S_ISREG(os.fstat(log).st_mode):
         disk.close(log)
-        raise
+        raise OSError(errno.EINVAL, "events.jsonl is not a regular file")
     return log
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -94,3 +95,31 @@ class FaultDisk(Disk):
 
     def rmdir(self, path: Path) -> None:
         self._do(lambda: os.rmdir(path))
+
+
+class PickyDisk(Disk):
+    """Refuses writes to files, and deletions, of the names that `refused` holds; it is never waited for."""
+
+    def __init__(self) -> None:
+        self.refused: set[str] = set()
+        self._names: dict[int, str] = {}
+
+    def _ask(self, name: str) -> None:
+        if name in self.refused:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
+        descriptor = super().open(path, flags, mode)
+        self._names[descriptor] = path.name
+        return descriptor
+
+    def write(self, descriptor: int, content: bytes | memoryview) -> int:
+        self._ask(self._names[descriptor])
+        return super().write(descriptor, content)
+
+    def sync(self, descriptor: int) -> None:
+        pass
+
+    def unlink(self, path: Path) -> None:
+        self._ask(path.name)
+        super().unlink(path)

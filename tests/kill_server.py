@@ -1,0 +1,147 @@
+"""A process that forks a child for each request, which tells of all it has done until it is killed.
+
+A request is one line of JSON on stdin: the name of a task and its arguments. On stdout come the child's number, its own
+lines, and `gone` when it is dead. What takes long to import is imported once, before the first fork.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from core.events import StepCompleted
+from core.files import Disk
+from core.logs import load_record
+from core.writer import claim, reopen
+
+Json = dict[str, Any]
+
+
+def tell(line: object) -> None:
+    """One line to the parent, past every buffer: what was told is done."""
+    os.write(1, f"{line}\n".encode())
+
+
+def step(seq: int) -> StepCompleted:
+    return StepCompleted(
+        seq=seq, phase="train", epoch=1, step=seq, batch=seq, batches=9, loss=0.5, mean_loss=0.5, accuracy=0.1, lr=0.1,
+        images_per_second=1.0,
+    )  # fmt: skip
+
+
+class TellingDisk(Disk):
+    """Tells of each operation before it is done, so that a kill can fall into any of them."""
+
+    def write(self, descriptor: int, content: bytes | memoryview) -> int:
+        tell("write")
+        return super().write(descriptor, content)
+
+    def sync(self, descriptor: int) -> None:
+        tell("sync")
+        super().sync(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        tell("rename")
+        super().rename(source, target)
+
+    def mkdir(self, path: Path) -> None:
+        tell("mkdir")
+        super().mkdir(path)
+
+    def unlink(self, path: Path) -> None:
+        tell("unlink")
+        super().unlink(path)
+
+    def rmdir(self, path: Path) -> None:
+        tell("rmdir")
+        super().rmdir(path)
+
+
+def log(folder: str) -> None:
+    """Append events for ever."""
+    place = Path(folder)
+    writer = reopen(place) if place.exists() else claim(place.parent, place.name, {"preset": "x"})
+    for seq in count(load_record(place).next_seq):
+        writer.append(step(seq))
+        tell(seq)
+
+
+def naive_log(folder: str) -> None:
+    """The same through a buffer: a promise that cannot be kept."""
+    with open(folder, "a") as file:
+        for seq in count():
+            file.write(f"{seq}\n")
+            tell(seq)
+
+
+def checkpoints(root: str, first: int) -> None:
+    """Save checkpoints for ever."""
+    import torch
+
+    from core import checkpoint
+
+    for number in count(first):
+        weights = {"model.weight": torch.full((250_000,), float(number))}
+        # Every third replaces the one before.
+        at = number - number % 3 % 2
+        checkpoint.save(Path(root), at, weights, {"number": number}, TellingDisk())
+        tell(f"saved {at} {number}")
+        checkpoint.retain(Path(root), at, None, TellingDisk())
+
+
+def naive_checkpoints(root: str, first: int) -> None:
+    """The same into one file, over and over."""
+    import torch
+
+    from core.files import write_all
+
+    for number in count(first):
+        content = torch.full((250_000,), float(number)).numpy().tobytes()
+        file = os.open(f"{root}.bin", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for part in range(10):
+            tell("write")
+            write_all(file, content[part * 100_000 : (part + 1) * 100_000])
+        os.close(file)
+        tell(f"saved {number} {number}")
+
+
+def train(logs: str, run_id: str, config: Json) -> None:
+    """Train a run, or go on with it."""
+    from core.config import parse_config
+    from core.session import Surroundings, resume, run
+
+    around, folder = Surroundings(Path(logs), sample_every=0.0), Path(logs) / run_id
+    if (folder / "run.json").exists():
+        events = resume(folder, surroundings=around)
+    else:
+        events = run(parse_config(config), Path(logs), surroundings=around, run_id=run_id)
+    for event in events:
+        tell(f"{event.seq} {type(event).__name__}")
+
+
+TASKS = {task.__name__: task for task in (log, naive_log, checkpoints, naive_checkpoints, train)}
+
+
+def main() -> None:
+    for module in sys.argv[1:]:
+        __import__(module)
+    tell("ready")
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            try:
+                tell(os.getpid())
+                TASKS[request.pop("task")](**request)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        tell("gone")
+
+
+if __name__ == "__main__":
+    main()
