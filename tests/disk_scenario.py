@@ -57,6 +57,8 @@ def tiny_job(folder: Path) -> Job:
         except StopIteration as end:
             job = build_job(plan, end.value)
             job.model = torch.nn.Conv2d(1, 2, 1)
+            # A checkpoint within an epoch is of steps that were counted.
+            job.tally.add(torch.tensor(0.5), torch.zeros(32, 4), torch.zeros(32, dtype=torch.int64))
             return job
 
 

@@ -90,7 +90,7 @@ def checkpoints(root: str, first: int) -> None:
         at = number - number % 3 % 2
         checkpoint.save(Path(root), at, weights, {"number": number}, TellingDisk())
         tell(f"saved {at} {number}")
-        checkpoint.retain(Path(root), at, None, TellingDisk())
+        checkpoint.retain(Path(root), at, disk=TellingDisk())
 
 
 def naive_checkpoints(root: str, first: int) -> None:
