@@ -193,7 +193,7 @@ def test_a_failing_configuration_is_a_row_with_its_reason_while_the_others_go_on
     rows = {line["number"]: line for line in lines if line["kind"] == "RunEnded"}
     assert [rows[number]["state"] for number in range(3)] == ["completed", "failed", "failed"]
     assert "more than the 128 training images" in rows[1]["reason"]
-    assert "no longer finite" in rows[2]["reason"]
+    assert "diverged at step" in rows[2]["reason"]
     assert sorted(run_folders(tmp_path)) == [0, 2]
     name = the_study(tmp_path).name
     code, lines = finished(tmp_path, "study", name)

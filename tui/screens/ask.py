@@ -26,6 +26,8 @@ class Ask(ModalScreen[str]):
     """Dismisses with the chosen answer's value, or "" for none; the last answer has the focus."""
 
     BINDINGS = [("escape", "dismiss('')", "Close"), ("left", "app.focus_previous"), ("right", "app.focus_next")]  # noqa: RUF012
+    # Else the first answer, a risky one, would have the focus for a moment.
+    AUTO_FOCUS = ""
 
     def __init__(self, title: str, text: str, answers: Sequence[Answer]) -> None:
         super().__init__()
