@@ -32,6 +32,7 @@ from core.events import (
     WarningRaised,
 )
 from core.files import DISK, Disk, read_json
+from core.heart import beating
 from core.job import Job, build_job, configure_process
 from core.label import Label
 from core.logs import FolderControl, load_record, new_run_id
@@ -223,7 +224,9 @@ def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundi
     outcome: tuple[RunStatus, str] | None = None
     while outcome is None:
         try:
-            outcome = yield from _trained(watch, saver, inbox)
+            with beating() as heart:
+                watch.stood_still = heart.stood_still
+                outcome = yield from _trained(watch, saver, inbox)
             if outcome[0] != "handed_over":
                 yield from saver.last(completed=outcome[0] == "completed")
         except DivergedError as error:

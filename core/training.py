@@ -26,6 +26,7 @@ from core.events import (
     EvaluationCompleted,
     RunEvent,
     StepCompleted,
+    WarningRaised,
 )
 from core.job import Job, Position, Predictions, new_tally, set_learning_rate, state_of
 from core.prediction import predict
@@ -48,6 +49,8 @@ class Watch:
     clock: Clock
     sample_every: float
     sampler: Sampler
+    stood_still: Callable[[], float] = lambda: 0.0
+    """Seconds that the process was suspended since this was last asked."""
     last_step: float = 0.0
     last_sample: float | None = None
     held: float = 0.0
@@ -80,6 +83,9 @@ class Watch:
 
     def commands(self, step: int) -> Iterator[RunEvent]:
         """Apply what waits in control; raises StopRequested for a stop, and holds here while paused."""
+        if gap := self.stood_still():
+            self.held += gap
+            yield WarningRaised(message=f"the process was suspended for {gap:.0f} s")
         while (command := self.control.take()) or self.paused:
             if command is None:
                 before = self.clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,10 @@ from tui.messages import Mode
 from tui.refresh import Refresh
 from tui.state import State
 from tui.workspace import Workspace
+
+# A shell's background has its processes ignore Ctrl-C, and so would those that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_DATA = Path(os.environ.get("TORCHDECK_TEST_DATA", Path(__file__).parent.parent / "data"))
 

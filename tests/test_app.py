@@ -171,9 +171,9 @@ async def test_an_app_that_crashes_stops_its_run_with_a_checkpoint(make_app: Mak
         await crash()
     feed = app.workspace.feed
     assert feed is not None
-    feed.wait()
+    assert feed.wait(60)
     assert feed.record.started is not None
-    assert load_record(app.workspace.logs / feed.record.started.run_id).reason == "the app ended"
+    assert load_record(app.workspace.logs / feed.record.started.run_id).reason == "the app failed"
 
 
 async def test_a_failed_run_is_told_and_the_app_stays(make_app: MakeApp) -> None:

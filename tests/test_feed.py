@@ -70,4 +70,4 @@ def test_a_feed_whose_run_raises_is_over_all_the_same() -> None:
         feed.iterate()
     feed.drain()
     assert feed.over
-    feed.wait()
+    assert feed.wait(60)

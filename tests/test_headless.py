@@ -26,6 +26,8 @@ TheRun = Callable[[], Path]
 class Collected:
     """A front end that keeps what it is shown."""
 
+    descriptor = 1
+
     def __init__(self, on_event: Callable[[RunEvent], None] = lambda _: None) -> None:
         self.events: list[RunEvent] = []
         self.on_event = on_event
@@ -63,6 +65,18 @@ def test_the_last_event_is_the_exit_code(last: RunEvent, code: int) -> None:
     assert drive(iter([last]), Control(), Collected()) == code
 
 
+@pytest.fixture
+def _as_from_a_shell() -> Iterator[None]:
+    """What starts the tests in the background may have them ignore signals."""
+    before = {
+        number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    yield
+    for number, old in before.items():
+        signal.signal(number, old)
+
+
+@pytest.mark.usefixtures("_as_from_a_shell")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_stops_the_run_with_a_checkpoint(
     small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun, number: int, code: int

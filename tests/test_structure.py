@@ -44,3 +44,9 @@ def test_files_stay_small_enough_to_read(folder: str) -> None:
 def test_every_module_opens_with_what_it_owns() -> None:
     files = [path for folder in ("core", "presets", "tui") for path in (ROOT / folder).rglob("*.py")]
     assert [str(path) for path in files if not path.read_text().startswith('"""')] == []
+
+
+def test_nothing_waits_for_the_screen_from_another_thread() -> None:
+    """Textual's `call_from_thread` holds up a training for as long as a terminal is slow."""
+    files = [path for folder in ("core", "presets", "tui") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in files if "call_from_thread" in path.read_text()] == []

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import Faults
 
 from core.control import Control
 from core.events import RunCompleted, RunEvent
-from core.logs import load_record
+from core.logs import is_locked, load_record, request
 from core.record import RunRecord
 
 ROOT = Path(__file__).parent.parent
@@ -249,11 +250,16 @@ def test_a_terminated_app_leaves_its_run_to_be_resumed(terminal: Terminal) -> No
     terminal.app().terminate()
     terminal.shows("EXIT 143")
     assert terminal.ask("alternate_on", "mouse_any_flag", "cursor_flag") == "0 0 1"
-    ended_well(saved(terminal), "the app was left")
+    ended_well(saved(terminal), "signal SIGTERM")
 
 
-def test_an_app_whose_terminal_goes_away_leaves_its_run_to_be_resumed(terminal: Terminal) -> None:
+def test_an_app_whose_pane_is_killed_hands_its_run_over(terminal: Terminal, faults: Faults) -> None:
     start_training(terminal)
     terminal.tmux("kill-pane")
     until(lambda: is_gone(terminal.app()), lambda: f"{terminal.app()} stays")
-    ended_well(saved(terminal), "the app was left")
+    folder = terminal.runs()[-1]
+    until(lambda: load_record(folder).attempt == 2, lambda: load_record(folder).status)
+    request(folder, "stop")
+    until(lambda: is_locked(folder) is False, lambda: load_record(folder).status)
+    faults("signals")
+    ended_well(saved(terminal), "asked for by another process")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import os
 import signal
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.driver import Driver
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
@@ -22,6 +20,7 @@ from textual.worker import Worker, WorkerState
 from core.control import CommandName
 from core.errors import TorchdeckError
 from core.events import RunEvent
+from tui.apology import apology
 from tui.ascii_filter import AsciiOnly
 from tui.clipboard import copy
 from tui.console import Console
@@ -30,6 +29,7 @@ from tui.messages import (
     CommandRequested,
     CopyRequested,
     HandOverRequested,
+    LeaveRequested,
     Mode,
     ModeRequested,
     ResumeRequested,
@@ -37,10 +37,12 @@ from tui.messages import (
     StartRequested,
     StopRequested,
     StudyRequested,
+    TerminalDrained,
+    TerminalLost,
     WatchRequested,
 )
 from tui.refresh import Refresh
-from tui.screens.ask import Answer, Ask
+from tui.screens.ask import Ask, how_to_leave, how_to_stop
 from tui.screens.help import Help
 from tui.screens.page import Page, Reuses
 from tui.text import safe
@@ -48,8 +50,6 @@ from tui.theme import CYCLE, THEMES, variables_for
 from tui.toasts import toast_of
 from tui.trainings import resumed, started, watched
 from tui.workspace import Workspace
-
-GRACE_SECONDS = 3.0
 
 
 class Torchdeck(App[None]):
@@ -81,13 +81,18 @@ class Torchdeck(App[None]):
         console: Console | None = None,
         page: Mode = "setup",
         watch: Path | None = None,
+        driver_class: type[Driver] | None = None,
+        on_failure: Callable[[], object] = lambda: None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class)
         self._first, self._watch = page, watch
         self.workspace = workspace
         self.rates = refresh
         self.console_text = console or Console()
+        self.lets_go = False
+        """Whether the app left a run behind that trains to its end without it."""
         self._leaving: int | None = None
+        self._for_good, self._on_failure = False, on_failure
         self._last_ended: Feed | None = None
         if ascii_only:
             self.add_class("-ascii")
@@ -111,7 +116,6 @@ class Torchdeck(App[None]):
         self.set_interval(self.rates.bars, self._pump)
         self.set_interval(1.0, self._tick)
         self.begin_capture_print(self)
-        self._take_signals()
 
     def on_ready(self) -> None:
         """The first frame is out: look for garbage again, less what was imported."""
@@ -239,8 +243,8 @@ class Torchdeck(App[None]):
                 page.told(said)
             page.show_device()
         if feed.hand_over and (trouble := feed.hand_over.trouble()):
-            # The other process could not take the run, so nobody leaves.
-            self._leaving = None
+            # The other process could not take the run, so nobody leaves who need not.
+            self._leaving = self._leaving if self._for_good else None
             self.notify(safe(trouble), title="the run stays here", severity="error", timeout=20, markup=False)
         # The last word may be drained a moment before the thread is through.
         if feed.over and feed is not self._last_ended:
@@ -251,7 +255,7 @@ class Torchdeck(App[None]):
         """The run in hand is over, here at least: leave if that was waited for, follow it where it went on."""
         feed = self.workspace.feed
         if self._leaving is not None:
-            self._leave(self._leaving)
+            self._leave(0 if feed and feed.went_to else self._leaving)
         elif feed and (folder := feed.went_to):
             self._take_up(watched(folder))
         elif page := self._page():
@@ -290,15 +294,12 @@ class Torchdeck(App[None]):
         feed = self.workspace.feed
         if feed is None or feed.over:
             return
-        answers = [Answer("run", "Stop", True), Answer("epoch", "After this epoch", True), Answer("", "Keep going")]
-        question = Ask("Stop this run?", "A checkpoint is written; the curves so far are kept.", answers)
-        self.push_screen(question, self._stop)
+        self.push_screen(how_to_stop(), self._stop)
 
     def _stop(self, answer: str | None) -> None:
         feed = self.workspace.feed
-        if feed is None or not answer:
-            return
-        self._ask(feed, "stop-after-epoch" if answer == "epoch" else "stop")
+        if feed and answer:
+            self._ask(feed, "stop-after-epoch" if answer == "epoch" else "stop")
 
     def on_command_requested(self, message: CommandRequested) -> None:
         if self.workspace.feed and not self.workspace.feed.over:
@@ -321,15 +322,14 @@ class Torchdeck(App[None]):
         if not self.workspace.training:
             self._leave(0)
             return
-        text = "Handed over, it goes on in a process of its own, from the same batch.\nStopped, it can be resumed."
-        answers = [Answer("stop", "Stop and quit", True), Answer("", "Stay"), Answer("hand-over", "Hand over")]
-        self.push_screen(Ask("A run is active", text, answers), self._quit_answered)
+        self.push_screen(how_to_leave(), self._quit_answered)
 
     def _quit_answered(self, answer: str | None) -> None:
         if answer == "hand-over":
             self._hand_over(0)
-        elif answer:
-            self._stop_and_leave(0)
+        elif answer and self.workspace.feed:
+            self.workspace.feed.ask("stop", "the app was left")
+            self._leave_after_the_run(0)
 
     def on_hand_over_requested(self, _: HandOverRequested) -> None:
         if self.workspace.training:
@@ -346,37 +346,44 @@ class Torchdeck(App[None]):
             feed.hand_over.ask()
             self.notify("The run goes on here until a process of its own is ready.", title="handing over", timeout=5)
 
-    def _stop_and_leave(self, code: int) -> None:
-        """Leave as soon as the run's last event is on disk."""
-        feed = self.workspace.feed
-        if feed is None or not self.workspace.training:
+    def _leave_after_the_run(self, code: int) -> None:
+        """Leave as soon as the last event of a run that was asked to end is on disk."""
+        if self.workspace.training:
+            self._leaving = code
+        else:
             self._leave(code)
-            return
-        self._leaving = code
-        feed.ask("stop", "the app was left")
 
     def _leave(self, code: int) -> None:
         if self.workspace.feed:
             self.workspace.feed.leave()
         self.exit(return_code=code)
 
-    def _take_signals(self) -> None:
-        if self.is_headless or threading.current_thread() is not threading.main_thread():
-            return
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, 128 + number)
+    def on_leave_requested(self, message: LeaveRequested) -> None:
+        """A signal asked the run to end already; leave after it."""
+        self._for_good = True
+        self._leave_after_the_run(message.code)
 
-    def _on_signal(self, code: int) -> None:
-        """Leave with the run safely on disk, even where the terminal is gone and drawing on it hangs."""
-        feed = self.workspace.feed if self.workspace.training else None
-        threading.Thread(target=_leave_surely, args=(feed, code), daemon=True).start()
-        self._stop_and_leave(code)
+    def on_terminal_lost(self, _: TerminalLost) -> None:
+        """A terminal that is gone is a hang-up; where those are ignored, the run goes on without the app."""
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.raise_signal(signal.SIGHUP)
+            return
+        self.lets_go = True
+        self._leave(0)
+
+    def on_terminal_drained(self, _: TerminalDrained) -> None:
+        self.refresh(layout=True)
 
     def on_unmount(self) -> None:
         """However the app ends, its run ends with it, with a checkpoint; the process waits for that."""
-        if self.workspace.training and self.workspace.feed:
-            self.workspace.feed.ask("stop", "the app ended")
+        if self.workspace.training and self.workspace.feed and not self.lets_go:
+            self.workspace.feed.ask("stop", "the app failed" if self.return_code else "the app ended")
+            self._on_failure()
+
+    def _fatal_error(self) -> None:
+        """Tell of a mistake of ours in a few words: Textual's own page shows the values of variables."""
+        self.bell()
+        self.panic(apology(self._exception, self.workspace.training))
 
     def on_copy_requested(self, message: CopyRequested) -> None:
         copy(self, message.text)
@@ -391,10 +398,3 @@ PAGES: dict[Mode, tuple[str, str, str]] = {
     "analyze": ("tui.screens.analyze", "AnalyzePage", "what a network takes for what"),
 }
 """Where each page is found, and what the palette says of it."""
-
-
-def _leave_surely(feed: Feed | None, code: int) -> None:
-    if feed:
-        feed.wait()
-    threading.Event().wait(GRACE_SECONDS)
-    os._exit(code)

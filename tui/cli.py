@@ -197,7 +197,7 @@ def _follow(begin: Callable[[Control, Surroundings], Iterator[RunEvent]], data: 
 
     from core.control import Control
     from core.session import Surroundings
-    from tui.headless import JsonLines, drive
+    from tui.headless import JsonLines, drive, say_last
     from tui.progress import PlainLines, RichProgress
     from tui.tables import print_table, results
 
@@ -210,7 +210,8 @@ def _follow(begin: Callable[[Control, Surroundings], Iterator[RunEvent]], data: 
     # After TERM or HUP the terminal may be gone, and printing to it could hang.
     alive = code not in (128 + signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGPIPE)
     if alive and not isinstance(front_end, JsonLines) and front_end.record.epochs:
-        print_table(results(front_end.record))
+        record = front_end.record
+        say_last(lambda: print_table(results(record)), code)
     raise typer.Exit(code)
 
 

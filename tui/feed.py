@@ -87,9 +87,9 @@ class Feed:
         """The directory of a run that was handed over from here."""
         return self.hand_over.folder if self.hand_over and self.record.status == "handed_over" else None
 
-    def wait(self) -> None:
-        """Block until the run has said its last word, which is on disk by then."""
-        self._over.wait()
+    def wait(self, seconds: float) -> bool:
+        """Block until the run has said its last word, which is on disk by then; False where that takes too long."""
+        return self._over.wait(seconds)
 
     def ask(self, command: CommandName, reason: str = "asked for in the app") -> None:
         """Ask the run to stop, pause or save; it obeys at the end of the batch in hand."""

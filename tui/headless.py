@@ -12,18 +12,18 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Literal, Protocol, TypeVar
 
 from core.control import Control
 from core.events import DeviceSampled, RunEvent, RunFailed, StepCompleted, to_json
+from tui.departure import PATIENCE, signals_taken
+from tui.terminal import SHOW_CURSOR, say_at_once
+from tui.unread import PIPE_CLOSED, forget_output
 
 MOST_WAITING = 10_000
-GRACE_SECONDS = 3.0
 EXIT_CODES = {"input": 2, "busy": 3}
-_PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
 Event = TypeVar("Event")
@@ -32,6 +32,11 @@ _Shown = TypeVar("_Shown", contravariant=True)
 
 class FrontEnd(Protocol[_Shown]):
     """What shows the events of a run, or of a study, in the main thread."""
+
+    @property
+    def descriptor(self) -> int:
+        """Where it writes: 1 or 2."""
+        ...
 
     def show(self, event: _Shown) -> None:
         """Show one event; raises BrokenPipeError when nobody takes the output any more."""
@@ -49,6 +54,8 @@ class FrontEnd(Protocol[_Shown]):
 class JsonLines:
     """One JSON object an event on stdout."""
 
+    descriptor = 1
+
     def show(self, event: RunEvent) -> None:
         sys.stdout.write(json.dumps(to_json(event)) + "\n")
         sys.stdout.flush()
@@ -63,43 +70,53 @@ class JsonLines:
 class _Pump:
     """Iterates a run in a thread, towards a queue that drops what is only for the eye when nobody reads it."""
 
-    def __init__(self, events: Iterator[Any], control: Control) -> None:
+    def __init__(self, events: Iterator[Any], control: Control, on_end: Callable[[Any], None]) -> None:
         self.waiting: queue.Queue[Any] = queue.Queue()
-        self.control = control
         self.signal: int | None = None
-        self._leaving: threading.Timer | None = None
+        self.shown = 0
+        """How often the main thread came back from showing something."""
+        self._control, self._on_end = control, on_end
         self._thread = threading.Thread(target=self._pump, args=(events,), name="run", daemon=True)
+
+    def start(self) -> None:
+        """Begin to iterate."""
         self._thread.start()
 
     def _pump(self, events: Iterator[Any]) -> None:
+        last = None
         try:
-            for event in events:
-                passing = isinstance(event, StepCompleted | DeviceSampled)
+            for last in events:
+                passing = isinstance(last, StepCompleted | DeviceSampled)
                 if not passing or self.waiting.qsize() < MOST_WAITING:
-                    self.waiting.put(event)
+                    self.waiting.put(last)
         finally:
-            if self.signal is not None:
-                # The run is safely on disk: a main thread that hangs on a dead terminal must not keep the process.
-                self._leaving = threading.Timer(GRACE_SECONDS, os._exit, (128 + self.signal,))
-                self._leaving.daemon = True
-                self._leaving.start()
+            self._on_end(last)
             self.waiting.put(None)
-
-    def on_signal(self, number: int, _: FrameType | None) -> None:
-        """Stop with a checkpoint; a second signal leaves at once, the run can be resumed all the same."""
-        if self.signal is not None:
-            os._exit(128 + number)
-        self.signal = number
-        self.control.request("stop", f"signal {signal.Signals(number).name}")
 
     def join(self) -> None:
         """Wait for the end of the run."""
         self._thread.join()
 
-    def stay(self) -> None:
-        """The main thread came through: the process need not be left in a hurry."""
-        if self._leaving:
-            self._leaving.cancel()
+    # -- what the departure asks
+
+    def leave(self, number: int) -> None:
+        """Stop with a checkpoint."""
+        self.signal = number
+        self._control.request("stop", f"signal {signal.Signals(number).name}")
+
+    def ended(self, seconds: float) -> bool:
+        """Wait for the last event, which is on disk by then."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def code(self, number: int) -> int:
+        """What a shell calls a process that a signal ended."""
+        return 128 + number
+
+    def put_back(self) -> None:
+        """Show the cursor that the progress hides."""
+        if os.isatty(2):
+            say_at_once(2, SHOW_CURSOR)
 
 
 def run_exit_code(last: RunEvent | None, number: int | None) -> int:
@@ -116,56 +133,68 @@ def drive(
     exit_code: Callable[[Any, int | None], int] = run_exit_code,
 ) -> int:
     """Show a run, or a study, to its end and give the exit code of its last event and of the signal that came."""
-    pump, last, broken = _Pump(events, control), None, False
-    with _signals(pump.on_signal):
-        while True:
-            try:
-                event = pump.waiting.get(timeout=0.1)
-            except queue.Empty:
-                event = None
-                if pump.waiting.empty() and not broken:
-                    broken = not _shown(front_end.tick, control)
-                continue
-            if event is None:
-                break
-            last = event
-            if not broken:
-                broken = not _shown(lambda shown=event: front_end.show(shown), control)
+
+    def on_end(last: Any) -> None:
+        # A pipe may be read as late as its reader likes; a terminal that takes nothing is given up.
+        if os.isatty(front_end.descriptor):
+            departure.end_when_stuck(exit_code(last, pump.signal), lambda: pump.shown)
+
+    pump = _Pump(events, control, on_end)
+    with signals_taken(pump) as departure:
+        pump.start()
+        last, reader = _show_all(pump, front_end, control)
         pump.join()
-        if not broken:
+        if reader == "there":
             with suppress(OSError):
                 front_end.close()
-        pump.stay()
-    if broken:
-        _forget_stdout()
-        return _PIPE_CLOSED
-    return exit_code(last, pump.signal)
+    if reader != "there":
+        forget_output()
+    return PIPE_CLOSED if reader == "gone" and pump.signal is None else exit_code(last, pump.signal)
 
 
-def _shown(show: Callable[[], None], control: Control) -> bool:
-    """Whether the output still goes somewhere; if not, the run is asked to stop."""
+Reader = Literal["there", "gone", "hung up"]
+
+
+def _show_all(pump: _Pump, front_end: FrontEnd[Any], control: Control) -> tuple[Any, Reader]:
+    """Show events until the last; that one, and what became of who reads them."""
+    last: Any = None
+    reader: Reader = "there"
+    while True:
+        try:
+            event = pump.waiting.get(timeout=0.1)
+        except queue.Empty:
+            if reader == "there" and pump.waiting.empty():
+                reader = _shown(front_end.tick, control)
+                pump.shown += 1
+            continue
+        if event is None:
+            return last, reader
+        last = event
+        if reader == "there":
+            reader = _shown(lambda shown=event: front_end.show(shown), control)
+            pump.shown += 1
+
+
+def _shown(show: Callable[[], None], control: Control) -> Reader:
+    """Whether the output still goes somewhere; if not, the run is asked to stop, unless it ignores hang-ups."""
     try:
         show()
-        return True
-    except OSError:
+        return "there"
+    except BrokenPipeError:
         control.request("stop", "nobody reads the output any more")
-        return False
+        return "gone"
+    except OSError:
+        # The terminal is gone, which a signal may or may not have told.
+        signal.raise_signal(signal.SIGHUP)
+        return "hung up"
 
 
-def _forget_stdout() -> None:
-    """Keep the interpreter from failing once more on the closed pipe when it flushes at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        with suppress(OSError):
-            os.dup2(nowhere, descriptor)
-
-
-@contextmanager
-def _signals(handler: Callable[[int, FrameType | None], None]) -> Generator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+def say_last(work: Callable[[], None], code: int) -> None:
+    """Print a last word on stdout; a terminal that does not take it holds up the process only for a while."""
+    if not os.isatty(1):
+        return work()
+    late = threading.Timer(PATIENCE.screen, os._exit, (code,))
+    late.daemon = True
+    late.start()
+    work()
+    return late.cancel()

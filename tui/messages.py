@@ -1,4 +1,4 @@
-"""What screens ask of the app, as messages; no screen knows the app."""
+"""What screens ask of the app, and its driver tells it, as messages; neither knows the app."""
 
 from __future__ import annotations
 
@@ -87,3 +87,19 @@ class CopyRequested(Message):
         super().__init__()
         self.text = text
         self.what = what
+
+
+class LeaveRequested(Message):
+    """Leave with an exit code, after the run in hand."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code = code
+
+
+class TerminalDrained(Message):
+    """The terminal takes frames again, after some were dropped or while another had it."""
+
+
+class TerminalLost(Message):
+    """The terminal went away."""

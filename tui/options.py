@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from tui.unread import readers_may_leave
+
 
 def _preset_names(incomplete: str) -> Iterator[str]:
     import presets as store  # pydantic, 0.2 s
@@ -78,4 +80,5 @@ Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; on b
 
 def print_json(content: Any) -> None:
     """Print what a script reads."""
-    typer.echo(json.dumps(content, indent=2))
+    with readers_may_leave():
+        typer.echo(json.dumps(content, indent=2))

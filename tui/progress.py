@@ -53,6 +53,8 @@ class Lines:
 class PlainLines:
     """Lines on stderr, for output that is no terminal."""
 
+    descriptor = 2
+
     def __init__(self) -> None:
         self.lines = Lines(_to_stderr)
         self.show = self.lines.show
@@ -76,6 +78,8 @@ def _to_stderr(line: str) -> None:
 
 class RichProgress:
     """One bar for the epoch and one for the run, with the lines above them."""
+
+    descriptor = 2
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.lines = Lines(lambda line: console.print(Text(line), highlight=False))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import locale
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -16,10 +17,18 @@ from core.errors import InputError
 from core.runs import RunIndex
 from tui.app import Torchdeck
 from tui.console import Console, guarded
-from tui.messages import Mode
+from tui.departure import signals_taken
+from tui.driver import TerminalDriver
+from tui.feed import Feed
+from tui.hand_over import POLL_SECONDS, HandOver
+from tui.headless import run_exit_code
+from tui.messages import LeaveRequested, Mode
 from tui.refresh import RATES, Refresh, Speed
 from tui.state import State
+from tui.terminal import LEAVE_SCREEN, Found
 from tui.workspace import Workspace
+
+BEFORE_THE_RUN_SECONDS = 2.0
 
 
 def open_app(
@@ -36,15 +45,92 @@ def open_app(
         InputError: there is no terminal.
     """
     served = "TEXTUAL_DRIVER" in os.environ
-    if not served and not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise InputError("the app needs a terminal", "run it in one, or use: torchdeck run PRESET")
+    if not served:
+        _check_terminal()
     workspace = Workspace(logs, data, State(_state_folder()), time.time, RunIndex(logs))
     rates, plain = rates_for(refresh, os.environ), ascii_only or not _speaks_utf8()
     # In a browser the descriptors carry the protocol, so nothing may be put in their place.
-    with nullcontext(Console()) if served else guarded() as console:
-        app = Torchdeck(workspace, refresh=rates, ascii_only=plain, console=console, page=page, watch=watch)
+    app = Torchdeck(
+        workspace,
+        refresh=rates,
+        ascii_only=plain,
+        page=page,
+        watch=watch,
+        driver_class=None if served else TerminalDriver,
+        on_failure=lambda: departure.depart(lambda: 1),
+    )
+    with (
+        nullcontext() if served else closing(Found(0, 2, LEAVE_SCREEN)) as found,
+        signals_taken(_Leaving(app, found)) as departure,
+        nullcontext(Console()) if served else guarded() as console,
+    ):
+        app.console_text = console
         app.run()
-    return app.return_code or 0
+    return _code_of_the_run(app) if app.lets_go else app.return_code or 0
+
+
+class _Leaving:
+    """The app and its run, as a signal makes them leave."""
+
+    def __init__(self, app: Torchdeck, found: Found | None) -> None:
+        self._app, self._found, self._reason = app, found, ""
+
+    def leave(self, number: int) -> None:
+        """Ask the run to end, here at least after a hang-up; then wake the app."""
+        self._reason = f"signal {signal.Signals(number).name}"
+        feed = self._feed()
+        if feed and feed.hand_over and number == signal.SIGHUP:
+            feed.hand_over.ask()
+        elif feed:
+            feed.ask("stop", self._reason)
+        with suppress(RuntimeError):  # it is through
+            if self._app.is_running:
+                self._app.post_message(LeaveRequested(self.code(number)))
+
+    def ended(self, seconds: float) -> bool:
+        """Wait for the run's last event; one that has not begun yet has nothing to save."""
+        feed = self._feed()
+        if feed is None:
+            return True
+        if feed.hand_over and feed.hand_over.under_way:
+            self._handed_over(feed, feed.hand_over)
+        return feed.wait(seconds if feed.record.started else BEFORE_THE_RUN_SECONDS)
+
+    def _handed_over(self, feed: Feed, hand_over: HandOver) -> None:
+        """Wait for as long as the hand-over takes; a run that nobody can take is stopped."""
+        while hand_over.under_way and not feed.wait(POLL_SECONDS):
+            pass
+        if not feed.wait(0):
+            feed.ask("stop", self._reason)
+
+    def code(self, number: int) -> int:
+        """A run that goes on elsewhere is no failure."""
+        feed = self._app.workspace.feed
+        return 0 if feed and feed.went_to else 128 + number
+
+    def put_back(self) -> None:
+        """Leave the terminal as it was found; a browser has none."""
+        if self._found:
+            self._found.put_back()
+
+    def _feed(self) -> Feed | None:
+        return self._app.workspace.feed if self._app.workspace.training else None
+
+
+def _code_of_the_run(app: Torchdeck) -> int:
+    """The exit code of a run that went on without the app."""
+    feed = app.workspace.feed
+    if feed is None:
+        return 0
+    feed.drain()
+    return run_exit_code(feed.record.ending, None)
+
+
+def _check_terminal() -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InputError("the app needs a terminal", "run it in one, or use: torchdeck run PRESET")
+    if (term := os.environ.get("TERM", "")) in ("dumb", "unknown"):
+        raise InputError(f"the app cannot draw on a terminal of the type {term}", "use: torchdeck run PRESET")
 
 
 def rates_for(refresh: Literal["auto"] | Speed, environment: Mapping[str, str]) -> Refresh:

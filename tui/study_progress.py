@@ -108,6 +108,8 @@ def _advanced(before: Progress, said: RunSaid) -> Progress:
 class StudyJson:
     """One JSON object an event on stdout."""
 
+    descriptor = 1
+
     def show(self, event: StudyEvent) -> None:
         sys.stdout.write(json.dumps(study_event_json(event)) + "\n")
         sys.stdout.flush()
@@ -121,6 +123,8 @@ class StudyJson:
 
 class StudyLines:
     """A line on stderr for what a person wants to know."""
+
+    descriptor = 2
 
     def __init__(self, logs: Path) -> None:
         self.view = StudyView(logs)
@@ -191,6 +195,8 @@ def summary_of(study: Study) -> str:
 
 class StudyTable:
     """The runs as a table that is drawn again in place."""
+
+    descriptor = 2
 
     def __init__(self, console: Console, logs: Path) -> None:
         self.view = StudyView(logs)

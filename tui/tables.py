@@ -23,6 +23,7 @@ from core.reported import ReportedFigure, claims, short_by
 from core.runs import RunRow
 from presets import Preset
 from tui.text import count, duration, figure, flops, moment, percent, safe, size
+from tui.unread import readers_may_leave
 
 if TYPE_CHECKING:
     from core.plan import Plan  # torch, seconds
@@ -33,7 +34,14 @@ WIDE = 200
 def print_table(*parts: RenderableType) -> None:
     """Print to stdout; where that is no terminal, wide enough that nothing is cut."""
     width = None if sys.stdout.isatty() else WIDE
-    Console(width=width, highlight=False).print(*parts)
+    with readers_may_leave():
+        _Console(width=width, highlight=False).print(*parts)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process with the exit code of a failed run."""
+        raise BrokenPipeError
 
 
 def table(

@@ -49,6 +49,19 @@ class Ask(ModalScreen[str]):
         self.dismiss((event.button.id or "").removeprefix("answer-"))
 
 
+def how_to_stop() -> Ask:
+    """Asks how to stop the run in hand: "run", "epoch" or ""."""
+    answers = [Answer("run", "Stop", True), Answer("epoch", "After this epoch", True), Answer("", "Keep going")]
+    return Ask("Stop this run?", "A checkpoint is written; the curves so far are kept.", answers)
+
+
+def how_to_leave() -> Ask:
+    """Asks what becomes of the run in hand when the app is left: "stop", "" (it is not) or "hand-over"."""
+    text = "Handed over, it goes on in a process of its own, from the same batch.\nStopped, it can be resumed."
+    answers = [Answer("stop", "Stop and quit", True), Answer("", "Stay"), Answer("hand-over", "Hand over")]
+    return Ask("A run is active", text, answers)
+
+
 class AskText(ModalScreen[str | None]):
     """Asks for one line of text; dismisses with it, or with None."""
 

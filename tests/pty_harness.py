@@ -1,0 +1,244 @@
+"""A terminal for tests: what it shows, and how it stalls, shrinks and goes away."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.cells import cell_len
+
+ROOT = Path(__file__).parent.parent
+HIDDEN = ("TORCHDECK_", "TEXTUAL", "TMUX", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
+PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
+MODE = re.compile(rb"\x1b\[\?(\d+)([hl])")
+WRITTEN = re.compile(r"\x1b\[(\d+;\d+)H|(\x1b\[[\d;?<>=$]*[a-zA-Z]|\x1b.|\r|\n|[^\x1b\r\n]+)")
+SYNC_QUERY, SYNC_ANSWER = b"\x1b[?2026$p", b"\x1b[?2026;2$y"
+ENDLESS = """
+title = "Endless"
+data = {name = "digits", size = 32}
+model = {name = "lenet"}
+optimizer = {name = "sgd", lr = 0.01}
+training = {epochs = 30000, batch_size = 64, threads = 1, precision = "fp32"}
+"""
+AS_FOUND = {1049: "l", 25: "h", 1000: "l", 1003: "l", 1006: "l", 1004: "l", 2004: "l", 7: "h", 2026: "l"}
+
+
+def until(met: Callable[[], object], what: Callable[[], object] = lambda: "", seconds: float = 60.0) -> None:
+    """Wait until a condition is met; fails with what is there instead when it is not in time."""
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, what()
+        threading.Event().wait(0.02)
+
+
+class Pty:
+    """The far side of a terminal: reads what is written to it, unless it is told to stall."""
+
+    def __init__(self, rows: int = 40, columns: int = 120) -> None:
+        self.far, self.near = os.openpty()
+        self.path = os.ttyname(self.near)
+        self.said = bytearray()
+        self._reading = threading.Event()
+        self._reading.set()
+        self._idle = threading.Event()
+        self._ear, self._bell = os.pipe()
+        self.resize(rows, columns)
+        self.attributes = termios.tcgetattr(self.near)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        poll = select.poll()
+        poll.register(self.far, select.POLLIN)
+        poll.register(self._ear, select.POLLIN)
+        with suppress(OSError):
+            while self._goes_on():
+                ready = [descriptor for descriptor, _ in poll.poll()]
+                if self._ear in ready:
+                    if os.read(self._ear, 1) == b"x":
+                        return
+                    continue
+                said = os.read(self.far, 65536)
+                self.said += said
+                if SYNC_QUERY in said:
+                    os.write(self.far, SYNC_ANSWER)
+
+    def _goes_on(self) -> bool:
+        if not self._reading.is_set():
+            self._idle.set()
+        return self._reading.wait()
+
+    def stall(self) -> None:
+        """Read no more, and be full of what no terminal shows."""
+        self._idle.clear()
+        self._reading.clear()
+        os.write(self._bell, b"s")
+        assert self._idle.wait(60)
+        filling = os.open(self.path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(filling, bytes(256))
+        os.close(filling)
+
+    def read_on(self) -> None:
+        """Read again."""
+        self._reading.set()
+
+    def press(self, keys: bytes) -> None:
+        os.write(self.far, keys)
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.near, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def hang_up(self) -> None:
+        """Go away, as a closed window does; a thread that still reads would keep the terminal open."""
+        os.write(self._bell, b"x")
+        self.read_on()
+        self._thread.join()
+        os.close(self.far)
+        self.far = -1
+
+    def close(self) -> None:
+        if self.far >= 0:
+            self.hang_up()
+        for descriptor in (self.near, self._ear, self._bell):
+            os.close(descriptor)
+
+    def shows(self, *texts: str) -> bool:
+        """Whether all of some texts were written since the start."""
+        return all(text.encode() in self.said for text in texts)
+
+    def screen(self, since: int = 0) -> list[str]:
+        """The characters on the screen, from what was written since an offset."""
+        cells = [[" "] * 400 for _ in range(200)]
+        row = column = 0
+        for moved, text in WRITTEN.findall(bytes(self.said[since:]).decode(errors="replace")):
+            if moved:
+                row, column = (int(number) - 1 for number in moved.split(";"))
+            elif text == "\r":
+                column = 0
+            elif text == "\n":
+                row += 1
+            else:
+                for character in text if not text.startswith("\x1b") else "":
+                    cells[row][column : column + cell_len(character)] = [character, ""][: cell_len(character)]
+                    column += cell_len(character)
+        return ["".join(line).rstrip() for line in cells]
+
+    def modes(self) -> dict[int, str]:
+        """The last state of each mode that was ever set or reset."""
+        return {int(mode): state.decode() for mode, state in MODE.findall(bytes(self.said))}
+
+    def damage(self) -> list[str]:
+        """What is not as it was found: settings, modes, the keyboard protocol."""
+        found = [f"mode {mode} {state}" for mode, state in self.modes().items() if AS_FOUND.get(mode, state) != state]
+        if self.said.count(b"\x1b[>") > self.said.count(b"\x1b[<u"):
+            found.append("keyboard protocol")
+        if termios.tcgetattr(self.near) != self.attributes:
+            found.append("settings")
+        return found
+
+
+class Terminals:
+    """What a test opens: terminals, and commands on them, with folders of the test's own; all gone at its end."""
+
+    def __init__(self, nursery: Nursery, folder: Path) -> None:
+        self._nursery, self._folder = nursery, folder
+        self.logs = folder / "logs"
+        self._ptys: list[Pty] = []
+        self._started: list[psutil.Process] = []
+        for name, content in (("presets/endless.toml", ENDLESS), ("state/app.json", '{"preset": "endless"}')):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(content)
+
+    def pty(self, rows: int = 40, columns: int = 120) -> Pty:
+        opened = Pty(rows, columns)
+        self._ptys.append(opened)
+        return opened
+
+    def start(
+        self, pty: Pty, *arguments: str, ignored: Sequence[str] = (), change: str = "", **own: str
+    ) -> psutil.Process:
+        """Start a command on a terminal."""
+        places = {"TORCHDECK_PRESETS": self._folder / "presets", "TORCHDECK_STATE": self._folder / "state"}
+        places |= {"TORCHDECK_LOGS": self.logs, "TORCHDECK_DATA": self._folder / "data"}
+        environment = {name: str(path) for name, path in places.items()} | own
+        process = self._nursery.start(pty, arguments, ignored=ignored, change=change, environment=environment)
+        self._started.append(process)
+        return process
+
+    def code(self, process: psutil.Process, seconds: float = 60.0) -> int:
+        """The exit code of a command, once it has ended by itself."""
+        code = self._nursery.code(process, seconds)
+        self._started.remove(process)
+        return code
+
+    def close(self) -> None:
+        for process in self._started:
+            process.kill()
+            self._nursery.code(process)
+        for pty in self._ptys:
+            pty.close()
+
+
+class Nursery:
+    """Starts commands on terminals, from a process that has imported what they need."""
+
+    def __init__(self) -> None:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
+        self._environment = {**environment, **PLAIN}
+        script = [sys.executable, str(Path(__file__).parent / "pty_nursery.py")]
+        self._process = subprocess.Popen(
+            script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=self._environment
+        )
+        self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def _ask(self, **request: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def start(
+        self, pty: Pty, arguments: Sequence[str], *, ignored: Sequence[str], change: str, environment: dict[str, str]
+    ) -> psutil.Process:
+        """Fork a process for a command."""
+        asked = {"terminal": pty.path, "arguments": list(arguments), "ignored": list(ignored), "change": change}
+        return psutil.Process(self._ask(**asked, environment={**self._environment, **environment})["pid"])
+
+    def code(self, process: psutil.Process, seconds: float = 60.0) -> int:
+        """The exit code of a command, once it has ended."""
+        codes: list[int] = []
+
+        def ended() -> bool:
+            code = self._ask(wait=process.pid)["code"]
+            codes.extend([] if code is None else [code])
+            return bool(codes)
+
+        until(ended, lambda: f"{process} stays: {process.threads()}", seconds)
+        return codes[0]
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+        assert self._process.stdout is not None
+        self._process.stdout.close()

@@ -1,0 +1,24 @@
+from core.control import Control
+from core.events import WarningRaised
+from core.heart import BEAT_SECONDS, LONGEST_STUTTER, Heart
+from core.training import Watch
+
+
+def test_only_a_heart_that_missed_its_beats_for_long_tells_of_it() -> None:
+    times = iter([0.0, 1.0, 2.0, 3.0 + LONGEST_STUTTER, 4.0 + LONGEST_STUTTER, 45.0 + LONGEST_STUTTER, 46.0])
+    heart = Heart(lambda: next(times))
+    for _ in range(4):
+        heart.beat()
+    assert heart.stood_still() == 0
+    heart.beat()
+    assert heart.stood_still() == 41 - BEAT_SECONDS
+    assert heart.stood_still() == 0
+
+
+def test_a_suspended_training_is_told_of_and_not_counted_as_trained() -> None:
+    pauses, ticks = iter([0.0, 40.0, 0.0]), iter(range(1000))
+    watch = Watch(Control(), lambda: float(next(ticks)), 0.1, lambda _: iter(()), stood_still=lambda: next(pauses))
+    assert list(watch.commands(1)) == []
+    assert list(watch.commands(2)) == [WarningRaised(message="the process was suspended for 40 s")]
+    assert watch.held == 40
+    assert list(watch.commands(3)) == []
