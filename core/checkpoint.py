@@ -6,24 +6,45 @@ happens in between, one of the two is found.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from core.errors import CheckpointError
-from core.files import DISK, Disk, make_folders, read_json, remove_tree, sync_folder, to_json_bytes, write_new
+from core.files import (
+    DISK,
+    Disk,
+    is_folder,
+    make_folders,
+    read_json,
+    read_regular,
+    remove_tree,
+    sync_folder,
+    to_json_bytes,
+    write_new,
+)
+from core.typed import too_deep
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA = 1
 KEPT = 2
+FILES = ("model.safetensors", "state.safetensors", "state.json")
+LARGEST_FILE = 4 * 2**30
+"""Bytes: the weights and the optimizer of a billion parameters."""
+
+_MEND = "use an earlier checkpoint"
 _PREFIX = "step-"
 _OLD = ".old"
+_NAME = re.compile(r"step-\d{8,18}(\.old)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +63,8 @@ def save(root: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any
         OSError: the disk would not take it; what was there before still stands.
     """
     make_folders(root, disk)
+    if not is_folder(root):
+        raise OSError(errno.ENOTDIR, "not a folder", str(root))
     sweep(root, disk)
     staging = root / f".{_PREFIX}{step:08d}.tmp"
     disk.mkdir(staging)
@@ -91,43 +114,82 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: the checkpoint is missing, damaged or of a newer form.
     """
-    import safetensors.torch  # torch, seconds
-
     contents = _verified(folder)
-    model = safetensors.torch.load(contents["model.safetensors"])
-    state = safetensors.torch.load(contents["state.safetensors"])
+    model, state = (_tensors(folder / name, contents[name]) for name in ("model.safetensors", "state.safetensors"))
     tensors = {**{f"model.{name}": tensor for name, tensor in model.items()}, **state}
-    return tensors, json.loads(contents["state.json"])
+    try:
+        about = json.loads(contents["state.json"])
+    except (ValueError, RecursionError) as error:
+        raise _damaged(folder / "state.json", str(error)) from None
+    if not isinstance(about, dict) or too_deep(about):
+        raise _damaged(folder / "state.json", "it holds no state")
+    return tensors, cast("dict[str, Any]", about)
 
 
 def load_model(folder: Path) -> dict[str, Tensor]:
     """The weights of a checkpoint, checked like `load`."""
+    return _tensors(folder / "model.safetensors", _verified(folder)["model.safetensors"])
+
+
+def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     import safetensors.torch  # torch, seconds
 
-    return safetensors.torch.load(_verified(folder)["model.safetensors"])
+    try:
+        return safetensors.torch.load(content)
+    except Exception as error:  # noqa: BLE001 - a library's word on foreign bytes may be of any type
+        raise _damaged(path, str(error)) from None
 
 
 def _verified(folder: Path) -> dict[str, bytes]:
-    manifest = read_json(folder / "manifest.json")
-    if not isinstance(manifest, dict) or "files" not in manifest:
-        raise CheckpointError(f"{folder} has no readable manifest", "use an earlier checkpoint")
+    """The files of a checkpoint; none is read that has not the size that the manifest tells."""
+    if not is_folder(folder):
+        raise CheckpointError(f"there is no checkpoint {folder}", "use another one")
+    manifest = _manifest(folder)
+    contents: dict[str, bytes] = {}
+    for name in FILES:
+        path, entry = folder / name, manifest["files"].get(name)
+        size = entry.get("bytes") if isinstance(entry, dict) else None
+        if not isinstance(size, int) or not 0 <= size <= LARGEST_FILE:
+            raise _damaged(path, "its manifest tells no size for it")
+        try:
+            if os.lstat(path).st_size != size:
+                raise _damaged(path, "its size differs")
+            contents[name] = read_regular(path, size)
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({error.strerror})", _MEND) from None
+        if _entry(contents[name]) != entry:
+            raise _damaged(path, "its checksum differs")
+    return contents
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What a checkpoint is made of; only the very text that was written counts."""
+    path = folder / "manifest.json"
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+        raise CheckpointError(f"{folder} has no readable manifest", _MEND)
+    manifest = cast("dict[str, Any]", content)
     if manifest.get("schema") != SCHEMA:
         raise CheckpointError(f"{folder} was written by a newer Torchdeck", "update Torchdeck")
-    contents: dict[str, bytes] = {}
-    for name in ("model.safetensors", "state.safetensors", "state.json"):
-        try:
-            contents[name] = (folder / name).read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"{folder / name} cannot be read ({error.strerror})") from None
-        if _entry(contents[name]) != manifest["files"].get(name):
-            raise CheckpointError(f"{folder / name} is damaged: its checksum differs", "use an earlier checkpoint")
-    return contents
+    named = folder.name.removesuffix(_OLD) == f"{_PREFIX}{manifest.get('step'):08d}" if _is_step(manifest) else False
+    if not named or read_regular(path) != to_json_bytes(manifest) or set(manifest) != {"schema", "step", "files"}:
+        raise _damaged(path, "it is not as it was written")
+    return manifest
+
+
+def _is_step(manifest: dict[str, Any]) -> bool:
+    return isinstance(manifest.get("step"), int) and manifest["step"] >= 0
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(f"{path.parent.name}/{path.name} is damaged: {why}", _MEND)
 
 
 def newest(root: Path) -> Iterator[Path]:
     """The checkpoint folders, the highest step first; nothing is verified."""
-    if root.is_dir():
-        yield from sorted((path for path in root.iterdir() if path.name.startswith(_PREFIX)), key=_place, reverse=True)
+    if is_folder(root):
+        found = (path for path in root.iterdir() if _NAME.fullmatch(path.name) and is_folder(path))
+        yield from sorted(found, key=_place, reverse=True)
 
 
 def _place(folder: Path) -> tuple[str, bool]:
@@ -179,6 +241,8 @@ def _looks_whole(folder: Path) -> bool:
 
 def sweep(root: Path, disk: Disk = DISK) -> None:
     """Finish what an interrupted save left half done; what cannot be deleted does no harm."""
+    if not is_folder(root):
+        return
     for old in root.glob(f"{_PREFIX}*{_OLD}"):
         target = old.with_name(old.name.removesuffix(_OLD))
         with suppress(OSError):

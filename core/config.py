@@ -65,7 +65,9 @@ class TrainingOptions(Options):
         description="When numbers are no longer finite: end the run, or go back to the last checkpoint with half the"
         " learning rate, three times at most",
     )
-    patience: int = Field(default=0, ge=0, description="Epochs without a better figure before stopping; 0 = never")
+    patience: int = Field(
+        default=0, ge=0, le=100_000, description="Epochs without a better figure before stopping; 0 = never"
+    )
     patience_metric: Literal["accuracy", "loss"] = Field(
         default="accuracy", description="The figure that early stopping, the best epoch and a plateau schedule watch"
     )

@@ -10,7 +10,11 @@ from typing import Any
 import psutil
 import torch
 
+from core.bounded import bounded
 from core.events import DeviceSampled
+
+PATIENCE = 0.05
+"""Seconds that a batch waits for the figures of its device; they take a millisecond."""
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -96,34 +100,45 @@ def _process_sampler() -> Sampler:
 
 
 def _nvidia_sampler(device: torch.device) -> Sampler:
-    import pynvml  # loads the driver's library
+    import pynvml
 
-    try:
-        pynvml.nvmlInit()
-        properties = torch.cuda.get_device_properties(device)
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}".encode())
-    except pynvml.NVMLError:
-        return lambda step: DeviceSampled(step=step, memory_process=torch.cuda.memory_reserved(device))
-
-    def figure(read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except pynvml.NVMLError:
-            return None
+    uuid = torch.cuda.get_device_properties(device).uuid
+    figures = bounded(NvidiaFigures(pynvml, f"GPU-{uuid}"), PATIENCE)
 
     def sample(step: int) -> DeviceSampled:
-        memory = figure(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
-        use = figure(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-        power = figure(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
-        degrees = figure(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
-        return DeviceSampled(
-            step=step,
-            memory_process=torch.cuda.memory_reserved(device),
-            memory_used=int(memory.used) if memory else None,
-            memory_total=int(memory.total) if memory else None,
-            utilization=None if use is None else float(use) / 100,
-            temperature=None if degrees is None else float(degrees),
-            power=None if power is None else float(power) / 1000,
-        )
+        return DeviceSampled(step=step, memory_process=torch.cuda.memory_reserved(device), **(figures() or {}))
 
     return sample
+
+
+class NvidiaFigures:
+    """The figures of a GPU from NVIDIA's management library `nvml`; what it does not tell is left out."""
+
+    def __init__(self, nvml: Any, uuid: str) -> None:
+        self._nvml, self._uuid = nvml, uuid
+        self._handle: Any = None
+
+    def __call__(self) -> dict[str, Any]:
+        nvml = self._nvml
+        if self._handle is None:
+            # Loads the driver's library, which is absent where there is no driver and may hang where it is ill.
+            nvml.nvmlInit()
+            self._handle = nvml.nvmlDeviceGetHandleByUUID(self._uuid.encode())
+        handle = self._handle
+        memory = self._told(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+        use = self._told(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        power = self._told(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
+        degrees = self._told(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+        return {
+            "memory_used": int(memory.used) if memory else None,
+            "memory_total": int(memory.total) if memory else None,
+            "utilization": None if use is None else float(use) / 100,
+            "temperature": None if degrees is None else float(degrees),
+            "power": None if power is None else float(power) / 1000,
+        }
+
+    def _told(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except self._nvml.NVMLError:
+            return None

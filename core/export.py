@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from core import checkpoint
 from core.config import parse_config
 from core.errors import CheckpointError, InputError, LogsError, TorchdeckError
-from core.files import read_json, write_atomically
+from core.files import write_atomically
 from core.images import ImageSpec
 from core.logs import load_record
 from core.models import build
+from core.runs import read_header
+from core.typed import positive
 
 Form = Literal["torchscript", "safetensors"]
 ENDINGS: dict[Form, str] = {"torchscript": "pt", "safetensors": "safetensors"}
@@ -41,31 +43,40 @@ class Deployed(nn.Module):
         return self.model((pixels - self.mean) / self.std)
 
 
-def export(folder: Path, form: Form, target: Path) -> None:
-    """Write a run's best weights to `target`, replacing it whole or not at all.
+def export(folder: Path, form: Form, target: Path) -> tuple[str, ...]:
+    """Write a run's best weights to `target`, replacing it whole or not at all; why better ones were passed over.
 
     Raises:
         InputError: the run lacks what the form needs, or the target cannot be written.
         CheckpointError: no checkpoint verifies.
     """
-    make: dict[Form, Callable[[Path], bytes]] = {
-        "torchscript": _torchscript,
-        "safetensors": _safetensors,
-    }
-    content = make[form](folder)
+    make = {"torchscript": _torchscript, "safetensors": _safetensors}
+    header, weights = _header(folder), best_weights(folder)
+    try:
+        content = make[form](header, weights.tensors)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise LogsError(
+            f"{folder / 'run.json'} does not describe its weights ({error})", "export another run"
+        ) from None
     try:
         write_atomically(target, content, durable=True)
     except OSError as error:
         raise InputError(
             f"{target} cannot be written ({error.strerror})", "choose another file with --output"
         ) from None
+    return weights.passed_over
 
 
-def _torchscript(folder: Path) -> bytes:
-    header = _header(folder)
-    spec = ImageSpec(**header["data"]["image"])
-    model = build(parse_config(header["config"]).model, spec)
-    model.load_state_dict(best_weights(folder))
+def _torchscript(header: dict[str, Any], weights: dict[str, Tensor]) -> bytes:
+    spec = ImageSpec(**{name: positive(header["data"]["image"][name]) for name in ImageSpec.__dataclass_fields__})
+    options = parse_config(header["config"]).model
+    # A size that somebody forged shows here, before there is memory for it.
+    with torch.device("meta"):
+        described = {name: value.shape for name, value in build(options, spec).state_dict().items()}
+    if described != {name: value.shape for name, value in weights.items()}:
+        raise ValueError("their shapes differ")
+    model = build(options, spec)
+    model.load_state_dict(weights)
     deployed = Deployed(model, header["data"]["mean"], header["data"]["std"]).eval()
     example = torch.zeros(2, spec.channels, spec.height, spec.width)
     buffer = io.BytesIO()
@@ -76,13 +87,19 @@ def _torchscript(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _safetensors(folder: Path) -> bytes:
-    header = _header(folder)
-    metadata = {key: json.dumps(header[key]) for key in ("run_id", "config", "data")}
-    return safetensors.torch.save(best_weights(folder), metadata)
+def _safetensors(header: dict[str, Any], weights: dict[str, Tensor]) -> bytes:
+    return safetensors.torch.save(weights, {key: json.dumps(header[key]) for key in ("run_id", "config", "data")})
 
 
-def best_weights(folder: Path) -> dict[str, Tensor]:
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights by name, and why better ones were passed over."""
+
+    tensors: dict[str, Tensor]
+    passed_over: tuple[str, ...] = ()
+
+
+def best_weights(folder: Path) -> Weights:
     """The weights of the best epoch, else of the newest checkpoint that verifies.
 
     Raises:
@@ -91,16 +108,17 @@ def best_weights(folder: Path) -> dict[str, Tensor]:
     root = folder / "checkpoints"
     best = load_record(folder).best_saved
     places = [checkpoint.folder_of(root, best)] if best is not None else []
+    passed: dict[Path, str] = {}
     for place in [*places, *checkpoint.newest(root)]:
         try:
-            return checkpoint.load_model(place)
-        except TorchdeckError:
-            continue
+            return Weights(checkpoint.load_model(place), tuple(passed.values()))
+        except TorchdeckError as error:
+            passed[place] = f"checkpoint {place.name} was passed over: {error.message}"
     raise CheckpointError(f"run {folder.name} has no checkpoint that verifies", "train it again, or resume it")
 
 
 def _header(folder: Path) -> dict[str, Any]:
-    header = read_json(folder / "run.json")
-    if not isinstance(header, dict) or not {"run_id", "config", "data"} <= set(header):
+    header = read_header(folder)
+    if not {"run_id", "config", "data"} <= set(header):
         raise LogsError(f"{folder / 'run.json'} is missing or damaged", "export another run")
     return header

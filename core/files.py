@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,36 @@ def open_regular(path: Path) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return descriptor
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a file is there that is no link, pipe, device or folder."""
+    return _mode(path, stat.S_ISREG)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there that is no link to one."""
+    return _mode(path, stat.S_ISDIR)
+
+
+def _mode(path: Path, test: Callable[[int], bool]) -> bool:
+    try:
+        return test(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def open_to_append(path: Path, disk: Disk = DISK) -> int:
+    """A descriptor to write at the end of a regular file with, which is made if it is not there.
+
+    Raises:
+        OSError: the file cannot be written, or is not a regular one.
+    """
+    descriptor = disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    disk.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def read_regular(path: Path, most: int = LARGEST_JSON) -> bytes:

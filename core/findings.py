@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,12 @@ from core.data.dataset import Bytes, Labels
 from core.data.prepare import prepare_test
 from core.errors import DataError, LogsError
 from core.evaluation import Confusion
+from core.files import is_regular
 from core.images import Progress
 from core.record import RunRecord
+
+LARGEST = 64 * 2**20
+"""Bytes of a file of predictions or filters: those of four million test images."""
 
 _NOT_OF_THE_IMAGES = {
     "normalization": "none",
@@ -103,7 +108,7 @@ def read_filters(folder: Path) -> NDArray[np.float32] | None:
         LogsError: the file is damaged.
     """
     path = folder / "filters.safetensors"
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     filters = _tensors(path, ("filters",))[0]["filters"]
     if filters.ndim != 4 or not filters.size:
@@ -113,9 +118,11 @@ def read_filters(folder: Path) -> NDArray[np.float32] | None:
 
 def _tensors(path: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
     """The tensors of a file, and what it says of itself."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise LogsError(f"{path.name} is not there", "train the run on, or look at another one")
     try:
+        if not is_regular(path) or os.lstat(path).st_size > LARGEST:
+            raise ValueError(f"not a regular file of at most {LARGEST >> 20} MiB")
         with safe_open(path, framework="numpy") as file:
             found = {name: cast("NDArray[Any]", file.get_tensor(name)) for name in names}
             return found, file.metadata() or {}

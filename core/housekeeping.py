@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BusyError, LogsError
-from core.files import read_json, to_json_bytes, write_atomically
-from core.logs import is_locked
+from core.files import is_folder, read_json, to_json_bytes, write_atomically
+from core.logs import is_locked, is_run
 
 TRASH = ".trash"
 LONGEST_NOTE = 10_000
@@ -65,13 +65,15 @@ def restore(logs: Path, run_id: str) -> Path:
 def trashed(logs: Path) -> list[str]:
     """The ids of the runs in the trash, the last one thrown away last."""
     folder = logs / TRASH
-    found = [path for path in folder.iterdir() if (path / "run.json").is_file()] if folder.is_dir() else []
+    found = [path for path in folder.iterdir() if is_run(path)] if is_folder(folder) else []
     return [path.name for path in sorted(found, key=lambda path: path.stat().st_ctime)]
 
 
 def _move(source: Path, target: Path) -> Path:
     try:
         target.parent.mkdir(exist_ok=True)
+        if not is_folder(source) or not (is_folder(target.parent) or target.parent == source.parent.parent):
+            raise LogsError(f"{source} cannot be moved to {target.parent}", "a link stands in its way")
         if target.exists():
             raise LogsError(f"{target} is there already", "rename one of the two")
         os.rename(source, target)

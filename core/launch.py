@@ -17,6 +17,7 @@ from core.config import ExperimentConfig, to_plain
 from core.control import CommandName
 from core.errors import LogsError
 from core.events import Failure, RunFailed, RunStarted, from_json
+from core.files import open_regular, open_to_append
 from core.label import Label
 from core.logs import CONSOLE, EventReader, new_run_id, news_of
 from core.writer import check_writable
@@ -40,8 +41,8 @@ class Worker:
             OSError: it cannot be started, or `console` cannot be written.
         """
         self.console = console
-        self._began_at = console.stat().st_size if console.exists() else 0
-        with open(console, "ab") as output:
+        self._began_at = console.lstat().st_size if console.exists() else 0
+        with os.fdopen(open_to_append(console), "ab") as output:
             # A session of its own: Ctrl-C in the terminal reaches only the process that decides what to do about it.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "core.worker"],
@@ -98,7 +99,7 @@ class Worker:
 
     def failure(self) -> RunFailed | None:
         """The failure that the process told at its end, if it did."""
-        with suppress(OSError), open(self.console, "rb") as file:
+        with suppress(OSError), open(open_regular(self.console), "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self._began_at, size - TAIL))
             lines = file.read().splitlines()

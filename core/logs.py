@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -17,7 +18,17 @@ from typing import Any, BinaryIO
 from core.control import CommandName, Inbox
 from core.errors import LogsError
 from core.events import LogReplaced, RunCompleted, RunEvent, RunFailed, from_json, to_json
-from core.files import DISK, Disk, in_words, open_regular, read_regular, to_json_bytes, write_atomically
+from core.files import (
+    DISK,
+    Disk,
+    in_words,
+    is_folder,
+    is_regular,
+    open_regular,
+    read_regular,
+    to_json_bytes,
+    write_atomically,
+)
 from core.locks import is_held
 from core.record import RunRecord, record_from_json, summarize
 from core.typed import text, whole
@@ -46,6 +57,11 @@ def new_run_id(preset: str, now: float) -> str:
     slug = re.sub(r"[^a-z0-9-]+", "-", preset.lower()).strip("-") or "run"
     when = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d-%H%M%S")
     return f"{when}-{slug[:64]}-{''.join(secrets.choice('abcdefghjkmnpqrstuvwxyz23456789') for _ in range(4))}"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's; a link to one is not, for it may lead anywhere."""
+    return is_folder(folder) and os.path.lexists(folder / "run.json")
 
 
 def encode_line(event: RunEvent) -> bytes:
@@ -205,6 +221,8 @@ def reading(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
         record.apply(event)
         if number % READ_TOGETHER == 0:
             yield reader.offset, total
+    if os.path.lexists(reader.path) and not is_regular(reader.path):
+        record.warnings.append("events.jsonl is not a regular file and was not read")
     if reader.damaged:
         record.warnings.append(f"{reader.damaged} damaged lines in events.jsonl were skipped")
     settle_status(record, is_locked(folder))
@@ -213,7 +231,7 @@ def reading(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return path.lstat().st_size
     except OSError:
         return 0
 
@@ -294,8 +312,10 @@ class FolderControl:
         """Whether a command's file is there that was not obeyed before; a disk may refuse to delete it."""
         path = self._folder / command
         try:
-            made = path.lstat().st_mtime_ns
+            made = path.lstat().st_mtime_ns if is_folder(self._folder) else None
         except OSError:
+            made = None
+        if made is None:
             return False
         new = self._obeyed.pop(command, None) != made
         try:
@@ -342,5 +362,7 @@ def leave_request(folder: Path, command: str, disk: Disk = DISK) -> None:
     """
     with contextlib.suppress(FileExistsError):
         disk.mkdir(folder / "control")
+    if not is_folder(folder / "control"):
+        raise OSError(errno.ENOTDIR, "control is not a folder")
     # O_TRUNC: one that is still there becomes as new as this.
     disk.close(disk.open(folder / "control" / command, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.errors import InputError, nearest
-from core.files import read_json
-from core.logs import RUN_ID, SCHEMA, is_locked, load_record
+from core.files import is_regular, read_json
+from core.logs import RUN_ID, SCHEMA, is_locked, is_run, load_record
 from core.record import read_summary, summarize
 from core.typed import Reader, checked, many, number, optional, table, text, whole
 
@@ -123,18 +123,22 @@ class RunIndex:
 
 def _names(logs: Path) -> list[str]:
     try:
-        return [entry.name for entry in os.scandir(logs) if RUN_ID.fullmatch(entry.name)]
+        return [entry.name for entry in os.scandir(logs) if _may_be_run(entry)]
     except OSError:
         return []
 
 
+def _may_be_run(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and RUN_ID.fullmatch(entry.name) is not None
+
+
 def _run_folders(logs: Path) -> list[Path]:
-    return [logs / name for name in _names(logs) if (logs / name / "run.json").is_file()]
+    return [logs / name for name in _names(logs) if is_run(logs / name)]
 
 
 def _changed(path: str) -> tuple[int, int, int] | None:
     try:
-        found = os.stat(path)
+        found = os.lstat(path)
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
@@ -144,11 +148,17 @@ def _in_order(rows: Iterable[RunRow]) -> list[RunRow]:
     return sorted(rows, key=lambda row: (row.created, row.id))
 
 
+def read_header(folder: Path) -> dict[str, Any]:
+    """What run.json says, without values that are not of their type; nothing where it cannot be read."""
+    return checked(read_json(folder / "run.json"), _HEADER)
+
+
 def read_row(folder: Path) -> RunRow:
     """One run as lists show it; its status tells the truth."""
-    header = checked(read_json(folder / "run.json"), _HEADER)
+    header = read_header(folder)
     if not header:
-        return RunRow(folder.name, folder, "unreadable", "run.json is damaged")
+        why = "damaged" if is_regular(folder / "run.json") else "not a regular file"
+        return RunRow(folder.name, folder, "unreadable", f"run.json is {why}")
     if not isinstance(header.get("min_reader"), int) or header["min_reader"] > SCHEMA:
         known = {key: header[key] for key in ("preset", "name", "created") if key in header}
         return RunRow(folder.name, folder, "unreadable", "written by a newer Torchdeck; update to read it", known)
@@ -170,14 +180,14 @@ def find_run(logs: Path, reference: str) -> RunRow:
     Raises:
         InputError: none, or more than one.
     """
-    if RUN_ID.fullmatch(reference) and (logs / reference / "run.json").is_file():
+    if RUN_ID.fullmatch(reference) and is_run(logs / reference):
         return read_row(logs / reference)
     rows = list_runs(logs)
     if not rows:
         raise InputError(f"there are no runs in {logs}", "start one with: torchdeck run quickstart")
     if reference.startswith("@"):
         return _by_role(rows, reference)
-    found = [row for row in rows if row.id.startswith(reference) or row.id[-4:] == reference]
+    found = [row for row in rows if reference and (row.id.startswith(reference) or row.id[-4:] == reference)]
     if len(found) == 1:
         return found[0]
     if not found:

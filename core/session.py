@@ -31,7 +31,7 @@ from core.events import (
     StageStarted,
     WarningRaised,
 )
-from core.files import DISK, Disk, read_json
+from core.files import DISK, Disk
 from core.heart import beating
 from core.job import Job, build_job, configure_process
 from core.label import Label
@@ -42,6 +42,7 @@ from core.precision import choose
 from core.recorder import Recorder, epochs_done
 from core.recovery import restore_newest, roll_back
 from core.reported import parse_reported
+from core.runs import read_header
 from core.saving import Saver
 from core.training import Watch, train
 from core.writer import check_writable, claim, reopen
@@ -121,8 +122,10 @@ def resume(
         recorder.use(writer)
         configure_process(plan)
         job = build_job(plan, prepared)
-        step, same = restore_newest(job, folder / "checkpoints") or 0, prepared.fingerprint == fingerprint
-        yield recorder(_started(plan, prepared, label, folder.name, step, same_data=same))
+        restored, same = restore_newest(job, folder / "checkpoints"), prepared.fingerprint == fingerprint
+        yield recorder(_started(plan, prepared, label, folder.name, restored.step or 0, same_data=same))
+        for message in restored.passed_over:
+            yield recorder(WarningRaised(message=message))
         if not same:
             message = "the data set is not the one that the run began with: what follows is no exact repetition"
             yield recorder(WarningRaised(message=message))
@@ -152,8 +155,8 @@ def _drained(steps: Generator[RunEvent, None, Done]) -> Done:
 
 def _asked(folder: Path) -> tuple[ExperimentConfig, Label, str]:
     """The settings of a run, what it is called, and the fingerprint of the data it began with."""
-    header = read_json(folder / "run.json")
-    if not isinstance(header, dict) or "config" not in header:
+    header = read_header(folder)
+    if "config" not in header:
         raise LogsError(f"{folder / 'run.json'} is missing or damaged", "start a new run")
     reported = parse_reported(header.get("reported", []))
     label = Label(header.get("preset", "custom"), header.get("name", ""), (), reported)

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from core.bounded import bounded
 from core.errors import InputError
 
 _MEND = "write cpu:2 for two processes on the CPU, 0,1 for one on each of two CUDA devices, or auto"
+PATIENCE = 10.0
+"""Seconds that the driver has to tell how many devices there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,14 @@ def _cuda_slots(numbers: list[int]) -> list[Slot]:
 
 def _cuda_devices() -> list[str]:
     """What CUDA_VISIBLE_DEVICES calls each device that this process may use; asked of the driver, without torch."""
-    import pynvml  # loads the driver's library
+    import pynvml
 
-    try:
+    def count() -> int:
+        # Loads the driver's library, which is absent where there is no driver and may hang where it is ill.
         pynvml.nvmlInit()
-        all_here = [str(number) for number in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError:
-        return []
+        return pynvml.nvmlDeviceGetCount()
+
+    all_here = [str(number) for number in range(bounded(count, PATIENCE)() or 0)]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return all_here

@@ -21,7 +21,7 @@ from core.errors import BusyError, ConfigError, InputError, TorchdeckError
 from core.events import DeviceSampled, EpochCompleted, Failure, FailureKind, StepCompleted
 from core.launch import Worker
 from core.locks import take_lock
-from core.logs import EventReader, load_record, new_run_id
+from core.logs import EventReader, is_run, load_record, new_run_id
 from core.record import RunRecord
 from core.slots import Slot
 from core.space import override_texts
@@ -230,7 +230,7 @@ class Executor:
         return run
 
     def _begin(self, slot: Slot, run: StudyRun, trial: Trial) -> RunBegan:
-        resumed = bool(run.run_id) and (self.logs / str(run.run_id) / "run.json").is_file()
+        resumed = bool(run.run_id) and is_run(self.logs / str(run.run_id))
         if run.run_id and not resumed:
             clear_unborn(self.logs, run.run_id)
         run_id = run.run_id if run.run_id and resumed else new_run_id(run.preset, self._around.now())

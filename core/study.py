@@ -18,6 +18,7 @@ from core.files import (
     DISK,
     Disk,
     in_words,
+    is_folder,
     make_folders,
     read_json,
     remove_tree,
@@ -25,7 +26,7 @@ from core.files import (
     write_atomically,
 )
 from core.locks import is_held, lock_owner, take_lock
-from core.logs import RUN_ID, leave_request, new_run_id
+from core.logs import RUN_ID, is_run, leave_request, new_run_id
 from core.runs import read_row
 from core.writer import check_writable
 
@@ -163,7 +164,7 @@ def load_study(folder: Path, *, active: bool | None = None) -> Study:
         raise LogsError(f"{folder / 'study.json'} was written by a newer Torchdeck", "update to read it")
     try:
         active = bool(is_held(folder / "study.lock")) if active is None else active
-        return settled(folder.parent, _study(content), active)
+        return settled(folder.parent, replace(_study(content), study_id=folder.name), active)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise LogsError(f"{folder / 'study.json'} is damaged ({error})", mend) from None
 
@@ -179,6 +180,8 @@ def _study(content: Mapping[str, Any]) -> Study:
 
 def _run(item: Mapping[str, Any]) -> StudyRun:
     known = _only(StudyRun, item)
+    if not RUN_ID.fullmatch(str(known.get("run_id"))):
+        known["run_id"] = None
     known["reported"] = tuple(known.get("reported", ()))
     return StudyRun(**known)
 
@@ -195,7 +198,7 @@ def settled(logs: Path, study: Study, active: bool) -> Study:
 def settled_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
     """One run as its directory tells it; one without a directory is about to begin where a process is active."""
     folder = logs / run.run_id if run.run_id and RUN_ID.fullmatch(run.run_id) else None
-    if folder is None or not (folder / "run.json").is_file():
+    if folder is None or not is_run(folder):
         kept = run.state == "failed" or (active and run.state == "running")
         return run if kept else replace(run, run_id=None, state="waiting", reason="")
     row = read_row(folder)
@@ -260,7 +263,7 @@ def request_stop(folder: Path, disk: Disk = DISK) -> None:
 def take_stop(folder: Path) -> bool:
     """Whether somebody asked for a stop; asking counts once."""
     path = folder / "control" / "stop"
-    if not path.exists():
+    if not is_folder(path.parent) or not os.path.lexists(path):
         return False
     path.unlink(missing_ok=True)
     return True
@@ -273,13 +276,18 @@ def clear_unborn(logs: Path, run_id: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def is_study(folder: Path) -> bool:
+    """Whether a folder is a study's; a link to one is not, for it may lead anywhere."""
+    return is_folder(folder) and os.path.lexists(folder / "study.json")
+
+
 def study_folders(logs: Path) -> list[Path]:
     """The folders of all studies below a logs folder, the newest last."""
     try:
         names = [entry.name for entry in os.scandir(logs) if RUN_ID.fullmatch(entry.name)]
     except OSError:
         return []
-    return [logs / name for name in sorted(names) if (logs / name / "study.json").is_file()]
+    return [logs / name for name in sorted(names) if is_study(logs / name)]
 
 
 def find_study(logs: Path, reference: str) -> Path:

@@ -22,6 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from core.files import is_regular
 from core.study import Search, Study, StudyRun
 
 JOURNAL = "optuna-journal.log"
@@ -33,7 +34,10 @@ _OPEN = (TrialState.WAITING, TrialState.RUNNING)
 def heal(path: Path) -> None:
     """Mend what a crash left: an old lock goes, a torn last line is cut, a journal damaged elsewhere is set aside."""
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    if not path.exists():
+    if not os.path.lexists(path):
+        return
+    if not is_regular(path):
+        os.replace(path, path.with_suffix(".damaged"))
         return
     whole, damaged = 0, False
     with open(path, "r+b") as file:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from collections import deque
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -25,7 +24,18 @@ from core.events import (
     RunStarted,
     StepCompleted,
 )
-from core.files import DISK, Disk, in_words, make_folders, remove_tree, sync_folder, to_json_bytes, write_atomically
+from core.files import (
+    DISK,
+    Disk,
+    in_words,
+    is_folder,
+    make_folders,
+    open_to_append,
+    remove_tree,
+    sync_folder,
+    to_json_bytes,
+    write_atomically,
+)
 from core.locks import lock_owner, take_lock
 from core.logs import MIN_READER, SCHEMA, encode_line
 
@@ -55,7 +65,7 @@ class RunWriter:
         """Why the disk refused the last write; None where it did not."""
         self.dropped = 0
         self._lock, self._most_waiting = lock, most_waiting
-        self._events = _open_log(folder / "events.jsonl", disk)
+        self._events = open_to_append(folder / "events.jsonl", disk)
         self._waiting: deque[RunEvent] = deque()
         self._first_unsynced: int | None = None
         self._sync_due = False
@@ -146,14 +156,6 @@ def _refuse() -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _open_log(path: Path, disk: Disk) -> int:
-    log = disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    if not stat.S_ISREG(os.fstat(log).st_mode):
-        disk.close(log)
-        raise OSError(errno.EINVAL, "events.jsonl is not a regular file")
-    return log
-
-
 def _ends_with_newline(path: Path) -> bool:
     with open(path, "rb") as file:
         if file.seek(0, os.SEEK_END) == 0:
@@ -235,7 +237,7 @@ def reopen(folder: Path, disk: Disk = DISK, *, keep_requests: bool = False) -> R
         raise LogsError(f"run {folder.name} cannot be written ({in_words(error)})", "mend its permissions") from None
     _sweep(folder, disk)
     if not keep_requests:
-        _delete((folder / "control").glob("*"), disk)
+        _forget_requests(folder, disk)
     return writer
 
 
@@ -244,6 +246,12 @@ def _sweep(folder: Path, disk: Disk) -> None:
     for name in _REPLACED:
         _delete(folder.glob(f".{name}.*.tmp"), disk)
     checkpoint.sweep(folder / "checkpoints", disk)
+
+
+def _forget_requests(folder: Path, disk: Disk) -> None:
+    """Delete what a run was asked for; of a link in the place of the folder, nothing of where it leads."""
+    control = folder / "control"
+    _delete(control.glob("*") if is_folder(control) else [control], disk)
 
 
 def _delete(paths: Iterable[Path], disk: Disk) -> None:

@@ -16,10 +16,14 @@ import tomli_w
 from core.config import SECTIONS, ExperimentConfig, parse_config, setting_names, to_plain, with_overrides
 from core.errors import ConfigError, Fault, InputError, nearest
 from core.files import write_atomically
+from core.flat import mapping
 from core.reported import ReportedFigure, parse_reported
+from core.typed import too_deep
 
 FOLDER = Path(__file__).parent
-LARGEST_FILE = 2**20
+LARGEST_PRESET = 2**16
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a file must be called to be listed; any other can be named by its path."""
 _KEYS = ("title", "summary", "reported", "notes")
 
 
@@ -58,9 +62,25 @@ def user_folder() -> Path:
 
 def names() -> list[str]:
     """The presets that come with Torchdeck, `quickstart` first, then a person's own."""
-    shipped = sorted((path.stem for path in FOLDER.glob("*.toml")), key=lambda name: (name != "quickstart", name))
-    own = sorted(path.stem for path in user_folder().glob("*.toml"))
-    return shipped + [name for name in own if name not in shipped]
+    shipped = sorted(names_in(FOLDER), key=lambda name: (name != "quickstart", name))
+    return shipped + [name for name in names_in(user_folder()) if name not in shipped]
+
+
+def names_in(folder: Path) -> list[str]:
+    """What the TOML files of a folder are called."""
+    return sorted(path.stem for path in folder.glob("*.toml") if NAME.fullmatch(path.stem))
+
+
+def load_all() -> tuple[list[Preset], list[InputError]]:
+    """All presets, and what is wrong with those of a person's own that cannot be read."""
+    found: list[Preset] = []
+    damaged: list[InputError] = []
+    for name in names():
+        try:
+            found.append(load(name))
+        except InputError as error:
+            damaged.append(error)
+    return found, damaged
 
 
 def save(name: str, title: str, summary: str, config: ExperimentConfig) -> Path:
@@ -91,7 +111,7 @@ def load(name: str) -> Preset:
         ConfigError: its settings are wrong.
     """
     path = Path(name) if name.endswith(".toml") or "/" in name else _named(name)
-    preset = _parse(path.stem, read_toml(path))
+    preset = _parse(path.stem, read_toml(path, LARGEST_PRESET))
     assert preset.config  # parsed now, so that a wrong setting is told when the preset is named
     return preset
 
@@ -103,16 +123,24 @@ def _named(name: str) -> Path:
     return shipped if shipped.exists() else user_folder() / f"{name}.toml"
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file; raises InputError that names it and its fault."""
+def read_toml(path: Path, most: int) -> dict[str, Any]:
+    """The content of a TOML file of at most so many bytes; raises InputError that names it and its fault."""
     try:
-        if path.stat().st_size > LARGEST_FILE or not path.is_file():
-            raise InputError(f"{path} is no file of settings", "name a TOML file of at most 1 MiB")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            os.stat(path)
+            raise InputError(f"{path} is not a regular file", "name a TOML file")
+        if path.stat().st_size > most:
+            raise InputError(f"{path} is larger than {most // 1024} KiB", "name a TOML file of settings")
+        content = tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})", "check its path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{path} is nested too deep", "mend it there") from None
+    except ValueError as error:
         raise InputError(f"{path} is not TOML ({error})", "mend it there") from None
+    if too_deep(content):
+        raise InputError(f"{path} is nested too deep", "mend it there")
+    return content
 
 
 def _parse(name: str, content: dict[str, Any]) -> Preset:
@@ -143,7 +171,7 @@ def _check_notes(notes: dict[str, str], settings: dict[str, Any]) -> None:
     faults: list[Fault] = []
     for path in notes:
         section, _, key = path.partition(".")
-        choice = str(settings.get(section, {}).get("name", ""))
+        choice = str(mapping(settings.get(section)).get("name", ""))
         known = setting_names(section, choice) if section in SECTIONS else []
         if key not in known:
             faults.append(Fault(f"notes.{path}", f"no such setting; {nearest(key, known or SECTIONS)}"))

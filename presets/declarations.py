@@ -19,6 +19,7 @@ from presets import Preset
 
 FOLDER = Path(__file__).parent / "studies"
 MOST_RUNS = 512
+LARGEST_STUDY = 2**20
 FIGURES_BESIDE = ("train_seconds", "utilization")
 """What a study may report of a run beside the metrics of its epochs: seconds, and a fraction."""
 
@@ -28,9 +29,8 @@ _RUN_KEYS = ("label", "preset", "overrides", "reported")
 
 def study_names() -> list[str]:
     """The studies that come with Torchdeck, and a person's own."""
-    shipped = sorted(path.stem for path in FOLDER.glob("*.toml"))
-    own = sorted(path.stem for path in (presets.user_folder() / "studies").glob("*.toml"))
-    return shipped + [name for name in own if name not in shipped]
+    shipped = presets.names_in(FOLDER)
+    return shipped + [name for name in presets.names_in(presets.user_folder() / "studies") if name not in shipped]
 
 
 def load_declaration(name: str, overrides: Iterable[str] = ()) -> Study:
@@ -41,7 +41,7 @@ def load_declaration(name: str, overrides: Iterable[str] = ()) -> Study:
         ConfigError: all its faults at once, each with its path.
     """
     path = Path(name) if name.endswith(".toml") or "/" in name else _named(name)
-    return _Declaration(path.stem, presets.read_toml(path), list(overrides)).study()
+    return _Declaration(path.stem, presets.read_toml(path, LARGEST_STUDY), list(overrides)).study()
 
 
 def _named(name: str) -> Path:

@@ -9,11 +9,13 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -25,7 +27,7 @@ from textual_serve.server import Server
 from core.logs import load_record
 from core.results.declared import find_declared
 from tui.report.write import write_report
-from tui.serving import LoopbackServer, comes_from_here
+from tui.serving import LoopbackServer
 from tui.start import serve_app
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +47,7 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 TRAINS = re.compile(r"· running.* (?:[2-9]|[1-9]\d)/30 epochs", re.DOTALL)
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{40,}")
 # The page keeps its terminal to itself and draws it on a canvas, so its making is watched.
 KEEP_TERMINAL = """
 Object.defineProperty(Object.prototype, "terminal", {
@@ -153,10 +156,16 @@ def free_port() -> int:
 
 @pytest.fixture
 def address(tmp_path: Path, free_port: int) -> Iterator[str]:
-    """Where a server of the app answers."""
+    """The address that a server of the app printed."""
     folders = ["--logs", str(tmp_path / "logs"), "--data", str(tmp_path / "data")]
-    with running([sys.executable, "-m", "tui.cli", "serve", "--port", str(free_port), *folders], tmp_path):
-        yield f"http://127.0.0.1:{free_port}"
+    command = [sys.executable, "-m", "tui.cli", "serve", "--port", str(free_port), *folders]
+    with running(command, tmp_path) as server:
+        log, end = tmp_path / f"{Path(sys.executable).name}.log", time.monotonic() + 60
+        while not (found := ADDRESS.search(log.read_text())):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            threading.Event().wait(0.05)
+        yield found[0]
 
 
 @pytest.fixture
@@ -183,10 +192,10 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
 
 async def answers(address: str) -> None:
     """Wait until a server takes connections."""
-    host, port = address.removeprefix("http://").split(":")
+    place = urlsplit(address)
 
     async def connects() -> bool:
-        with suppress(OSError), socket.create_connection((host, int(port)), 1):
+        with suppress(OSError), socket.create_connection((place.hostname, place.port), 1):
             return True
         return False
 
@@ -248,28 +257,78 @@ def test_a_taken_port_is_told_in_one_message() -> None:
     assert told.stdout == ""
 
 
-@pytest.mark.parametrize("origin", ["", "http://127.0.0.1:8000", "http://localhost:8000"])
-def test_pages_of_this_machine_may_use_the_app(origin: str) -> None:
-    assert comes_from_here(origin)
-
-
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "http://[broken"])
-def test_a_page_from_elsewhere_may_not(origin: str) -> None:
-    assert not comes_from_here(origin)
-
-
-async def test_a_tab_of_another_page_is_refused(unused_port: int) -> None:
-    server = LoopbackServer("true", unused_port)
-    runner = web.AppRunner(await server._make_app())
+@pytest.fixture
+async def server(unused_port: int) -> AsyncIterator[LoopbackServer]:
+    """A server that answers in this process."""
+    made = LoopbackServer("true", unused_port)
+    runner = web.AppRunner(await made._make_app())
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", unused_port).start()
-    try:
-        async with aiohttp.ClientSession() as session:
-            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await session.ws_connect(f"ws://127.0.0.1:{unused_port}/ws", origin="https://evil.example")
-    finally:
-        await runner.cleanup()
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client that keeps cookies, as a browser does."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as made:
+        yield made
+
+
+def root_of(server: LoopbackServer) -> str:
+    return f"http://127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize("path", ["/", "/?token=", "/?token=guessed", "/static/js/textual.js", "/download/x", "/ws"])
+async def test_what_lacks_the_token_is_refused(
+    server: LoopbackServer, session: aiohttp.ClientSession, path: str
+) -> None:
+    for cookies in ({}, {f"torchdeck-{server.port}": "guessed"}, {"torchdeck": server._token}):
+        async with session.get(root_of(server) + path, cookies=cookies) as answer:
+            assert answer.status == 403
+            assert "the address that torchdeck serve printed" in await answer.text()
+
+
+@pytest.mark.parametrize("path", ["/static/js/textual.js", "/ws"])
+async def test_the_token_opens_the_page_only(server: LoopbackServer, session: aiohttp.ClientSession, path: str) -> None:
+    async with session.get(f"{root_of(server)}{path}?token={server._token}") as answer:
+        assert answer.status == 403
+
+
+async def a_tab(*_: object) -> web.Response:
+    """Stands for a tab, which would start an app."""
+    return web.Response(text="a tab")
+
+
+async def test_the_printed_address_opens_the_app_and_is_not_kept_in_the_browser(
+    server: LoopbackServer, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "handle_websocket", a_tab)
+    async with session.get(server.address + "&fontsize=20") as answer:
+        assert answer.status == 200
+        assert str(answer.url) == f"{root_of(server)}/?fontsize=20"
+        assert 'data-font-size="20"' in await answer.text()
+        cookie = answer.history[0].headers["Set-Cookie"]
+        assert ("HttpOnly" in cookie, "SameSite=Strict" in cookie) == (True, True)
+    async with session.get(f"{root_of(server)}/static/js/textual.js") as answer:
+        assert answer.status == 200
+    async with session.get(f"{root_of(server)}/ws", headers={"Origin": root_of(server)}) as answer:
+        assert await answer.text() == "a tab"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost:1", "x"])
+async def test_a_page_from_elsewhere_gets_no_tab(
+    server: LoopbackServer, session: aiohttp.ClientSession, origin: str
+) -> None:
+    async with session.get(server.address) as answer:
+        assert answer.status == 200
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await session.ws_connect(f"ws://127.0.0.1:{server.port}/ws", origin=origin)
     assert refused.value.status == 403
+
+
+def test_every_server_has_a_token_of_its_own() -> None:
+    assert LoopbackServer("true", 8000).address != LoopbackServer("true", 8000).address
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ BROKEN = [
     ('[[reported]]\nmetric = "test/loss"\n' + MINIMAL, ConfigError, "metric, at and value"),
     ("[extra]\nx = 1\n" + MINIMAL, ConfigError, "no section named 'extra'"),
     ("x = 1\n" + MINIMAL, ConfigError, "no section named 'x'"),
-    ("model = " + "[" * 5000, InputError, "is not TOML"),
+    ("model = " + "[" * 5000, InputError, "nested too deep"),
 ]
 
 

@@ -387,7 +387,7 @@ class Torchdeck(App[None]):
 
     def on_copy_requested(self, message: CopyRequested) -> None:
         copy(self, message.text)
-        self.notify(f"{message.what} is on the clipboard", timeout=3)
+        self.notify(f"{message.what} is on the clipboard", timeout=3, markup=False)
 
 
 PAGES: dict[Mode, tuple[str, str, str]] = {

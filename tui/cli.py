@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -90,7 +90,9 @@ def presets(as_json: Json = False) -> None:
     import presets as store  # pydantic, 0.2 s
     from tui.tables import presets_table, print_table
 
-    found = [store.load(name) for name in store.names()]
+    found, damaged = store.load_all()
+    for error in damaged:
+        _tell(error)
     if as_json:
         return print_json([{"name": item.name, "title": item.title, "summary": item.summary} for item in found])
     return print_table(presets_table(found))
@@ -236,7 +238,9 @@ def runs(
     if as_json:
         return print_json([row.to_json() for row in found])
     if not found:
-        return typer.echo(f"no such runs in {logs}", err=True)
+        from tui.text import safe
+
+        return typer.echo(safe(f"no such runs in {logs}"), err=True)
     return print_table(runs_table(found))
 
 
@@ -312,10 +316,13 @@ def doctor(logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
 def main() -> None:
     """Run the command line; what a person can mend is told in one message, with the exit code of its kind."""
     try:
-        app(sys.argv[1:] or ["tui"], prog_name="torchdeck")
+        sys.exit(app(sys.argv[1:] or ["tui"], prog_name="torchdeck", standalone_mode=False))
     except TorchdeckError as error:
         _tell(error)
         sys.exit(error.exit_code)
+    except _UsageError as error:
+        _tell_usage(error)
+        sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
@@ -324,8 +331,27 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - a person never meets a raw traceback
         if os.environ.get("TORCHDECK_DEBUG"):
             traceback.print_exc()
-        typer.echo(f"internal error: {type(error).__name__}: {error}\n  set TORCHDECK_DEBUG=1 to see where", err=True)
+        from tui.text import safe
+
+        told = safe(f"internal error: {type(error).__name__}: {error}")
+        typer.echo(f"{told}\n  set TORCHDECK_DEBUG=1 to see where", err=True)
         sys.exit(1)
+
+
+# Typer carries click under a name of its own; this is click's UsageError, of which all such errors are.
+_UsageError = cast("type[Exception]", typer.BadParameter.__base__)
+
+
+def _tell_usage(error: Exception) -> None:
+    """Typer's own message, less what its quoted arguments could do to a terminal."""
+    from typer import rich_utils  # rich, 0.05 s
+
+    from tui.text import safe
+
+    for name, value in vars(error).items():
+        if isinstance(value, str):
+            setattr(error, name, safe(value))
+    rich_utils.rich_format_error(cast("Any", error))
 
 
 def _tell(error: TorchdeckError) -> None:

@@ -6,10 +6,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO
 
+from core.files import open_to_append, write_all
+
 MOST_AT_ONCE = 64 * 2**10
+MOST_KEPT = 8 * 2**20
+"""Bytes of what libraries printed that are kept of a run."""
 
 
 class Console:
@@ -32,6 +37,17 @@ class Console:
         content = os.pread(self._file.fileno(), MOST_AT_ONCE, self._offset)
         self._offset += len(content)
         return told + content.decode(errors="replace")
+
+
+def keep(text: str, path: Path) -> None:
+    """Add text to a file, up to a size; a disk that will not take it costs only the text."""
+    with suppress(OSError):
+        file = open_to_append(path)
+        try:
+            room = max(0, MOST_KEPT - os.fstat(file).st_size)
+            write_all(file, text.encode(errors="replace")[:room])
+        finally:
+            os.close(file)
 
 
 @contextmanager

@@ -33,8 +33,8 @@ def chart_text(
     smoothing = SMOOTHING if figure.smooth else 0.0
     view = View(width, height, figure.percent, smoothing=smoothing, x_unit=figure.x_unit, ascii=ascii_only)
     rows = [_row(row) for row in draw(lines, rules, view).rows]
-    note = f"  {figure.note}" if figure.note else ""
-    return Text("\n").join([Text(figure.title, "bold").append(note, "dim"), _legend(lines, ascii_only), *rows])
+    note = f"  {safe(figure.note)}" if figure.note else ""
+    return Text("\n").join([Text(safe(figure.title), "bold").append(note, "dim"), _legend(lines, ascii_only), *rows])
 
 
 def ends_of(series: Series) -> list[Series]:
@@ -96,7 +96,7 @@ def _bars(figure: Figure, width: int, ascii_only: bool) -> Text:
     """A row of text for each series: its label, a bar as long as its value, and the value."""
     labels = [safe(series.label) for series in figure.series]
     longest = min(max(map(len, labels), default=0), max(8, width - BAR - 12))
-    rows = [Text(figure.title, "bold")]
+    rows = [Text(safe(figure.title), "bold")]
     for series, words in zip(figure.series, labels, strict=True):
         value = float(series.y[0])
         filled = round(BAR * min(1.0, max(0.0, value)))

@@ -72,12 +72,14 @@ def _grid(grid: Grid) -> list[RenderableType]:
     from rich.text import Text
 
     from tui.tables import table
+    from tui.text import safe
 
     rows = [
-        tuple(Text(cell, "bold" if place in grid.strong else "") for cell in row) for place, row in enumerate(grid.rows)
+        tuple(Text(safe(cell), "bold" if place in grid.strong else "") for cell in row)
+        for place, row in enumerate(grid.rows)
     ]
     shown = table(grid.columns, rows, grid.title, frozenset(map(str, grid.right)))
-    return [shown, Text(grid.note, "dim")] if grid.note else [shown]
+    return [shown, Text(safe(grid.note), "dim")] if grid.note else [shown]
 
 
 def report(
@@ -127,9 +129,11 @@ def export(
             raise InputError(f"a study has no weights to write as {to}", "name one of its runs, or use csv")
         from core.export import ENDINGS  # torch, seconds
         from core.export import export as write
+        from tui.text import safe
 
         files = [output or Path(f"{name}.{ENDINGS[to]}")]
-        write(found.folder, to, files[0])
+        for message in write(found.folder, to, files[0]):
+            typer.echo(f"warning: {safe(message)}", err=True)
     else:
         from core.results.tabular import Exported, runs_of, write_csv
         from core.results.tensorboard import write_events

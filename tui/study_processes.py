@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from core.errors import BusyError, LogsError
+from core.files import open_regular, open_to_append
 from core.locks import is_held
 
 LOG = "process.log"
@@ -35,7 +37,8 @@ def start_detached(command: Sequence[str], log: Path) -> Process:
     Raises:
         OSError: it cannot be started, or the file cannot be written.
     """
-    with open(log, "wb") as said:
+    with os.fdopen(open_to_append(log), "ab") as said:
+        said.truncate(0)
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
         )
@@ -89,7 +92,7 @@ class StudyProcesses:
 def _tail(log: Path) -> str:
     """The last lines of a file."""
     try:
-        with open(log, "rb") as file:
+        with open(open_regular(log), "rb") as file:
             file.seek(max(0, file.seek(0, 2) - LONGEST_TAIL))
             text = file.read().decode(errors="replace")
     except OSError:

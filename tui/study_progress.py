@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.events import EpochCompleted, RunStarted, StageStarted
+from core.logs import is_run
 from core.runs import read_row
 from core.study import DONE, Study, StudyRun
 from core.study_events import (
@@ -279,7 +280,7 @@ def recorded_progress(runs: Iterable[StudyRun], logs: Path) -> dict[int, Progres
     """How far each run is, from its own directory."""
     found: dict[int, Progress] = {}
     for run in runs:
-        if run.run_id and (logs / run.run_id / "run.json").is_file():
+        if run.run_id and is_run(logs / run.run_id):
             found[run.number] = _recorded(read_row(logs / run.run_id).summary)
     return found
 

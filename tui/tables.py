@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from core.plan import Plan  # torch, seconds
 
 WIDE = 200
+LONGEST_CELL = 1000
 
 
 def print_table(*parts: RenderableType) -> None:
@@ -48,11 +49,12 @@ def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", right: Container[str] = ""
 ) -> Table:
     """A table of texts; `right` holds the numbers of the columns aligned to the right."""
-    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    head = Text(safe(title)) if title else None
+    made = Table(box=box.SIMPLE_HEAD, title=head, title_justify="left", pad_edge=False)
     for number, column in enumerate(columns):
-        made.add_column(column, justify="right" if str(number) in right else "left", overflow="fold")
+        made.add_column(Text(safe(column)), justify="right" if str(number) in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(safe(cell)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(safe(cell, LONGEST_CELL)) for cell in row))
     return made
 
 
@@ -207,7 +209,7 @@ def preset_page(item: Preset) -> Group:
         for key, value in values.items()
     ]
     claims = [(claim.metric, claim.at, figure(claim.metric, claim.value)) for claim in item.reported]
-    parts: list[RenderableType] = [Text(f"{item.name}: {item.title}"), Text(item.summary)]
+    parts: list[RenderableType] = [Text(safe(f"{item.name}: {item.title}")), Text(safe(item.summary))]
     parts += [table(["metric", "at", "reported"], claims, right="2")] if claims else []
     return Group(*parts, table(["setting", "value", "note"], rows))
 

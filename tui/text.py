@@ -5,14 +5,32 @@ from __future__ import annotations
 import unicodedata
 from datetime import UTC, datetime
 
-_LONGEST = 2e11
+LONGEST = 20_000
+"""Characters of one text that a terminal is given."""
+MOST_MARKS = 4
+_LONGEST_TIME = 2e11
 """Seconds: more are no time that a run takes, nor a date."""
 
 
-def safe(text: object) -> str:
-    """Text without control, format and surrogate characters; line breaks and tabs become spaces."""
-    spaced = "".join(" " if character in "\n\r\t" else character for character in str(text))
-    return "".join(character for character in spaced if unicodedata.category(character) not in ("Cc", "Cf", "Cs"))
+def safe(text: object, most: int = LONGEST) -> str:
+    """Text for a terminal: a line without control, format and surrogate characters, of at most so many characters.
+
+    Line breaks and tabs become spaces; of marks that are put on one character the first few stay.
+    """
+    given = str(text)
+    cut = given[:most] + "…" if len(given) > most else given
+    if cut.isascii() and cut.isprintable():
+        return cut
+    kept: list[str] = []
+    marks = 0
+    for character in cut:
+        kind = unicodedata.category(character)
+        marks = marks + 1 if kind in ("Mn", "Me") else 0
+        if character in "\n\r\t" or kind in ("Zl", "Zp"):
+            kept.append(" ")
+        elif kind not in ("Cc", "Cf", "Cs") and marks <= MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
@@ -50,7 +68,7 @@ def flops(number: float) -> str:
 
 def duration(seconds: float | None) -> str:
     """A time: 4.2 s, 3:07 or 2:03:07."""
-    if seconds is None or not abs(seconds) < _LONGEST:
+    if seconds is None or not abs(seconds) < _LONGEST_TIME:
         return "-"
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -61,13 +79,13 @@ def duration(seconds: float | None) -> str:
 
 def moment(unix_seconds: float) -> str:
     """A point in time in the local time zone, to the minute; a dash for one that no calendar has."""
-    if not 0 <= unix_seconds < _LONGEST:
+    if not 0 <= unix_seconds < _LONGEST_TIME:
         return "-"
     return datetime.fromtimestamp(unix_seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def time_of_day(unix_seconds: float) -> str:
     """A point in time in the local time zone, to the second, without its day; dashes for one that no calendar has."""
-    if not 0 <= unix_seconds < _LONGEST:
+    if not 0 <= unix_seconds < _LONGEST_TIME:
         return "--:--:--"
     return datetime.fromtimestamp(unix_seconds, UTC).astimezone().strftime("%H:%M:%S")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from core.logs import RUN_ID
 from core.record import RunRecord
 from core.runs import RunIndex, RunRow
+from core.study import is_study
 from tui.long_logs import READING, LongLogs
 from tui.study_processes import StudyProcesses
 
@@ -69,7 +70,7 @@ class Workspace:
         """The folder of the study that a run belongs to; None where it has none, or it is gone."""
         row = self.row(run_id)
         folder = self.logs / row.study if row and RUN_ID.fullmatch(row.study) else None
-        return folder if folder and (folder / "study.json").is_file() else None
+        return folder if folder and is_study(folder) else None
 
     def toggle_mark(self, run_id: str) -> bool:
         """Mark a run for comparison, or unmark it; False when eight are marked already."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from core.events import EpochCompleted
 from core.flat import Settings, flat
-from core.logs import load_record
+from core.logs import is_run, load_record
 from core.milestones import milestones, time_to
 from core.record import RunRecord
 from core.reported import ReportedFigure, claims
@@ -96,7 +96,7 @@ class ResultRow:
 def read_result_row(declared: DeclaredRun, logs: Path) -> ResultRow:
     """The row of one configuration, from its run's own directory where it has one."""
     folder = logs / declared.run_id if declared.run_id else None
-    if folder is None or not (folder / "run.json").is_file():
+    if folder is None or not is_run(folder):
         gone = declared.run_id is not None and declared.state not in ("waiting", "failed")
         reason = declared.reason or ("its run directory is not there" if gone else "")
         return _row(declared, "waiting" if gone else declared.state, reason, flat(declared.config), RunRecord())

@@ -11,7 +11,7 @@ from pathlib import Path
 from core.curves import METRICS, step_losses
 from core.errors import InputError
 from core.files import write_atomically
-from core.logs import load_record
+from core.logs import is_run, load_record
 from core.record import RunRecord
 from core.results.declared import Declared
 
@@ -33,7 +33,7 @@ def runs_of(study: Declared) -> list[Exported]:
         InputError: none has.
     """
     named = [(run, study.logs / run.run_id) for run in study.runs if run.run_id]
-    found = [Exported(run.label, folder) for run, folder in named if (folder / "run.json").is_file()]
+    found = [Exported(run.label, folder) for run, folder in named if is_run(folder)]
     if not found:
         raise InputError(f"no run of study {study.study_id} has begun", "export it later")
     return found

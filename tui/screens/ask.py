@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
@@ -35,7 +36,7 @@ class Ask(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
-            box.border_title = safe(self._title).replace("[", "\\[")
+            box.border_title = Content(safe(self._title))  # pyright: ignore[reportAttributeAccessIssue]
             yield Static(safe(self._text), markup=False)
             with Horizontal(classes="answers"):
                 for answer in self._answers:
@@ -73,7 +74,7 @@ class AskText(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
-            box.border_title = safe(self._title).replace("[", "\\[")
+            box.border_title = Content(safe(self._title))  # pyright: ignore[reportAttributeAccessIssue]
             yield Static(safe(self._text), markup=False)
             yield Input(self._value, compact=True, id="ask-text")
 

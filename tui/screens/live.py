@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -12,8 +11,9 @@ from textual.widgets import Static
 
 from core.curves import AXES, Axis
 from core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
+from core.logs import CONSOLE
 from core.record import RunRecord
-from tui.console import Console
+from tui.console import Console, keep
 from tui.lines import held_text
 from tui.long_logs import READING
 from tui.messages import CommandRequested, HandOverRequested, ModeRequested, StopRequested, StudyRequested
@@ -117,8 +117,7 @@ class LivePage(Page):
         for line in printed.splitlines():
             feed.say(self.workspace.now(), safe(line))
         if feed.own and feed.record.started:
-            with suppress(OSError), open(self.workspace.logs / feed.record.started.run_id / "console.log", "a") as file:
-                file.write(printed)
+            keep(printed, self.workspace.logs / feed.record.started.run_id / CONSOLE)
 
     def _draw(self) -> None:
         feed = self.workspace.feed

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.worker import Worker, WorkerState
@@ -52,7 +53,7 @@ class SetupPage(Page):
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
-        self._presets = {item.name: item for item in _loaded()}
+        self._presets = {item.name: item for item in store.load_all()[0]}
         chosen = workspace.state.text("preset", "quickstart")
         first = chosen if chosen in self._presets else next(iter(self._presets))
         self._drafts: dict[str, Draft] = {}
@@ -129,8 +130,8 @@ class SetupPage(Page):
         self._settle = self.set_timer(SETTLE_SECONDS / 2, self._show_draft)
 
     async def _show_draft(self) -> None:
-        title = safe(self._draft.preset.title).replace("[", "\\[")
-        self.query_one("#settings").border_title = f"Settings  [dim]{title}[/dim]"
+        title = Content.assemble("Settings  ", (safe(self._draft.preset.title), "dim"))
+        self.query_one("#settings").border_title = title  # pyright: ignore[reportAttributeAccessIssue]
         await self.query_one(SettingsForm).show(self._draft)
         self._check()
         await self._show_earlier()
@@ -331,7 +332,7 @@ class SetupPage(Page):
         base = self._draft.preset
         try:
             path = store.save(name, f"{base.title}, changed", base.summary, self._checked.runs[0])
-            self._presets = {item.name: item for item in _loaded()}
+            self._presets = {item.name: item for item in store.load_all()[0]}
         except TorchdeckError as error:
             self.notify(safe(error), severity="error", markup=False)
             return
@@ -353,17 +354,6 @@ class SetupPage(Page):
         rows = [row for row in self.workspace.rows() if row.preset == preset and row.figure("test/accuracy")]
         shown = rows[-EarlierRuns.MOST :]
         place.query_one(EarlierRuns).show([(row, self.workspace.record(row.id)) for row in shown])
-
-
-def _loaded() -> list[store.Preset]:
-    """All presets that can be read; a damaged one of a person's own is left out."""
-    found: list[store.Preset] = []
-    for name in store.names():
-        try:
-            found.append(store.load(name))
-        except TorchdeckError:
-            continue
-    return found
 
 
 def _key(config: ExperimentConfig) -> str:

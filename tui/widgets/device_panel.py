@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.style import Style
 from rich.text import Text
+from textual.content import Content
 from textual.widget import Widget
 
 from core.events import DeviceSampled
@@ -36,7 +37,8 @@ class DevicePanel(Widget):
     def show(self, name: str, samples: Sequence[DeviceSampled]) -> None:
         """Take in the device's name and its samples, the newest last."""
         title = "GPU" if samples and samples[-1].power is not None else "Device"
-        self.border_title = f"{title}  {safe(name)}".replace("[", "\\[") if name else title
+        told = f"{title}  {safe(name)}" if name else title
+        self.border_title = Content(told)  # pyright: ignore[reportAttributeAccessIssue]
         self._samples = samples
         self._highest = max([self._highest, *(sample.power or 0.0 for sample in samples)])
         self.refresh()

@@ -10,7 +10,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from core.events import DeviceSampled
-from tui.text import size
+from tui.text import safe, size
 
 PAGES = (("setup", "Setup"), ("live", "Live"), ("runs", "Runs"), ("compare", "Compare"), ("analyze", "Analyze"))
 
@@ -44,6 +44,7 @@ class NavBar(Widget):
 
     def show(self, training: bool, device: str, sample: DeviceSampled | None) -> None:
         """Take in whether something trains, the device's short name and its last figures."""
+        device = safe(device)
         if (training, device, sample) != (self._training, self._device, self._sample):
             self._training, self._device, self._sample = training, device, sample
             self.refresh()

@@ -1,0 +1,88 @@
+"""A management library of the GPU that is missing, fails or hangs costs the figures, never the training."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import Faults
+
+from core.bounded import bounded
+from core.device import NvidiaFigures
+
+
+class LibraryError(Exception):
+    """What the library raises."""
+
+
+def library(**changes: Any) -> SimpleNamespace:
+    """A management library that works, but for the changes."""
+    whole: dict[str, Any] = {
+        "NVMLError": LibraryError,
+        "NVML_TEMPERATURE_GPU": 0,
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+        "nvmlDeviceGetMemoryInfo": lambda _: SimpleNamespace(used=3, total=8),
+        "nvmlDeviceGetUtilizationRates": lambda _: SimpleNamespace(gpu=50),
+        "nvmlDeviceGetPowerUsage": lambda _: 250_000,
+        "nvmlDeviceGetTemperature": lambda *_: 61,
+    }
+    return SimpleNamespace(**{**whole, **changes})
+
+
+def refuses(*_: object) -> None:
+    raise LibraryError
+
+
+def test_a_library_that_works_tells_all_figures() -> None:
+    assert bounded(NvidiaFigures(library(), "GPU-1"), 60)() == {
+        "memory_used": 3, "memory_total": 8, "utilization": 0.5, "temperature": 61.0, "power": 250.0,
+    }  # fmt: skip
+
+
+def test_a_figure_that_is_refused_costs_that_figure(faults: Faults) -> None:
+    told = bounded(NvidiaFigures(library(nvmlDeviceGetPowerUsage=refuses), "GPU-1"), 60)()
+    faults("device libraries")
+    assert told is not None
+    assert (told["power"], told["temperature"]) == (None, 61.0)
+
+
+@pytest.mark.parametrize("nvml", [library(nvmlInit=refuses), SimpleNamespace()], ids=["refuses", "missing"])
+def test_a_library_that_is_missing_or_refuses_tells_nothing(faults: Faults, nvml: SimpleNamespace) -> None:
+    faults("device libraries")
+    assert bounded(NvidiaFigures(nvml, "GPU-1"), 60)() is None
+
+
+@pytest.mark.parametrize("name", ["nvmlInit", "nvmlDeviceGetHandleByUUID", "nvmlDeviceGetPowerUsage"])
+def test_a_library_that_hangs_is_waited_for_once_and_not_for_long(faults: Faults, name: str) -> None:
+    answers = threading.Event()
+
+    def hangs(*_: object) -> Any:
+        answers.wait(60)
+        return 1000
+
+    sample = bounded(NvidiaFigures(library(**{name: hangs}), "GPU-1"), 0.02)
+    begun = time.monotonic()
+    told = [sample() for _ in range(1000)]
+    took = time.monotonic() - begun
+    faults("device libraries")
+    assert told == [None] * 1000
+    # Asked as it is, the library would have been waited for a minute.
+    assert took < 10
+    answers.set()
+    later = bounded(NvidiaFigures(library(), "GPU-1"), 60)()
+    assert later is not None
+
+
+def test_a_library_that_answers_again_is_heard_again(faults: Faults) -> None:
+    answers = threading.Event()
+    sample = bounded(lambda: answers.wait(60), 0.02)
+    assert sample() is None
+    answers.set()
+    faults("device libraries")
+    end = time.monotonic() + 30
+    while sample() is None:
+        assert time.monotonic() < end
