@@ -68,7 +68,7 @@ def test_a_reference_finds_its_run(logs: Path, reference: str, wanted: str) -> N
         ("@best:lenett", "did you mean 'lenet'?"),
         ("@first", "use an id, @last or @best:PRESET"),
         ("../../etc", "no run"),
-        ("", "means 3 runs"),
+        ("", "no run"),
     ],
 )
 def test_a_reference_that_means_no_one_run_is_told(logs: Path, reference: str, told: str) -> None:

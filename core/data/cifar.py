@@ -76,7 +76,10 @@ class ArrayUnpickler(pickle.Unpickler):
     """Makes nothing but plain values and arrays."""
 
     _KNOWN = frozenset(
-        {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+        {
+            *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+            *(("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")),
+        }
     )
 
     def find_class(self, module: str, name: str) -> Any:
