@@ -233,7 +233,7 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
     hostile: Path, make_app: Callable[..., Torchdeck], faults: Faults
 ) -> None:
     app = make_app(hostile, page="runs")
-    async with app.run_test(size=(200, 60), notifications=True) as pilot:
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
         seen = Seen(app, pilot)
         for number, (name, text) in enumerate(PAYLOADS.items()):
             await seen.page("runs")
@@ -265,7 +265,7 @@ async def test_the_pages_of_studies_and_presets_take_text_for_no_more_than_text(
     hostile: Path, make_app: Callable[..., Torchdeck], faults: Faults
 ) -> None:
     app = make_app(hostile)
-    async with app.run_test(size=(200, 60), notifications=True) as pilot:
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
         seen = Seen(app, pilot)
         await seen.page("setup")
         for name in app.screen._presets:  # type: ignore[attr-defined]
