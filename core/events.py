@@ -60,6 +60,8 @@ class RunStarted(RunEvent):
     chosen_on: str
     reproducible: Literal["exact", "seeded"]
     environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    ranks: tuple[Mapping[str, Any], ...] = ()
+    """Of a run on several devices, each process: its `host`, `device` and the device's `name`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +87,10 @@ class StepCompleted(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSampled(RunEvent):
-    """The device's figures at a batch's end; None where the device does not tell. Utilisation is a fraction."""
+    """The figures of one rank's device at a batch's end; None where it does not tell. Utilisation is a fraction."""
 
     step: int
+    rank: int = 0
     memory_used: int | None = None
     memory_total: int | None = None
     memory_process: int | None = None

@@ -30,7 +30,7 @@ def taken(folder: Path, control: Inbox, clock: Callable[[], float] = time.monoto
     """
     asked = folder / "control" / "hand-over"
     if is_locked(folder) is not False:
-        request(folder, "hand-over", disk)
+        request(folder, "hand-over", disk=disk)
     end: float | None = None
     while True:
         try:

@@ -42,6 +42,9 @@ MARK = 12
 CONSOLE = "console.log"
 """What the process of a run prints, in the run's directory."""
 
+LONGEST_REASON = 1000
+"""Bytes of why something is asked for."""
+
 READ_TOGETHER = 500
 """Events between two words of how far a log is read."""
 
@@ -305,43 +308,51 @@ class FolderControl:
             return None
         self._looked = now
         self._call()
-        asked = next(filter(self._asked, _COMMANDS), None)
-        return (asked, "asked for by another process") if asked else None
+        return next(((command, reason) for command in _COMMANDS if (reason := self._asked(command))), None)
 
-    def _asked(self, command: CommandName) -> bool:
-        """Whether a command's file is there that was not obeyed before; a disk may refuse to delete it."""
+    def _asked(self, command: CommandName) -> str:
+        """Why a command is asked for by a file not obeyed before, "" without one; a disk may refuse to delete it."""
         path = self._folder / command
         try:
             made = path.lstat().st_mtime_ns if is_folder(self._folder) else None
         except OSError:
             made = None
         if made is None:
-            return False
+            return ""
         new = self._obeyed.pop(command, None) != made
+        reason = _reason(path)
         try:
             self._disk.unlink(path)
         except OSError:
             self._obeyed[command] = made
-        return new
+        return reason if new else ""
 
     def wait(self, seconds: float) -> None:
         self._inner.wait(seconds)
 
     def pass_on(self, *commands: CommandName) -> None:
         """Leave these, and what no batch took yet, to the process that goes on with the run."""
-        waiting: list[CommandName] = [*commands]
+        waiting: list[tuple[CommandName, str]] = [(command, "") for command in commands]
         while command := self._inner.take():
-            waiting.append(command[0])
+            waiting.append(command)
         with contextlib.suppress(OSError):
-            for name in waiting:
-                leave_request(self._folder.parent, name, self._disk)
+            for name, reason in waiting:
+                leave_request(self._folder.parent, name, reason, self._disk)
+
+
+def _reason(request: Path) -> str:
+    """Why a command is asked for, as its file tells it."""
+    told = ""
+    with contextlib.suppress(OSError):
+        told = read_regular(request, LONGEST_REASON).decode(errors="replace").strip()
+    return told or "asked for by another process"
 
 
 _COMMANDS: tuple[CommandName, ...] = ("stop", "stop-after-epoch", "checkpoint", "pause", "unpause", "hand-over")
 
 
-def request(folder: Path, command: CommandName, disk: Disk = DISK) -> None:
-    """Ask the process that trains a run to do something.
+def request(folder: Path, command: CommandName, reason: str = "", disk: Disk = DISK) -> None:
+    """Ask the process that trains a run to do something, for a reason that its log will tell.
 
     Raises:
         LogsError: nobody trains it, or its directory cannot be written.
@@ -349,12 +360,12 @@ def request(folder: Path, command: CommandName, disk: Disk = DISK) -> None:
     if is_locked(folder) is False:
         raise LogsError(f"run {folder.name} is not active", f"resume it with: torchdeck resume {folder.name}")
     try:
-        leave_request(folder, command, disk)
+        leave_request(folder, command, reason, disk)
     except OSError as error:
         raise LogsError(f"run {folder.name} cannot be asked ({in_words(error)})", "mend its permissions") from None
 
 
-def leave_request(folder: Path, command: str, disk: Disk = DISK) -> None:
+def leave_request(folder: Path, command: str, reason: str = "", disk: Disk = DISK) -> None:
     """Put a request where whoever works in a folder, now or next, finds it.
 
     Raises:
@@ -364,5 +375,9 @@ def leave_request(folder: Path, command: str, disk: Disk = DISK) -> None:
         disk.mkdir(folder / "control")
     if not is_folder(folder / "control"):
         raise OSError(errno.ENOTDIR, "control is not a folder")
-    # O_TRUNC: one that is still there becomes as new as this.
-    disk.close(disk.open(folder / "control" / command, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+    content = reason.encode(errors="replace")[:LONGEST_REASON]
+    try:
+        write_atomically(folder / "control" / command, content, disk=disk)
+    except OSError:
+        # On a full disk there may be room for a name, but not for a reason.
+        write_atomically(folder / "control" / command, b"", disk=disk)

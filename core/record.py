@@ -48,7 +48,8 @@ class RunRecord:
     next_seq: int = 0
     epochs: list[EpochCompleted] = field(default_factory=list[EpochCompleted])
     steps: list[StepCompleted] = field(default_factory=list[StepCompleted])
-    device: DeviceSampled | None = None
+    devices: dict[int, DeviceSampled] = field(default_factory=dict[int, DeviceSampled])
+    """The last figures of each rank's device."""
     peak_memory: int | None = None
     confusions: dict[int, EvaluationCompleted] = field(default_factory=dict[int, EvaluationCompleted])
     checkpoints: list[CheckpointSaved] = field(default_factory=list[CheckpointSaved])
@@ -112,6 +113,7 @@ class RunRecord:
         """Begin an attempt; what earlier ones said beyond the step it resumes from is void."""
         self.started, self.status, self.reason, self.ending, self.held = event, "running", "", None, None
         self.attempt = event.attempt
+        self.devices = {}
         self._void_beyond(event.resumed_from or 0)
 
     def _void_beyond(self, kept: int) -> None:
@@ -141,7 +143,7 @@ class RunRecord:
         return self.next_seq - self.held.since if self.held else 0
 
     def _sample(self, event: DeviceSampled) -> None:
-        self.device = event
+        self.devices[event.rank] = event
         if event.memory_process is not None:
             self.peak_memory = max(self.peak_memory or 0, event.memory_process)
 
@@ -152,6 +154,11 @@ class RunRecord:
         best = self.best
         wanted = {event.epoch, best.epoch if best else event.epoch}
         self.confusions = {epoch: seen for epoch, seen in self.confusions.items() if epoch in wanted}
+
+    @property
+    def device(self) -> DeviceSampled | None:
+        """The last figures of the first device."""
+        return self.devices.get(0)
 
     @property
     def best(self) -> EpochCompleted | None:
@@ -208,6 +215,7 @@ class RunRecord:
             **events,
             **lists,
             "confusions": [to_json(seen) for seen in self.confusions.values()],
+            "devices": [to_json(sample) for sample in self.devices.values()],
         }
 
 
@@ -215,7 +223,7 @@ _SCALARS: Mapping[str, Reader] = {
     "status": text, "reason": text, "stage": text, "created": number, "updated": number, "attempt": whole,
     "next_seq": whole, "peak_memory": optional(whole),
 }  # fmt: skip
-_EVENTS = ("started", "device", "ending")
+_EVENTS = ("started", "ending")
 _LISTS = ("epochs", "steps", "checkpoints")
 
 
@@ -233,6 +241,8 @@ def record_from_json(body: Mapping[str, Any]) -> RunRecord:
         setattr(record, name, [from_json(item) for item in body[name]])
     seen = [from_json(item) for item in body["confusions"]]
     record.confusions = {item.epoch: item for item in seen if isinstance(item, EvaluationCompleted)}
+    samples = [from_json(item) for item in body["devices"]]
+    record.devices = {item.rank: item for item in samples if isinstance(item, DeviceSampled)}
     return record
 
 

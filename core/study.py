@@ -255,7 +255,7 @@ def request_stop(folder: Path, disk: Disk = DISK) -> None:
     if is_held(folder / "study.lock") is False:
         raise LogsError(f"study {folder.name} is not active", f"go on with: torchdeck study {folder.name}")
     try:
-        leave_request(folder, "stop", disk)
+        leave_request(folder, "stop", disk=disk)
     except OSError as error:
         raise LogsError(f"study {folder.name} cannot be asked ({in_words(error)})", "mend its permissions") from None
 

@@ -114,7 +114,7 @@ def _events(job: Job, logs: Path, disk: Disk, recorder: Recorder) -> Generator[R
             yield recorder(_step(epoch, position.step, batch))
             if (epoch, batch) == (3, 1):
                 with suppress(LogsError):
-                    request(writer.folder, "checkpoint", disk)
+                    request(writer.folder, "checkpoint", disk=disk)
             if control.take():
                 yield from saver.now()
         position.epoch, position.batch = epoch + 1, 0

@@ -261,6 +261,16 @@ def test_a_directory_is_claimed_once(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_the_record_keeps_the_last_figures_of_every_device() -> None:
+    record = RunRecord()
+    for seq, (rank, use) in enumerate([(0, 0.1), (1, 0.2), (0, 0.3)]):
+        record.apply(DeviceSampled(seq=seq, step=seq, rank=rank, utilization=use, memory_process=seq))
+    again = record_from_json(record.to_json())
+    assert {rank: sample.utilization for rank, sample in again.devices.items()} == {0: 0.3, 1: 0.2}
+    assert again.device == record.devices[0]
+    assert again.peak_memory == 2
+
+
 def test_run_ids_tell_when_and_what_and_are_safe_as_names() -> None:
     name = new_run_id("../My Preset\n", 1_767_225_600.0)
     assert name.startswith("20260101-000000-my-preset-")
@@ -278,6 +288,9 @@ def test_commands_from_another_process_are_taken_once(tmp_path: Path) -> None:
     assert inbox.take() == ("pause", "asked for by another process")
     now[0] += 1
     assert inbox.take() is None
+    request(writer.folder, "stop", "pruned: too slow")
+    now[0] += 1
+    assert inbox.take() == ("stop", "pruned: too slow")
     writer.close()
 
 

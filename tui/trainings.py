@@ -59,4 +59,4 @@ def watched(folder: Path) -> Feed:
         except _Left:
             return
 
-    return Feed(events, lambda command, _: request(folder, command), own=False, leave=left.set)
+    return Feed(events, lambda command, reason: request(folder, command, reason), own=False, leave=left.set)
