@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from core.config import ExperimentConfig, to_plain
 from core.control import CommandName
@@ -20,12 +20,56 @@ from core.events import Failure, RunFailed, RunStarted, from_json
 from core.files import open_regular, open_to_append
 from core.label import Label
 from core.logs import CONSOLE, EventReader, new_run_id, news_of
+from core.slots import Slot
 from core.writer import check_writable
 
 TAIL = 65_536
 
 
-class Worker:
+class Worker(Protocol):
+    """What trains one run for a study, wherever it is; nothing here blocks or raises."""
+
+    @property
+    def place(self) -> str:
+        """Where it trains, in words, as far as that is known: "cpu 1 on the-host"."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone, and its run free: by then the run's log has all that it said."""
+        ...
+
+    def ask(self, command: CommandName, reason: str) -> None:
+        """Send a command; one that is gone, or has not begun yet, may not hear it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it: if it still trains, it stops with a checkpoint by itself."""
+        ...
+
+    def death(self) -> str:
+        """How one that is gone ended, in words."""
+        ...
+
+    def failure(self) -> RunFailed | None:
+        """The failure of one that left no run directory to tell it, if there was one."""
+        ...
+
+
+Starter = Callable[[Mapping[str, Any], Path, int, Slot], Worker]
+"""Starts what trains the run of a request (see `core.worker`) in a slot.
+
+What it prints goes to the end of the console file given, and it keeps the lock given as long as it lives, where it can.
+Raises OSError where it cannot be started.
+"""
+
+
+def start_worker(request: Mapping[str, Any], console: Path, lock: int, slot: Slot) -> Worker:
+    """Start a process on this machine; see `Starter`."""
+    return WorkerProcess(request, console, lock, slot.environment, f"{slot.name} on {os.uname().nodename}")
+
+
+class WorkerProcess:
     """A process that trains one run."""
 
     def __init__(
@@ -34,13 +78,14 @@ class Worker:
         console: Path,
         lock: int | None = None,
         environment: Mapping[str, str] | None = None,
+        place: str = "",
     ) -> None:
         """Start it; what it prints goes to the end of `console`, and it keeps `lock`, if any, while it lives.
 
         Raises:
             OSError: it cannot be started, or `console` cannot be written.
         """
-        self.console = console
+        self.console, self.place = console, place
         self._began_at = console.lstat().st_size if console.exists() else 0
         with os.fdopen(open_to_append(console), "ab") as output:
             # A session of its own: Ctrl-C in the terminal reaches only the process that decides what to do about it.
@@ -120,7 +165,7 @@ class Detached:
     """A run in a process and session of its own, that goes on whatever becomes of the process that started it."""
 
     folder: Path
-    worker: Worker
+    worker: WorkerProcess
     _reader: EventReader
     _new_logs: bool
     _failed: RunFailed | None = None
@@ -154,7 +199,7 @@ class Detached:
                     self.folder.parent.rmdir()
 
 
-def _died(worker: Worker) -> RunFailed:
+def _died(worker: WorkerProcess) -> RunFailed:
     return RunFailed(error=Failure("crash", "WorkerDied", f"the run could not begin: {worker.death()}"))
 
 
@@ -187,7 +232,7 @@ def _detached(folder: Path, request: Mapping[str, Any], data: Path, console: Pat
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         reader = news_of(folder)
-        worker = Worker({**request, **place, "detached": True}, console)
+        worker = WorkerProcess({**request, **place, "detached": True}, console)
     except OSError as error:
         mend = "free memory and disk, or run it here without --detach"
         raise LogsError(f"no process can be started for the run ({error.strerror or error})", mend) from None

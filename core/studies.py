@@ -19,7 +19,7 @@ from core.config import parse_config, to_plain, with_overrides
 from core.control import Control, Inbox
 from core.errors import BusyError, ConfigError, InputError, TorchdeckError
 from core.events import DeviceSampled, EpochCompleted, Failure, FailureKind, StepCompleted
-from core.launch import Worker
+from core.launch import Starter, Worker, start_worker
 from core.locks import take_lock
 from core.logs import EventReader, is_run, load_record, new_run_id
 from core.record import RunRecord
@@ -60,7 +60,10 @@ MOST_RETRIES = 1
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What varies around a study: where its runs train and find their data, for how long, and the clocks (seconds)."""
+    """What varies around a study: where its runs train and find their data, for how long, and the clocks (seconds).
+
+    `start` begins one run in one of the slots.
+    """
 
     data: Path
     slots: tuple[Slot, ...] = (Slot("auto"),)
@@ -69,6 +72,7 @@ class Circumstances:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     poll: float = 0.1
+    start: Starter = start_worker
 
 
 def run_study(folder: Path, control: Inbox | None = None, *, around: Circumstances) -> Iterator[StudyEvent]:
@@ -132,7 +136,7 @@ def _last_worker_gone(folder: Path, control: Inbox) -> Generator[StudyEvent, Non
 
 @dataclass(slots=True)
 class _Active:
-    """A run that trains: its process, its trial, and what its log said so far."""
+    """A run that trains: what trains it, its trial, and what its log said so far."""
 
     run: StudyRun
     trial: Trial
@@ -234,14 +238,22 @@ class Executor:
         if run.run_id and not resumed:
             clear_unborn(self.logs, run.run_id)
         run_id = run.run_id if run.run_id and resumed else new_run_id(run.preset, self._around.now())
-        begun = replace(run, run_id=run_id, state="running", reason="")
+        begun = replace(run, run_id=run_id, state="running", reason="", place="")
         # Written before the process starts: whatever dies now, the run is found under its id.
         self._put(begun)
         console = self.folder / "workers" / f"{run.number:04}.log"
-        worker = Worker(self._request(slot, begun, resumed), console, self._living, slot.environment)
+        worker = self._around.start(self._request(slot, begun, resumed), console, self._living, slot)
         earlier = load_record(self.logs / run_id).attempt if resumed else 0
-        self._active[slot.name] = _Active(begun, trial, worker, EventReader(self.logs / run_id), earlier)
-        return RunBegan(begun, slot.name, resumed)
+        active = _Active(begun, trial, worker, EventReader(self.logs / run_id), earlier)
+        self._active[slot.name] = active
+        self._place(active)
+        return RunBegan(active.run, slot.name, resumed)
+
+    def _place(self, active: _Active) -> None:
+        """Note where a run trains, which a cluster may tell late."""
+        if active.run.place != active.worker.place:
+            active.run = replace(active.run, place=active.worker.place)
+            self._put(active.run)
 
     def _request(self, slot: Slot, run: StudyRun, resumed: bool) -> dict[str, Any]:
         return {
@@ -260,6 +272,7 @@ class Executor:
     def _follow(self, slot: str, active: _Active) -> Iterator[StudyEvent]:
         """What a run's log says new; whether a search had better prune it; how it ended."""
         ended = active.worker.ended
+        self._place(active)
         for event in active.reader.read():
             active.record.apply(event)
             if isinstance(event, EpochCompleted):

@@ -50,7 +50,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """One configuration of a study, and what became of its run."""
+    """One configuration of a study, and what became of its run; `place` is where it trains or did, in words."""
 
     number: int
     label: str
@@ -61,6 +61,7 @@ class StudyRun:
     run_id: str | None = None
     state: RunState = "waiting"
     reason: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def settled_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
     folder = logs / run.run_id if run.run_id and RUN_ID.fullmatch(run.run_id) else None
     if folder is None or not is_run(folder):
         kept = run.state == "failed" or (active and run.state == "running")
-        return run if kept else replace(run, run_id=None, state="waiting", reason="")
+        return run if kept else replace(run, run_id=None, state="waiting", reason="", place="")
     row = read_row(folder)
     reason = str(row.summary.get("reason", "")) or row.problem
     match row.status:

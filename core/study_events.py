@@ -90,7 +90,7 @@ def study_event_json(event: StudyEvent) -> dict[str, Any]:
 
 def run_json(run: StudyRun) -> dict[str, Any]:
     """A run of a study as scripts read it, without its whole configuration."""
-    keys = ("number", "label", "preset", "run_id", "state", "reason")
+    keys = ("number", "label", "preset", "run_id", "state", "reason", "place")
     return {**{key: getattr(run, key) for key in keys}, "overrides": dict(run.overrides)}
 
 

@@ -13,7 +13,7 @@ import presets
 from core.errors import LogsError
 from core.events import RunStarted
 from core.label import Label
-from core.launch import Detached, Worker, resume_detached
+from core.launch import Detached, WorkerProcess, resume_detached
 from core.logs import load_record, request
 from tui.app import Torchdeck
 from tui.hand_over import HandOver
@@ -25,9 +25,9 @@ MakeApp = Callable[..., Torchdeck]
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Worker]]:
+def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[WorkerProcess]]:
     """The processes that took over a run; each is waited for."""
-    began: list[Worker] = []
+    began: list[WorkerProcess] = []
 
     def begin(folder: Path, data: Path, *, take_over: bool) -> Detached:
         detached = resume_detached(folder, data, take_over=take_over)
@@ -52,7 +52,7 @@ def trains(app: Torchdeck) -> bool:
     return feed is not None and feed.record.step > 0
 
 
-async def test_a_run_is_handed_over_and_followed_on(make_app: MakeApp, workers: list[Worker]) -> None:
+async def test_a_run_is_handed_over_and_followed_on(make_app: MakeApp, workers: list[WorkerProcess]) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         start(app)
@@ -80,7 +80,7 @@ async def test_a_run_is_handed_over_and_followed_on(make_app: MakeApp, workers: 
     worker.wait()
 
 
-async def test_leaving_by_a_hand_over_leaves_the_run_training(make_app: MakeApp, workers: list[Worker]) -> None:
+async def test_leaving_by_a_hand_over_leaves_the_run_training(make_app: MakeApp, workers: list[WorkerProcess]) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         start(app)

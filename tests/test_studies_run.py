@@ -109,6 +109,7 @@ def test_a_grid_runs_every_combination_once_and_a_second_call_repeats_nothing(tm
         header = json.loads((folder / "run.json").read_text())
         assert header["config"]["optimizer"]["lr"] == study.runs[number].overrides["optimizer.lr"]
         assert (header["config"]["training"]["device"], study.runs[number].run_id) == ("cpu", folder.name)
+        assert study.runs[number].place == f"cpu {number + 1} on {os.uname().nodename}"
     code, lines = finished(tmp_path, *request)
     assert (code, [line["kind"] for line in lines]) == (0, ["StudyStarted", "StudyEnded"])
     status = torchdeck(tmp_path, "study-status", "@last", "--json")
