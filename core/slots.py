@@ -1,24 +1,31 @@
-"""Where the runs of a study train: `cpu:2`, `0,1` or `auto` as slots, each a process of its own."""
+"""Where the runs of a study train: `cpu:2`, `0,1`, `0+1,2+3` or `auto` as slots; each slot trains one run at a time."""
 
 from __future__ import annotations
 
 import os
 import re
 from dataclasses import dataclass, field
+from itertools import count
 
 import psutil
 
 from core.bounded import bounded
 from core.errors import InputError
 
-_MEND = "write cpu:2 for two processes on the CPU, 0,1 for one on each of two CUDA devices, or auto"
+_MEND = (
+    "write cpu:2 for two processes on the CPU, 0,1 for one on each of two CUDA devices, 0+1,2+3 for runs over two"
+    " devices each, or auto"
+)
 PATIENCE = 10.0
 """Seconds that the driver has to tell how many devices there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One place to train: its name, and what a process there gets (environment, device, threads)."""
+    """One place to train: its name, and what a process there gets (environment, device, threads).
+
+    A place of several devices (`cuda:0,1`, `cpu:2`) trains one run over all of them.
+    """
 
     name: str
     device: str = "auto"
@@ -27,7 +34,9 @@ class Slot:
 
 
 def parse_slots(text: str) -> list[Slot]:
-    """The slots of a `--devices` text; threads are divided where there are several.
+    """The slots of a `--devices` text: `auto`, `cpu:2`, or devices with `,` between slots and `+` within one.
+
+    Threads are divided among the processes where there are several.
 
     Raises:
         InputError: it is not of that form, or names a device that is not here.
@@ -35,39 +44,63 @@ def parse_slots(text: str) -> list[Slot]:
     wanted = text.strip() or "auto"
     if wanted == "auto":
         return [Slot("auto")]
-    if match := re.fullmatch(r"cpu(?::([1-9]\d{0,2}))?", wanted):
-        count = int(match[1] or 1)
-        threads = None if count == 1 else max(1, _cores() // count)
-        return [Slot(f"cpu {number + 1}" if count > 1 else "cpu", "cpu", threads) for number in range(count)]
-    if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", wanted):
+    if match := re.fullmatch(r"cpu:([1-9]\d{0,2})", wanted):
+        wanted = ",".join(["cpu"] * int(match[1]))
+    slots = [part.strip().split("+") for part in wanted.split(",")]
+    devices = [device for slot in slots for device in slot]
+    if all(device == "cpu" for device in devices):
+        return _cpu_slots([len(slot) for slot in slots])
+    if not all(re.fullmatch(r"\d{1,3}", device) for device in devices):
         raise InputError(f"'{text}' names no devices", _MEND)
-    numbers = [int(part) for part in wanted.split(",")]
-    if len(set(numbers)) < len(numbers):
+    if len(set(map(int, devices))) < len(devices):
         raise InputError(f"'{text}' names a device twice", "runs that share a device slow each other; name each once")
-    return _cuda_slots(numbers)
+    return _cuda_slots([list(map(int, slot)) for slot in slots])
 
 
-def _cuda_slots(numbers: list[int]) -> list[Slot]:
+def _cpu_slots(sizes: list[int]) -> list[Slot]:
+    """Slots of so many processes each."""
+    threads, names = _threads(sum(sizes)), count(1)
+    slots: list[Slot] = []
+    for size in sizes:
+        name = "+".join(str(next(names)) for _ in range(size))
+        device = "cpu" if size == 1 else f"cpu:{size}"
+        slots.append(Slot("cpu" if sizes == [1] else f"cpu {name}", device, threads))
+    return slots
+
+
+def _cuda_slots(slots: list[list[int]]) -> list[Slot]:
     here = _cuda_devices()
-    if missing := [number for number in numbers if number >= len(here)]:
+    if missing := [number for slot in slots for number in slot if number >= len(here)]:
         told = f"there are {len(here)} CUDA devices" if here else "no CUDA device is to be had here"
         raise InputError(f"device {missing[0]}: {told}", _MEND)
-    threads = None if len(numbers) == 1 else max(1, _cores() // len(numbers))
+    threads = _threads(sum(map(len, slots)))
     # nvidia-smi counts by bus, CUDA by speed unless it is told.
     order = {} if "CUDA_VISIBLE_DEVICES" in os.environ else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return [Slot(f"cuda {n}", "cuda", threads, {**order, "CUDA_VISIBLE_DEVICES": here[n]}) for n in numbers]
+    return [_cuda_slot(slot, here, threads, order) for slot in slots]
+
+
+def _cuda_slot(numbers: list[int], here: list[str], threads: int | None, order: dict[str, str]) -> Slot:
+    """A process there sees only these devices, and counts them from 0."""
+    visible = {**order, "CUDA_VISIBLE_DEVICES": ",".join(here[number] for number in numbers)}
+    device = "cuda" if len(numbers) == 1 else f"cuda:{','.join(map(str, range(len(numbers))))}"
+    return Slot(f"cuda {'+'.join(map(str, numbers))}", device, threads, visible)
+
+
+def _threads(processes: int) -> int | None:
+    """What each of several processes gets; None where the only one may have what torch finds."""
+    return None if processes == 1 else max(1, _cores() // processes)
 
 
 def _cuda_devices() -> list[str]:
     """What CUDA_VISIBLE_DEVICES calls each device that this process may use; asked of the driver, without torch."""
     import pynvml
 
-    def count() -> int:
+    def found() -> int:
         # Loads the driver's library, which is absent where there is no driver and may hang where it is ill.
         pynvml.nvmlInit()
         return pynvml.nvmlDeviceGetCount()
 
-    all_here = [str(number) for number in range(bounded(count, PATIENCE)() or 0)]
+    all_here = [str(number) for number in range(bounded(found, PATIENCE)() or 0)]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return all_here

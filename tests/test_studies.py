@@ -211,9 +211,43 @@ def test_devices_are_slots_that_share_the_threads(monkeypatch: pytest.MonkeyPatc
     assert [slot.device for slot in parse_slots("auto")] == ["auto"]
     monkeypatch.setattr("core.slots._cuda_devices", lambda: ["4", "7"])
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in parse_slots("0,1")] == ["4", "7"]
-    for wrong in ("tpu", "0,0", "cpu:0", "2", "0+1"):
-        with pytest.raises(InputError):
-            parse_slots(wrong)
+
+
+def test_a_slot_of_several_devices_sees_just_these_and_trains_one_run_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.slots._cores", lambda: 8)
+    monkeypatch.setattr("core.slots._cuda_devices", lambda: ["4", "7", "GPU-ab", "1"])
+    first, second = parse_slots("0+1, 2+3")
+    assert (first.name, first.device, first.threads) == ("cuda 0+1", "cuda:0,1", 2)
+    assert (second.device, second.environment["CUDA_VISIBLE_DEVICES"]) == ("cuda:0,1", "GPU-ab,1")
+    assert [(slot.device, slot.name) for slot in parse_slots("3,0+2")] == [("cuda", "cuda 3"), ("cuda:0,1", "cuda 0+2")]
+    assert [(slot.name, slot.device, slot.threads) for slot in parse_slots("cpu+cpu,cpu+cpu")] == [
+        ("cpu 1+2", "cpu:2", 2), ("cpu 3+4", "cpu:2", 2)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("tpu", "write cpu:2"),
+        ("0,0", "names a device twice"),
+        ("0+1,1+2", "names a device twice"),
+        ("0,00", "names a device twice"),
+        ("cpu:0", "write cpu:2"),
+        ("cpu:2+cpu", "write cpu:2"),
+        ("cpu,0", "write cpu:2"),
+        ("0+", "0+1,2+3 for runs over two"),
+        ("0++1", "0+1,2+3 for runs over two"),
+        ("2", "device 2: there are 2 CUDA devices"),
+        ("0+2", "device 2: there are 2 CUDA devices"),
+    ],
+)
+def test_devices_that_cannot_be_had_are_told_with_the_mend(
+    monkeypatch: pytest.MonkeyPatch, wrong: str, told: str
+) -> None:
+    monkeypatch.setattr("core.slots._cuda_devices", lambda: ["4", "7"])
+    with pytest.raises(InputError) as caught:
+        parse_slots(wrong)
+    assert told in str(caught.value)
 
 
 def test_a_slot_fills_in_only_what_the_settings_leave_open() -> None:

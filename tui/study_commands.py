@@ -33,7 +33,11 @@ def _study_ids(incomplete: str) -> Iterator[str]:
 
 
 Devices = Annotated[
-    str, typer.Option(help="Where: cpu:2 (two processes), 0,1 (a process on each CUDA device), or auto (one).")
+    str,
+    typer.Option(
+        help="Where: cpu:2 (two processes), 0,1 (a process on each CUDA device), 0+1,2+3 (runs over two devices each),"
+        " or auto (one).",
+    ),
 ]
 Budget = Annotated[str, typer.Option(help="Stop with checkpoints after this time, such as 2h, 90m or 1h30m.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try the runs again that failed.")]
