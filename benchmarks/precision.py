@@ -53,7 +53,7 @@ def config_of(model: str, batch_size: int, threads: int) -> ExperimentConfig:
             "data": {"name": "synthetic", "size": 32, "train_images": batch_size, "test_images": 10},
             "model": {"name": model},
             "optimizer": {"name": "sgd", "lr": 0.001},
-            "training": {"epochs": 1_000_000, "batch_size": batch_size, "device": "cpu", "threads": threads},
+            "training": {"epochs": 100_000, "batch_size": batch_size, "device": "cpu", "threads": threads},
         }
     )
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import bench
 import blocks
+import precision
 import pytest
+
+from core.plan import LEAST_WORK, make_plan
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -88,6 +91,11 @@ def test_every_benchmark_tells_how_it_is_used(name: str, capsys: pytest.CaptureF
     shown = capsys.readouterr().out
     assert "--short" in shown
     assert f"benchmarks/{name}.py" in shown
+
+
+def test_the_precision_benchmark_trains_long_enough_for_auto_to_be_measured(tmp_path: Path) -> None:
+    plan = make_plan(precision.config_of("lenet", batch_size=100, threads=1), tmp_path)
+    assert 3 * plan.forward_flops * 100 * plan.steps_per_epoch * plan.config.training.epochs > LEAST_WORK
 
 
 def test_the_whole_processes_are_refused_without_their_data(tmp_path: Path) -> None:
