@@ -191,6 +191,11 @@ class Terminals:
         for process in self._started:
             process.kill()
             self._nursery.code(process)
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                # What took over a run outlives the test that fails.
+                if process.environ().get("TORCHDECK_LOGS") == str(self.logs):
+                    process.kill()
         for pty in self._ptys:
             pty.close()
 

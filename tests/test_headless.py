@@ -12,9 +12,12 @@ from rich.console import Console
 
 from core.config import ExperimentConfig
 from core.control import Control
+from core.errors import LogsError
 from core.events import EpochCompleted, Failure, RunCompleted, RunEvent, RunFailed, RunStarted
+from core.launch import Detached
 from core.logs import load_record
 from core.session import Surroundings, run
+from tui.hand_over import HandOver
 from tui.headless import drive
 from tui.progress import PlainLines, RichProgress
 
@@ -94,6 +97,26 @@ def test_a_signal_stops_the_run_with_a_checkpoint(
     assert record.status == "stopped"
     assert record.checkpoints[-1].step == record.ending.step  # type: ignore[union-attr]
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.usefixtures("_as_from_a_shell")
+def test_a_run_that_no_process_can_take_is_stopped_at_a_hang_up(
+    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+) -> None:
+    def on_event(event: RunEvent) -> None:
+        if isinstance(event, EpochCompleted) and event.epoch == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    def fails(_: Path) -> Detached:
+        raise LogsError("no process can be started", "free memory")
+
+    control = Control()
+    events = run(small({"training.epochs": 100_000}), tmp_path / "logs", control, surroundings=surroundings)
+    hand_over = HandOver(tmp_path / "logs", tmp_path, fails)
+    assert drive(events, control, Collected(on_event), hand_over=hand_over) == 129
+    record = load_record(the_run())
+    assert record.status == "stopped"
+    assert record.reason.startswith("signal SIGHUP; not handed over: no process can be started")
 
 
 def test_a_reader_that_goes_away_stops_the_run(

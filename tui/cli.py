@@ -21,8 +21,10 @@ from tui.options import (
     Ascii,
     Data,
     Detach,
+    HangupPolicy,
     Json,
     Logs,
+    OnHangup,
     Overrides,
     PresetName,
     RefreshOption,
@@ -63,13 +65,14 @@ def tui(
     ] = "setup",
     refresh: RefreshOption = "auto",
     ascii_only: Ascii = False,
+    on_hangup: OnHangup = "hand-over",
 ) -> None:
     """Open the app: set up, watch, review, compare and analyze runs. `torchdeck` alone does the same."""
     # Looking for garbage among imports takes a tenth of the time to the first frame; the app turns it on again.
     gc.disable()
     from tui.start import open_app  # textual, 0.2 s
 
-    raise typer.Exit(open_app(logs, data, refresh, ascii_only, page))
+    raise typer.Exit(open_app(logs, data, refresh, ascii_only, page, on_hangup=on_hangup))
 
 
 @app.command(epilog="Example: torchdeck serve --port 8000")
@@ -138,11 +141,13 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; short for training.device.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, do not train.")] = False,
     detach: Detach = False,
+    on_hangup: OnHangup = "hand-over",
     as_json: Json = False,
 ) -> None:
     """Train a preset, with progress on stderr and the results on stdout.
 
     Ctrl-C stops it with a checkpoint; `torchdeck resume` goes on. Detached, it prints the run's id and returns.
+    When the terminal is lost, it goes on in a process of its own.
     """
     import presets as store
 
@@ -166,14 +171,20 @@ def run(
 
     from core.session import run as train
 
-    return _follow(
-        lambda control, around: train(config, logs, control, surroundings=around, label=label), data, as_json
-    )
+    def begin_here(control: Control, around: Surroundings) -> Iterator[RunEvent]:
+        return train(config, logs, control, surroundings=around, label=label)
+
+    return _follow(begin_here, logs, data, on_hangup, as_json)
 
 
 @app.command(epilog="Example: torchdeck resume @last")
 def resume(
-    reference: RunReference, logs: Logs = LOGS, data: Data = DATA, detach: Detach = False, as_json: Json = False
+    reference: RunReference,
+    logs: Logs = LOGS,
+    data: Data = DATA,
+    detach: Detach = False,
+    on_hangup: OnHangup = "hand-over",
+    as_json: Json = False,
 ) -> None:
     """Go on with a stopped or dead run from its last checkpoint; unpause a paused one."""
     from core.logs import request
@@ -190,15 +201,25 @@ def resume(
 
     from core.session import resume as go_on  # torch, seconds
 
-    return _follow(lambda control, around: go_on(row.folder, control, surroundings=around), data, as_json)
+    def begin_here(control: Control, around: Surroundings) -> Iterator[RunEvent]:
+        return go_on(row.folder, control, surroundings=around)
+
+    return _follow(begin_here, logs, data, on_hangup, as_json)
 
 
-def _follow(begin: Callable[[Control, Surroundings], Iterator[RunEvent]], data: Path, as_json: bool) -> None:
+def _follow(
+    begin: Callable[[Control, Surroundings], Iterator[RunEvent]],
+    logs: Path,
+    data: Path,
+    on_hangup: HangupPolicy,
+    as_json: bool,
+) -> None:
     """Drive a run to its end, print its results, and leave with its exit code."""
     from rich.console import Console
 
     from core.control import Control
     from core.session import Surroundings
+    from tui.hand_over import HandOver
     from tui.headless import JsonLines, drive, say_last
     from tui.progress import PlainLines, RichProgress
     from tui.tables import print_table, results
@@ -208,10 +229,12 @@ def _follow(begin: Callable[[Control, Surroundings], Iterator[RunEvent]], data: 
     front_end = JsonLines() if as_json else RichProgress(console) if lively else PlainLines()
     # Ten steps a second are for the eye; a log needs fewer.
     around = Surroundings(data, sample_every=0.1 if lively else 1.0)
-    code = drive(begin(control, around), control, front_end)
+    hand_over = HandOver(logs, data) if on_hangup == "hand-over" else None
+    code = drive(begin(control, around), control, front_end, hand_over=hand_over)
     # After TERM or HUP the terminal may be gone, and printing to it could hang.
     alive = code not in (128 + signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGPIPE)
-    if alive and not isinstance(front_end, JsonLines) and front_end.record.epochs:
+    went = hand_over is not None and hand_over.done
+    if alive and not went and not isinstance(front_end, JsonLines) and front_end.record.epochs:
         record = front_end.record
         say_last(lambda: print_table(results(record)), code)
     raise typer.Exit(code)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from core.errors import TorchdeckError
-from core.events import RunEvent, RunStarted
+from core.events import RunCompleted, RunEvent, RunStarted
 from core.launch import Detached, resume_detached
 
 POLL_SECONDS = 0.1
@@ -22,7 +22,9 @@ class HandOver:
         self.folder: Path | None = None
         self._begun, self._over = threading.Event(), threading.Event()
         self._lock = threading.Lock()
-        self._trouble = ""
+        self._failure = self._trouble = ""
+        self.asked = self.done = False
+        """Whether anybody ever asked for it, and whether another process has the run."""
 
     def watch(self, events: Iterator[RunEvent]) -> Iterator[RunEvent]:
         """The same events; they tell of the run's directory, and of its end."""
@@ -31,6 +33,7 @@ class HandOver:
                 if isinstance(event, RunStarted):
                     self.folder = self._logs / event.run_id
                     self._begun.set()
+                self.done = isinstance(event, RunCompleted) and event.status == "handed_over"
                 yield event
         finally:
             self._over.set()
@@ -43,8 +46,16 @@ class HandOver:
 
     def ask(self) -> None:
         """Hand over as soon as that can be; nothing where it is under way already."""
+        self.asked = True
         if self._lock.acquire(blocking=False):
             threading.Thread(target=self._go, name="hand over", daemon=True).start()
+
+    def finish(self, stop: Callable[[str], None]) -> None:
+        """Wait for as long as a hand-over takes that was asked for; where nobody takes the run, `stop` hears why."""
+        while self.under_way and not self._over.wait(POLL_SECONDS):
+            pass
+        if self.asked and not self._over.is_set():
+            stop(f"not handed over: {self._failure}")
 
     def trouble(self) -> str:
         """Why the run stayed here, told once; "" where there is nothing to tell."""
@@ -53,10 +64,11 @@ class HandOver:
 
     def _go(self) -> None:
         try:
-            self._trouble = self._handed_over()
+            self._failure = self._handed_over()
         except TorchdeckError as error:
-            self._trouble = str(error)
+            self._failure = str(error)
         finally:
+            self._trouble = self._failure
             self._lock.release()
 
     def _handed_over(self) -> str:

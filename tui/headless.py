@@ -17,8 +17,9 @@ from contextlib import suppress
 from typing import Any, Literal, Protocol, TypeVar
 
 from core.control import Control
-from core.events import DeviceSampled, RunEvent, RunFailed, StepCompleted, to_json
+from core.events import DeviceSampled, RunCompleted, RunEvent, RunFailed, StepCompleted, to_json
 from tui.departure import PATIENCE, signals_taken
+from tui.hand_over import HandOver
 from tui.terminal import SHOW_CURSOR, say_at_once
 from tui.unread import PIPE_CLOSED, forget_output
 
@@ -70,13 +71,16 @@ class JsonLines:
 class _Pump:
     """Iterates a run in a thread, towards a queue that drops what is only for the eye when nobody reads it."""
 
-    def __init__(self, events: Iterator[Any], control: Control, on_end: Callable[[Any], None]) -> None:
+    def __init__(
+        self, events: Iterator[Any], control: Control, on_end: Callable[[Any], None], hand_over: HandOver | None
+    ) -> None:
         self.waiting: queue.Queue[Any] = queue.Queue()
         self.signal: int | None = None
         self.shown = 0
         """How often the main thread came back from showing something."""
-        self._control, self._on_end = control, on_end
-        self._thread = threading.Thread(target=self._pump, args=(events,), name="run", daemon=True)
+        self._control, self._on_end, self._hand_over = control, on_end, hand_over
+        watched = hand_over.watch(events) if hand_over else events
+        self._thread = threading.Thread(target=self._pump, args=(watched,), name="run", daemon=True)
 
     def start(self) -> None:
         """Begin to iterate."""
@@ -100,18 +104,27 @@ class _Pump:
     # -- what the departure asks
 
     def leave(self, number: int) -> None:
-        """Stop with a checkpoint."""
+        """Stop with a checkpoint, or hand over what outlives a hang-up."""
         self.signal = number
-        self._control.request("stop", f"signal {signal.Signals(number).name}")
+        if self._hand_over and number == signal.SIGHUP:
+            self._hand_over.ask()
+        else:
+            self._stop()
+
+    def _stop(self, *why: str) -> None:
+        assert self.signal is not None
+        self._control.request("stop", "; ".join((f"signal {signal.Signals(self.signal).name}", *why)))
 
     def ended(self, seconds: float) -> bool:
         """Wait for the last event, which is on disk by then."""
+        if self._hand_over:
+            self._hand_over.finish(self._stop)
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def code(self, number: int) -> int:
-        """What a shell calls a process that a signal ended."""
-        return 128 + number
+        """What a shell calls a process that a signal ended; a run that goes on elsewhere is no failure."""
+        return 0 if self._hand_over and self._hand_over.done else 128 + number
 
     def put_back(self) -> None:
         """Show the cursor that the progress hides."""
@@ -123,6 +136,9 @@ def run_exit_code(last: RunEvent | None, number: int | None) -> int:
     """What a run's last event means: 0 done, 1 failed, 2 wrong input, 3 busy, 128 + n where signal n stopped it."""
     if isinstance(last, RunFailed):
         return EXIT_CODES.get(last.error.kind, 1)
+    # A run that goes on elsewhere is no failure, whatever made it go.
+    if isinstance(last, RunCompleted) and last.status == "handed_over":
+        return 0
     return 0 if number is None else 128 + number
 
 
@@ -131,15 +147,19 @@ def drive(
     control: Control,
     front_end: FrontEnd[Event],
     exit_code: Callable[[Any, int | None], int] = run_exit_code,
+    hand_over: HandOver | None = None,
 ) -> int:
-    """Show a run, or a study, to its end and give the exit code of its last event and of the signal that came."""
+    """Show a run, or a study, to its end and give the exit code of its last event and of the signal that came.
+
+    A run with a way to hand it over goes it when the terminal is lost.
+    """
 
     def on_end(last: Any) -> None:
         # A pipe may be read as late as its reader likes; a terminal that takes nothing is given up.
         if os.isatty(front_end.descriptor):
             departure.end_when_stuck(exit_code(last, pump.signal), lambda: pump.shown)
 
-    pump = _Pump(events, control, on_end)
+    pump = _Pump(events, control, on_end, hand_over)
     with signals_taken(pump) as departure:
         pump.start()
         last, reader = _show_all(pump, front_end, control)

@@ -75,6 +75,15 @@ RefreshOption = Annotated[
     typer.Option("--refresh", envvar="TORCHDECK_REFRESH", help="How often to draw; auto: normal, slow over SSH."),
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Train in a process of its own, and return once it does.")]
+HangupPolicy = Literal["hand-over", "stop"]
+OnHangup = Annotated[
+    HangupPolicy,
+    typer.Option(
+        "--on-hangup",
+        envvar="TORCHDECK_ON_HANGUP",
+        help="What a lost terminal does to a run: hand it over to a process of its own, or stop it with a checkpoint.",
+    ),
+]
 Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; on by itself where UTF-8 is missing.")]
 
 

@@ -14,7 +14,18 @@ import typer
 
 from core.control import CommandName, Control
 from core.errors import LogsError
-from tui.options import DATA, LOGS, Ascii, Data, Json, Logs, RefreshOption, RunReference, print_json
+from tui.options import (
+    DATA,
+    LOGS,
+    Ascii,
+    Data,
+    Json,
+    Logs,
+    OnHangup,
+    RefreshOption,
+    RunReference,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from core.events import RunEvent
@@ -57,6 +68,7 @@ def attach(
     data: Data = DATA,
     refresh: RefreshOption = "auto",
     ascii_only: Ascii = False,
+    on_hangup: OnHangup = "hand-over",
     as_json: Json = False,
 ) -> None:
     """Watch a run of any process: in the app on a terminal, elsewhere as lines or JSON, from its first event on.
@@ -71,7 +83,7 @@ def attach(
     if sys.stdin.isatty() and sys.stderr.isatty() and not as_json:
         from tui.start import open_app  # textual, 0.2 s
 
-        raise typer.Exit(open_app(logs, data, refresh, ascii_only, "live", row.folder))
+        raise typer.Exit(open_app(logs, data, refresh, ascii_only, "live", row.folder, on_hangup))
     raise typer.Exit(_watch(row.folder, as_json))
 
 

@@ -20,9 +20,9 @@ from tui.console import Console, guarded
 from tui.departure import signals_taken
 from tui.driver import TerminalDriver
 from tui.feed import Feed
-from tui.hand_over import POLL_SECONDS, HandOver
 from tui.headless import run_exit_code
 from tui.messages import LeaveRequested, Mode
+from tui.options import HangupPolicy
 from tui.refresh import RATES, Refresh, Speed
 from tui.state import State
 from tui.terminal import LEAVE_SCREEN, Found
@@ -38,6 +38,7 @@ def open_app(
     ascii_only: bool,
     page: Mode = "setup",
     watch: Path | None = None,
+    on_hangup: HangupPolicy = "hand-over",
 ) -> int:
     """Run the app on this terminal, watching the run of a directory where one is given; its exit code.
 
@@ -61,7 +62,7 @@ def open_app(
     )
     with (
         nullcontext() if served else closing(Found(0, 2, LEAVE_SCREEN)) as found,
-        signals_taken(_Leaving(app, found)) as departure,
+        signals_taken(_Leaving(app, found, on_hangup)) as departure,
         nullcontext(Console()) if served else guarded() as console,
     ):
         app.console_text = console
@@ -72,14 +73,15 @@ def open_app(
 class _Leaving:
     """The app and its run, as a signal makes them leave."""
 
-    def __init__(self, app: Torchdeck, found: Found | None) -> None:
+    def __init__(self, app: Torchdeck, found: Found | None, on_hangup: HangupPolicy) -> None:
         self._app, self._found, self._reason = app, found, ""
+        self._outlived = (signal.SIGHUP,) if on_hangup == "hand-over" else ()
 
     def leave(self, number: int) -> None:
-        """Ask the run to end, here at least after a hang-up; then wake the app."""
+        """Ask the run to end, here at least after a signal that it outlives; then wake the app."""
         self._reason = f"signal {signal.Signals(number).name}"
         feed = self._feed()
-        if feed and feed.hand_over and number == signal.SIGHUP:
+        if feed and feed.hand_over and number in self._outlived:
             feed.hand_over.ask()
         elif feed:
             feed.ask("stop", self._reason)
@@ -92,16 +94,9 @@ class _Leaving:
         feed = self._feed()
         if feed is None:
             return True
-        if feed.hand_over and feed.hand_over.under_way:
-            self._handed_over(feed, feed.hand_over)
+        if feed.hand_over:
+            feed.hand_over.finish(lambda why: feed.ask("stop", f"{self._reason}; {why}"))
         return feed.wait(seconds if feed.record.started else BEFORE_THE_RUN_SECONDS)
-
-    def _handed_over(self, feed: Feed, hand_over: HandOver) -> None:
-        """Wait for as long as the hand-over takes; a run that nobody can take is stopped."""
-        while hand_over.under_way and not feed.wait(POLL_SECONDS):
-            pass
-        if not feed.wait(0):
-            feed.ask("stop", self._reason)
 
     def code(self, number: int) -> int:
         """A run that goes on elsewhere is no failure."""

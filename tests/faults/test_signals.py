@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +80,14 @@ def send(process: psutil.Process, number: int) -> None:
     process.send_signal(number)
 
 
+def kill_the_pane(process: psutil.Process, pty: Pty, _: Log) -> None:
+    """As tmux does: the terminal closes, and the shell that had it passes the hang-up on."""
+    pty.hang_up()
+    for number in (signal.SIGHUP, signal.SIGCONT):
+        with suppress(psutil.NoSuchProcess):
+            send(process, number)
+
+
 def stall_and_terminate(process: psutil.Process, pty: Pty, log: Log) -> None:
     pty.stall()
     at = log.epochs()
@@ -102,6 +111,7 @@ KINDS: dict[str, tuple[Strike, int, str]] = {
     "INT": (lambda process, _, __: send(process, signal.SIGINT), 130, "signal SIGINT"),
     "HUP": (lambda process, _, __: send(process, signal.SIGHUP), 129, "signal SIGHUP"),
     "closed": (lambda _, pty, __: pty.hang_up(), 129, "signal SIGHUP"),
+    "killed pane": (kill_the_pane, 129, "signal SIGHUP"),
     "stall and TERM": (stall_and_terminate, 143, "signal SIGTERM"),
     "TERM twice": (twice, 143, "signal SIGTERM"),
 }
@@ -114,10 +124,11 @@ def taken_up(log: Log) -> bool:
     return bool(handed) and len(begun) == 2 and begun[1].resumed_from == handed[0].step
 
 
+@pytest.mark.parametrize("front", ["app", "headless"])
 @pytest.mark.parametrize("kind", ["HUP", "closed"])
-def test_a_lost_terminal_hands_the_run_over(terminals: Terminals, faults: Faults, kind: str) -> None:
+def test_a_lost_terminal_hands_the_run_over(terminals: Terminals, faults: Faults, kind: str, front: Front) -> None:
     pty = terminals.pty()
-    process, log = begin(terminals, pty, "app")
+    process, log = begin(terminals, pty, front)
     KINDS[kind][0](process, pty, log)
     ended = terminals.code(process)
     until(lambda: taken_up(log), lambda: log.events[-5:])
@@ -130,16 +141,14 @@ def test_a_lost_terminal_hands_the_run_over(terminals: Terminals, faults: Faults
     assert load_record(folder).status == "stopped"
 
 
-CELLS = [(kind, front) for kind in KINDS for front in ("app", "headless")]
-
-
-@pytest.mark.parametrize(("kind", "front"), [c for c in CELLS if c not in (("HUP", "app"), ("closed", "app"))])
+@pytest.mark.parametrize("front", ["app", "headless"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_is_safe_and_the_terminal_as_it_was_found(
     terminals: Terminals, faults: Faults, kind: str, front: Front
 ) -> None:
     strike, code, reason = KINDS[kind]
     pty = terminals.pty()
-    process, log = begin(terminals, pty, front)
+    process, log = begin(terminals, pty, front, TORCHDECK_ON_HANGUP="stop")
     struck = time.time()
     strike(process, pty, log)
     ended = terminals.code(process)
@@ -160,7 +169,7 @@ def test_a_run_is_safe_and_the_terminal_as_it_was_found(
     assert (last.status, last.reason) == ("stopped", reason)
     assert last.t - struck < IN_TIME or kind == "stall and TERM"
     assert load_record(only_run(terminals.logs)).checkpoints[-1].step == last.step
-    if kind != "closed":
+    if pty.far >= 0:
         until(lambda: not pty.damage(), pty.damage, 5)
 
 
