@@ -164,7 +164,10 @@ def configure_process(plan: Plan) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.manual_seed(derive_seed(training.seed, "weights", 0))
     on_gpu = plan.device.type == "cuda"
-    torch.use_deterministic_algorithms(training.deterministic and on_gpu)
+    exact = training.deterministic and on_gpu
+    if exact != torch.are_deterministic_algorithms_enabled():
+        # Only for a change: it imports torch's compiler, two seconds.
+        torch.use_deterministic_algorithms(exact)
     torch.backends.cudnn.benchmark = on_gpu and not training.deterministic
     torch.backends.cuda.matmul.allow_tf32 = not training.deterministic
     if on_gpu:

@@ -1,6 +1,7 @@
 """The preflight: resolve every `auto`, check what only the data and the machine can tell, and count the work.
 
-Nothing is allocated on a device and no random state moves: the model is built on `meta`.
+Nothing is allocated on a device and no random state moves: the model is built on `meta`, and a batch of no images tells
+the shapes. A forward pass on `meta` would import torch's compiler first, two seconds.
 """
 
 from __future__ import annotations
@@ -155,32 +156,38 @@ def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: 
 
 
 def describe(model: nn.Module, facts: Facts) -> Iterator[Layer]:
-    """The layers of a model on `meta`, seen by one forward pass of one image; 2 FLOPs per multiply-add."""
+    """The layers of a model on `meta`, seen by a forward pass of no images; 2 FLOPs per multiply-add.
+
+    The model stays behind on the CPU with weights of no value, whose memory was never touched.
+    """
     seen: list[Layer] = []
     names = {module: name for name, module in model.named_modules()}
 
     def look(module: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
         parameters = sum(parameter.numel() for parameter in module.parameters())
         shape = tuple(output.shape[1:])
-        seen.append(Layer(names[module], type(module).__name__, shape, parameters, _flops(module, output)))
+        seen.append(Layer(names[module], type(module).__name__, shape, parameters, _flops(module, shape)))
 
     hooks = [module.register_forward_hook(look) for module in model.modules() if not list(module.children())]
     spec = facts.spec
+    weights = {name: torch.empty(value.shape, dtype=value.dtype) for name, value in model.state_dict().items()}
+    model.load_state_dict(weights, assign=True)
     was_training = model.training
     model.eval()
-    model(torch.empty(1, spec.channels, spec.height, spec.width, device="meta"))
+    with torch.no_grad():
+        model(torch.empty(0, spec.channels, spec.height, spec.width))
     model.train(was_training)
     for hook in hooks:
         hook.remove()
     yield from seen
 
 
-def _flops(module: nn.Module, output: Tensor) -> int:
+def _flops(module: nn.Module, output: tuple[int, ...]) -> int:
     match module:
         case nn.Conv2d() | Whitening():
-            return 2 * output.numel() * module.weight[0].numel()
+            return 2 * math.prod(output) * module.weight[0].numel()
         case nn.Linear():
-            return 2 * output.numel() * module.in_features
+            return 2 * math.prod(output) * module.in_features
         case _:
             return 0
 

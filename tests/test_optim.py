@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from core.optim import OPTIMIZERS, SCHEDULES, MuonOptions
+from core.optim.eager import eager
 from core.optim.lookahead import Lookahead
 from core.optim.muon import orthogonalized
 from core.optim.schedules import Schedule
@@ -20,6 +21,34 @@ def schedule(name: str, **options: Any) -> Schedule:
 
 def factors(made: Schedule, epochs: int = EPOCHS) -> list[float]:
     return [made.at(step) for step in range(epochs * STEPS)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "fused": True}),
+        (torch.optim.SGD, {"weight_decay": 0.1}),
+        (torch.optim.Adam, {"fused": True}),
+        (torch.optim.AdamW, {}),
+    ],
+)
+def test_an_eager_optimizer_makes_torchs_updates_and_keeps_its_state(
+    kind: type[torch.optim.Optimizer], options: dict[str, Any]
+) -> None:
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
+    made: list[Any] = [eager(kind), kind]
+    optimizers = [each([weight], lr=0.1, **options) for each, weight in zip(made, (ours, theirs), strict=True)]
+    for _ in range(3):
+        for weight, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            (weight**3).sum().backward()
+            optimizer.step()
+        assert torch.equal(ours, theirs)
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    assert repr(states[0]) == repr(states[1])
+    again = eager(kind)([nn.Parameter(torch.zeros(7))], lr=0.2, **options)  # pyright: ignore[reportCallIssue]
+    again.load_state_dict(states[1])
+    assert repr(again.state_dict()) == repr(states[0])
 
 
 def test_a_constant_schedule_stays() -> None:

@@ -8,12 +8,13 @@ import torch
 from torch import nn, optim
 
 from core.optim import AdamOptions, AdamWOptions, MuonOptions, SgdOptions
+from core.optim.eager import eager
 from core.optim.muon import Muon
 
 
 def sgd(options: SgdOptions, model: nn.Module) -> optim.Optimizer:
     """SGD with momentum."""
-    optimizer = optim.SGD(
+    optimizer = eager(optim.SGD)(
         model.parameters(),
         lr=options.lr,
         momentum=options.momentum,
@@ -30,12 +31,12 @@ def sgd(options: SgdOptions, model: nn.Module) -> optim.Optimizer:
 
 def adam(options: AdamOptions, model: nn.Module) -> optim.Optimizer:
     """Adam with its weight decay in the gradient."""
-    return optim.Adam(model.parameters(), **_of_adam(options, model))
+    return eager(optim.Adam)(model.parameters(), **_of_adam(options, model))
 
 
 def adamw(options: AdamWOptions, model: nn.Module) -> optim.Optimizer:
     """Adam with decoupled weight decay."""
-    return optim.AdamW(model.parameters(), **_of_adam(options, model))
+    return eager(optim.AdamW)(model.parameters(), **_of_adam(options, model))
 
 
 def _of_adam(options: AdamOptions | AdamWOptions, model: nn.Module) -> dict[str, Any]:
@@ -73,4 +74,4 @@ def muon(options: MuonOptions, model: nn.Module) -> optim.Optimizer:
         {"params": last, "lr": options.last_lr, **shared},
         {"params": vectors, "lr": options.bias_lr, **shared},
     ]
-    return Muon([group for group in groups if group["params"]], options.lr)
+    return eager(Muon)([group for group in groups if group["params"]], options.lr)
