@@ -261,6 +261,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
         "preset": started.preset if started else "",
         "name": started.name if started else "",
         "device": started.device_name if started else "",
+        "devices": max(1, len(started.ranks)) if started else 0,
         "epoch": last.epoch if last else 0,
         "epochs": started.epochs if started else 0,
         "step": record.step,
@@ -284,7 +285,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
 
 _SUMMARY: Mapping[str, Reader] = {
     **dict.fromkeys(("status", "reason", "run_id", "preset", "name", "device", "chosen_on"), text),
-    **dict.fromkeys(("attempt", "epoch", "epochs", "step", "parameters", "forward_flops"), whole),
+    **dict.fromkeys(("attempt", "devices", "epoch", "epochs", "step", "parameters", "forward_flops"), whole),
     **dict.fromkeys(("created", "updated", "train_seconds", "seconds"), finite),
     **dict.fromkeys(("peak_memory", "best_epoch"), optional(whole)),
     **dict.fromkeys(("final", "best"), table),

@@ -224,7 +224,17 @@ _TEXTS: dict[str, Callable[[RunRow], Iterable[str]]] = {
 _ALIASES = {"done": "completed"}
 _SECTIONS = ("data", "model", "optimizer", "schedule", "training")
 _METRICS = tuple(f"{split}/{metric}" for split in ("train", "validation", "test") for metric in ("accuracy", "loss"))
-_NUMBERS = ("epoch", "epochs", "step", "parameters", "forward_flops", "train_seconds", "images_per_second", "created")
+_NUMBERS = (
+    "epoch",
+    "epochs",
+    "devices",
+    "step",
+    "parameters",
+    "forward_flops",
+    "train_seconds",
+    "images_per_second",
+    "created",
+)
 
 
 def parse_filter(text: str) -> Test:

@@ -55,6 +55,20 @@ def make_example_runs(logs: Path, now: float) -> None:
     )
 
 
+def gpus(count: int, hosts: Sequence[str] = ("node1",)) -> tuple[dict[str, str], ...]:
+    """The ranks of a run on so many GPUs of each host."""
+    return tuple(
+        {"host": host, "device": f"cuda:{number}", "name": DEVICE} for host in hosts for number in range(count)
+    )
+
+
+def make_run_on(logs: Path, now: float, ranks: Sequence[dict[str, str]], tail: str = "rrrr") -> str:
+    """A run on several devices, stopped within its sixth epoch; its id."""
+    run_id = f"20270115-093000-quickstart-{tail}"
+    _write(logs, run_id, now - 1800, "", ["optimizer.lr=0.02"], 5, 0.2, None, ranks=ranks)
+    return run_id
+
+
 def make_hostile_run(logs: Path, now: float, text: str) -> None:
     """A failed run that has `text` wherever a file can bring text."""
     error = FailureOf("crash", text, text, text, text)
@@ -75,6 +89,7 @@ def _write(
     ending: RunEvent | None,
     tags: tuple[str, ...] = ("example",),
     classes: tuple[str, ...] = CLASSES,
+    ranks: Sequence[dict[str, str]] = (),
 ) -> None:
     preset = presets.load("quickstart")
     config = preset.with_overrides(["training.epochs=8", "training.threads=1", "training.device=cpu", *changes])
@@ -85,7 +100,7 @@ def _write(
         "forward_flops": 800_000, "environment": {},
     }  # fmt: skip
     writer, record = claim(logs, run_id, header), RunRecord()
-    for number, event in enumerate(_events(run_id, name, plain, epochs, floor, ending, classes)):
+    for number, event in enumerate(_events(run_id, name, plain, epochs, floor, ending, classes, ranks)):
         stamped = stamp(event, seq=number, t=t + number, attempt=1)
         record.apply(stamped)
         writer.append(stamped)
@@ -102,18 +117,20 @@ def _events(
     floor: float,
     ending: RunEvent | None,
     classes: tuple[str, ...],
+    ranks: Sequence[dict[str, str]],
 ) -> list[RunEvent]:
     reported = ({"metric": "test/accuracy", "at": "best", "value": 0.97},)
     events: list[RunEvent] = [
         RunStarted(
             run_id=run_id, resumed_from=None, preset="quickstart", name=name, reported=reported, config=config,
-            device="cuda:0", device_name=DEVICE, parameters=61_706, forward_flops=800_000, epochs=8,
-            steps_per_epoch=STEPS, train_images=1433, test_images=364, class_names=classes, chosen_on="test",
-            reproducible="seeded",
+            device="cuda:0", device_name=f"{len(ranks)} x {DEVICE}" if ranks else DEVICE, parameters=61_706,
+            forward_flops=800_000, epochs=8, steps_per_epoch=STEPS, train_images=1433, test_images=364,
+            class_names=classes, chosen_on="test", reproducible="seeded", ranks=tuple(ranks),
         )
     ]  # fmt: skip
     for epoch in range(1, epochs + 1):
-        events += [_sample(epoch), _confusion(epoch), _epoch(epoch, floor)]
+        samples = [_sample(epoch, rank) for rank in range(max(1, len(ranks)))]
+        events += [*samples, _confusion(epoch), _epoch(epoch, floor)]
     if ending is not None:
         return [*events, ending]
     step = epochs * STEPS + 9
@@ -140,10 +157,11 @@ def _epoch(epoch: int, floor: float) -> EpochCompleted:
     )  # fmt: skip
 
 
-def _sample(epoch: int) -> DeviceSampled:
+def _sample(epoch: int, rank: int = 0) -> DeviceSampled:
     return DeviceSampled(
-        step=epoch * STEPS, memory_used=6 * 2**30, memory_total=80 * 2**30, memory_process=2**29,
-        utilization=0.8 + epoch / 100, temperature=40.0 + epoch, power=250.0 + 10 * epoch,
+        step=epoch * STEPS, rank=rank, memory_used=6 * 2**30 + rank * 2**28, memory_total=80 * 2**30,
+        memory_process=2**29, utilization=0.8 + (epoch + rank % 9) / 100, temperature=40.0 + epoch + rank,
+        power=250.0 + 10 * epoch + 5 * rank,
     )  # fmt: skip
 
 

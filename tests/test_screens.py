@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from app_driver import screen_text, until
-from example_runs import Example, make_example_runs, make_study
+from example_runs import Example, gpus, make_example_runs, make_run_on, make_study
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -66,9 +66,14 @@ def prepare(app: Torchdeck, page: str, logs: Path) -> None:
     workspace.marked[:] = runs
     workspace.chosen = runs[0]
     if page == "live":
-        events = list(EventReader(logs / runs[1]).read())
-        workspace.feed = Feed(lambda: iter(events), lambda *_: None, own=False)
-        workspace.feed.iterate()
+        watch(app, logs / runs[1])
+
+
+def watch(app: Torchdeck, run: Path) -> None:
+    """The Live page shows what a run said so far."""
+    events = list(EventReader(run).read())
+    app.workspace.feed = Feed(lambda: iter(events), lambda *_: None, own=False)
+    app.workspace.feed.iterate()
 
 
 async def bring_up(app: Torchdeck, pilot: Pilot[None], page: str) -> None:
@@ -112,6 +117,29 @@ async def test_a_page_looks_as_it_should(
     if look == "ascii":
         assert shown.isascii()
     golden(f"{page}-{size}-{look}", shown)
+
+
+RANKS = {"ranks": gpus(4), "hosts": gpus(8, ("node1", "node2"))}
+
+
+@pytest.mark.parametrize("look", ["dark", "ascii"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("ranks", RANKS)
+async def test_a_run_on_several_devices_looks_as_it_should(
+    make_app: Callable[..., Torchdeck], tmp_path: Path, ranks: str, size: str, look: str
+) -> None:
+    logs = tmp_path / "logs"
+    run = logs / make_run_on(logs, NOW, RANKS[ranks])
+    app = make_app(logs, ascii_only=look == "ascii", page="live")
+    app.workspace.now = lambda: NOW
+    watch(app, run)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await bring_up(app, pilot, "live")
+        await until(pilot, settled(app))
+        shown = screen_text(app)
+    if look == "ascii":
+        assert shown.isascii()
+    golden(f"live-{ranks}-{size}-{look}", shown)
 
 
 STUDY = (

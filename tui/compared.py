@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from core.bands import band
 from core.curves import METRICS, Axis, curve, metrics_of, seconds_to
+from core.places import places
 from core.record import RunRecord
 from core.runs import RunRow
 from tui.charts import Line
 from tui.run_columns import name_of, number
 from tui.run_settings import differing, label, setting, shown
-from tui.text import duration, percent, safe
+from tui.text import count, duration, percent, safe
 
 LETTERS = "abcdefgh"
 ORDER = ("test/accuracy", "test/loss", "train/loss", "train/accuracy", *(m for m in METRICS if m.startswith("valid")))
@@ -132,7 +133,29 @@ def table(entries: Sequence[Entry], goal: float | None) -> list[Figures]:
         title = f"to {100 * goal:.4g} %"
         columns.append(_rated(title, entries, lambda record: seconds_to(record, goal), duration, min))
     paths = differing([entry.row for entry in entries])
+    columns += _on_devices(entries)
     return columns + [_setting_column(entries, path) for path in paths]
+
+
+def _on_devices(entries: Sequence[Entry]) -> list[Figures]:
+    """Where runs trained on different numbers of devices: those, and the images a second of all and of each."""
+    many = [_devices(entry.record) for entry in entries]
+    if len(set(many)) < 2:
+        return []
+    return [
+        Figures("devices", tuple(map(count, many))),
+        _rated("img/s", entries, lambda record: record.images_per_second, count, max),
+        _rated("img/s each", entries, _speed_of_each, count, max),
+    ]
+
+
+def _devices(record: RunRecord) -> int:
+    return len(places(record.started)) if record.started else 1
+
+
+def _speed_of_each(record: RunRecord) -> float | None:
+    speed = record.images_per_second
+    return None if speed is None else speed / _devices(record)
 
 
 def _setting_column(entries: Sequence[Entry], path: str) -> Figures:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from core.control import CommandName
-from core.events import DeviceSampled, LogReplaced, RunEvent, StageStarted, StepCompleted
+from core.events import DeviceSampled, LogReplaced, RunEvent, RunStarted, StageStarted, StepCompleted
 from core.record import RunRecord
 from tui.hand_over import HandOver
 from tui.lines import lines_of
@@ -16,6 +16,8 @@ from tui.lines import lines_of
 MOST_WAITING = 10_000
 MOST_LINES = 2_000
 MOST_SAMPLES = 300
+MOST_RANKS = 1024
+"""Devices whose figures are kept."""
 
 Ask = Callable[[CommandName, str], None]
 
@@ -40,7 +42,8 @@ class Feed:
         self.lines: deque[tuple[float, str]] = deque(maxlen=MOST_LINES)
         """What it said as text, each line with its time."""
         self.lines_seen = 0
-        self.samples: deque[DeviceSampled] = deque(maxlen=MOST_SAMPLES)
+        self.samples: dict[int, deque[DeviceSampled]] = {}
+        """The last figures of each rank's device, the newest last."""
         self._events = events
         self._ask = ask
         self._leave = leave
@@ -62,15 +65,24 @@ class Feed:
         events = [self._waiting.popleft() for _ in range(len(self._waiting))]
         for event in events:
             self.record.apply(event)
-            if isinstance(event, DeviceSampled):
-                self.samples.append(event)
-            elif isinstance(event, LogReplaced):
-                self.samples.clear()
+            self._keep_samples(event)
             for line in lines_of(event, self.record):
                 # A stage that has parts begins with each of them.
                 if not (isinstance(event, StageStarted) and self.lines and self.lines[-1][1] == line):
                     self.say(event.t, line)
         return events
+
+    def _keep_samples(self, event: RunEvent) -> None:
+        match event:
+            case DeviceSampled() if event.rank < MOST_RANKS:
+                self.samples.setdefault(event.rank, deque(maxlen=MOST_SAMPLES)).append(event)
+            case RunStarted():
+                ranks = max(1, len(event.ranks))
+                self.samples = {rank: kept for rank, kept in self.samples.items() if rank < ranks}
+            case LogReplaced():
+                self.samples.clear()
+            case _:
+                pass
 
     def say(self, t: float, line: str) -> None:
         """Add a line to what it said."""

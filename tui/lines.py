@@ -20,6 +20,7 @@ from core.events import (
     WarningRaised,
 )
 from core.flat import flat
+from core.places import name_text
 from core.record import RunRecord
 from tui.text import count, duration, flops, percent, safe
 
@@ -86,7 +87,7 @@ def _opening(event: RunStarted) -> list[str]:
         f" · {asked['data.name']}: {count(event.train_images)} + {count(event.test_images)} images,"
         f" {asked['data.source']}",
         f"{event.epochs} epochs of {count(event.steps_per_epoch)} steps, batch {asked['training.batch_size']}"
-        f" · {event.device_name}, {asked['training.precision']}",
+        f" · {name_text(event)}, {asked['training.precision']}",
     ]
 
 

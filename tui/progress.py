@@ -20,6 +20,7 @@ from core.events import (
     StageStarted,
     StepCompleted,
 )
+from core.places import places, together
 from core.record import RunRecord
 from tui.lines import held_text, lines_of
 from tui.text import count, percent, safe, size
@@ -116,7 +117,7 @@ class RichProgress:
             case StepCompleted():
                 self._step(event)
             case DeviceSampled():
-                self._memory = f"  {size(event.memory_process)}"
+                self._memory = f"  {size(self._taken())}"
             case CheckpointSaved() | EpochCompleted() | RolledBack():
                 self._bars.update(self._run, completed=self._steps_done())
             case _:
@@ -134,6 +135,12 @@ class RichProgress:
         if self._bars.tasks[task].description != safe(text):
             self._bars.reset(task)
         self._bars.update(task, description=safe(text), completed=done, total=total, figures=figures, visible=True)
+
+    def _taken(self) -> int | None:
+        """Bytes that the run takes on all its devices."""
+        started = self.record.started
+        sample = together(self.record.devices, places(started) if started else ())
+        return sample.memory_process if sample else None
 
     def _steps_done(self) -> int:
         return self.record.step

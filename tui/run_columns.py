@@ -87,12 +87,13 @@ class Order(NamedTuple):
 def fitting(width: int, rows: Sequence[RunRow] = ()) -> list[tuple[Column, int]]:
     """The columns that find room in a width, in their order, each with its own width; what is left widens the names.
 
-    Tags have a column only where a run has some.
+    Tags have a column only where a run has some, the number of devices where a run has several.
     """
     room, chosen = width, set[str]()
-    tagged = any(row.tags for row in rows)
+    useless = {"tags"} if not any(row.tags for row in rows) else set[str]()
+    useless |= {"devices"} if all(devices(row) == 1 for row in rows) else set[str]()
     for column in sorted(COLUMNS, key=lambda column: column.rank):
-        if column.key == "tags" and not tagged:
+        if column.key in useless:
             continue
         kept_free = COMFORT if column.rank > FIGURES else 0
         if column.width + PADDING > room - kept_free and chosen:
@@ -149,6 +150,11 @@ def final(row: RunRow, metric: str = "test/accuracy") -> float | None:
     """A metric at the last epoch."""
     values = row.summary.get("final")
     return number(values.get(metric)) if isinstance(values, Mapping) else None
+
+
+def devices(row: RunRow) -> float:
+    """On how many devices it trains."""
+    return max(1.0, number(row.summary.get("devices")) or 1.0)
 
 
 def name_of(row: RunRow) -> str:
@@ -263,6 +269,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("time", "time", 8, 7, *_summary("train_seconds", duration), right=True),
     Column("speed", "img/s", 9, 14, *_summary("images_per_second", lambda n: "-" if n is None else f"{n:,.0f}"),
            right=True, highest_first=True),
+    Column("devices", "devices", 7, 8, lambda row, _: _right(f"{devices(row):,.0f}"), devices, right=True,
+           highest_first=True),
     Column("age", "age", 6, 3, lambda row, look: _right(age(look.now - row.created) if row.created else "-",
            look.ink("quiet")), lambda row: -row.created, right=True),
     Column("tags", "tags", 10, 11, lambda row, look: _left(_tags(row), look.ink("accent")),

@@ -12,7 +12,7 @@ from core.housekeeping import read_notes
 from core.record import RunRecord
 from core.reported import ReportedFigure, claims
 from core.runs import RunRow
-from tui.run_columns import Look, accuracy, final, name_of, number
+from tui.run_columns import Look, accuracy, devices, final, name_of, number
 from tui.run_settings import changes, label, settings_in, shown, weight
 from tui.text import count, duration, figure, moment, percent, safe, size
 
@@ -55,16 +55,22 @@ def figures(row: RunRow) -> list[Pair]:
         ("final", percent(final(row))),
         ("loss", figure("test/loss", loss)),
         ("time", duration(number(known.get("train_seconds")))),
-        ("images/s", count(number(known.get("images_per_second")))),
+        ("images/s", _speed(row)),
         ("parameters", count(number(known.get("parameters") or row.header.get("parameters")))),
         ("memory", size(number(known.get("peak_memory")))),
     ]
     return [(name, Text(value)) for name, value in found if value != "-"]
 
 
+def _speed(row: RunRow) -> str:
+    """Images a second; of several devices also those of each."""
+    whole, many = number(row.summary.get("images_per_second")), devices(row)
+    return count(whole) + (f"  {count(whole / many)} each" if whole is not None and many > 1 else "")
+
+
 def _device(row: RunRow) -> list[Pair]:
     name = safe(row.summary.get("device") or "")
-    return [("device", Text(name))] if name else []
+    return [("devices" if devices(row) > 1 else "device", Text(name))] if name else []
 
 
 def reported_figures(row: RunRow, record: RunRecord | None, look: Look) -> list[Pair]:

@@ -18,6 +18,7 @@ from core.evaluation import class_figures, macro
 from core.events import RunStarted, plain
 from core.flat import flat
 from core.milestones import Milestone, milestones, time_to
+from core.places import name_text, places
 from core.record import RunRecord, summarize
 from core.reported import ReportedFigure, claims, short_by
 from core.runs import RunRow
@@ -119,7 +120,7 @@ def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = [("status", record.status + (f": {record.reason}" if record.reason else ""))]
     if started:
         asked = defaultdict(lambda: "?", flat(started.config))
-        device = f"{started.device_name}, {asked['training.precision']}, {asked['training.threads']} threads"
+        device = f"{name_text(started)}, {asked['training.precision']}, {asked['training.threads']} threads"
         images = f"{count(started.train_images)} + {count(started.test_images)} images"
         rows += [
             ("preset", started.preset + (f" ({started.name})" if started.name else "")),
@@ -129,7 +130,7 @@ def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
             ("model", f"{asked['model.name']}, {_size_of_model(started)}"),
             ("epochs", f"{len(record.epochs)} of {started.epochs}, {count(started.steps_per_epoch)} steps each"),
             ("training time", duration(record.train_seconds)),
-            ("images/s", count(record.images_per_second)),
+            ("images/s", speed(record)),
             ("peak memory", size(record.peak)),
             ("first reached", first_reached(record)),
             ("best chosen on", f"{started.chosen_on} split, {asked['training.patience_metric']}"),
@@ -137,6 +138,13 @@ def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
         ]
     rows += [("attempts", str(record.attempt))] if record.attempt > 1 else []
     return [*rows, *(("warning", warning) for warning in record.warnings)]
+
+
+def speed(record: RunRecord) -> str:
+    """Training images a second; on several devices also those of each."""
+    whole = record.images_per_second
+    devices = len(places(record.started)) if record.started else 1
+    return count(whole) + (f", {count(whole / devices)} a device" if whole is not None and devices > 1 else "")
 
 
 def _size_of_model(started: RunStarted) -> str:

@@ -14,6 +14,7 @@ from core.errors import LogsError
 from core.evaluation import class_figures, macro
 from core.findings import matrix_of, read_filters
 from core.flat import Settings, flat, mapping, unlike
+from core.places import name_text
 from core.results.declared import Declared, declared_of
 from core.results.figures import Figure, Panel, accuracy_dots, panels, run_panels
 from core.results.rows import ResultRow
@@ -261,7 +262,7 @@ def _environment(rows: Sequence[ResultRow]) -> Grid:
 
 def _circumstances(row: ResultRow) -> Mapping[str, str]:
     header = read_row(row.folder).header if row.folder else {}
-    found = {"device": row.record.started.device_name} if row.record.started else {}
+    found = {"device": name_text(row.record.started)} if row.record.started else {}
     found |= {str(key): str(value) for key, value in mapping(header.get("environment")).items() if value is not None}
     data = mapping(header.get("data"))
     if data.get("sha256"):

@@ -12,8 +12,10 @@ from textual.widgets import Static
 from core.curves import AXES, Axis
 from core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
 from core.logs import CONSOLE
+from core.places import name_text, places
 from core.record import RunRecord
 from tui.console import Console, keep
+from tui.feed import Feed
 from tui.lines import held_text
 from tui.long_logs import READING
 from tui.messages import CommandRequested, HandOverRequested, ModeRequested, StopRequested, StudyRequested
@@ -25,8 +27,11 @@ from tui.widgets.chart import Chart
 from tui.widgets.device_panel import DevicePanel
 from tui.widgets.log_pane import LogPane
 from tui.widgets.progress_bars import ProgressBars
+from tui.widgets.ranks_panel import RanksPanel
 from tui.workspace import Workspace
 
+FEW_RANKS = 2
+"""As many devices have a line each on the smallest terminal; more get more lines."""
 NOTHING = (
     "Nothing trains here.\n\nPick a preset in Setup (1) and start it with F5,\nor watch a running one from Runs (3)."
 )
@@ -66,6 +71,7 @@ class LivePage(Page):
                     yield Chart("Accuracy", percent=True, id="accuracy")
                 with Horizontal(id="live-side"):
                     yield DevicePanel(id="device")
+                    yield RanksPanel(id="ranks")
                     yield LogPane(id="log")
 
     def on_mount(self) -> None:
@@ -94,11 +100,23 @@ class LivePage(Page):
         if feed is None:
             return
         self._take_printed()
-        started = feed.record.started
         self.query_one(ProgressBars).show(feed.record)
-        self.query_one(DevicePanel).show(started.device_name if started else "", list(feed.samples))
+        self._show_devices(feed)
         self.query_one(LogPane).show(feed)
         self._show_held(feed.record)
+
+    def _show_devices(self, feed: Feed) -> None:
+        """One device with what it was in the last minutes, or several side by side."""
+        started = feed.record.started
+        found = places(started) if started else ()
+        one, several = self.query_one(DevicePanel), self.query_one(RanksPanel)
+        one.display, several.display = len(found) < 2, len(found) > 1
+        self.set_class(len(found) > FEW_RANKS, "-many-ranks")
+        name = name_text(started) if started else ""
+        if several.display:
+            several.show(name, found, feed.record.devices, feed.samples)
+        else:
+            one.show(name, list(feed.samples.get(0, ())))
 
     def _show_held(self, record: RunRecord) -> None:
         """A banner while the disk refuses what the run writes."""

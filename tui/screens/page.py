@@ -11,6 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from core.events import RunEvent
+from core.places import device_text, places, together
 from tui.messages import Mode, ModeRequested
 from tui.widgets.nav_bar import NavBar
 from tui.workspace import Workspace
@@ -72,10 +73,10 @@ class Page(Screen[None]):
     def show_device(self) -> None:
         """Bring the line at the top up to date."""
         feed = self.workspace.feed
-        record = feed.record if feed else None
-        started = record.started if record else None
+        started = feed.record.started if feed else None
+        sample = together(feed.record.devices, places(started) if started else ()) if feed else None
         active = feed is not None and not feed.over
-        self.query_one(NavBar).show(active, started.device if started else "", record.device if record else None)
+        self.query_one(NavBar).show(active, device_text(started) if started else "", sample)
 
     def on_nav_bar_clicked(self, message: NavBar.Clicked) -> None:
         self.post_message(ModeRequested(message.mode))  # pyright: ignore[reportArgumentType]

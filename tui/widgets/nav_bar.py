@@ -10,6 +10,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from core.events import DeviceSampled
+from tui.rank_rows import memory_shown
 from tui.text import safe, size
 
 PAGES = (("setup", "Setup"), ("live", "Live"), ("runs", "Runs"), ("compare", "Compare"), ("analyze", "Analyze"))
@@ -43,7 +44,7 @@ class NavBar(Widget):
         self._places: list[tuple[int, int, str]] = []
 
     def show(self, training: bool, device: str, sample: DeviceSampled | None) -> None:
-        """Take in whether something trains, the device's short name and its last figures."""
+        """Take in whether something trains, the short name of its device or devices, and their last figures."""
         device = safe(device)
         if (training, device, sample) != (self._training, self._device, self._sample):
             self._training, self._device, self._sample = training, device, sample
@@ -79,7 +80,7 @@ class NavBar(Widget):
         text.append(f"{self._device} " if wide else "", self._ink("quiet"))
         if sample.utilization is not None:
             text.append(f"{sample.utilization:.0%}", self._ink("strong"))
-        used = sample.memory_used if sample.power is not None else sample.memory_process
+        used = memory_shown(sample)
         if used is not None:
             total = f" of {size(sample.memory_total)}" if wide and sample.memory_total else ""
             text.append(f" {size(used)}{total}", self._ink("quiet"))
