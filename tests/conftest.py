@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 import torch
+from pty_harness import Nursery, Terminals
 
 from core.config import ExperimentConfig, parse_config
 from core.control import Control
@@ -148,6 +149,22 @@ def go_on(surroundings: Surroundings) -> Callable[..., list[RunEvent]]:
 def real_data() -> Path:
     """The folder of real data sets; tests that need one that is not there are skipped."""
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """One for all tests of a process: it takes seconds to import what commands need."""
+    opened = Nursery()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def terminals(nursery: Nursery, tmp_path: Path) -> Iterator[Terminals]:
+    """Opens terminals and starts commands on them."""
+    opened = Terminals(nursery, tmp_path)
+    yield opened
+    opened.close()
 
 
 def only_run(logs: Path) -> Path:

@@ -21,12 +21,16 @@ from typing import Any
 import psutil
 from rich.cells import cell_len
 
+from core.events import EpochCompleted, RunEvent
+from core.logs import EventReader
+
 ROOT = Path(__file__).parent.parent
 HIDDEN = ("TORCHDECK_", "TEXTUAL", "TMUX", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
 PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
 MODE = re.compile(rb"\x1b\[\?(\d+)([hl])")
 WRITTEN = re.compile(r"\x1b\[(\d+;\d+)H|(\x1b\[[\d;?<>=$]*[a-zA-Z]|\x1b.|\r|\n|[^\x1b\r\n]+)")
 SYNC_QUERY, SYNC_ANSWER = b"\x1b[?2026$p", b"\x1b[?2026;2$y"
+F5 = b"\x1b[15~"
 ENDLESS = """
 title = "Endless"
 data = {name = "digits", size = 32}
@@ -151,6 +155,27 @@ class Pty:
         if termios.tcgetattr(self.near) != self.attributes:
             found.append("settings")
         return found
+
+
+class Log:
+    """The events of the one run of a logs folder, as they come."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._reader: EventReader | None = None
+        self.events: list[RunEvent] = []
+
+    def read(self) -> list[RunEvent]:
+        """All events until now."""
+        if self._reader is None and (begun := list(self._logs.glob("*/events.jsonl"))):
+            (log,) = begun
+            self._reader = EventReader(log.parent)
+        self.events.extend(self._reader.read() if self._reader else [])
+        return self.events
+
+    def epochs(self) -> int:
+        """Epochs that were told, by all attempts."""
+        return sum(isinstance(event, EpochCompleted) for event in self.read())
 
 
 class Terminals:

@@ -6,7 +6,6 @@ import gc
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 from textual import events
@@ -42,13 +41,14 @@ from tui.messages import (
     WatchRequested,
 )
 from tui.refresh import Refresh
+from tui.screens import PAGES, make_page
 from tui.screens.ask import Ask, how_to_leave, how_to_stop
 from tui.screens.help import Help
 from tui.screens.page import Page, Reuses
 from tui.text import safe
 from tui.theme import CYCLE, THEMES, variables_for
 from tui.toasts import toast_of
-from tui.trainings import resumed, started, watched
+from tui.trainings import detached, resumed, started, watched
 from tui.workspace import Workspace
 
 
@@ -109,7 +109,7 @@ class Torchdeck(App[None]):
     def on_mount(self) -> None:
         self._choose_theme(self.workspace.state.text("theme", CYCLE[0]))
         for mode in PAGES:
-            self.add_mode(mode, partial(self._made, mode))
+            self.add_mode(mode, partial(make_page, mode, self.workspace, self.rates, self.console_text))
         self.switch_mode(self._first)
         if self._watch:
             self._take_up(watched(self._watch))
@@ -124,12 +124,6 @@ class Torchdeck(App[None]):
             gc.enable()
 
     # -- pages
-
-    def _made(self, mode: Mode) -> Page:
-        """A page, made when it is shown for the first time: charts and tables are slow to import."""
-        module, name, _ = PAGES[mode]
-        page = getattr(import_module(module), name)
-        return page(self.workspace, self.rates, self.console_text) if mode == "live" else page(self.workspace)
 
     def action_show(self, mode: Mode) -> None:
         """Show a page; from one that stands above it, go back to it."""
@@ -204,8 +198,13 @@ class Torchdeck(App[None]):
     # -- training
 
     def on_start_requested(self, message: StartRequested) -> None:
-        if not self._refused():
-            self._feed(started(message.config, message.label, self.workspace))
+        begin = detached if message.detached else started
+        if self._refused():
+            return
+        try:
+            self._feed(begin(message.config, message.label, self.workspace))
+        except TorchdeckError as error:
+            self._tell(error)
 
     def on_resume_requested(self, message: ResumeRequested) -> None:
         if not self._refused():
@@ -309,7 +308,10 @@ class Torchdeck(App[None]):
         try:
             feed.ask(command)
         except TorchdeckError as error:
-            self.notify(safe(error), severity="error", markup=False)
+            self._tell(error)
+
+    def _tell(self, error: TorchdeckError) -> None:
+        self.notify(safe(error), severity="error", markup=False)
 
     async def action_leave(self) -> None:
         """Leave as ctrl+q does."""
@@ -388,13 +390,3 @@ class Torchdeck(App[None]):
     def on_copy_requested(self, message: CopyRequested) -> None:
         copy(self, message.text)
         self.notify(f"{message.what} is on the clipboard", timeout=3, markup=False)
-
-
-PAGES: dict[Mode, tuple[str, str, str]] = {
-    "setup": ("tui.screens.setup", "SetupPage", "presets and settings"),
-    "live": ("tui.screens.live", "LivePage", "the training in hand"),
-    "runs": ("tui.screens.runs", "RunsPage", "all runs"),
-    "compare": ("tui.screens.compare", "ComparePage", "marked runs side by side"),
-    "analyze": ("tui.screens.analyze", "AnalyzePage", "what a network takes for what"),
-}
-"""Where each page is found, and what the palette says of it."""

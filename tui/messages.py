@@ -15,12 +15,13 @@ Mode = Literal["setup", "live", "runs", "compare", "analyze"]
 
 
 class StartRequested(Message):
-    """Train this."""
+    """Train this, here or in a process of its own."""
 
-    def __init__(self, config: ExperimentConfig, label: Label) -> None:
+    def __init__(self, config: ExperimentConfig, label: Label, *, detached: bool = False) -> None:
         super().__init__()
         self.config = config
         self.label = label
+        self.detached = detached
 
 
 class ResumeRequested(Message):

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from core.config import ExperimentConfig
-from core.control import Control
-from core.events import RunEvent
+from core.control import CommandName, Control
+from core.events import Failure, RunEvent, RunStarted, StageStarted
 from core.label import Label
+from core.launch import start_detached
 from core.logs import follow, request
 from tui.feed import Feed
-from tui.hand_over import HandOver
+from tui.hand_over import POLL_SECONDS, HandOver
 from tui.workspace import Workspace
+
+CALLED_OFF = Failure("input", "CalledOff", "called off before it began")
 
 
 def started(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
@@ -45,18 +50,56 @@ class _Left(Exception):
     """Nobody follows the run any more."""
 
 
-def watched(folder: Path) -> Feed:
-    """A run that another process trains."""
-    left = threading.Event()
+class _Leave:
+    """Ends the following of a run."""
 
-    def wait(seconds: float) -> None:
-        if left.wait(seconds):
+    def __init__(self) -> None:
+        self._left = threading.Event()
+        self.now = self._left.set
+
+    def wait(self, seconds: float) -> None:
+        """Wait; raises _Left once nobody follows."""
+        if self._left.wait(seconds):
             raise _Left
 
-    def events() -> Iterator[RunEvent]:
-        try:
-            yield from follow(folder, wait=wait)
-        except _Left:
-            return
 
-    return Feed(events, lambda command, reason: request(folder, command, reason), own=False, leave=left.set)
+def watched(folder: Path) -> Feed:
+    """A run that another process trains."""
+    leave = _Leave()
+
+    def events() -> Iterator[RunEvent]:
+        with suppress(_Left):
+            yield from follow(folder, wait=leave.wait)
+
+    return Feed(events, lambda command, reason: request(folder, command, reason), own=False, leave=leave.now)
+
+
+def detached(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
+    """A new run in a process of its own, that outlives this one, and is followed from its first event on.
+
+    Raises:
+        LogsError: the logs folder cannot be written, or no process can be started.
+    """
+    run = start_detached(config, label, workspace.logs, workspace.data, workspace.now())
+    leave, begun, called_off = _Leave(), threading.Event(), threading.Event()
+
+    def ask(command: CommandName, reason: str) -> None:
+        if command == "stop" and not begun.is_set():
+            # Its directory, where it could be asked, is not there yet.
+            called_off.set()
+            run.worker.stop()
+        else:
+            request(run.folder, command, reason)
+
+    def events() -> Iterator[RunEvent]:
+        yield StageStarted(t=workspace.now(), message="starting a process of its own")
+        with suppress(_Left):
+            while (began := run.began()) is None:
+                leave.wait(POLL_SECONDS)
+            begun.set()
+            if isinstance(began, RunStarted):
+                yield from follow(run.folder, wait=leave.wait)
+            else:
+                yield replace(began, error=CALLED_OFF) if called_off.is_set() else began
+
+    return Feed(events, ask, own=False, leave=leave.now)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Faults
+from conftest import Faults, only_run
+from pty_harness import Log, Terminals, until
 
 import presets
 from core import checkpoint
@@ -154,6 +155,24 @@ def test_a_detached_run_outlives_who_started_and_who_watches_it(
     finally:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+def test_a_run_that_the_app_started_detached_outlives_it(terminals: Terminals, faults: Faults) -> None:
+    pty, log = terminals.pty(), Log(terminals.logs)
+    app = terminals.start(pty, "tui")
+    until(lambda: pty.shows("690,000 steps"), lambda: pty.said[-2000:])
+    pty.press(b"D")
+    # Followed live: the curve that the other process makes is on the screen.
+    until(lambda: log.epochs() and "· running" in "\n".join(pty.screen()), lambda: "\n".join(pty.screen()))
+    app.kill()
+    terminals.code(app)
+    at = log.epochs()
+    until(lambda: log.epochs() > at + 1, lambda: log.events[-3:])
+    folder = only_run(terminals.logs)
+    faults("watchers killed", lost=int(load_record(folder).status != "running"))
+    assert load_record(folder).status == "running"
+    assert isinstance(obeyed(folder, "stop"), RunCompleted)
+    assert sum(isinstance(event, RunStarted) for event in log.read()) == 1
 
 
 def test_of_two_processes_that_resume_one_run_one_gets_it(

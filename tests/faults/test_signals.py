@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -16,46 +16,14 @@ from typing import Any, Literal
 import psutil
 import pytest
 from conftest import Faults, only_run
-from pty_harness import ROOT, Nursery, Pty, Terminals, until
+from pty_harness import F5, ROOT, Log, Pty, Terminals, until
 
-from core.events import CommandApplied, EpochCompleted, RunCompleted, RunEvent, RunStarted
-from core.logs import EventReader, is_locked, load_record, request
+from core.events import CommandApplied, RunCompleted, RunStarted
+from core.logs import is_locked, load_record, request
 
 Front = Literal["app", "headless"]
 IN_TIME = 3.0
 """Seconds from a signal to the last event: the batch in hand and 1 s more, on a machine that does much else."""
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    opened = Nursery()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def terminals(nursery: Nursery, tmp_path: Path) -> Iterator[Terminals]:
-    opened = Terminals(nursery, tmp_path)
-    yield opened
-    opened.close()
-
-
-class Log:
-    """The events of the one run, as they come."""
-
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
-        self._reader: EventReader | None = None
-        self.events: list[RunEvent] = []
-
-    def read(self) -> list[RunEvent]:
-        if self._reader is None and self._logs.exists() and any(self._logs.glob("*/events.jsonl")):
-            self._reader = EventReader(only_run(self._logs))
-        self.events.extend(self._reader.read() if self._reader else [])
-        return self.events
-
-    def epochs(self) -> int:
-        return sum(isinstance(event, EpochCompleted) for event in self.read())
 
 
 def begin(terminals: Terminals, pty: Pty, front: Front, **how: Any) -> tuple[psutil.Process, Log]:
@@ -72,7 +40,7 @@ def begin(terminals: Terminals, pty: Pty, front: Front, **how: Any) -> tuple[psu
 
 def press_start(pty: Pty) -> None:
     until(lambda: pty.shows("690,000 steps"), lambda: pty.said[-2000:])
-    pty.press(b"\x1b[15~")
+    pty.press(F5)
     until(lambda: pty.shows("· running"), lambda: pty.said[-2000:])
 
 

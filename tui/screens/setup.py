@@ -42,6 +42,7 @@ class SetupPage(Page):
     MODE = "setup"
     BINDINGS = [  # noqa: RUF012
         Binding("f5,ctrl+l", "start", "Start", key_display="f5", id="setup.start"),
+        Binding("D", "start_detached", "Detached", id="setup.detach"),
         Binding("ctrl+r", "reset", "Reset", id="setup.reset"),
         Binding("ctrl+t", "reset_all", "Reset all settings", show=False, id="setup.reset-all"),
         Binding("slash", "find", "Find", key_display="/", id="setup.find"),
@@ -169,7 +170,9 @@ class SetupPage(Page):
 
     def _hint(self, row: FieldRow | None) -> None:
         if row is None:
-            self.query_one("#hint", Static).update("Enter edits the highlighted preset, F5 starts it.")
+            self.query_one("#hint", Static).update(
+                "Enter edits the highlighted preset, F5 starts it, D detached from the app."
+            )
             return
         setting, text = row.setting, Text(row.label, "bold")
         text.append(f"  {safe(row.fault)}" if row.fault else f"  {setting.help}", self._wrong if row.fault else "dim")
@@ -291,13 +294,21 @@ class SetupPage(Page):
 
     def action_start(self) -> None:
         """Start what the form says: a run, or a study where settings have several values."""
+        self._start()
+
+    def action_start_detached(self) -> None:
+        """Start it in a process of its own that outlives the app, as a study always is."""
+        self._start(detached=True)
+
+    def _start(self, *, detached: bool = False) -> None:
         runs, preset = self._checked.runs, self._draft.preset
         if not runs:
             self._point_at_fault()
             return
         name, tags = self._label("name"), tuple(self._label("tags").split())
         if len(runs) == 1:
-            self.post_message(StartRequested(runs[0], Label(preset.name, name, tags, preset.reported_for(runs[0]))))
+            label = Label(preset.name, name, tags, preset.reported_for(runs[0]))
+            self.post_message(StartRequested(runs[0], label, detached=detached))
             return
         study = grid_study(preset, self._draft.texts())
         start(self, replace(study, title=name or study.title, tags=tags))
