@@ -68,6 +68,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "system": f"{platform.system()} {platform.release()}",
         "processor": processor(),
         "cpus": os.cpu_count(),

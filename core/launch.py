@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from core.config import ExperimentConfig, to_plain
 from core.control import CommandName
 from core.errors import LogsError
 from core.events import Failure, RunFailed, RunStarted, from_json
 from core.files import open_regular, open_to_append
+from core.forks import LOST, ForkServer
 from core.label import Label
 from core.logs import CONSOLE, EventReader, new_run_id, news_of
 from core.slots import Slot
@@ -64,65 +65,78 @@ Raises OSError where it cannot be started.
 """
 
 
-def start_worker(request: Mapping[str, Any], console: Path, lock: int, slot: Slot) -> Worker:
-    """Start a process on this machine; see `Starter`."""
-    return WorkerProcess(request, console, lock, slot.environment, f"{slot.name} on {os.uname().nodename}")
+def start_worker(
+    request: Mapping[str, Any], console: Path, lock: int, slot: Slot, server: ForkServer | None = None
+) -> Worker:
+    """Start a process on this machine, be it forked from a server; see `Starter`."""
+    began_at = _size(console)
+    with os.fdopen(open_to_append(console), "ab") as output:
+        forked = server.fork(slot.environment, output.fileno(), lock) if server else None
+        process = forked or _started(output, slot.environment, lock)
+    worker = WorkerProcess(process, console, began_at, f"{slot.name} on {os.uname().nodename}")
+    # One that is forked got the lock with its other descriptors, under another number.
+    worker.say(request if forked else {**request, "lock": lock})
+    return worker
+
+
+def _started(output: IO[bytes], environment: Mapping[str, str], lock: int | None) -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C in the terminal reaches only the process that decides what to do about it.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "core.worker"],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        env={**os.environ, **environment},
+        pass_fds=[] if lock is None else [lock],
+        start_new_session=True,
+    )
+
+
+def _size(console: Path) -> int:
+    return console.lstat().st_size if console.exists() else 0
+
+
+class Process(Protocol):
+    """What is asked of a process that trains, however it was begun."""
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """Where it hears its request and commands."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code as `poll` last found it."""
+        ...
+
+    def poll(self) -> int | None:
+        """Its exit code, negative where a signal killed it; None while it lives."""
+        ...
 
 
 class WorkerProcess:
-    """A process that trains one run."""
+    """A process that trains one run on this machine."""
 
-    def __init__(
-        self,
-        request: Mapping[str, Any],
-        console: Path,
-        lock: int | None = None,
-        environment: Mapping[str, str] | None = None,
-        place: str = "",
-    ) -> None:
-        """Start it; what it prints goes to the end of `console`, and it keeps `lock`, if any, while it lives.
-
-        Raises:
-            OSError: it cannot be started, or `console` cannot be written.
-        """
+    def __init__(self, process: Process, console: Path, began_at: int, place: str = "") -> None:
+        """A process just begun, whose first word is at byte `began_at` of the console."""
         self.console, self.place = console, place
-        self._began_at = console.lstat().st_size if console.exists() else 0
-        with os.fdopen(open_to_append(console), "ab") as output:
-            # A session of its own: Ctrl-C in the terminal reaches only the process that decides what to do about it.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "core.worker"],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **(environment or {})},
-                pass_fds=[] if lock is None else [lock],
-                start_new_session=True,
-            )
-        self._say(request if lock is None else {**request, "lock": lock})
+        self._process, self._began_at = process, began_at
 
     def ask(self, command: CommandName, reason: str) -> None:
         """Send a command; a process that is gone cannot hear it."""
-        self._say({"command": command, "reason": reason})
+        self.say({"command": command, "reason": reason})
 
-    def _say(self, content: Mapping[str, Any]) -> None:
+    def say(self, content: Mapping[str, Any]) -> None:
+        """Send a line: first the request, then commands."""
         assert self._process.stdin
         with suppress(OSError):
             self._process.stdin.write(json.dumps(content).encode() + b"\n")
             self._process.stdin.flush()
 
     @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
-
-    @property
     def ended(self) -> bool:
         """Whether the process is gone."""
         return self._process.poll() is not None
-
-    def wait(self) -> None:
-        """Block until the process is gone."""
-        self._process.wait()
 
     def close(self) -> None:
         """Let go of the process: one that still trains stops with a checkpoint by itself."""
@@ -130,13 +144,11 @@ class WorkerProcess:
             with suppress(OSError):
                 self._process.stdin.close()
 
-    def stop(self) -> None:
-        """Tell it to end, as a signal does: a run that has begun stops with a checkpoint."""
-        self._process.terminate()
-
     def death(self) -> str:
         """How the process ended, in words."""
         code = self._process.returncode
+        if code == LOST:
+            return f"its process and the one that had forked it are gone; see {self.console}"
         if code is not None and code < 0:
             with suppress(ValueError):
                 return f"its process was killed by {signal.Signals(-code).name}"
@@ -165,6 +177,7 @@ class Detached:
     """A run in a process and session of its own, that goes on whatever becomes of the process that started it."""
 
     folder: Path
+    process: subprocess.Popen[bytes]
     worker: WorkerProcess
     _reader: EventReader
     _new_logs: bool
@@ -186,8 +199,8 @@ class Detached:
 
     def call_off(self) -> None:
         """Stop it before, or after, it began to train, and wait for its end."""
-        self.worker.stop()
-        self.worker.wait()
+        self.process.terminate()
+        self.process.wait()
         self._leave_nothing()
 
     def _leave_nothing(self) -> None:
@@ -232,10 +245,14 @@ def _detached(folder: Path, request: Mapping[str, Any], data: Path, console: Pat
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         reader = news_of(folder)
-        worker = WorkerProcess({**request, **place, "detached": True}, console)
+        began_at = _size(console)
+        with os.fdopen(open_to_append(console), "ab") as output:
+            process = _started(output, {}, None)
     except OSError as error:
         mend = "free memory and disk, or run it here without --detach"
         raise LogsError(f"no process can be started for the run ({error.strerror or error})", mend) from None
-    # Its one line is said: it waits for no more.
+    worker = WorkerProcess(process, console, began_at)
+    worker.say({**request, **place, "detached": True})
+    # It waits for no more.
     worker.close()
-    return Detached(folder, worker, reader, new_logs)
+    return Detached(folder, process, worker, reader, new_logs)

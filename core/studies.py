@@ -10,8 +10,9 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from core.config import parse_config, to_plain, with_overrides
 from core.control import Control, Inbox
 from core.errors import BusyError, ConfigError, InputError, TorchdeckError
 from core.events import DeviceSampled, EpochCompleted, Failure, FailureKind, StepCompleted
+from core.forks import ForkServer
 from core.launch import Starter, Worker, start_worker
 from core.locks import take_lock
 from core.logs import EventReader, is_run, load_record, new_run_id
@@ -62,7 +64,7 @@ MOST_RETRIES = 1
 class Circumstances:
     """What varies around a study: where its runs train and find their data, for how long, and the clocks (seconds).
 
-    `start` begins one run in one of the slots.
+    `start` begins one run in one of the slots; without it, that is a process on this machine.
     """
 
     data: Path
@@ -72,7 +74,7 @@ class Circumstances:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     poll: float = 0.1
-    start: Starter = start_worker
+    start: Starter | None = None
 
 
 def run_study(folder: Path, control: Inbox | None = None, *, around: Circumstances) -> Iterator[StudyEvent]:
@@ -108,11 +110,10 @@ def _locked(folder: Path, control: Inbox, around: Circumstances) -> Generator[St
         yield StudyEnded(None, "stopped", "asked to stop while runs of an earlier process were stopping")
         return
     try:
-        executor = Executor(folder, control, around, living)
-        try:
-            yield from executor.events()
-        finally:
-            executor.close()
+        with closing(ForkServer()) as server:
+            start = around.start or partial(start_worker, server=server)
+            with closing(Executor(folder, control, around, start, living)) as executor:
+                yield from executor.events()
     finally:
         os.close(living)
 
@@ -151,12 +152,12 @@ class _Active:
 class Executor:
     """One process's work on a study whose lock it holds."""
 
-    def __init__(self, folder: Path, control: Inbox, around: Circumstances, living: int) -> None:
+    def __init__(self, folder: Path, control: Inbox, around: Circumstances, start: Starter, living: int) -> None:
         # optuna 0.3 s, loaded only where a study is run.
         from core.trial_queue import TrialQueue
 
         self.folder, self.logs = folder, folder.parent
-        self._control, self._around, self._living = control, around, living
+        self._control, self._around, self._start, self._living = control, around, start, living
         self.study = _prepared(load_study(folder, active=False), around.retry_failed)
         self._queue: TrialQueue = TrialQueue(folder, self.study, _epochs(self.study))
         self._queue.reconcile(self.study.runs, self._figure)
@@ -242,7 +243,7 @@ class Executor:
         # Written before the process starts: whatever dies now, the run is found under its id.
         self._put(begun)
         console = self.folder / "workers" / f"{run.number:04}.log"
-        worker = self._around.start(self._request(slot, begun, resumed), console, self._living, slot)
+        worker = self._start(self._request(slot, begun, resumed), console, self._living, slot)
         earlier = load_record(self.logs / run_id).attempt if resumed else 0
         active = _Active(begun, trial, worker, EventReader(self.logs / run_id), earlier)
         self._active[slot.name] = active

@@ -13,11 +13,12 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from core.control import CommandName, Control
 from core.errors import TorchdeckError
@@ -113,9 +114,19 @@ def main() -> int:
     return 1 if isinstance(last, RunFailed) else 0
 
 
-if __name__ == "__main__":
+def train_and_leave() -> NoReturn:
+    """Be a worker to the end of this process."""
+    code = 1
+    try:
+        code = main()
+    except BaseException:  # noqa: BLE001 - as the interpreter's own end would tell it
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     # A daemon thread that waits on stdin holds its lock, which the interpreter's own end would stumble over.
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(code)
+
+
+if __name__ == "__main__":
+    train_and_leave()

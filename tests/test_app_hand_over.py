@@ -13,7 +13,7 @@ import presets
 from core.errors import LogsError
 from core.events import RunStarted
 from core.label import Label
-from core.launch import Detached, WorkerProcess, resume_detached
+from core.launch import Detached, resume_detached
 from core.logs import load_record, request
 from tui.app import Torchdeck
 from tui.hand_over import HandOver
@@ -25,20 +25,20 @@ MakeApp = Callable[..., Torchdeck]
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[WorkerProcess]]:
+def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Detached]]:
     """The processes that took over a run; each is waited for."""
-    began: list[WorkerProcess] = []
+    began: list[Detached] = []
 
     def begin(folder: Path, data: Path, *, take_over: bool) -> Detached:
         detached = resume_detached(folder, data, take_over=take_over)
-        began.append(detached.worker)
+        began.append(detached)
         return detached
 
     monkeypatch.setattr("tui.hand_over.resume_detached", begin)
     yield began
-    for worker in began:
-        worker.stop()
-        worker.wait()
+    for detached in began:
+        detached.process.terminate()
+        detached.process.wait()
 
 
 def start(app: Torchdeck, *changes: str) -> None:
@@ -52,7 +52,7 @@ def trains(app: Torchdeck) -> bool:
     return feed is not None and feed.record.step > 0
 
 
-async def test_a_run_is_handed_over_and_followed_on(make_app: MakeApp, workers: list[WorkerProcess]) -> None:
+async def test_a_run_is_handed_over_and_followed_on(make_app: MakeApp, workers: list[Detached]) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         start(app)
@@ -73,14 +73,14 @@ async def test_a_run_is_handed_over_and_followed_on(make_app: MakeApp, workers: 
         # Nothing of it is in hand any more, so nobody asks.
         await pilot.press("q")
         await until(pilot, lambda: app.return_code == 0)
-    (worker,) = workers
-    assert not worker.ended
+    (detached,) = workers
+    assert not detached.worker.ended
     assert follows.record.started
     request(app.workspace.logs / follows.record.started.run_id, "stop")
-    worker.wait()
+    detached.process.wait()
 
 
-async def test_leaving_by_a_hand_over_leaves_the_run_training(make_app: MakeApp, workers: list[WorkerProcess]) -> None:
+async def test_leaving_by_a_hand_over_leaves_the_run_training(make_app: MakeApp, workers: list[Detached]) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         start(app)
@@ -94,8 +94,8 @@ async def test_leaving_by_a_hand_over_leaves_the_run_training(make_app: MakeApp,
     assert feed.record.started
     folder = app.workspace.logs / feed.record.started.run_id
     assert load_record(folder).status in ("handed_over", "running")
-    (worker,) = workers
-    assert not worker.ended
+    (detached,) = workers
+    assert not detached.worker.ended
 
 
 async def test_a_run_stays_where_it_is_when_no_process_can_take_it(

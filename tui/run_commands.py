@@ -195,6 +195,6 @@ def begin(detached: Detached, as_json: bool) -> None:
         raise typer.Exit(run_exit_code(began, None))
     run_id = detached.folder.name
     if as_json:
-        return print_json({"run_id": run_id, "folder": str(detached.folder), "pid": detached.worker.pid})
+        return print_json({"run_id": run_id, "folder": str(detached.folder), "pid": detached.process.pid})
     typer.echo(run_id)
     return typer.echo(f"it trains on by itself; watch it with: torchdeck attach {run_id[-4:]}", err=True)

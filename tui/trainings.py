@@ -87,7 +87,7 @@ def detached(config: ExperimentConfig, label: Label, workspace: Workspace) -> Fe
         if command == "stop" and not begun.is_set():
             # Its directory, where it could be asked, is not there yet.
             called_off.set()
-            run.worker.stop()
+            run.process.terminate()
         else:
             request(run.folder, command, reason)
 

@@ -59,8 +59,8 @@ def workers() -> Iterator[list[Detached]]:
     begun: list[Detached] = []
     yield begun
     for detached in begun:
-        detached.worker.stop()
-        detached.worker.wait()
+        detached.process.terminate()
+        detached.process.wait()
 
 
 def config(epochs: int) -> ExperimentConfig:
@@ -91,8 +91,8 @@ def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
     folder = workers[0].folder
     # A process that is killed before it has the run leaves it where it is.
     killed = resume_detached(folder, data, take_over=True)
-    os.kill(killed.worker.pid, signal.SIGKILL)
-    killed.worker.wait()
+    os.kill(killed.process.pid, signal.SIGKILL)
+    killed.process.wait()
     assert "killed by SIGKILL" in killed.worker.death()
     assert isinstance(obeyed(folder, "pause"), CommandApplied)
     assert load_record(folder).attempt == 1
@@ -101,7 +101,7 @@ def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
     assert (folder / "console.log").is_file()
     workers.append(resume_detached(folder, data, take_over=True))
     assert isinstance(begun(workers[1]), RunStarted)
-    workers[0].worker.wait()
+    workers[0].process.wait()
     # Paused it was, paused it is; the third process takes it so, too.
     workers.append(resume_detached(folder, data, take_over=True))
     assert isinstance(begun(workers[2]), RunStarted)
@@ -183,26 +183,27 @@ def test_of_two_processes_that_resume_one_run_one_gets_it(
     assert isinstance(begun(workers[0]), RunStarted)
     folder = workers[0].folder
     assert isinstance(obeyed(folder, "stop"), RunCompleted)
-    workers[0].worker.wait()
+    workers[0].process.wait()
     both = [resume_detached(folder, data), resume_detached(folder, data)]
     workers += both
     first, second = sorted((begun(one) for one in both), key=lambda told: isinstance(told, RunFailed))
     faults("fights for a run", crashes=not isinstance(first, RunStarted))
     assert isinstance(first, RunStarted)
-    owner = next(one for one in both if not one.worker.ended)
     # Both may read the beginning of the one attempt; only one wrote it.
+    holder = json.loads((folder / "run.lock").read_text())["pid"]
+    owner = next(one for one in both if one.process.pid == holder)
     loser = next(one for one in both if one is not owner)
-    loser.worker.wait()
+    loser.process.wait()
     failed = loser.worker.failure() if not isinstance(second, RunFailed) else second
     assert failed
     assert failed.error.kind == "busy"
-    assert f"process {owner.worker.pid}" in failed.error.message
+    assert f"process {owner.process.pid}" in failed.error.message
     assert load_record(folder).attempt == 2
 
     third = torchdeck("resume", "@last")
     _, err = third.communicate(timeout=60)
     assert third.returncode == 3
-    assert f"process {owner.worker.pid}" in err
+    assert f"process {owner.process.pid}" in err
 
 
 def test_a_detached_run_that_cannot_begin_leaves_nothing(tmp_path: Path, faults: Faults) -> None:
