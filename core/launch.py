@@ -66,16 +66,16 @@ Raises OSError where it cannot be started.
 
 
 def start_worker(
-    request: Mapping[str, Any], console: Path, lock: int, slot: Slot, server: ForkServer | None = None
-) -> Worker:
+    request: Mapping[str, Any], console: Path, lock: int | None, slot: Slot, server: ForkServer | None = None
+) -> WorkerProcess:
     """Start a process on this machine, be it forked from a server; see `Starter`."""
-    began_at = _size(console)
+    began_at = length_of(console)
     with os.fdopen(open_to_append(console), "ab") as output:
         forked = server.fork(slot.environment, output.fileno(), lock) if server else None
         process = forked or _started(output, slot.environment, lock)
     worker = WorkerProcess(process, console, began_at, f"{slot.name} on {os.uname().nodename}")
     # One that is forked got the lock with its other descriptors, under another number.
-    worker.say(request if forked else {**request, "lock": lock})
+    worker.say(request if forked or lock is None else {**request, "lock": lock})
     return worker
 
 
@@ -92,7 +92,8 @@ def _started(output: IO[bytes], environment: Mapping[str, str], lock: int | None
     )
 
 
-def _size(console: Path) -> int:
+def length_of(console: Path) -> int:
+    """The bytes that a console file has; 0 without one."""
     return console.lstat().st_size if console.exists() else 0
 
 
@@ -156,12 +157,17 @@ class WorkerProcess:
 
     def failure(self) -> RunFailed | None:
         """The failure that the process told at its end, if it did."""
-        with suppress(OSError), open(open_regular(self.console), "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(self._began_at, size - TAIL))
-            lines = file.read().splitlines()
-            return _as_failure(lines[-1]) if lines else None
-        return None
+        return failure_told(self.console, self._began_at)
+
+
+def failure_told(console: Path, since: int) -> RunFailed | None:
+    """The failure that a process told at the end of what it printed, from a byte offset on."""
+    with suppress(OSError), open(open_regular(console), "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(since, size - TAIL))
+        lines = file.read().splitlines()
+        return _as_failure(lines[-1]) if lines else None
+    return None
 
 
 def _as_failure(line: bytes) -> RunFailed | None:
@@ -245,7 +251,7 @@ def _detached(folder: Path, request: Mapping[str, Any], data: Path, console: Pat
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         reader = news_of(folder)
-        began_at = _size(console)
+        began_at = length_of(console)
         with os.fdopen(open_to_append(console), "ab") as output:
             process = _started(output, {}, None)
     except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -64,7 +64,8 @@ MOST_RETRIES = 1
 class Circumstances:
     """What varies around a study: where its runs train and find their data, for how long, and the clocks (seconds).
 
-    `start` begins one run in one of the slots; without it, that is a process on this machine.
+    `start` begins one run in one of the slots; without it, that is a process on this machine. `left_over` tells which
+    runs of a study a cluster still has that an earlier process gave to it: `start` takes those up.
     """
 
     data: Path
@@ -75,6 +76,7 @@ class Circumstances:
     now: Callable[[], float] = time.time
     poll: float = 0.1
     start: Starter | None = None
+    left_over: Callable[[Path], Collection[str]] = lambda _: ()
 
 
 def run_study(folder: Path, control: Inbox | None = None, *, around: Circumstances) -> Iterator[StudyEvent]:
@@ -158,9 +160,11 @@ class Executor:
 
         self.folder, self.logs = folder, folder.parent
         self._control, self._around, self._start, self._living = control, around, start, living
-        self.study = _prepared(load_study(folder, active=False), around.retry_failed)
+        left = around.left_over(folder)
+        self.study = _prepared(load_study(folder, active=False), around.retry_failed, left)
         self._queue: TrialQueue = TrialQueue(folder, self.study, _epochs(self.study))
-        self._queue.reconcile(self.study.runs, self._figure)
+        self._left = [run.number for run in self.study.runs if run.run_id in left and run.state not in DONE]
+        self._queue.reconcile(self.study.runs, self._figure, self._left)
         self._active: dict[str, _Active] = {}
         self._deaths: dict[int, int] = {}
         self._stopping = ""
@@ -171,6 +175,7 @@ class Executor:
         """All that happens until no run is left, or a stop has been carried out."""
         self._save()
         yield StudyStarted(self.study, tuple(slot.name for slot in self._around.slots))
+        yield from self._take_over()
         while True:
             self._look_for_a_stop()
             for slot, active in list(self._active.items()):
@@ -207,6 +212,13 @@ class Executor:
         if self._stopping:
             for active in self._active.values():
                 active.worker.ask("stop", self._stopping)
+
+    def _take_over(self) -> Iterator[StudyEvent]:
+        """Look after the runs that are trained already, before any other begins."""
+        for slot, number in zip(self._around.slots, self._left, strict=False):
+            if trial := self._queue.still_open(number):
+                yield self._begin(slot, self.study.runs[number], trial)
+                self._active[slot.name].earlier -= 1
 
     def _fill(self) -> Iterator[StudyEvent]:
         """Begin a run in each free slot, as long as there are runs to do."""
@@ -338,12 +350,16 @@ class Executor:
         return StudyEnded(self.study, "failed" if self.study.count("failed") else "completed")
 
 
-def _prepared(study: Study, retry_failed: bool) -> Study:
+def _prepared(study: Study, retry_failed: bool, left: Collection[str]) -> Study:
     """The study as its runs are to be done: failed ones wait again where a person wants that."""
-    if not retry_failed:
-        return study
-    again = (replace(run, state="waiting", reason="") if run.state == "failed" else run for run in study.runs)
-    return replace(study, runs=tuple(again))
+
+    def prepared(run: StudyRun) -> StudyRun:
+        if retry_failed and run.state == "failed":
+            return replace(run, state="waiting", reason="")
+        # Whoever trains it is yet to be looked after.
+        return replace(run, state="stopped") if run.run_id in left and run.state == "running" else run
+
+    return replace(study, runs=tuple(map(prepared, study.runs)))
 
 
 def _epochs(study: Study) -> int:

@@ -9,7 +9,7 @@ import json
 import os
 import statistics
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -81,17 +81,29 @@ class TrialQueue:
         space = study.search.space if study.search else {}
         self.distributions = {path: _distribution(item) for path, item in space.items()}
 
-    def reconcile(self, runs: Iterable[StudyRun], figure: Figure) -> None:
-        """Tell the queue what the runs say: no trial stays open but those of runs that are to be done."""
+    def reconcile(self, runs: Iterable[StudyRun], figure: Figure, left: Collection[int] = ()) -> None:
+        """Tell the queue what the runs say: no trial stays open but those of runs that are to be done.
+
+        Nor is one closed of the runs that are `left` to a cluster which still has them.
+        """
         runs = list(runs)
         latest = {trial.user_attrs.get("run"): trial for trial in self._optuna.trials}
         for trial in self._optuna.get_trials(states=(TrialState.RUNNING,)):
             number = trial.user_attrs.get("run")
+            if number in left:
+                continue
             # One without a run was drawn by a process that died before it could begin it.
             if number is None or number >= len(runs) or latest[number].number != trial.number:
                 self._optuna.tell(trial.number, state=TrialState.FAIL)
         for run in runs:
-            self._reconcile(run, latest.get(run.number), figure)
+            if run.number not in left or self.still_open(run.number) is None:
+                self._reconcile(run, latest.get(run.number), figure)
+
+    def still_open(self, number: int) -> Trial | None:
+        """The trial of a run that is open since an earlier process claimed it."""
+        running = self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        ids = [trial._trial_id for trial in running if trial.user_attrs.get("run") == number]  # pyright: ignore[reportPrivateUsage]
+        return Trial(self._optuna, ids[-1]) if ids else None
 
     def _reconcile(self, run: StudyRun, trial: FrozenTrial | None, figure: Figure) -> None:
         running = trial is not None and trial.state == TrialState.RUNNING
@@ -141,8 +153,9 @@ class TrialQueue:
         self._optuna.tell(trial, value, state)
 
     def report(self, trial: Trial, epoch: int, value: float) -> None:
-        """Note the figure of an epoch."""
-        trial.report(value, epoch)
+        """Note the figure of an epoch, once."""
+        if epoch not in self._optuna.get_trials(deepcopy=False)[trial.number].intermediate_values:
+            trial.report(value, epoch)
 
     def prune_reason(self, trial: Trial) -> str:
         """Why a trial is not worth going on with, in words; "" where it is."""

@@ -17,7 +17,7 @@ from core.study import Study, StudyRun, create_study, find_study, hold, latest_l
 from core.trial_queue import JOURNAL, TrialQueue, heal
 from core.writer import claim, reopen
 from presets.declarations import grid_study, load_declaration, search_study, study_names
-from tui.study_commands import parse_budget
+from tui.study_work import parse_budget
 
 # What the reports say: the settings that vary in each run, and the figures claimed of it.
 EPOCHS, BATCH, LR, MOMENTUM = "training.epochs", "training.batch_size", "optimizer.lr", "optimizer.momentum"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from core.errors import InputError
-from tui.options import DATA, LOGS, Data, Json, Logs, Overrides, PresetName, print_json
+from tui.options import LOGS, Json, Logs, Overrides, PresetName, print_json
+from tui.study_work import StudyWork, takes_work
 
 if TYPE_CHECKING:
     from core.studies import Circumstances
@@ -32,16 +32,6 @@ def _study_ids(incomplete: str) -> Iterator[str]:
     yield from sorted(path.parent.name for path in logs.glob(f"{incomplete}*/study.json"))
 
 
-Devices = Annotated[
-    str,
-    typer.Option(
-        help="Where: cpu:2 (two processes), 0,1 (a process on each CUDA device), 0+1,2+3 (runs over two devices each),"
-        " or auto (one).",
-    ),
-]
-Budget = Annotated[str, typer.Option(help="Stop with checkpoints after this time, such as 2h, 90m or 1h30m.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try the runs again that failed.")]
-New = Annotated[bool, typer.Option("--new", help="Start afresh, where the same study stands in the logs already.")]
 StudyReference = Annotated[
     str,
     typer.Argument(
@@ -81,6 +71,7 @@ def studies(logs: Logs = LOGS, as_json: Json = False) -> None:
 
 
 @study_app.command(epilog="Example: torchdeck study lenet-batch-size --devices cpu:2 --budget 2h")
+@takes_work
 def study(
     name: Annotated[
         str,
@@ -91,13 +82,8 @@ def study(
         ),
     ],
     overrides: Overrides = None,
-    logs: Logs = LOGS,
-    data: Data = DATA,
-    devices: Devices = "auto",
-    budget: Budget = "",
-    retry_failed: RetryFailed = False,
-    new: New = False,
-    as_json: Json = False,
+    *,
+    work: StudyWork,
 ) -> None:
     """Run a study, or go on with it: what is finished is not repeated.
 
@@ -106,44 +92,41 @@ def study(
     from core.study import find_study, matches, study_folders
     from presets.declarations import load_declaration, study_names
 
-    around = _around(data, devices, budget, retry_failed)
+    around = work.around()
     is_file = name.endswith(".toml") or "/" in name
-    known = name == "@last" or any(matches(folder.name, name) for folder in study_folders(logs))
+    known = name == "@last" or any(matches(folder.name, name) for folder in study_folders(work.logs))
     if known and name not in study_names() and not is_file:
         if overrides:
             raise InputError(
                 f"study {name} has its settings already", "leave the settings out, or start another by name"
             )
-        folder = find_study(logs, name)
+        folder = find_study(work.logs, name)
     else:
-        folder = _made(logs, load_declaration(name, overrides or []), new)
-    _follow(folder, around, as_json)
+        folder = _made(work, load_declaration(name, overrides or []))
+    _follow(folder, around, work.as_json)
 
 
 @study_app.command(epilog="Example: torchdeck sweep lenet optimizer.lr=0.1,0.05 training.batch_size=64,128")
+@takes_work
 def sweep(
     name: PresetName,
     settings: Annotated[
         list[str], typer.Argument(metavar="SECTION.KEY=V1,V2...", help="Settings; those with several values vary.")
     ],
-    logs: Logs = LOGS,
-    data: Data = DATA,
-    devices: Devices = "auto",
-    budget: Budget = "",
-    retry_failed: RetryFailed = False,
-    new: New = False,
-    as_json: Json = False,
+    *,
+    work: StudyWork,
 ) -> None:
     """Run a preset with every combination of some settings' values, as a study."""
     import presets as store
     from presets.declarations import grid_study
 
-    around = _around(data, devices, budget, retry_failed)
-    folder = _made(logs, grid_study(store.load(name), settings), new)
-    _follow(folder, around, as_json)
+    around = work.around()
+    folder = _made(work, grid_study(store.load(name), settings))
+    _follow(folder, around, work.as_json)
 
 
 @study_app.command(epilog="Example: torchdeck search lenet optimizer.lr='log(1e-4,1e-1)' --trials 20 --devices cpu:2")
+@takes_work
 def search(
     name: PresetName,
     settings: Annotated[
@@ -159,37 +142,24 @@ def search(
     ] = "median",
     sampler: Annotated[Literal["tpe", "random"], typer.Option(help="How the next settings are drawn.")] = "tpe",
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Seed of the draw; exact with one device.")] = 1,
-    logs: Logs = LOGS,
-    data: Data = DATA,
-    devices: Devices = "auto",
-    budget: Budget = "",
-    retry_failed: RetryFailed = False,
-    new: New = False,
-    as_json: Json = False,
+    *,
+    work: StudyWork,
 ) -> None:
     """Look for the settings of a preset with the best test accuracy, as a study."""
     import presets as store
     from presets.declarations import search_study
 
-    around = _around(data, devices, budget, retry_failed)
-    folder = _made(logs, search_study(store.load(name), settings, trials, pruner, sampler, seed), new)
-    _follow(folder, around, as_json)
+    around = work.around()
+    folder = _made(work, search_study(store.load(name), settings, trials, pruner, sampler, seed))
+    _follow(folder, around, work.as_json)
 
 
-def _made(logs: Path, wanted: Study, new: bool) -> Path:
+def _made(work: StudyWork, wanted: Study) -> Path:
     """The folder of the study that the same request made before, else a new one."""
     from core.study import create_study, latest_like
 
-    found = None if new else latest_like(logs, wanted)
-    return found or create_study(logs, wanted, time.time())
-
-
-def _around(data: Path, devices: str, budget: str, retry_failed: bool) -> Circumstances:
-    """What the options say, checked before anything is made."""
-    from core.slots import parse_slots
-    from core.studies import Circumstances
-
-    return Circumstances(data, tuple(parse_slots(devices)), retry_failed, parse_budget(budget))
+    found = None if work.new else latest_like(work.logs, wanted)
+    return found or create_study(work.logs, wanted, time.time())
 
 
 def _follow(folder: Path, around: Circumstances, as_json: bool) -> None:
@@ -204,26 +174,6 @@ def _follow(folder: Path, around: Circumstances, as_json: bool) -> None:
     control, console, logs = Control(), Console(stderr=True), folder.parent
     front_end = StudyJson() if as_json else StudyTable(console, logs) if console.is_terminal else StudyLines(logs)
     raise typer.Exit(drive(run_study(folder, control, around=around), control, front_end, study_exit_code))
-
-
-_BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-
-
-def parse_budget(text: str) -> float | None:
-    """The seconds of a time such as 2h, 90m or 1h30m; None for "".
-
-    Raises:
-        InputError: it is not of that form.
-    """
-    if not text:
-        return None
-    match = _BUDGET.fullmatch(text.strip())
-    seconds = (
-        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
-    )
-    if not seconds:
-        raise InputError(f"'{text}' is no time", "write 2h, 90m, 45s or 1h30m")
-    return seconds
 
 
 @study_app.command("study-status", epilog="Example: torchdeck study-status @last")

@@ -1,0 +1,133 @@
+"""`python -P -m core.clusters.ray_driver ADDRESS GPUS CPUS`: Ray's side of a study, in a process of its own.
+
+Ray prints on stdout and stderr as it likes, and ends the process where it loses the cluster; neither may reach the
+study's. Orders come in on stdin, a line of JSON each; the end of stdin ends the process, and with it all tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from core.clusters.ray_task import train
+from core.extras import extra_module
+from core.files import open_to_append
+
+RETRIES = 10
+"""How often a task is placed anew whose node or process is lost: its run goes on, so little is lost by it."""
+
+LOG = "ray.log"
+"""What Ray prints, beside the consoles of the runs."""
+
+POLL = 0.5
+PATIENCE = 60.0
+"""Seconds that runs have to stop with a checkpoint when the study's process is gone."""
+
+
+class Driver:
+    """The tasks of a study, one for each run."""
+
+    def __init__(self, ray: Any, share: Mapping[str, float], told: int) -> None:
+        """`share` are the options of a task that say what it gets; `told` is where it tells which are over."""
+        self._ray, self._told = ray, told
+        self._train, self._options = ray.remote(train), {"max_retries": RETRIES, **share}
+        self._tasks: dict[Any, str] = {}
+
+    def obey(self, order: Mapping[str, Any]) -> None:
+        """Start the task of a run, or cancel it."""
+        if "cancel" in order:
+            for task in [task for task, run_id in self._tasks.items() if run_id == order["cancel"]]:
+                self._ray.cancel(task)
+            return
+        console = Path(order["console"])
+        _print_into(open_to_append(console.with_name(LOG)))
+        run_id = order["request"]["run_id"]
+        task = self._train.options(name=run_id, **self._options).remote(order["request"], str(console))
+        self._tasks[task] = run_id
+
+    def look(self) -> None:
+        """Tell of the tasks that are over."""
+        ready, _ = self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)
+        for task in ready:
+            tell(self._told, {"run_id": self._tasks.pop(task), "how": self._ended(task)})
+
+    def end(self) -> None:
+        """Let all that train stop with a checkpoint: Ray kills what is left when its driver goes."""
+        for task in self._tasks:
+            self._ray.cancel(task)
+        self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=PATIENCE)
+        self._ray.shutdown()
+
+    def _ended(self, task: Any) -> str:
+        try:
+            return str(self._ray.get(task))
+        except Exception as error:  # noqa: BLE001 - whatever became of the task, its run's directory tells of the run
+            return f"its Ray task was lost: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def tell(descriptor: int, content: Mapping[str, Any]) -> None:
+    """Send one line to the study's process."""
+    os.write(descriptor, json.dumps(content).encode() + b"\n")
+
+
+def _print_into(file: int) -> None:
+    """Let what is printed from now on go to a file."""
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+def _orders(lines: BinaryIO) -> queue.Queue[dict[str, Any] | None]:
+    """What comes in, read in a thread; None at its end."""
+    waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
+
+    def read() -> None:
+        for line in lines:
+            waiting.put(json.loads(line))
+        waiting.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    return waiting
+
+
+def main(address: str, gpus: str, cpus: str) -> None:
+    """Connect, say so or why not, and work until nobody wants anything any more."""
+    told = os.dup(1)
+    _print_into(os.open(os.devnull, os.O_WRONLY))
+    # Ctrl-C is the study's to decide about.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ray reports to its makers unless told otherwise.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray = extra_module("ray", "ray", "--on ray")
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except Exception as error:  # noqa: BLE001 - it is told
+        return tell(told, {"refused": _first_line(error)})
+    tell(told, {"connected": True})
+    orders, driver = _orders(sys.stdin.buffer), Driver(ray, {"num_gpus": int(gpus), "num_cpus": int(cpus)}, told)
+    while True:
+        driver.look()
+        try:
+            order = orders.get(timeout=POLL)
+        except queue.Empty:
+            continue
+        if order is None:
+            return driver.end()
+        driver.obey(order)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+    # A daemon thread that waits on stdin holds its lock, which the interpreter's own end would stumble over.
+    os._exit(0)

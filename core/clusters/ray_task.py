@@ -1,0 +1,42 @@
+"""What a Ray task does for a run: start the process that trains it on the task's node, and look after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from core.events import RunCompleted
+from core.launch import start_worker
+from core.logs import is_run, load_record
+from core.slots import Slot
+
+POLL = 0.2
+PATIENCE = 120.0
+"""Seconds in which whoever had the run before, such as a node that is lost to Ray alone, must let go of it."""
+
+
+def train(request: Mapping[str, Any], console: str, wait: Callable[[float], object] = time.sleep) -> str:
+    """Train the run of a request to its end; how its process ended, in words. Ray may call it again on another node.
+
+    The process stops with a checkpoint when this one is gone.
+    """
+    folder, end = Path(request["logs"]) / request["run_id"], time.monotonic() + PATIENCE
+    while True:
+        ending = load_record(folder).ending if is_run(folder) else None
+        if isinstance(ending, RunCompleted) and ending.status == "completed":
+            return "its run was complete"
+        process = start_worker({**request, "resume": is_run(folder)}, Path(console), None, Slot("ray"))
+        try:
+            while not process.ended:
+                wait(POLL)
+        finally:
+            # Where the task is cancelled, the process stops with a checkpoint, and until then the run is not free.
+            process.close()
+            while not process.ended:
+                wait(POLL)
+        failure = process.failure()
+        if failure is None or failure.error.kind != "busy" or time.monotonic() > end:
+            return process.death()
+        wait(1.0)

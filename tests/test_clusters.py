@@ -1,0 +1,361 @@
+"""Runs that a cluster places, without one: what is told of their jobs, what they are asked, what follows a lost one."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import presets
+from core.clusters import Share, places
+from core.clusters.slurm_run import TRY_AGAIN, SlurmRun
+from core.clusters.slurm_script import warning
+from core.clusters.squeue import JobState, Listing, parse_jobs
+from core.control import CommandName
+from core.errors import InputError
+from core.events import CommandApplied, RunCompleted, RunEvent, RunStarted, stamp
+from core.logs import FolderControl, load_record
+from core.slots import Slot
+from core.studies import Circumstances, run_study
+from core.study import PRUNED, create_study, load_study, save_study
+from core.study_events import RunBegan, StudyEnded
+from core.trial_queue import TrialQueue
+from core.writer import RunWriter, claim, reopen
+from presets.declarations import grid_study
+from tui.cli import app
+
+WAITS, RUNS = JobState("PENDING", "Priority"), JobState("RUNNING", "None", "n1")
+INTERRUPTED = "signal SIGUSR2"
+RUN = "20270115-080000-quickstart-aaaa"
+
+
+def started(resumed_from: int | None = None) -> RunStarted:
+    return RunStarted(
+        run_id=RUN, resumed_from=resumed_from, preset="quickstart", name="", reported=(), config={}, device="cpu",
+        device_name="CPU", parameters=1, forward_flops=1, epochs=8, steps_per_epoch=2, train_images=4, test_images=4,
+        class_names=("a", "b"), chosen_on="test", reproducible="exact",
+    )  # fmt: skip
+
+
+def ended(status: str = "completed", reason: str = "all 8 epochs are done", step: int = 16) -> RunCompleted:
+    return RunCompleted(status=status, reason=reason, epoch=step // 2, step=step, train_seconds=1.0)
+
+
+class Machine:
+    """Where a job of the run trains: it writes the run's log, and looks at what it is asked."""
+
+    def __init__(self, logs: Path, run_id: str = RUN) -> None:
+        self.folder = logs / run_id
+        self._writer: RunWriter | None = None
+        self._numbers = itertools.count()
+
+    def begins(self) -> None:
+        """Claim the run, or go on with it."""
+        resumed = self.folder.exists()
+        header = {"preset": "quickstart"}
+        self._writer = reopen(self.folder) if resumed else claim(self.folder.parent, self.folder.name, header)
+        self.says(started(load_record(self.folder).step if resumed else None))
+
+    @property
+    def trains(self) -> bool:
+        return self._writer is not None
+
+    def says(self, event: RunEvent) -> None:
+        assert self._writer
+        self._writer.append(stamp(event, seq=next(self._numbers), t=0.0, attempt=1))
+
+    def ends(self, event: RunEvent) -> None:
+        assert self._writer
+        self.says(event)
+        self._writer.close()
+
+    def asked(self) -> tuple[CommandName, str] | None:
+        """What the training loop would find."""
+        ticks = itertools.count()
+        control = FolderControl(Nobody(), self.folder, lambda: float(next(ticks)))
+        return control.take()
+
+
+class Nobody:
+    def take(self) -> None:
+        return None
+
+    def wait(self, seconds: float) -> None:
+        pass
+
+
+class Scheduler:
+    """A Slurm that tells of its jobs at once, and does what a test says."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, JobState] = {}
+        self.cancelled: list[tuple[str, bool]] = []
+        self.refusal = ""
+        self.seconds = 0.0
+        self._numbers = itertools.count(1)
+
+    def clock(self) -> float:
+        self.seconds += 0.01
+        return self.seconds
+
+    def submit(self, _request: Mapping[str, Any], _console: Path) -> str:
+        if self.refusal:
+            raise InputError(self.refusal)
+        job = str(next(self._numbers))
+        self.jobs[job] = WAITS
+        return job
+
+    def jobs_since(self, _moment: float) -> dict[str, JobState] | None:
+        return dict(self.jobs)
+
+    def cancel(self, job: str, *, waiting_only: bool) -> None:
+        self.cancelled.append((job, waiting_only))
+
+
+@pytest.fixture
+def slurm() -> Scheduler:
+    return Scheduler()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    made = Machine(tmp_path / "logs")
+    made.folder.parent.mkdir()
+    return made
+
+
+@pytest.fixture
+def run(slurm: Scheduler, machine: Machine, tmp_path: Path) -> SlurmRun:
+    request = {"logs": str(machine.folder.parent), "run_id": RUN}
+    return SlurmRun(slurm, request, tmp_path / "0000.log", clock=slurm.clock)
+
+
+def test_a_job_tells_where_it_waits_and_where_it_trains(run: SlurmRun, slurm: Scheduler) -> None:
+    assert not run.ended
+    assert run.place == "Slurm job 1 waits: Priority"
+    slurm.jobs["1"] = RUNS
+    assert not run.ended
+    assert run.place == "n1, job 1"
+
+
+def test_a_completed_run_is_over_once_its_job_is_gone(run: SlurmRun, slurm: Scheduler, machine: Machine) -> None:
+    slurm.jobs["1"] = RUNS
+    machine.begins()
+    machine.ends(ended())
+    assert not run.ended
+    slurm.jobs["1"] = JobState("COMPLETED")
+    assert run.ended
+
+
+def test_a_job_that_requeues_itself_is_waited_for(run: SlurmRun, slurm: Scheduler, machine: Machine) -> None:
+    machine.begins()
+    machine.ends(ended("stopped", INTERRUPTED, 5))
+    slurm.jobs["1"] = JobState("PREEMPTED")
+    assert not run.ended
+    slurm.jobs["1"] = JobState("PENDING", "BeginTime")
+    assert not run.ended
+    assert run.place == "Slurm job 1 waits: BeginTime"
+    machine.begins()
+    machine.ends(ended())
+    del slurm.jobs["1"]
+    assert run.ended
+
+
+def test_an_interrupted_run_whose_job_is_gone_gets_another(run: SlurmRun, slurm: Scheduler, machine: Machine) -> None:
+    machine.begins()
+    machine.ends(ended("stopped", INTERRUPTED, 5))
+    slurm.jobs["1"] = JobState("TIMEOUT")
+    assert not run.ended
+    assert not run.ended
+    assert run.place == "Slurm job 2 waits: for its turn"
+
+
+def test_a_refused_job_is_told_and_submitted_again_later(run: SlurmRun, slurm: Scheduler, machine: Machine) -> None:
+    machine.begins()
+    machine.ends(ended("stopped", INTERRUPTED, 5))
+    slurm.jobs["1"], slurm.refusal = JobState("PREEMPTED"), "the queue is full"
+    assert not run.ended
+    assert not run.ended
+    assert run.place == "Slurm does not take its job: the queue is full"
+    slurm.refusal = ""
+    assert not run.ended
+    assert "does not take" in run.place
+    slurm.seconds += TRY_AGAIN
+    assert not run.ended
+    assert run.place == "Slurm job 2 waits: for its turn"
+
+
+def test_a_job_that_a_person_cancelled_is_not_followed(run: SlurmRun, slurm: Scheduler, machine: Machine) -> None:
+    machine.begins()
+    machine.ends(ended("stopped", "signal SIGTERM", 5))
+    slurm.jobs["1"] = JobState("CANCELLED")
+    assert not run.ended
+    assert run.ended
+    assert list(slurm.jobs) == ["1"]
+
+
+def test_a_job_that_died_is_told_with_what_slurm_says(run: SlurmRun, slurm: Scheduler, machine: Machine) -> None:
+    machine.begins()
+    slurm.jobs["1"] = JobState("OUT_OF_MEMORY")
+    assert [run.ended, run.ended] == [False, True]
+    assert "its Slurm job 1 is out of memory; see " in run.death()
+
+
+def test_a_run_that_does_not_train_yet_loses_its_job_when_it_is_to_stop(run: SlurmRun, slurm: Scheduler) -> None:
+    run.ask("stop", "enough")
+    assert slurm.cancelled == [("1", False)]
+    slurm.jobs["1"] = JobState("CANCELLED")
+    assert [run.ended, run.ended] == [False, True]
+
+
+def test_a_stop_reaches_the_attempt_that_begins_after_it(run: SlurmRun, slurm: Scheduler, machine: Machine) -> None:
+    slurm.jobs["1"] = RUNS
+    machine.begins()
+    machine.ends(ended("stopped", INTERRUPTED, 5))
+    run.ask("stop", "enough")
+    assert slurm.cancelled[-1] == ("1", True)
+    machine.begins()
+    assert not run.ended
+    assert machine.asked() == ("stop", "enough")
+    machine.says(CommandApplied(command="stop", reason="enough", step=6))
+    machine.ends(ended("stopped", "enough", 6))
+    assert not run.ended
+    assert machine.asked() is None
+    slurm.jobs["1"] = JobState("COMPLETED")
+    assert [run.ended, run.ended] == [False, True]
+    assert list(slurm.jobs) == ["1"]
+
+
+def test_a_run_that_is_pruned_while_it_waits_goes_on_to_say_so(
+    run: SlurmRun, slurm: Scheduler, machine: Machine
+) -> None:
+    machine.begins()
+    machine.ends(ended("stopped", INTERRUPTED, 5))
+    run.ask("stop", f"{PRUNED}worse than the median")
+    assert slurm.cancelled == []
+    machine.begins()
+    assert not run.ended
+    assert machine.asked() == ("stop", f"{PRUNED}worse than the median")
+
+
+def test_a_run_whose_job_an_earlier_process_left_is_looked_after(
+    slurm: Scheduler, machine: Machine, tmp_path: Path
+) -> None:
+    slurm.jobs["7"] = RUNS
+    machine.begins()
+    request = {"logs": str(machine.folder.parent), "run_id": RUN}
+    run = SlurmRun(slurm, request, tmp_path / "0000.log", "7", slurm.clock)
+    assert not run.ended
+    assert run.place == "n1, job 7"
+    assert list(slurm.jobs) == ["7"]
+
+
+def test_what_slurm_lists_is_read_with_its_odd_lines() -> None:
+    listing = "12|PENDING|Resources||run-a\n13|RUNNING|None|n[1-2]|run-b\nslurm_load_jobs error\n"
+    assert parse_jobs(listing) == {
+        "12": JobState("PENDING", "Resources", "", "run-a"),
+        "13": JobState("RUNNING", "None", "n[1-2]", "run-b"),
+    }
+
+
+def test_a_slurm_that_does_not_answer_takes_no_job_for_gone() -> None:
+    ticks = itertools.count()
+    listing = Listing(lambda: None, lambda: float(next(ticks)), every=0.0)
+    assert listing.jobs_since(-1.0) is None
+    assert listing.jobs_since(-1.0) is None
+
+
+@pytest.mark.parametrize(("seconds", "ahead"), [(4 * 3600, 120), (120, 30), (60, 15)])
+def test_a_job_is_warned_in_time_of_its_end(seconds: float, ahead: int) -> None:
+    assert warning(seconds) == ahead
+
+
+def test_a_place_of_a_cluster_sees_only_its_share() -> None:
+    slots = places("slurm", 3, Share(gpus=2, cpus=4))
+    assert [(slot.name, slot.device, slot.threads) for slot in slots[:2]] == [
+        ("slurm 1", "cuda:0,1", 2),
+        ("slurm 2", "cuda:0,1", 2),
+    ]
+    assert places("ray", 1, Share(cpus=2))[0].device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--partition", "gpu"], "add --on slurm"),
+        (["--max-parallel", "4"], "add --on slurm or --on ray"),
+        (["--on", "slurm", "--address", "host:1"], "add --on ray"),
+        (["--on", "slurm", "--devices", "0,1"], "--gpus-per-run"),
+        (["--on", "slurm"], "there is no sbatch command"),
+    ],
+)
+@pytest.mark.parametrize("command", [["study", "lenet-batch-size"], ["sweep", "lenet", "optimizer.lr=0.1,0.2"]])
+def test_options_without_effect_and_a_missing_slurm_are_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], options: list[str], told: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    logs = tmp_path / "logs"
+    result = CliRunner().invoke(app, [*command, *options, "--logs", str(logs)])
+    assert isinstance(result.exception, InputError)
+    assert told in str(result.exception)
+    assert not logs.exists()
+
+
+@pytest.mark.parametrize("command", ["study", "sweep", "search"])
+def test_every_command_that_works_on_a_study_has_the_same_options(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    for option in ("--on", "--partition", "--time", "--address", "--max-parallel", "--gpus-per-run", "--budget"):
+        assert option in shown
+
+
+class Done:
+    """A worker whose run is complete as soon as it is asked about."""
+
+    place, ended = "n1", True
+
+    def __init__(self, machine: Machine) -> None:
+        if not machine.trains:
+            machine.begins()
+        machine.ends(ended(step=16))
+
+    def ask(self, _command: CommandName, _reason: str) -> None: ...
+
+    def close(self) -> None: ...
+
+    def death(self) -> str:
+        return "gone"
+
+    def failure(self) -> None: ...
+
+
+def test_runs_that_an_earlier_process_left_to_a_cluster_come_first_and_keep_their_trials(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    folder = create_study(logs, grid_study(presets.load("quickstart"), ["optimizer.lr=0.1,0.2,0.3"]), 0.0)
+    study = load_study(folder)
+    queue = TrialQueue(folder, study, 8)
+    queue.reconcile(study.runs, lambda _: None)
+    for _ in range(2):
+        assert queue.claim(False)
+    machine = Machine(logs, "20270115-080000-quickstart-left")
+    machine.begins()
+    save_study(folder, study.with_run(replace(study.runs[1], run_id=machine.folder.name, state="running")))
+
+    def start(request: Mapping[str, Any], _console: Path, _lock: int, _slot: Slot) -> Done:
+        return Done(machine if request["run_id"] == machine.folder.name else Machine(logs, request["run_id"]))
+
+    around = Circumstances(
+        tmp_path, places("slurm", 1, Share()), start=start, left_over=lambda _: {machine.folder.name}, poll=0.0
+    )
+    events = list(run_study(folder, around=around))
+    assert [event.run.number for event in events if isinstance(event, RunBegan)] == [1, 2, 0]
+    last = events[-1]
+    assert isinstance(last, StudyEnded)
+    assert last.outcome == "completed"
+    trials = TrialQueue(folder, study, 8)._optuna.trials
+    assert Counter(trial.user_attrs["run"] for trial in trials) == {0: 2, 1: 1, 2: 1}
