@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from core.files import DISK, Disk, write_atomically
-from core.job import Predictions
+from core.prediction import Predictions
 
 
 def save_analysis(folder: Path, model: nn.Module, predictions: Predictions, epoch: int, disk: Disk = DISK) -> None:

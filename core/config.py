@@ -17,6 +17,7 @@ from core.data import DATASETS, DataOptions
 from core.errors import ConfigError, Fault, InputError, nearest
 from core.models import MODELS
 from core.optim import OPTIMIZERS, SCHEDULES, ConstantOptions, OptimizerOptions, ScheduleOptions
+from core.placement import DEVICE, MOST_RANKS, devices_of
 from core.registry import NamedOptions, Options, Table
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ MOST_AT_ONCE = 1_000_000
 MOST_THREADS = 1024
 
 Auto = Literal["auto"]
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
+Precision = Literal["auto", "fp32", "fp16", "bf16", "fp64"]
 
 
 class TrainingOptions(Options):
@@ -50,7 +51,8 @@ class TrainingOptions(Options):
     )
     precision: Precision = Field(
         default="auto",
-        description="Number format of the forward pass; auto: fp16 on CUDA, on a CPU bf16 where that is faster",
+        description="Number format of the forward pass; auto: fp16 on CUDA, on a CPU bf16 where that is faster; fp64"
+        " is slow, to tell rounding from mistakes",
     )
     lookahead: int = Field(
         default=0,
@@ -88,10 +90,29 @@ class TrainingOptions(Options):
     compile: bool = Field(default=False, description="Compile the model (torch.compile) before the first step")
     seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of everything that is drawn at random")
     device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N; auto prefers CUDA"
+        default="auto",
+        pattern=DEVICE,
+        description="auto, cpu, cuda or cuda:N; auto prefers CUDA; cuda:0,1 or cpu:2 for a process on each device that"
+        " shares every batch",
+    )
+    nodes: int = Field(default=1, ge=1, le=1024, description="Machines that train the run together, with these devices")
+    sync_batch_norm: bool = Field(
+        default=False, description="On several GPUs: normalise over the whole batch, not over each device's part"
+    )
+    lr_batch_size: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="The batch size that optimizer.lr is meant for: another scales it in proportion (linear rule); 0 ="
+        " no rule",
     )
     threads: int | Auto = Field(default="auto", description="CPU threads that compute; auto: what torch finds")
     deterministic: bool = Field(default=False, description="On CUDA: only algorithms that repeat bit for bit")
+
+    @property
+    def lr_rule(self) -> float:
+        """What the learning rate is multiplied by for the batch: the linear rule of Goyal et al. 2017, or 1."""
+        return self.batch_size / self.lr_batch_size if self.lr_batch_size else 1.0
 
 
 class ExperimentConfig(Options):
@@ -265,6 +286,7 @@ def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
             yield Fault(f"training.{key}", f"must be {bound}, or auto")
     if training.accumulation > training.batch_size:
         yield Fault("training.accumulation", f"cannot split a batch of {training.batch_size}; lower it")
+    yield from _rank_checks(training)
     optimizer = config.optimizer
     if getattr(optimizer, "nesterov", False) and getattr(optimizer, "momentum", 1) == 0:
         yield Fault("optimizer.nesterov", "needs a momentum above 0; set optimizer.momentum, or nesterov=false")
@@ -273,6 +295,19 @@ def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
         yield Fault("data.crop_padding", f"cannot reflect more than the image; set it below data.size ({data.size})")
     if config.schedule.warmup_epochs >= training.epochs:
         yield Fault("schedule.warmup_epochs", f"must be below training.epochs ({training.epochs})")
+
+
+def _rank_checks(training: TrainingOptions) -> Iterable[Fault]:
+    devices = devices_of(training.device)
+    if len(set(devices)) < len(devices) and devices[0] != "cpu":
+        yield Fault("training.device", f"'{training.device}' names a GPU twice; name each once")
+    ranks = len(devices) * training.nodes
+    if ranks > MOST_RANKS:
+        yield Fault("training.device", f"{ranks} processes are more than {MOST_RANKS}; name fewer devices")
+    if ranks > training.batch_size:
+        yield Fault(
+            "training.batch_size", f"{ranks} devices share a batch, which must be at least that large; raise it"
+        )
 
 
 def _fault(error: ErrorDetails, content: Mapping[str, Any]) -> Fault:
@@ -317,7 +352,7 @@ def _explained(error: ErrorDetails, path: list[str], choice: str) -> str:
         case "finite_number":
             return "must be a finite number"
         case "string_pattern_mismatch":
-            return f"'{error['input']}' is not auto, cpu, cuda or cuda:N"
+            return f"'{error['input']}' is not auto, cpu, cuda, cuda:N, or for several devices cuda:0,1 or cpu:2"
         case _:
             told = error["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
             return f"{told}, not {_shown(error['input'])}"

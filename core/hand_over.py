@@ -13,7 +13,7 @@ from core.events import RunCompleted
 from core.files import DISK, Disk
 from core.logs import FolderControl, is_locked, load_record, request
 from core.record import RunRecord
-from core.training import Watch
+from core.watch import Watch
 from core.writer import RunWriter, reopen
 
 PATIENCE = 120.0

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from core.data.batches import Augmentation, Batches, augmentation_of, open_batches
 from core.data.dataset import Split
-from core.data.index_plan import derive_seed
+from core.data.index_plan import ALL, Shard, derive_seed
 from core.data.prepare import Prepared
 from core.divergence import CountedScaler
 from core.heap import keep_freed_memory
@@ -22,6 +24,8 @@ from core.optim import OPTIMIZERS, SCHEDULES
 from core.optim.lookahead import Lookahead
 from core.optim.schedules import Schedule
 from core.plan import Plan, steps_per_epoch
+from core.prediction import Predictions
+from core.ranks import ALONE, Ranks
 from core.tally import Tally
 
 WHITENED = 5000
@@ -52,15 +56,6 @@ class Position:
 
 
 @dataclass(slots=True)
-class Predictions:
-    """The test split's three likeliest classes [N, 3], their probabilities [N, 3], and the true classes [N]."""
-
-    classes: Tensor
-    probabilities: Tensor
-    labels: Tensor
-
-
-@dataclass(slots=True)
 class Job:
     """All that one training works on."""
 
@@ -75,6 +70,8 @@ class Job:
     tally: Tally
     """Of the epoch in hand."""
     forward: Callable[[Tensor], Tensor]
+    """The model as a training step calls it: compiled, and with its gradients averaged over the ranks."""
+    ranks: Ranks = ALONE
     lookahead: Lookahead | None = None
     position: Position = field(default_factory=Position)
     resumed_mid_epoch: bool = False
@@ -90,15 +87,32 @@ class Job:
         """The step at which the epoch in hand began."""
         return (self.position.epoch - 1) * self.steps
 
+    def weight(self, images: int) -> float:
+        """What a mean over this rank's images of the batch in hand counts in the mean of all ranks' means."""
+        if self.ranks.world == 1:
+            return 1.0
+        size = self.plan.config.training.batch_size
+        return images * self.ranks.world / min(size, len(self.train_batches) - self.position.batch * size)
 
-def build_job(plan: Plan, prepared: Prepared) -> Job:
+    def unshared(self) -> AbstractContextManager[object]:
+        """Gradients stay this rank's, as long as more are added to them."""
+        return self.forward.no_sync() if isinstance(self.forward, DistributedDataParallel) else nullcontext()
+
+
+def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = ALONE) -> Job:
     """Build the model, optimizer and batches of a plan on its device, at the very start."""
     training = plan.config.training
     model = build(plan.config.model, prepared.spec).to(plan.device)
+    if training.sync_batch_norm and ranks.world > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if training.precision == "fp64":
+        model = model.double()
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    train_batches = _batches(plan, prepared, prepared.train, augmentation_of(plan.config.data))
-    _whiten(model, train_batches)
+    train_batches = _batches(plan, prepared, prepared.train, ranks.shard, augmentation_of(plan.config.data))
+    if ranks.leads:
+        _whiten(model, train_batches)
+    wrapped = ranks.wrapped(model)
     steps = steps_per_epoch(len(train_batches), training.batch_size)
     validation = prepared.validation
     return Job(
@@ -108,10 +122,11 @@ def build_job(plan: Plan, prepared: Prepared) -> Job:
         schedule=SCHEDULES.builder(plan.config.schedule.name)(plan.config.schedule, training.epochs, steps),
         scaler=CountedScaler(plan.device.type, enabled=training.precision == "fp16"),
         train_batches=train_batches,
-        validation_batches=_batches(plan, prepared, validation) if validation else None,
-        test_batches=_batches(plan, prepared, prepared.test),
-        tally=new_tally(plan, len(train_batches), training.batch_size),
-        forward=_compiled(model, plan.device) if training.compile else model,
+        validation_batches=_batches(plan, prepared, validation, ranks.shard) if validation else None,
+        test_batches=_batches(plan, prepared, prepared.test, ranks.shard),
+        tally=training_tally(plan, len(train_batches), ranks),
+        forward=_compiled(wrapped, plan.device, ranks) if training.compile else wrapped,
+        ranks=ranks,
         lookahead=Lookahead(model, training.lookahead, steps * training.epochs) if training.lookahead else None,
     )
 
@@ -132,17 +147,33 @@ def _optimizer(plan: Plan, model: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
-def _compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The model compiled without replacing it, since checkpoints keep its parameters' names; on CUDA as graphs."""
-    return torch.compile(model, mode="reduce-overhead" if device.type == "cuda" else None, dynamic=False)
+def _compiled(model: nn.Module, device: torch.device, ranks: Ranks) -> Callable[[Tensor], Tensor]:
+    """The model compiled without replacing it, since checkpoints keep its parameters' names; on CUDA as graphs.
+
+    A graph would hold the exchange of gradients, which is not captured.
+    """
+    graphs = device.type == "cuda" and ranks.world == 1
+    return torch.compile(model, mode="reduce-overhead" if graphs else None, dynamic=False)
 
 
-def new_tally(plan: Plan, images: int, size: int) -> Tally:
-    """A count at zero of a phase of `images` images in batches of `size`."""
-    return Tally(images, size, plan.device, at_once=plan.config.training.compile)
+def training_tally(plan: Plan, images: int, ranks: Ranks) -> Tally:
+    """A count at zero of an epoch's steps over `images` images."""
+    size = plan.config.training.batch_size
+    sizes, mine = ALL.sizes(images, size), ranks.shard.sizes(images, size)
+    return Tally(sizes, mine, plan.device, at_once=plan.config.training.compile)
 
 
-def _batches(plan: Plan, prepared: Prepared, split: Split, augmentation: Augmentation | None = None) -> Batches:
+def evaluation_tally(plan: Plan, images: int, ranks: Ranks) -> Tally:
+    """A count at zero of the evaluation of `images` images: a step is a batch of every rank."""
+    size = plan.config.training.evaluation_batch_size
+    assert isinstance(size, int)
+    mine = [part.stop - part.start for part in ranks.shard.blocks(images, size)]
+    return Tally(ALL.sizes(images, size * ranks.world), mine, plan.device, at_once=plan.config.training.compile)
+
+
+def _batches(
+    plan: Plan, prepared: Prepared, split: Split, shard: Shard, augmentation: Augmentation | None = None
+) -> Batches:
     config = plan.config
     return open_batches(
         split,
@@ -152,6 +183,8 @@ def _batches(plan: Plan, prepared: Prepared, split: Split, augmentation: Augment
         std=prepared.std,
         channels_last=bool(config.training.channels_last),
         augmentation=augmentation,
+        dtype=torch.float64 if config.training.precision == "fp64" else torch.float32,
+        shard=shard,
     )
 
 
@@ -178,14 +211,14 @@ def configure_process(plan: Plan) -> None:
 
 def set_learning_rate(job: Job, step: int) -> float:
     """Give the optimizer the learning rate of a step, counted from 0; what the settings' one has become."""
-    factor = job.schedule.at(step) * job.position.lr_factor
+    factor = job.schedule.at(step) * job.position.lr_factor * job.plan.config.training.lr_rule
     for group in job.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     return job.plan.config.optimizer.lr * factor
 
 
 def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Everything a resumed run needs: tensors by name, and the rest in JSON's types."""
+    """Everything a resumed run needs: tensors by name, and the rest in JSON's types; all ranks ask for it together."""
     tensors = {f"model.{name}": value for name, value in job.model.state_dict().items()}
     optimizer = job.optimizer.state_dict()
     scalars: dict[str, Any] = {}
@@ -195,20 +228,21 @@ def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 tensors[f"optimizer.{index}.{name}"] = value
             else:
                 scalars[f"{index}.{name}"] = value
-    job.tally.settle()
+    job.tally.combine(job.ranks)
     tensors |= {"losses": job.tally.losses, "sums.hits": job.tally.hits, "skipped": job.tally.skipped}
     if job.lookahead:
         tensors |= {f"lookahead.{name}": value for name, value in job.lookahead.state().items()}
-    tensors["random.cpu"] = torch.get_rng_state()
+    random = {"random.cpu": torch.get_rng_state()}
     if job.plan.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(job.plan.device)
+        random["random.cuda"] = torch.cuda.get_rng_state(job.plan.device)
+    for name, value in random.items():
+        tensors |= {_of_rank(name, rank): state for rank, state in enumerate(job.ranks.gathered(value))}
     position = {name: getattr(job.position, name) for name in Position.__dataclass_fields__}
     state = {
         "position": position,
         "optimizer_scalars": scalars,
         "schedule": job.schedule.state(),
         "scaler": job.scaler.state_dict(),
-        "sums_images": job.tally.images,
     }
     return tensors, state
 
@@ -221,16 +255,21 @@ def restore(job: Job, tensors: dict[str, Tensor], state: dict[str, Any]) -> None
     job.scaler.load_state_dict(state["scaler"])
     job.position = Position(**state["position"])
     sums = tensors["losses"], tensors["sums.hits"], tensors.get("skipped")
-    job.tally.restore(*sums, int(state["sums_images"]), job.position.batch)
+    job.tally.restore(*sums, job.position.batch)
     # An epoch that is only to be evaluated tells the rate of its last step.
     set_learning_rate(job, max(0, job.position.step - 1))
     if job.lookahead:
         job.lookahead.restore(_below("lookahead.", tensors))
     device = job.plan.device
     job.resumed_mid_epoch = job.position.batch > 0
-    torch.set_rng_state(tensors["random.cpu"])
-    if device.type == "cuda" and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"], device)
+    torch.set_rng_state(tensors[_of_rank("random.cpu", job.ranks.rank)])
+    if device.type == "cuda" and (of_cuda := _of_rank("random.cuda", job.ranks.rank)) in tensors:
+        torch.cuda.set_rng_state(tensors[of_cuda], device)
+
+
+def _of_rank(name: str, rank: int) -> str:
+    """What a checkpoint calls a rank's own tensor; the leader's has no number."""
+    return f"{name}.{rank}" if rank else name
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -66,6 +66,6 @@ def _advice(plan: Plan, evaluating: bool) -> tuple[str, str]:
     what = f"training on {plan.images_at_once} images at once"
     if not fits:
         return f"{what}, and not even one would fit", "choose a smaller model, or set data.source=streamed"
-    parts = math.ceil(training.batch_size / fits)
-    mend = f"set training.batch_size={fits}, or training.accumulation={parts}, which keeps the batch"
+    parts = math.ceil(training.batch_size / plan.ranks / fits)
+    mend = f"set training.batch_size={fits * plan.ranks}, or training.accumulation={parts}, which keeps the batch"
     return f"{what}; {fits} would fit", mend

@@ -23,6 +23,7 @@ from core.device import computes_bf16, free_memory, pick_device
 from core.errors import ConfigError, Fault
 from core.models import build
 from core.models.whitening import Whitening
+from core.placement import devices_of
 
 LEAST_WORK = 1e13
 """FLOPs of a whole run, some minutes on a few cores: below, measuring costs more than bf16 can save."""
@@ -56,9 +57,14 @@ class Plan:
     layers: tuple[Layer, ...]
 
     @property
+    def ranks(self) -> int:
+        """Processes that train the run together."""
+        return ranks_of(self.config)
+
+    @property
     def images_at_once(self) -> int:
-        """Images whose activations stand in memory together."""
-        return math.ceil(self.config.training.batch_size / self.config.training.accumulation)
+        """Images whose activations stand in the memory of one device together."""
+        return math.ceil(self.config.training.batch_size / self.ranks / self.config.training.accumulation)
 
     @property
     def memory(self) -> int:
@@ -69,7 +75,9 @@ class Plan:
         """What `--dry-run` prints, in JSON's types."""
         return {
             "config": self.config.model_dump(mode="json"),
-            "device": str(self.device),
+            "device": self.config.training.device,
+            "ranks": self.ranks,
+            "lr": self.config.optimizer.lr * self.config.training.lr_rule,
             "parameters": self.parameters,
             "forward_flops": self.forward_flops,
             "steps_per_epoch": self.steps_per_epoch,
@@ -85,14 +93,19 @@ class Plan:
         }
 
 
-def make_plan(config: ExperimentConfig, data_root: Path) -> Plan:
-    """The plan of a config on this machine.
+def ranks_of(config: ExperimentConfig) -> int:
+    """Processes that train a run of this config together."""
+    return len(devices_of(config.training.device)) * config.training.nodes
+
+
+def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
+    """The plan of a config on this machine, for one rank where there are several.
 
     Raises:
         ConfigError: settings that this data set, model or machine cannot meet.
         DataError: a data set whose shape only its files tell, and they are missing.
     """
-    device = _available(config)
+    device = _available(config, rank)
     facts = open_dataset(config.data, data_root).facts()
     train_images = _train_images(config, facts)
     _check_batch(config, train_images)
@@ -134,7 +147,7 @@ def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: 
 
     A precision to be measured stays `auto`.
     """
-    training, on_gpu = config.training, device.type == "cuda"
+    training, on_gpu, here = config.training, device.type == "cuda", devices_of(config.training.device)
     precision: Precision = training.precision
     if precision == "auto":
         worth_measuring = work >= LEAST_WORK and computes_bf16()
@@ -142,11 +155,11 @@ def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: 
     evaluation = training.evaluation_batch_size
     changed = training.model_copy(
         update={
-            "device": str(device),
+            "device": training.device if len(here) > 1 else str(device),
             "precision": precision,
             "evaluation_batch_size": (1000 if on_gpu else 100) if evaluation == "auto" else evaluation,
             "channels_last": True if training.channels_last == "auto" else training.channels_last,
-            "threads": torch.get_num_threads() if training.threads == "auto" else training.threads,
+            "threads": max(1, torch.get_num_threads() // len(here)) if training.threads == "auto" else training.threads,
         }
     )
     source = config.data.source
@@ -192,16 +205,20 @@ def _flops(module: nn.Module, output: tuple[int, ...]) -> int:
             return 0
 
 
-def _available(config: ExperimentConfig) -> torch.device:
+def _available(config: ExperimentConfig, rank: int) -> torch.device:
+    """The device of a rank; those of all ranks of this machine are there."""
     training = config.training
     if training.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError([Fault("training.device", "no CUDA device is to be had here; use training.device=cpu")])
-    device = pick_device(training.device)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
+    devices = [pick_device(name) for name in devices_of(training.device)]
+    device = devices[rank % len(devices)]
+    count = torch.cuda.device_count() if device.type == "cuda" else 0
+    if device.type == "cuda" and any((each.index or 0) >= count for each in devices):
         raise ConfigError([Fault("training.device", f"there are {count} CUDA devices, cuda:0 to cuda:{count - 1}")])
     if device.type == "cpu" and training.precision == "fp16":
         raise ConfigError([Fault("training.precision", "fp16 needs a CUDA device; use bf16, fp32 or auto on a CPU")])
+    if device.type == "cpu" and training.sync_batch_norm:
+        raise ConfigError([Fault("training.sync_batch_norm", "works between GPUs only; turn it off on a CPU")])
     return device
 
 
@@ -221,8 +238,11 @@ def _check_last_batch(config: ExperimentConfig, images: int, layers: tuple[Layer
     """Batch normalisation cannot train on one value per channel, as a last batch of one image would give."""
     normalised = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
     single = any(layer.name in normalised and math.prod(layer.output[1:]) == 1 for layer in layers)
-    if single and 1 in (images % config.training.batch_size, config.training.batch_size):
-        message = "the last batch would hold one image, too few for batch normalisation; change it by one"
+    size, ranks = config.training.batch_size, ranks_of(config)
+    shares = {-(-batch // ranks) for batch in (size, images % size)} | {size // ranks, images % size // ranks}
+    if single and 1 in shares:
+        on_each = " on one of the devices" if ranks > 1 else ""
+        message = f"the last batch would hold one image{on_each}, too few for batch normalisation; change it by {ranks if ranks > 1 else 'one'}"
         raise ConfigError([Fault("training.batch_size", message)])
 
 

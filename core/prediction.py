@@ -1,17 +1,46 @@
-"""The logits of an evaluation batch, from several views of each image where the plan asks for them."""
+"""What a model takes images for: its logits, from several views where the plan asks for them, and what they come to."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from core.config import TrainingOptions
+from core.ranks import Ranks
 
 Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass(slots=True)
+class Predictions:
+    """The three likeliest classes [N, 3] of images, their probabilities [N, 3], and the true classes [N]."""
+
+    classes: Tensor
+    probabilities: Tensor
+    labels: Tensor
+
+
+def joined(parts: Sequence[Predictions], ranks: Ranks, images: int, size: int) -> Predictions | None:
+    """The predictions of all ranks in the order of the split, from those of this rank's batches; None without any."""
+    if not parts:
+        return None
+    mine = [torch.cat([getattr(part, name) for part in parts]) for name in Predictions.__dataclass_fields__]
+    return Predictions(*(_of_all(ranks, tensor, images, size) for tensor in mine))
+
+
+def _of_all(ranks: Ranks, mine: Tensor, images: int, size: int) -> Tensor:
+    if ranks.world == 1:
+        return mine
+    places = torch.cat([torch.arange(part.start, part.stop) for part in ranks.shard.blocks(images, size)])
+    whole = mine.new_zeros(images, *mine.shape[1:])
+    whole[places.to(mine.device)] = mine
+    ranks.total(whole)
+    return whole
 
 
 def predict(forward: Forward, images: Tensor, training: TrainingOptions) -> Tensor:

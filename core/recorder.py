@@ -42,6 +42,10 @@ class Recorder:
     record: RunRecord = field(default_factory=RunRecord)
     attempt: int = 1
     writer: RunWriter | None = None
+    silent: bool = False
+    """Of a rank that does not lead: what it says is only folded."""
+    failed: Failure | None = None
+    """Of a rank: a failure that whoever started the ranks tells of."""
     early: list[RunEvent] = field(default_factory=list[RunEvent])
     """What was said before there was a directory."""
     curves_written: float = 0.0
@@ -52,7 +56,7 @@ class Recorder:
         """The event as the log has it."""
         stamped = stamp(event, seq=self.record.next_seq, t=self.now(), attempt=self.attempt)
         if self.writer is None:
-            self.early.append(stamped)
+            self.early += [] if self.silent else [stamped]
         else:
             self.writer.append(stamped)
             if isinstance(stamped, RunCompleted | RunFailed):
@@ -103,7 +107,7 @@ class Recorder:
         if self.writer is None:
             return
         record = self.record
-        if record.ending is None:
+        if record.ending is None and not self.failed:
             self(RunCompleted(status="stopped", reason="abandoned", epoch=epochs_done(record), step=record.step,
                               train_seconds=record.train_seconds))  # fmt: skip
         self.writer.flush()

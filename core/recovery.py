@@ -74,6 +74,7 @@ def roll_back(job: Job, root: Path, error: DivergedError, disk: Disk) -> RolledB
     to_step = restore_newest(job, root, job.epoch_began).step
     if to_step is None:
         raise ended
-    checkpoint.forget_beyond(root, to_step, disk)
+    if job.ranks.leads:
+        checkpoint.forget_beyond(root, to_step, disk)
     job.position.roll_backs = roll_backs + 1
     return RolledBack(step=step, to_step=to_step, lr_factor=job.position.lr_factor, reason=error.message)

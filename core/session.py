@@ -5,28 +5,25 @@ from __future__ import annotations
 import gc
 import threading
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from core import hand_over
-from core.config import ExperimentConfig, config_hash, parse_config, to_plain
+from core.config import ExperimentConfig, parse_config, to_plain
 from core.control import Control, Inbox
 from core.data import open_dataset
 from core.data.prepare import Prepared, prepare
-from core.device import device_name, environment, open_sampler, peak_memory
-from core.errors import BusyError, DiskError, DivergedError, InputError, LogsError, TorchdeckError
+from core.device import open_sampler, peak_memory
+from core.errors import BusyError, DivergedError, InputError, LogsError
 from core.events import (
     CommandApplied,
     EpochCompleted,
     Failure,
-    FailureKind,
     RunCompleted,
     RunEvent,
     RunFailed,
-    RunStarted,
     RunStatus,
     StageStarted,
     WarningRaised,
@@ -36,16 +33,17 @@ from core.heart import beating
 from core.job import Job, build_job, configure_process
 from core.label import Label
 from core.logs import FolderControl, load_record, new_run_id
-from core.memory import advised, is_out_of_memory, release_memory
-from core.plan import Plan, make_plan, steps_per_epoch, with_precision
+from core.memory import advised, release_memory
+from core.plan import Plan, make_plan, with_precision
 from core.precision import choose
+from core.ranks import ALONE, Ranks, check_alike
 from core.recorder import Recorder, epochs_done
 from core.recovery import restore_newest, roll_back
 from core.reported import parse_reported
-from core.runs import read_header
 from core.saving import Saver
-from core.training import Watch, train
-from core.writer import check_writable, claim, reopen
+from core.training import train
+from core.watch import Watch
+from core.writer import RunWriter, check_writable, claim, reopen
 
 _ONE_TRAINING = threading.Lock()
 Done = TypeVar("Done")
@@ -61,6 +59,8 @@ class Surroundings:
     sample_every: float = 0.1
     wait: Callable[[float], object] = time.sleep
     disk: Disk = DISK
+    ranks: Ranks = ALONE
+    """Of a run on several devices, this process among the others."""
 
 
 def run(
@@ -75,23 +75,26 @@ def run(
     """Train a config and record it under `logs`; every failure is the last event, nothing is raised.
 
     Nothing happens before the first `next()`. What is wrong with the request is told before anything is left on disk.
-    A caller that must know the run before it begins gives its id, by `new_run_id`.
+    A caller that must know the run before it begins gives its id, by `new_run_id`. One on several devices is for the
+    processes that `core.apart` starts.
     """
-    recorder = Recorder(surroundings.now, surroundings.wait)
+    ranks, name = surroundings.ranks, run_id or new_run_id((label or Label()).preset, surroundings.now())
+    recorder = Recorder(surroundings.now, surroundings.wait, silent=not ranks.leads)
 
     def begin() -> Generator[RunEvent, None, Job]:
-        check_writable(logs)
+        if ranks.leads:
+            check_writable(logs)
         plan, prepared = yield from _prepared(config, surroundings, recorder)
         recorder.plan = plan
-        name = run_id or new_run_id((label or Label()).preset, surroundings.now())
-        header = _header(plan, prepared, label or Label(), surroundings)
-        recorder.use(claim(logs, name, header, surroundings.disk))
+        if ranks.leads:
+            header = header_of(plan, prepared, label or Label(), surroundings.now())
+            recorder.use(claim(logs, name, header, surroundings.disk, asked_for=ranks.world > 1))
         configure_process(plan)
-        job = build_job(plan, prepared)
-        yield recorder(_started(plan, prepared, label or Label(), name, None))
+        job = build_job(plan, prepared, ranks)
+        yield recorder(started(job, prepared, label or Label(), name, None))
         return job
 
-    yield from recorder.with_news(_attempt(begin, recorder, control, surroundings))
+    yield from recorder.with_news(_attempt(begin, recorder, control, surroundings, logs / name))
 
 
 def resume(
@@ -101,7 +104,8 @@ def resume(
 
     To take it over is to ask the process that trains it for it, once all is ready to go on; it trains on until then.
     """
-    recorder = Recorder(surroundings.now, surroundings.wait)
+    ranks = surroundings.ranks
+    recorder = Recorder(surroundings.now, surroundings.wait, silent=not ranks.leads)
 
     def begin() -> Generator[RunEvent, None, Job]:
         config, label, fingerprint = _asked(folder)
@@ -110,20 +114,22 @@ def resume(
             if take_over
             else None
         )
-        disk = surroundings.disk
-        writer = hand_over.taken(folder, control or Control(), disk=disk) if take_over else reopen(folder, disk)
+        writer = _writer(folder, control or Control(), surroundings, take_over)
         try:
             _take_up(folder, recorder)
             plan, prepared = ready or (yield from _prepared(config, surroundings, recorder))
         except BaseException:
-            writer.close()
+            if writer:
+                writer.close()
             raise
         recorder.plan = plan
-        recorder.use(writer)
+        if writer:
+            recorder.use(writer)
         configure_process(plan)
-        job = build_job(plan, prepared)
+        job = build_job(plan, prepared, ranks)
         restored, same = restore_newest(job, folder / "checkpoints"), prepared.fingerprint == fingerprint
-        yield recorder(_started(plan, prepared, label, folder.name, restored.step or 0, same_data=same))
+        check_alike(ranks, restored.step, "checkpoints")
+        yield recorder(started(job, prepared, label, folder.name, restored.step or 0, same_data=same))
         for message in restored.passed_over:
             yield recorder(WarningRaised(message=message))
         if not same:
@@ -131,7 +137,15 @@ def resume(
             yield recorder(WarningRaised(message=message))
         return job
 
-    yield from recorder.with_news(_attempt(begin, recorder, control, surroundings))
+    yield from recorder.with_news(_attempt(begin, recorder, control, surroundings, folder))
+
+
+def _writer(folder: Path, control: Inbox, surroundings: Surroundings, take_over: bool) -> RunWriter | None:
+    """The run's lock, for the rank that writes."""
+    if not surroundings.ranks.leads:
+        return None
+    disk = surroundings.disk
+    return hand_over.taken(folder, control, disk=disk) if take_over else reopen(folder, disk)
 
 
 def _take_up(folder: Path, recorder: Recorder) -> None:
@@ -155,7 +169,7 @@ def _drained(steps: Generator[RunEvent, None, Done]) -> Done:
 
 def _asked(folder: Path) -> tuple[ExperimentConfig, Label, str]:
     """The settings of a run, what it is called, and the fingerprint of the data it began with."""
-    header = read_header(folder)
+    header = readheader_of(folder)
     if "config" not in header:
         raise LogsError(f"{folder / 'run.json'} is missing or damaged", "start a new run")
     reported = parse_reported(header.get("reported", []))
@@ -166,8 +180,15 @@ def _asked(folder: Path) -> tuple[ExperimentConfig, Label, str]:
 def _prepared(
     config: ExperimentConfig, surroundings: Surroundings, recorder: Recorder
 ) -> Generator[RunEvent, None, tuple[Plan, Prepared]]:
-    """The plan, and the data ready to train on; slow steps are told as stages."""
-    plan = make_plan(config, surroundings.data_root)
+    """The plan, and the data ready to train on; slow steps are told as stages.
+
+    Of several ranks the leader comes first: it settles what is automatic, and fetches and decodes for all.
+    """
+    ranks = surroundings.ranks
+    if not ranks.leads:
+        ranks.wait_for_leader("prepared")
+        config = parse_config(ranks.agreed(dict[str, Any]()))
+    plan = make_plan(config, surroundings.data_root, ranks.rank)
     if plan.config.training.precision == "auto":
         yield recorder(StageStarted(message="measuring whether bf16 is faster"))
         plan = with_precision(plan, choose(plan))
@@ -177,8 +198,14 @@ def _prepared(
         try:
             progress = next(steps)
         except StopIteration as end:
-            return plan, end.value
+            prepared: Prepared = end.value
+            break
         yield recorder(StageStarted(message=progress.message, done=progress.done, total=progress.total))
+    if ranks.leads:
+        ranks.wait_for_leader("prepared")
+        ranks.agreed(to_plain(plan.config))
+    check_alike(ranks, prepared.fingerprint, "data set")
+    return plan, prepared
 
 
 def _attempt(
@@ -186,24 +213,30 @@ def _attempt(
     recorder: Recorder,
     control: Inbox | None,
     surroundings: Surroundings,
+    folder: Path,
 ) -> Generator[RunEvent]:
-    """One attempt from its first stage to its last event."""
+    """One attempt from its first stage to its last event; what ends a rank is not in the log, but told to be."""
     if not _ONE_TRAINING.acquire(blocking=False):
         busy = BusyError("another training runs in this process", "wait for its end, or start another process")
-        yield recorder(RunFailed(error=_failure(busy)))
+        yield recorder(RunFailed(error=failure_of(busy)))
         return
     failure: Failure | None = None
     try:
         try:
             # Held by no name here, so that its memory is free when the heap is given back.
-            yield from _train((yield from begin()), recorder, control or Control(), surroundings)
+            yield from _train((yield from begin()), folder, recorder, control or Control(), surroundings)
         except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
-            failure = _failure(error)
+            failure = failure_of(error)
         if failure:
             # Only here is the traceback gone, and with it the model and its data; a next run may need their memory.
             gc.collect()
             release_memory()
-            yield recorder(RunFailed(error=advised(failure, recorder.record, recorder.plan)))
+            failure = advised(failure, recorder.record, recorder.plan)
+            if surroundings.ranks.world > 1:
+                recorder.failed = failure
+                yield RunFailed(error=failure)
+            else:
+                yield recorder(RunFailed(error=failure))
     finally:
         # Whoever goes on with a run that is handed over needs the memory as soon as the lock is free.
         release_memory()
@@ -211,14 +244,14 @@ def _attempt(
         _ONE_TRAINING.release()
 
 
-def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundings) -> Iterator[RunEvent]:
-    writer = recorder.writer
-    assert writer is not None
+def _train(
+    job: Job, folder: Path, recorder: Recorder, control: Inbox, surroundings: Surroundings
+) -> Iterator[RunEvent]:
     disk = surroundings.disk
-    inbox = FolderControl(control, writer.folder, surroundings.clock, looked=writer.flush, disk=disk)
-    saver = Saver(job, recorder, writer.folder, disk)
+    inbox = _inbox(folder, recorder, control, surroundings)
+    saver = Saver(job, recorder, folder, disk)
     sampler = open_sampler(job.plan.device)
-    watch = Watch(inbox, surroundings.clock, surroundings.sample_every, sampler)
+    watch = Watch(inbox, surroundings.clock, surroundings.sample_every, sampler, job.ranks)
     training = job.plan.config.training
     if training.compile:
         yield recorder(StageStarted(message="compiling the model"))
@@ -233,7 +266,7 @@ def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundi
             if outcome[0] != "handed_over":
                 yield from saver.last(completed=outcome[0] == "completed")
         except DivergedError as error:
-            yield recorder(roll_back(job, writer.folder / "checkpoints", error, disk))
+            yield recorder(roll_back(job, folder / "checkpoints", error, disk))
     status, reason = outcome
     yield recorder(
         RunCompleted(
@@ -242,12 +275,19 @@ def _train(job: Job, recorder: Recorder, control: Inbox, surroundings: Surroundi
             epoch=epochs_done(recorder.record),
             step=job.position.step,
             train_seconds=recorder.record.train_seconds,
-            peak_memory=peak_memory(job.plan.device),
+            peak_memory=max(job.ranks.told_by_all(peak_memory(job.plan.device))),
         )
     )
 
 
-def _trained(watch: Watch, saver: Saver, inbox: FolderControl) -> Generator[RunEvent, None, tuple[RunStatus, str]]:
+def _inbox(folder: Path, recorder: Recorder, control: Inbox, surroundings: Surroundings) -> Inbox:
+    """Where commands come in: of several ranks the leader hears them and passes them on."""
+    if not (writer := recorder.writer):
+        return Control()
+    return FolderControl(control, folder, surroundings.clock, looked=writer.flush, disk=surroundings.disk)
+
+
+def _trained(watch: Watch, saver: Saver, inbox: Inbox) -> Generator[RunEvent, None, tuple[RunStatus, str]]:
     """Train to an outcome and its reason, and save what events ask for."""
     job, recorder = saver.job, saver.recorder
     loop = train(job, watch)
@@ -261,7 +301,8 @@ def _trained(watch: Watch, saver: Saver, inbox: FolderControl) -> Generator[RunE
         if isinstance(event, CommandApplied) and event.command == "hand-over":
             if hand_over.is_safe(recorder.record, job.position.step):
                 loop.close()
-                hand_over.pass_on(inbox, watch)
+                if isinstance(inbox, FolderControl):
+                    hand_over.pass_on(inbox, watch)
                 return "handed_over", event.reason
             yield recorder(WarningRaised(message="the run was not handed over: it goes on where it is"))
 
@@ -275,75 +316,3 @@ def _saved(saver: Saver, event: RunEvent) -> Iterator[RunEvent]:
             yield from saver.now()
         case _:
             pass
-
-
-def _header(plan: Plan, prepared: Prepared, label: Label, surroundings: Surroundings) -> dict[str, Any]:
-    """What run.json says: what was asked and where."""
-    return {
-        "created": surroundings.now(),
-        "preset": label.preset,
-        "name": label.name,
-        "tags": list(label.tags),
-        "reported": [asdict(figure) for figure in label.reported],
-        "study": asdict(label.study) if label.study else None,
-        "config": to_plain(plan.config),
-        "config_sha256": config_hash(plan.config),
-        "data": {
-            "name": plan.config.data.name,
-            "sha256": prepared.fingerprint,
-            "mean": prepared.mean,
-            "std": prepared.std,
-            "image": asdict(prepared.spec),
-        },
-        "parameters": plan.parameters,
-        "forward_flops": plan.forward_flops,
-        "environment": environment(),
-    }
-
-
-def _started(
-    plan: Plan, prepared: Prepared, label: Label, run_id: str, resumed_from: int | None, *, same_data: bool = True
-) -> RunStarted:
-    training, images = plan.config.training, len(prepared.train.labels)
-    exact = same_data and (plan.device.type == "cpu" or training.deterministic)
-    return RunStarted(
-        run_id=run_id,
-        resumed_from=resumed_from,
-        preset=label.preset,
-        name=label.name,
-        reported=tuple(asdict(figure) for figure in label.reported),
-        config=to_plain(plan.config),
-        device=str(plan.device),
-        device_name=device_name(plan.device),
-        parameters=plan.parameters,
-        forward_flops=plan.forward_flops,
-        epochs=training.epochs,
-        steps_per_epoch=steps_per_epoch(images, training.batch_size),
-        train_images=images,
-        test_images=len(prepared.test.labels),
-        class_names=tuple(prepared.class_names),
-        chosen_on="validation" if prepared.validation else "test",
-        reproducible="exact" if exact else "seeded",
-        environment=environment(),
-    )
-
-
-def _failure(error: Exception) -> Failure:
-    """An exception as the last event tells it."""
-    kind: FailureKind = "crash"
-    mend = error.mend if isinstance(error, TorchdeckError) else ""
-    match error:
-        case InputError():
-            kind = "input"
-        case BusyError():
-            kind = "busy"
-        case DivergedError():
-            kind = "diverged"
-        case DiskError():
-            kind = "disk"
-        case _ if is_out_of_memory(error):
-            kind, mend = "memory", "choose a smaller model or data set, or set data.source=streamed"
-        case _:
-            mend = mend or "the traceback stands in the run's log"
-    message = error.message if isinstance(error, TorchdeckError) else str(error) or type(error).__name__
-    return Failure(kind, type(error).__name__, message, mend, "".join(traceback.format_exception(error)))

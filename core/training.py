@@ -5,107 +5,24 @@ A generator never yields inside a torch context: the mode would leak into whoeve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.control import CommandName, Inbox
 from core.data.batches import Batches
 from core.data.index_plan import derive_seed, epoch_plan
-from core.device import Sampler
 from core.divergence import check_figures, check_losses, check_scaler, check_tensors
-from core.events import (
-    CommandApplied,
-    DeviceSampled,
-    EpochCompleted,
-    EvaluationCompleted,
-    RunEvent,
-    StepCompleted,
-    WarningRaised,
-)
-from core.job import Job, Position, Predictions, new_tally, set_learning_rate, state_of
-from core.prediction import predict
+from core.events import EpochCompleted, EvaluationCompleted, RunEvent, StepCompleted
+from core.job import Job, evaluation_tally, set_learning_rate, state_of, training_tally
+from core.prediction import Predictions, joined, predict
 from core.tally import Tally
+from core.watch import StopRequested, Watch
 
-Clock = Callable[[], float]
 Outcome = tuple[Literal["completed", "stopped"], str]
-SAMPLE_DEVICE_EVERY = 1.0
-
-
-class StopRequested(Exception):
-    """Control asked for a stop; carries the reason. It never leaves this module."""
-
-
-@dataclass(slots=True)
-class Watch:
-    """When an event is due, and what control asks for."""
-
-    control: Inbox
-    clock: Clock
-    sample_every: float
-    sampler: Sampler
-    stood_still: Callable[[], float] = lambda: 0.0
-    """Seconds that the process was suspended since this was last asked."""
-    last_step: float = 0.0
-    last_sample: float | None = None
-    held: float = 0.0
-    paused: bool = False
-    stop_after_epoch: str | None = None
-
-    def now(self) -> float:
-        """Seconds on the clock, without those spent paused."""
-        return self.clock() - self.held
-
-    def step_due(self) -> bool:
-        """True when `sample_every` has passed since it last was."""
-        now = self.clock()
-        if now - self.last_step < self.sample_every:
-            return False
-        self.last_step = now
-        return True
-
-    def sample(self, position: Position) -> Iterator[DeviceSampled]:
-        """The device's figures, when the last are old; the energy since then goes to the position."""
-        now = self.clock()
-        passed = 0.0 if self.last_sample is None else now - self.last_sample
-        if self.last_sample is not None and passed < SAMPLE_DEVICE_EVERY:
-            return
-        sampled = self.sampler(position.step)
-        if sampled.power is not None:
-            position.energy = (position.energy or 0.0) + sampled.power * passed
-        self.last_sample = now
-        yield sampled
-
-    def commands(self, step: int) -> Iterator[RunEvent]:
-        """Apply what waits in control; raises StopRequested for a stop, and holds here while paused."""
-        if gap := self.stood_still():
-            self.held += gap
-            yield WarningRaised(message=f"the process was suspended for {gap:.0f} s")
-        while (command := self.control.take()) or self.paused:
-            if command is None:
-                before = self.clock()
-                self.control.wait(0.2)
-                self.held += self.clock() - before
-                continue
-            name, reason = command
-            yield CommandApplied(command=name, reason=reason, step=step)
-            self._apply(name, reason)
-
-    def _apply(self, name: CommandName, reason: str) -> None:
-        match name:
-            case "stop":
-                raise StopRequested(reason or "stop was asked for")
-            case "stop-after-epoch":
-                self.stop_after_epoch = reason or "stop after the epoch was asked for"
-            case "pause" | "unpause":
-                self.paused = name == "pause"
-            case "checkpoint" | "hand-over":
-                pass  # what saves the run hears of it by the event
 
 
 def train(job: Job, watch: Watch) -> Generator[RunEvent, None, Outcome]:
@@ -156,6 +73,7 @@ def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         position.epoch_seconds = begun_at + watch.now() - started
         logged = bool(training.log_interval) and position.step % training.log_interval == 0
         if watch.step_due() or logged or position.batch == job.steps:
+            job.tally.combine(job.ranks)
             speed = (job.tally.images - seen_before) / max(1e-9, position.epoch_seconds - begun_at)
             told = _step_event(job, lr, speed, logged)
             yield told
@@ -166,22 +84,28 @@ def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
 
 
 def _begin_epoch(job: Job) -> None:
-    """A fresh count, and random state that depends on the seed and the epoch alone."""
+    """A fresh count, and random state that depends on the seed, the epoch and the rank alone."""
     position, seed = job.position, job.plan.config.training.seed
-    torch.manual_seed(derive_seed(seed, "epoch", position.epoch))
+    purpose = f"epoch of rank {job.ranks.rank}" if job.ranks.rank else "epoch"
+    torch.manual_seed(derive_seed(seed, purpose, position.epoch))
     position.batch, position.epoch_seconds = 0, 0.0
-    job.tally = new_tally(job.plan, len(job.train_batches), job.plan.config.training.batch_size)
+    job.tally = training_tally(job.plan, len(job.train_batches), job.ranks)
 
 
 def train_step(job: Job, images: Tensor, labels: Tensor) -> Tensor:
-    """One optimizer step on a batch [B, C, H, W] with labels [B]; the batch's mean loss, still on the device."""
+    """One optimizer step on a batch [B, C, H, W] with labels [B]; the batch's mean loss, still on the device.
+
+    Of several ranks each has its part of the batch; the step is that of the whole one.
+    """
     training = job.plan.config.training
     job.optimizer.zero_grad(set_to_none=True)
-    if training.accumulation == 1:
+    if training.accumulation == 1 or not len(images):
         loss, logits = _backward(job, images, labels, 1.0)
     else:
-        parts = zip(images.chunk(training.accumulation), labels.chunk(training.accumulation), strict=True)
-        done = [_backward(job, part, truth, len(part) / len(images)) for part, truth in parts]
+        *parts, last = zip(images.chunk(training.accumulation), labels.chunk(training.accumulation), strict=True)
+        with job.unshared():
+            done = [_backward(job, part, truth, len(part) / len(images)) for part, truth in parts]
+        done.append(_backward(job, *last, len(last[0]) / len(images)))
         loss, logits = torch.stack([share for share, _ in done]).sum(), torch.cat([part for _, part in done])
     if training.gradient_clipping:
         job.scaler.unscale_(job.optimizer)
@@ -197,17 +121,20 @@ def _backward(job: Job, images: Tensor, labels: Tensor, share: float) -> tuple[T
     """Add the gradients of a part of a batch, `share` of it; its share of the mean loss, and its logits."""
     with autocast(job):
         logits = job.forward(images)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=job.plan.config.training.label_smoothing)
+        smoothing = job.plan.config.training.label_smoothing
+        # A mean over no images is no number, but its gradients are zero.
+        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing) if len(images) else logits.sum()
     if share < 1:
         loss = loss * share
-    job.scaler.scale(loss).backward()
+    weight = job.weight(len(images) if share == 1 else round(len(images) / share))
+    job.scaler.scale(loss if weight == 1 else loss * weight).backward()
     return loss.detach().float(), logits.detach()
 
 
 def autocast(job: Job) -> AbstractContextManager[object]:
     """Autocast to the plan's half precision; nothing for fp32."""
     precision = job.plan.config.training.precision
-    if precision == "fp32":
+    if precision in ("fp32", "fp64"):
         return _AS_IT_IS
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
     return torch.autocast(job.plan.device.type, dtype=dtype)
@@ -239,11 +166,15 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
     position, training = job.position, job.plan.config.training
     started = watch.now()
     seen = job.tally
+    seen.combine(job.ranks)
+    job.ranks.copy_buffers(job.model)
     metrics = {"train/loss": seen.mean_loss(), "train/accuracy": seen.accuracy()}
     if job.validation_batches:
         yield from _evaluate(job, watch, job.validation_batches, "validation", metrics, None)
     confusion = torch.zeros((job.plan.facts.spec.classes,) * 2, dtype=torch.int64, device=job.plan.device)
     predictions = yield from _evaluate(job, watch, job.test_batches, "test", metrics, confusion)
+    # Machines of different makes may round differently, and all must decide alike.
+    metrics = job.ranks.agreed(metrics)
     check_figures(metrics, position.step)
     check_tensors(state_of(job)[0], position.step)
     best = _settle_best(job, metrics)
@@ -298,22 +229,27 @@ def _settle_best(job: Job, metrics: dict[str, float]) -> bool:
 
 def _evaluate(
     job: Job, watch: Watch, batches: Batches, split: str, metrics: dict[str, float], confusion: Tensor | None
-) -> Generator[RunEvent, None, Predictions]:
+) -> Generator[RunEvent, None, Predictions | None]:
     """Evaluate one split: its mean loss and accuracy go into `metrics`, its counts into `confusion` [K, K]."""
     position, size = job.position, job.plan.config.training.evaluation_batch_size
     assert isinstance(size, int)
     job.model.eval()
-    tally, started = new_tally(job.plan, len(batches), size), watch.now()
+    tally, started = evaluation_tally(job.plan, len(batches), job.ranks), watch.now()
     count = len(tally.losses)
     kept: list[Predictions] = []
     for number, (images, labels) in enumerate(batches.evaluate(size), start=1):
-        top = evaluate_step(job, images, labels, tally)
-        if confusion is not None:
+        if not len(images):
+            tally.pass_over()
+        elif confusion is None:
+            evaluate_step(job, images, labels, tally)
+        else:
+            top = evaluate_step(job, images, labels, tally)
             pairs = labels * len(confusion) + top.classes[:, 0]
             # Not bincount, which on CUDA waits for the largest value.
             confusion.view(-1).index_add_(0, pairs, torch.ones_like(pairs))
             kept.append(top)
         if watch.step_due() or number == count:
+            tally.combine(job.ranks)
             yield StepCompleted(
                 phase="evaluate",
                 epoch=position.epoch,
@@ -330,7 +266,9 @@ def _evaluate(
         yield from watch.commands(position.step)
     metrics[f"{split}/loss"] = tally.mean_loss()
     metrics[f"{split}/accuracy"] = tally.accuracy()
-    return _joined(kept)
+    if confusion is not None:
+        job.ranks.total(confusion)
+    return joined(kept, job.ranks, len(batches), size)
 
 
 def evaluate_step(job: Job, images: Tensor, labels: Tensor, tally: Tally) -> Predictions:
@@ -341,13 +279,3 @@ def evaluate_step(job: Job, images: Tensor, labels: Tensor, tally: Tally) -> Pre
         probabilities, classes = logits.softmax(1).topk(min(3, logits.shape[1]), dim=1)
     tally.add(loss, logits, labels)
     return Predictions(classes, probabilities, labels)
-
-
-def _joined(parts: list[Predictions]) -> Predictions:
-    if not parts:
-        return Predictions(torch.empty(0, 3), torch.empty(0, 3), torch.empty(0))
-    return Predictions(
-        torch.cat([part.classes for part in parts]),
-        torch.cat([part.probabilities for part in parts]),
-        torch.cat([part.labels for part in parts]),
-    )

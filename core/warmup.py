@@ -15,7 +15,7 @@ from core.data import open_dataset
 from core.data.index_plan import epoch_plan
 from core.data.prepare import prepare
 from core.errors import TorchdeckError
-from core.job import Job, build_job, configure_process, new_tally
+from core.job import Job, build_job, configure_process, evaluation_tally
 from core.plan import make_plan, steps_per_epoch, with_precision
 from core.precision import choose
 from core.training import evaluate_step, train_step
@@ -67,7 +67,7 @@ def _train(job: Job) -> float:
 def _evaluate(job: Job, size: int) -> float:
     """Seconds of an evaluation batch."""
     job.model.eval()
-    tally, count, started = new_tally(job.plan, len(job.test_batches), size), 0, time.perf_counter()
+    tally, count, started = evaluation_tally(job.plan, len(job.test_batches), job.ranks), 0, time.perf_counter()
     for images, labels in islice(job.test_batches.evaluate(size), MOST_STEPS):
         evaluate_step(job, images, labels, tally)
         count += 1

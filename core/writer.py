@@ -177,8 +177,10 @@ def check_writable(logs: Path) -> None:
         raise LogsError(f"the logs folder {logs} cannot be written", "choose another with --logs or TORCHDECK_LOGS")
 
 
-def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK) -> RunWriter:
+def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK, *, asked_for: bool = False) -> RunWriter:
     """Make the directory of a new run, with its run.json, and lock it; it appears whole or not at all.
+
+    One that was `asked_for` is there already, with nothing in it but the request.
 
     Raises:
         LogsError: the folder cannot be written.
@@ -186,7 +188,8 @@ def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK) -
     folder = logs / run_id
     try:
         make_folders(logs, disk)
-        disk.mkdir(folder)
+        if not asked_for:
+            disk.mkdir(folder)
         return _furnished(folder, {"schema": SCHEMA, "min_reader": MIN_READER, "run_id": run_id, **content}, disk)
     except OSError as error:
         mend = "free or choose another folder with --logs or TORCHDECK_LOGS"

@@ -30,9 +30,10 @@ from core.events import (
     StepCompleted,
 )
 from core.files import Disk
-from core.job import Job, Predictions, build_job
+from core.job import Job, build_job
 from core.logs import EventReader, FolderControl, load_record, request
 from core.plan import make_plan
+from core.prediction import Predictions
 from core.recorder import Recorder
 from core.saving import Saver
 from core.writer import SYNCED, claim, reopen

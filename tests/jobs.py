@@ -16,7 +16,8 @@ from core.device import open_sampler
 from core.events import RunEvent, StepCompleted
 from core.job import Job, build_job, configure_process
 from core.plan import make_plan
-from core.training import Watch, train
+from core.training import train
+from core.watch import Watch
 
 
 def job_of(config: ExperimentConfig, root: Path) -> Job:

@@ -1,7 +1,7 @@
 from core.control import Control
 from core.events import WarningRaised
 from core.heart import BEAT_SECONDS, LONGEST_STUTTER, Heart
-from core.training import Watch
+from core.watch import Watch
 
 
 def test_only_a_heart_that_missed_its_beats_for_long_tells_of_it() -> None:

@@ -9,7 +9,7 @@ from core.events import DeviceSampled, EpochCompleted, RunCompleted, RunEvent
 from core.job import Position
 from core.milestones import milestones, time_to
 from core.record import RunRecord, summarize
-from core.training import Watch
+from core.watch import Watch
 
 
 def epoch(number: int, accuracy: float, energy: float | None = 5.0) -> EpochCompleted:

@@ -5,6 +5,7 @@ from torch.nn import functional
 from core.tally import Tally
 
 CPU = torch.device("cpu")
+SIZES = [8] * 12 + [4]
 
 
 def steps(images: int = 100, size: int = 8) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -19,7 +20,7 @@ def steps(images: int = 100, size: int = 8) -> list[tuple[torch.Tensor, torch.Te
 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_a_tally_holds_the_exact_figures_of_all_images(at_once: bool) -> None:
-    tally, given = Tally(100, 8, CPU, at_once=at_once), steps()
+    tally, given = Tally(SIZES, SIZES, CPU, at_once=at_once), steps()
     for step in given:
         tally.add(*step)
     logits, labels = torch.cat([step[1] for step in given]), torch.cat([step[2] for step in given])
@@ -29,7 +30,7 @@ def test_a_tally_holds_the_exact_figures_of_all_images(at_once: bool) -> None:
 
 
 def test_looking_at_a_tally_changes_none_of_its_figures() -> None:
-    looked, left = Tally(100, 8, CPU), Tally(100, 8, CPU)
+    looked, left = Tally(SIZES, SIZES, CPU), Tally(SIZES, SIZES, CPU)
     for step in steps():
         looked.add(*step)
         left.add(*step)
@@ -38,20 +39,20 @@ def test_looking_at_a_tally_changes_none_of_its_figures() -> None:
 
 
 def test_a_tally_goes_on_from_a_checkpoint_bit_for_bit() -> None:
-    whole, begun, resumed = (Tally(100, 8, CPU) for _ in range(3))
+    whole, begun, resumed = (Tally(SIZES, SIZES, CPU) for _ in range(3))
     for number, step in enumerate(steps()):
         whole.add(*step)
         (begun if number < 5 else resumed).add(*step)
         if number == 4:
             begun.settle()
-            resumed.restore(begun.losses, begun.hits, begun.skipped, begun.images, 5)
+            resumed.restore(begun.losses, begun.hits, begun.skipped, 5)
     assert resumed.mean_loss() == whole.mean_loss()
     assert resumed.accuracy() == whole.accuracy()
     assert torch.equal(resumed.losses, whole.losses)
 
 
 def test_the_recent_loss_is_the_mean_of_the_last_steps() -> None:
-    tally, given = Tally(100, 8, CPU), steps()
+    tally, given = Tally(SIZES, SIZES, CPU), steps()
     for step in given[:6]:
         tally.add(*step)
     assert tally.recent_loss(4) == pytest.approx(sum(float(loss) for loss, _, _ in given[2:6]) / 4)

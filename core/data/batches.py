@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from core.data import DataOptions
 from core.data.augment import Windows, cut_out, jitter, lay_out, new_canvas, plain
 from core.data.dataset import Split
-from core.data.index_plan import IndexPlan
+from core.data.index_plan import ALL, IndexPlan, Shard
 
 Pair = tuple[Tensor, Tensor]
 Ahead = tuple[Tensor, Tensor, torch.cuda.Event | None]
@@ -26,16 +26,21 @@ TOGETHER = 128
 
 
 class Batches(Protocol):
-    """A split as batches: normalised float32 images [B, C, H, W] and int64 labels [B], on the device."""
+    """A split as batches: normalised images [B, C, H, W] and int64 labels [B], on the device.
 
-    def __len__(self) -> int: ...
+    Of a run on several devices each rank has its shard of every batch.
+    """
+
+    def __len__(self) -> int:
+        """The images of the split, whoever works on them."""
+        ...
 
     def train(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[Pair]:
         """The batches of an epoch in the plan's order, augmented, from `first_batch` on; the last may be short."""
         ...
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
-        """All images in their own order, as they are."""
+        """All images in their own order, as they are; ranks take turns batch by batch."""
         ...
 
 
@@ -65,6 +70,7 @@ class Finish:
         shape: tuple[int, int, int],
         channels_last: bool,
         cutout: int,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         # (pixel / 255 - mean) / std as one pass over whole rows of pixels.
         self.channels, self.height, self.width = shape
@@ -73,6 +79,7 @@ class Finish:
         self.shift = (-centre / deviation).float().repeat(self.width).to(device)
         self.channels_last = channels_last
         self.cutout = cutout
+        self.dtype = dtype
 
     def __call__(self, rows: Tensor, plan: IndexPlan | None, part: slice) -> Tensor:
         """Rows of pixels, uint8 [B, H, W C], to float32 [B, C, H, W], changed by the plan's part, if any."""
@@ -83,21 +90,32 @@ class Finish:
         images = pixels.view(len(rows), self.height, self.width, self.channels)
         if plan is not None:
             images = cut_out(images, plan, part, self.cutout)
-        images = images.permute(0, 3, 1, 2)
+        images = images.permute(0, 3, 1, 2).to(self.dtype)
         return images if self.channels_last else images.contiguous()
 
 
-def parts(count: int, size: int, start: int = 0) -> Iterator[slice]:
-    """The slices that cut `count` images into batches of `size`, from image `start` on."""
-    for first in range(start, count, size):
+def parts(count: int, size: int) -> Iterator[slice]:
+    """The slices that cut `count` images into batches of `size`."""
+    for first in range(0, count, size):
         yield slice(first, min(first + size, count))
+
+
+def grouped(sizes: Sequence[int], first: int, together: int) -> Iterator[tuple[slice, Sequence[int]]]:
+    """Batches of these sizes from number `first` on, so many at a time: where they lie, and their sizes."""
+    start = sum(sizes[:first])
+    for number in range(first, len(sizes), together):
+        group = sizes[number : number + together]
+        yield slice(start, start + sum(group)), group
+        start += sum(group)
 
 
 class ResidentBatches:
     """A split that lives on the device as uint8, laid out for augmentation."""
 
-    def __init__(self, split: Split, device: torch.device, finish: Finish, augmentation: Augmentation) -> None:
-        self.augmentation = augmentation
+    def __init__(
+        self, split: Split, device: torch.device, finish: Finish, augmentation: Augmentation, shard: Shard
+    ) -> None:
+        self.augmentation, self.shard = augmentation, shard
         self.canvas = _canvas(split, device, augmentation)
         self.windows = Windows(self.canvas, augmentation.padding)
         self.labels = torch.from_numpy(np.array(split.labels)).to(device)
@@ -107,15 +125,15 @@ class ResidentBatches:
         return len(self.labels)
 
     def train(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[Pair]:
-        plan = plan.to(self.labels.device)
-        together = batch_size * max(1, TOGETHER // batch_size)
-        for part in parts(len(self), together, first_batch * batch_size):
+        plan = self.shard.of(plan, batch_size).to(self.labels.device)
+        sizes = self.shard.sizes(len(self), batch_size)
+        for part, group in grouped(sizes, first_batch, max(1, TOGETHER // batch_size)):
             chosen = plan.order[part]
             images = self.finish(self.windows.cut(chosen, plan, part), plan, part)
-            yield from zip(images.split(batch_size), self.labels[chosen].split(batch_size), strict=True)
+            yield from zip(images.split(list(group)), self.labels[chosen].split(list(group)), strict=True)
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
-        for part in parts(len(self), batch_size):
+        for part in self.shard.blocks(len(self), batch_size):
             yield self.finish(plain(self.canvas, self.augmentation.padding, part), None, part), self.labels[part]
 
 
@@ -137,25 +155,29 @@ def _shape(split: Split) -> tuple[int, int, int]:
 class StreamedBatches:
     """A split in a memory map, read ahead by one thread."""
 
-    def __init__(self, split: Split, device: torch.device, finish: Finish, augmentation: Augmentation) -> None:
+    def __init__(
+        self, split: Split, device: torch.device, finish: Finish, augmentation: Augmentation, shard: Shard
+    ) -> None:
         self.split = split
         self.device = device
         self.finish = finish
-        self.augmentation = augmentation
+        self.augmentation, self.shard = augmentation, shard
 
     def __len__(self) -> int:
         return len(self.split.labels)
 
     def train(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[Pair]:
+        plan = self.shard.of(plan, batch_size)
         order, there = plan.order.numpy(), plan.to(self.device)
-        wanted = list(parts(len(self), batch_size, first_batch * batch_size))
+        sizes = self.shard.sizes(len(self), batch_size)
+        wanted = [part for part, _ in grouped(sizes, first_batch, 1)]
         for part, (images, labels) in zip(wanted, self._read([order[part] for part in wanted]), strict=True):
             windows = Windows(self._canvas(images, self.augmentation), self.augmentation.padding)
             index = torch.arange(len(images), device=self.device)
             yield self.finish(windows.cut(index, there, part), there, part), labels
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
-        wanted = list(parts(len(self), batch_size))
+        wanted = self.shard.blocks(len(self), batch_size)
         for part, (images, labels) in zip(wanted, self._read(wanted), strict=True):
             yield self.finish(plain(self._canvas(images, Augmentation()), 0, slice(None)), None, part), labels
 
@@ -234,8 +256,10 @@ def open_batches(
     std: tuple[float, ...],
     channels_last: bool = False,
     augmentation: Augmentation | None = None,
+    dtype: torch.dtype = torch.float32,
+    shard: Shard = ALL,
 ) -> Batches:
     """The batches of a split; `mean` and `std` are per channel, of pixels from 0 to 1."""
     augmentation = augmentation or Augmentation()
-    finish = Finish(device, mean, std, _shape(split), channels_last, augmentation.cutout)
-    return (StreamedBatches if streamed else ResidentBatches)(split, device, finish, augmentation)
+    finish = Finish(device, mean, std, _shape(split), channels_last, augmentation.cutout, dtype)
+    return (StreamedBatches if streamed else ResidentBatches)(split, device, finish, augmentation, shard)

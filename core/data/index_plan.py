@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,55 @@ class IndexPlan:
 
     def to(self, device: torch.device) -> IndexPlan:
         """The plan on a device: one copy an epoch."""
+        return self.changed(lambda tensor: tensor.to(device))
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> IndexPlan:
+        """The plan with each of its tensors changed."""
         given = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return dataclasses.replace(
-            self, **{name: value.to(device) for name, value in given.items() if value is not None}
-        )
+        return dataclasses.replace(self, **{name: change(value) for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The part of each batch that one of several ranks works on: an even share, of a short batch maybe nothing."""
+
+    rank: int = 0
+    world: int = 1
+
+    def sizes(self, count: int, batch_size: int) -> list[int]:
+        """The images of this rank in each of the batches that `count` images make."""
+        whole, rest = divmod(count, batch_size)
+        sizes = [self._of(batch_size)[1]] * whole
+        return [*sizes, self._of(rest)[1]] if rest else sizes
+
+    def blocks(self, count: int, size: int) -> list[slice]:
+        """The batches of `size` that this rank evaluates of `count` images: in turn with the others, equally many."""
+        starts = range(self.rank * size, count + self.world * size, self.world * size)
+        rounds = -(-count // (self.world * size))
+        return [slice(min(start, count), min(start + size, count)) for start in starts[:rounds]]
+
+    def of(self, plan: IndexPlan, batch_size: int) -> IndexPlan:
+        """The places of an epoch's plan that are this rank's."""
+        if self.world == 1:
+            return plan
+        import torch  # seconds, and whoever only needs a seed is spared them
+
+        count = len(plan.order)
+        place = torch.arange(count)
+        last = count - count % batch_size
+        start, size = (torch.full((count,), value) for value in self._of(batch_size))
+        start[last:], size[last:] = self._of(count % batch_size)
+        within = place % batch_size - start
+        mine = (within >= 0) & (within < size)
+        return plan.changed(lambda tensor: tensor[mine])
+
+    def _of(self, batch: int) -> tuple[int, int]:
+        """Where this rank's share of a batch begins, and its size."""
+        share, rest = divmod(batch, self.world)
+        return self.rank * share + min(self.rank, rest), share + (self.rank < rest)
+
+
+ALL = Shard()
 
 
 def epoch_plan(count: int, seed: int, epoch: int, data: DataOptions) -> IndexPlan:
