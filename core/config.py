@@ -125,6 +125,11 @@ class ExperimentConfig(Options):
     training: TrainingOptions = Field(default_factory=TrainingOptions)
 
 
+def ranks_of(config: ExperimentConfig) -> int:
+    """Processes that train a run of this config together."""
+    return len(devices_of(config.training.device)) * config.training.nodes
+
+
 SECTIONS: dict[str, Table | None] = {
     "data": DATASETS,
     "model": MODELS,
@@ -286,7 +291,7 @@ def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
             yield Fault(f"training.{key}", f"must be {bound}, or auto")
     if training.accumulation > training.batch_size:
         yield Fault("training.accumulation", f"cannot split a batch of {training.batch_size}; lower it")
-    yield from _rank_checks(training)
+    yield from _rank_checks(config)
     optimizer = config.optimizer
     if getattr(optimizer, "nesterov", False) and getattr(optimizer, "momentum", 1) == 0:
         yield Fault("optimizer.nesterov", "needs a momentum above 0; set optimizer.momentum, or nesterov=false")
@@ -297,11 +302,11 @@ def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
         yield Fault("schedule.warmup_epochs", f"must be below training.epochs ({training.epochs})")
 
 
-def _rank_checks(training: TrainingOptions) -> Iterable[Fault]:
+def _rank_checks(config: ExperimentConfig) -> Iterable[Fault]:
+    training, ranks = config.training, ranks_of(config)
     devices = devices_of(training.device)
     if len(set(devices)) < len(devices) and devices[0] != "cpu":
         yield Fault("training.device", f"'{training.device}' names a GPU twice; name each once")
-    ranks = len(devices) * training.nodes
     if ranks > MOST_RANKS:
         yield Fault("training.device", f"{ranks} processes are more than {MOST_RANKS}; name fewer devices")
     if ranks > training.batch_size:

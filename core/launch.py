@@ -222,27 +222,53 @@ def _died(worker: WorkerProcess) -> RunFailed:
     return RunFailed(error=Failure("crash", "WorkerDied", f"the run could not begin: {worker.death()}"))
 
 
-def start_detached(config: ExperimentConfig, label: Label, logs: Path, data: Path, now: float) -> Detached:
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What is borne with in a run on several devices.
+
+    A rank is given up after `timeout` seconds without an answer; `retries` times the run goes on from its last
+    checkpoint after a rank died.
+    """
+
+    timeout: float = 600.0
+    retries: int = 0
+
+
+PATIENCE = Patience()
+
+
+def start_detached(
+    config: ExperimentConfig,
+    label: Label,
+    logs: Path,
+    data: Path,
+    now: float,
+    *,
+    run_id: str = "",
+    patience: Patience = PATIENCE,
+) -> Detached:
     """Start a new run in a process of its own; until it has a directory, what it prints is kept in a hidden file.
 
     Raises:
         LogsError: the logs folder cannot be written, or no process can be started.
     """
     check_writable(logs)
-    run_id = new_run_id(label.preset, now)
+    run_id = run_id or new_run_id(label.preset, now)
     console = logs / f".{run_id}.log"
     about = {"preset": label.preset, "name": label.name, "tags": list(label.tags), "study": None}
     about |= {"reported": [asdict(figure) for figure in label.reported], "config": to_plain(config)}
-    return _detached(logs / run_id, {**about, "resume": False, "console": str(console.absolute())}, data, console)
+    about |= {"resume": False, "console": str(console.absolute()), **asdict(patience)}
+    return _detached(logs / run_id, about, data, console)
 
 
-def resume_detached(folder: Path, data: Path, *, take_over: bool = False) -> Detached:
+def resume_detached(folder: Path, data: Path, *, take_over: bool = False, patience: Patience = PATIENCE) -> Detached:
     """Go on with a run in a process of its own; to take over is to let it train where it is until that one is ready.
 
     Raises:
         LogsError: the run's directory cannot be written, or no process can be started.
     """
-    return _detached(folder, {"resume": True, "take_over": take_over}, data, folder / CONSOLE)
+    asked = {"resume": True, "take_over": take_over, **asdict(patience)}
+    return _detached(folder, asked, data, folder / CONSOLE)
 
 
 def _detached(folder: Path, request: Mapping[str, Any], data: Path, console: Path) -> Detached:

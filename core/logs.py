@@ -39,6 +39,9 @@ LONGEST_LINE = 16 * 2**20
 MARK = 12
 """Bytes at the end of a line that tell it from others: its checksum and what closes it."""
 
+AGENT_LOCK = "agent.lock"
+"""Held by what starts the ranks of a run on several devices: it has the run also while no rank writes."""
+
 CONSOLE = "console.log"
 """What the process of a run prints, in the run's directory."""
 
@@ -98,7 +101,8 @@ def decode_line(line: bytes) -> RunEvent | None:
 
 def is_locked(folder: Path) -> bool | None:
     """Whether a writer has the run; None where that cannot be told."""
-    return is_held(folder / "run.lock")
+    held = is_held(folder / "run.lock")
+    return is_held(folder / AGENT_LOCK) if held is False else held
 
 
 class EventReader:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.config import ExperimentConfig, Precision
+from core.config import ExperimentConfig, Precision, ranks_of
 from core.data import open_dataset
 from core.data.dataset import Facts
 from core.device import computes_bf16, free_memory, pick_device
@@ -93,11 +93,6 @@ class Plan:
         }
 
 
-def ranks_of(config: ExperimentConfig) -> int:
-    """Processes that train a run of this config together."""
-    return len(devices_of(config.training.device)) * config.training.nodes
-
-
 def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
     """The plan of a config on this machine, for one rank where there are several.
 
@@ -105,7 +100,7 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
         ConfigError: settings that this data set, model or machine cannot meet.
         DataError: a data set whose shape only its files tell, and they are missing.
     """
-    device = _available(config, rank)
+    device = device_of(config, rank)
     facts = open_dataset(config.data, data_root).facts()
     train_images = _train_images(config, facts)
     _check_batch(config, train_images)
@@ -205,8 +200,12 @@ def _flops(module: nn.Module, output: tuple[int, ...]) -> int:
             return 0
 
 
-def _available(config: ExperimentConfig, rank: int) -> torch.device:
-    """The device of a rank; those of all ranks of this machine are there."""
+def device_of(config: ExperimentConfig, rank: int) -> torch.device:
+    """The device of a rank; those of all ranks of this machine are there.
+
+    Raises:
+        ConfigError: they are not, or cannot do what is asked.
+    """
     training = config.training
     if training.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError([Fault("training.device", "no CUDA device is to be had here; use training.device=cpu")])
@@ -241,8 +240,8 @@ def _check_last_batch(config: ExperimentConfig, images: int, layers: tuple[Layer
     size, ranks = config.training.batch_size, ranks_of(config)
     shares = {-(-batch // ranks) for batch in (size, images % size)} | {size // ranks, images % size // ranks}
     if single and 1 in shares:
-        on_each = " on one of the devices" if ranks > 1 else ""
-        message = f"the last batch would hold one image{on_each}, too few for batch normalisation; change it by {ranks if ranks > 1 else 'one'}"
+        where, by = (" on one of the devices", ranks) if ranks > 1 else ("", "one")
+        message = f"the last batch would hold one image{where}, too few for batch normalisation; change it by {by}"
         raise ConfigError([Fault("training.batch_size", message)])
 
 

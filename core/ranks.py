@@ -130,6 +130,16 @@ class Group(Ranks):
         dist.destroy_process_group()
 
 
+def is_lost(failure: str) -> bool:
+    """Whether a failure's words only say that another rank did not answer."""
+    return any(word in failure for word in _LOST)
+
+
+_LOST = ("[/pytorch/third_party/gloo", "gloo/transport", "Connection closed by peer", "Connection reset by peer",
+         "Broken pipe", "Timed out waiting", "timed out", "NCCL", "ProcessGroup", "DistStoreError", "DistNetworkError",
+         "RendezvousConnectionError")  # fmt: skip
+
+
 def check_alike(ranks: Ranks, facts: Any, what: str) -> None:
     """Make sure that all ranks see the same.
 

@@ -6,17 +6,21 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from core import hand_over
+from core.announcement import failure_of, header_of, started
+from core.apart import followed, is_apart
 from core.config import ExperimentConfig, parse_config, to_plain
 from core.control import Control, Inbox
 from core.data import open_dataset
 from core.data.prepare import Prepared, prepare
 from core.device import open_sampler, peak_memory
-from core.errors import BusyError, DivergedError, InputError, LogsError
+from core.errors import BusyError, DivergedError, InputError, LogsError, TorchdeckError
 from core.events import (
     CommandApplied,
     EpochCompleted,
@@ -32,6 +36,7 @@ from core.files import DISK, Disk
 from core.heart import beating
 from core.job import Job, build_job, configure_process
 from core.label import Label
+from core.launch import PATIENCE, Patience, resume_detached, start_detached
 from core.logs import FolderControl, load_record, new_run_id
 from core.memory import advised, release_memory
 from core.plan import Plan, make_plan, with_precision
@@ -40,6 +45,7 @@ from core.ranks import ALONE, Ranks, check_alike
 from core.recorder import Recorder, epochs_done
 from core.recovery import restore_newest, roll_back
 from core.reported import parse_reported
+from core.runs import read_header
 from core.saving import Saver
 from core.training import train
 from core.watch import Watch
@@ -61,6 +67,8 @@ class Surroundings:
     disk: Disk = DISK
     ranks: Ranks = ALONE
     """Of a run on several devices, this process among the others."""
+    patience: Patience = PATIENCE
+    """Of a run on several devices."""
 
 
 def run(
@@ -75,10 +83,15 @@ def run(
     """Train a config and record it under `logs`; every failure is the last event, nothing is raised.
 
     Nothing happens before the first `next()`. What is wrong with the request is told before anything is left on disk.
-    A caller that must know the run before it begins gives its id, by `new_run_id`. One on several devices is for the
-    processes that `core.apart` starts.
+    A caller that must know the run before it begins gives its id, by `new_run_id`. A run on several devices trains in
+    processes of its own, which go on when nobody iterates.
     """
     ranks, name = surroundings.ranks, run_id or new_run_id((label or Label()).preset, surroundings.now())
+    if is_apart(config) and ranks.world == 1:
+        asked = config, label or Label(), logs, surroundings.data_root, surroundings.now()
+        begin_apart = partial(start_detached, *asked, run_id=name, patience=surroundings.patience)
+        yield from followed(begin_apart, logs / name, control or Control())
+        return
     recorder = Recorder(surroundings.now, surroundings.wait, silent=not ranks.leads)
 
     def begin() -> Generator[RunEvent, None, Job]:
@@ -88,7 +101,7 @@ def run(
         recorder.plan = plan
         if ranks.leads:
             header = header_of(plan, prepared, label or Label(), surroundings.now())
-            recorder.use(claim(logs, name, header, surroundings.disk, asked_for=ranks.world > 1))
+            recorder.use(claim(logs, name, header, surroundings.disk))
         configure_process(plan)
         job = build_job(plan, prepared, ranks)
         yield recorder(started(job, prepared, label or Label(), name, None))
@@ -105,6 +118,10 @@ def resume(
     To take it over is to ask the process that trains it for it, once all is ready to go on; it trains on until then.
     """
     ranks = surroundings.ranks
+    if ranks.world == 1 and _trained_apart(folder):
+        begin_apart = partial(resume_detached, folder, surroundings.data_root, patience=surroundings.patience)
+        yield from followed(begin_apart, folder, control or Control())
+        return
     recorder = Recorder(surroundings.now, surroundings.wait, silent=not ranks.leads)
 
     def begin() -> Generator[RunEvent, None, Job]:
@@ -140,6 +157,13 @@ def resume(
     yield from recorder.with_news(_attempt(begin, recorder, control, surroundings, folder))
 
 
+def _trained_apart(folder: Path) -> bool:
+    """Whether a run's settings, if they can be read, want several devices."""
+    with suppress(TorchdeckError):
+        return is_apart(_asked(folder)[0])
+    return False
+
+
 def _writer(folder: Path, control: Inbox, surroundings: Surroundings, take_over: bool) -> RunWriter | None:
     """The run's lock, for the rank that writes."""
     if not surroundings.ranks.leads:
@@ -169,7 +193,7 @@ def _drained(steps: Generator[RunEvent, None, Done]) -> Done:
 
 def _asked(folder: Path) -> tuple[ExperimentConfig, Label, str]:
     """The settings of a run, what it is called, and the fingerprint of the data it began with."""
-    header = readheader_of(folder)
+    header = read_header(folder)
     if "config" not in header:
         raise LogsError(f"{folder / 'run.json'} is missing or damaged", "start a new run")
     reported = parse_reported(header.get("reported", []))

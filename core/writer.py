@@ -38,6 +38,7 @@ from core.files import (
 )
 from core.locks import lock_owner, take_lock
 from core.logs import MIN_READER, SCHEMA, encode_line
+from core.request import REQUEST, is_asked_for
 
 MOST_WAITING = 10_000
 SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RolledBack, RunCompleted, RunFailed)
@@ -177,7 +178,7 @@ def check_writable(logs: Path) -> None:
         raise LogsError(f"the logs folder {logs} cannot be written", "choose another with --logs or TORCHDECK_LOGS")
 
 
-def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK, *, asked_for: bool = False) -> RunWriter:
+def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK) -> RunWriter:
     """Make the directory of a new run, with its run.json, and lock it; it appears whole or not at all.
 
     One that was `asked_for` is there already, with nothing in it but the request.
@@ -188,9 +189,11 @@ def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK, *
     folder = logs / run_id
     try:
         make_folders(logs, disk)
-        if not asked_for:
+        if not is_asked_for(folder):
             disk.mkdir(folder)
-        return _furnished(folder, {"schema": SCHEMA, "min_reader": MIN_READER, "run_id": run_id, **content}, disk)
+        writer = _furnished(folder, {"schema": SCHEMA, "min_reader": MIN_READER, "run_id": run_id, **content}, disk)
+        _delete([folder / REQUEST], disk)
+        return writer
     except OSError as error:
         mend = "free or choose another folder with --logs or TORCHDECK_LOGS"
         raise LogsError(f"the run directory {folder} cannot be made ({in_words(error)})", mend) from None

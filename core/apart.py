@@ -1,0 +1,74 @@
+"""A run on several devices as an iterator of its events: processes of its own train it, and it is followed on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from core.announcement import failure_of
+from core.config import ExperimentConfig, ranks_of
+from core.control import Inbox
+from core.errors import TorchdeckError
+from core.events import Failure, RunCompleted, RunEvent, RunFailed, StageStarted
+from core.launch import Detached
+from core.logs import EventReader, follow, news_of, request
+
+POLL = 0.1
+
+
+def is_apart(config: ExperimentConfig) -> bool:
+    """Whether a run of this config is trained by processes of its own."""
+    return ranks_of(config) > 1
+
+
+def followed(begin: Callable[[], Detached], folder: Path, control: Inbox) -> Iterator[RunEvent]:
+    """The events of a run that `begin` starts in `folder`; commands are passed on to it.
+
+    Whoever iterates may go: the run goes on.
+    """
+    try:
+        news = news_of(folder)
+        detached = begin()
+    except TorchdeckError as error:
+        yield RunFailed(error=failure_of(error))
+        return
+    # Before all events of the log, so that it is no part of the record.
+    yield StageStarted(seq=-1, message="starting the processes of the run")
+    if told := _begun(detached, control):
+        yield told
+        return
+    yield from _to_the_end(folder, news, control)
+    # By then the run is free for whoever goes on with it.
+    detached.process.wait()
+
+
+def _begun(detached: Detached, control: Inbox) -> RunEvent | None:
+    """Wait until the run trains; where it does not come to that, what there is to tell."""
+    stopped = ""
+    while (told := detached.began()) is None:
+        command = control.take()
+        if command and command[0] == "stop" and not stopped:
+            stopped = command[1] or "stop was asked for"
+            detached.process.terminate()
+        control.wait(POLL)
+    if isinstance(told, RunFailed):
+        ended = RunCompleted(status="stopped", reason=stopped, epoch=0, step=0, train_seconds=0.0)
+        return ended if stopped else told
+    return None
+
+
+def _to_the_end(folder: Path, news: EventReader, control: Inbox) -> Iterator[RunEvent]:
+    def wait(seconds: float) -> None:
+        while command := control.take():
+            with suppress(TorchdeckError):  # it has just ended
+                request(folder, *command)
+        control.wait(seconds)
+
+    last: RunEvent | None = None
+    for event in follow(folder, wait=wait, poll=POLL, reader=news):
+        last = event
+        yield event
+    if not isinstance(last, RunCompleted | RunFailed):
+        mend = f"go on from the last checkpoint with: torchdeck resume {folder.name}"
+        yield RunFailed(error=Failure("crash", "RunDied", "the processes of the run are gone", mend))

@@ -1,0 +1,144 @@
+"""Runs on several devices: equal to those of one process, and to themselves when a rank is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from conftest import Faults, changed, only_run
+
+from core import checkpoint
+from core.config import ExperimentConfig, parse_config
+from core.control import Control
+from core.data import open_dataset
+from core.events import EpochCompleted, RunCompleted, RunEvent, RunFailed, RunStarted
+from core.launch import Patience
+from core.logs import load_record
+from core.session import Surroundings, resume, run
+
+PLAIN: dict[str, Any] = {
+    "data": {
+        "name": "synthetic",
+        "size": 16,
+        "train_images": 203,
+        "test_images": 230,
+        "classes": 4,
+        "crop_padding": 2,
+        "flip": True,
+    },
+    "model": {"name": "lenet"},
+    "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+    "training": {"epochs": 2, "batch_size": 50, "threads": 1, "precision": "fp64"},
+}
+
+
+def config(**changes: Any) -> ExperimentConfig:
+    return parse_config(changed(PLAIN, {path.replace("__", "."): value for path, value in changes.items()}))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load_model(next(checkpoint.newest(folder / "checkpoints")))
+
+
+def ranks_of(folder: Path) -> list[psutil.Process]:
+    """The processes that train a run, by rank."""
+    agent = psutil.Process(json.loads((folder / "agent.lock").read_bytes())["pid"])
+    return sorted(agent.children(), key=lambda process: process.pid)
+
+
+def trained(config: ExperimentConfig, logs: Path, data: Path) -> list[RunEvent]:
+    return list(run(config, logs, surroundings=Surroundings(data)))
+
+
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    apart = trained(config(training__device="cpu:2"), tmp_path / "two", tmp_path)
+    alone = trained(config(training__device="cpu"), tmp_path / "one", tmp_path)
+    assert isinstance(apart[-1], RunCompleted), apart[-1]
+    begun = next(event for event in apart if isinstance(event, RunStarted))
+    assert [rank["device"] for rank in begun.ranks] == ["cpu", "cpu"]
+    ours, theirs = ([event for event in events if isinstance(event, EpochCompleted)] for events in (apart, alone))
+    for mine, other in zip(ours, theirs, strict=True):
+        # The loss of each step is kept in single precision, what it comes to in double.
+        assert mine.metrics == pytest.approx(other.metrics, rel=1e-6)
+        assert torch.allclose(*(torch.frombuffer(bytearray(e.step_losses), dtype=torch.float32) for e in (mine, other)))
+    one, two = weights(only_run(tmp_path / "one")), weights(only_run(tmp_path / "two"))
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-12
+    assert load_record(only_run(tmp_path / "two")).devices.keys() == {0, 1}
+
+
+def watched(events: Iterator[RunEvent], logs: Path, epochs: int) -> tuple[list[RunEvent], Path]:
+    """The events of a run until it has done so many epochs, and its directory."""
+    seen: list[RunEvent] = []
+    for event in events:
+        seen.append(event)
+        if isinstance(event, EpochCompleted) and event.epoch == epochs:
+            return seen, only_run(logs)
+    raise AssertionError(seen[-3:])
+
+
+def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(tmp_path: Path, faults: Faults) -> None:
+    settings = config(training__device="cpu:2", training__epochs=40, training__precision="fp32", model__dropout=0.2)
+    around, control = Surroundings(tmp_path, patience=Patience(retries=1)), Control()
+    trained(settings, tmp_path / "whole", tmp_path)
+    # A rank is killed: the agent goes on from the last checkpoint.
+    events = run(settings, tmp_path / "hurt", control, surroundings=around)
+    _, folder = watched(events, tmp_path / "hurt", 3)
+    ranks_of(folder)[1].kill()
+    seen, _ = watched(events, tmp_path / "hurt", 8)
+    assert any(isinstance(event, RunCompleted) and event.status == "handed_over" for event in seen)
+    assert any("rank 1" in warning and "SIGKILL" in warning for warning in load_record(folder).warnings)
+    # It is asked to stop: all ranks do at one step.
+    control.request("stop", "that is enough")
+    *_, last = events
+    assert isinstance(last, RunCompleted), last
+    assert (last.status, last.reason) == ("stopped", "that is enough")
+    assert load_record(folder).checkpoints[-1].step == last.step
+    # The agent is killed: its ranks stop with a checkpoint.
+    events = resume(folder, surroundings=around)
+    watched(events, tmp_path / "hurt", last.epoch + 3)
+    ranks, agent = ranks_of(folder), json.loads((folder / "agent.lock").read_bytes())["pid"]
+    os.kill(agent, signal.SIGKILL)
+    *_, last = events
+    _, alive = psutil.wait_procs(ranks, timeout=60)
+    assert isinstance(last, RunCompleted), last
+    assert last.reason == "signal SIGTERM"
+    assert not alive
+
+    *_, last = resume(folder, surroundings=around)
+    faults("lost ranks and agents", 2, lost=int(not isinstance(last, RunCompleted)))
+    assert isinstance(last, RunCompleted), last
+    record, whole = load_record(folder), load_record(only_run(tmp_path / "whole"))
+    assert record.attempt == 4
+    assert [epoch.step_losses for epoch in record.epochs] == [epoch.step_losses for epoch in whole.epochs]
+    one, two = weights(only_run(tmp_path / "whole")), weights(folder)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_rank_that_does_not_answer_is_given_up(tmp_path: Path, faults: Faults) -> None:
+    settings = config(training__device="cpu:2", training__epochs=10_000, training__precision="fp32")
+    events = run(settings, tmp_path / "logs", surroundings=Surroundings(tmp_path, patience=Patience(timeout=10)))
+    _, folder = watched(events, tmp_path / "logs", 2)
+    ranks_of(folder)[1].suspend()
+    *_, last = events
+    faults("stalled ranks")
+    assert isinstance(last, RunFailed), last
+    assert "did not answer" in last.error.message
+    assert f"torchdeck resume {folder.name}" in last.error.mend
+
+
+def test_what_no_rank_can_do_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    dataset = open_dataset(parse_config({**PLAIN, "data": {"name": "cifar10", "download": False}}).data, tmp_path)
+    assert dataset.missing()
+    wrong = config(training__device="cpu:2", data__name="cifar10", data__download=False)
+    *_, last = run(wrong, tmp_path / "logs", surroundings=Surroundings(tmp_path))
+    assert isinstance(last, RunFailed), last
+    assert last.error.kind == "input"
+    assert "torchdeck data fetch cifar10" in last.error.mend
+    assert not list((tmp_path / "logs").iterdir()) if (tmp_path / "logs").exists() else True
