@@ -220,10 +220,9 @@ def load_record(folder: Path) -> RunRecord:
 
 def reading(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
     """`load_record` in parts: it yields the bytes that are read and those there are, first once the cache is read."""
-    record, offset, mark = _cached(folder)
-    reader = EventReader(folder, offset, mark)
+    record, reader = opened(folder)
     total = _size(reader.path)
-    yield offset, total
+    yield reader.offset, total
     for number, event in enumerate(reader.read(), start=1):
         record.apply(event)
         if number % READ_TOGETHER == 0:
@@ -234,6 +233,12 @@ def reading(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
         record.warnings.append(f"{reader.damaged} damaged lines in events.jsonl were skipped")
     settle_status(record, is_locked(folder))
     return record
+
+
+def opened(folder: Path) -> tuple[RunRecord, EventReader]:
+    """The record that a run's cache holds, and a reader of what its log says beyond that."""
+    record, offset, mark = _cached(folder)
+    return record, EventReader(folder, offset, mark)
 
 
 def _size(path: Path) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from core.events import (
     stamp,
 )
 from core.events import Failure as FailureOf
+from core.locks import take_lock
 from core.logs import write_caches
 from core.record import RunRecord
 from core.writer import claim
@@ -188,6 +191,7 @@ class Example:
     state: str = "completed"
     reason: str = ""
     begun: bool = True
+    place: str = ""
 
 
 def make_study(
@@ -206,7 +210,8 @@ def make_study(
         items.append({
             "number": number, "label": run.label, "overrides": dict(change.split("=", 1) for change in run.changes),
             "preset": "quickstart", "config": to_plain(config), "run_id": run_id, "state": run.state,
-            "reason": run.reason, "reported": [{"metric": "test/accuracy", "at": "best", "value": 0.97}],
+            "reason": run.reason, "place": run.place,
+            "reported": [{"metric": "test/accuracy", "at": "best", "value": 0.97}],
         })  # fmt: skip
     study_id = f"20270115-120000-{name}-{tail}"
     content: dict[str, Any] = {
@@ -217,6 +222,19 @@ def make_study(
     (logs / study_id).mkdir(parents=True)
     (logs / study_id / "study.json").write_text(json.dumps(content | changes))
     return logs / study_id
+
+
+@contextmanager
+def at_work(study: Path) -> Iterator[None]:
+    """While processes hold a study and its running runs."""
+    runs = json.loads((study / "study.json").read_bytes())["runs"]
+    held = [study.parent / run["run_id"] / "run.lock" for run in runs if run["state"] == "running" and run["run_id"]]
+    locks = [take_lock(path) for path in (study / "study.lock", *held)]
+    try:
+        yield
+    finally:
+        for lock in locks:
+            os.close(lock)
 
 
 def _ending(run: Example) -> RunEvent | None:

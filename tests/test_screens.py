@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from app_driver import screen_text, until
-from example_runs import Example, gpus, make_example_runs, make_run_on, make_study
+from example_runs import Example, at_work, gpus, make_example_runs, make_run_on, make_study
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from core.logs import EventReader
 from tui.app import Torchdeck
 from tui.feed import Feed
+from tui.messages import StudyRequested
 from tui.screens.live import LivePage
 from tui.widgets.chart import Chart
 from tui.widgets.settings_form import SettingsForm
@@ -186,6 +187,34 @@ async def test_a_study_looks_as_it_should(
     if look == "ascii":
         assert shown.isascii()
     golden(f"{view}-{size}-{look}", shown)
+
+
+AT_WORK = (
+    *STUDY[:2],
+    Example("lr=0.1", ("optimizer.lr=0.1",), 0.6, 3, state="running", place="cuda 0 on node1"),
+    Example("lr=0.3", ("optimizer.lr=0.3",), 0.7, 5, state="running", place="cuda 1 on node1"),
+    Example("lr=1", ("optimizer.lr=1",), state="running", begun=False, place="job 1234_3 pending (Resources)"),
+    *STUDY[4:],
+)
+
+
+@pytest.mark.parametrize("look", ["dark", "ascii"])
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_study_at_work_looks_as_it_should(
+    make_app: Callable[..., Torchdeck], tmp_path: Path, size: str, look: str
+) -> None:
+    study = make_study(tmp_path / "logs", AT_WORK)
+    app = make_app(tmp_path / "logs", ascii_only=look == "ascii", page="runs")
+    app.workspace.now = lambda: NOW + 7200
+    with at_work(study):
+        async with app.run_test(size=SIZES[size]) as pilot:
+            app.post_message(StudyRequested(study))
+            await until(pilot, lambda: "At work" in screen_text(app))
+            await until(pilot, settled(app))
+            shown = screen_text(app)
+    if look == "ascii":
+        assert shown.isascii()
+    golden(f"study-at-work-{size}-{look}", shown)
 
 
 async def test_the_live_page_without_a_run_says_what_to_do(make_app: Callable[..., Torchdeck]) -> None:

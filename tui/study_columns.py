@@ -13,10 +13,11 @@ from core.results.rows import Accuracy, ResultRow
 from core.results.study import varied
 from core.study import DONE, Study, StudyRun
 from tui.columns import TextColumn
-from tui.run_columns import GLYPHS, UNKNOWN, Glyph, Look, age
+from tui.run_columns import GLYPHS, UNKNOWN, Glyph, Look, age, bar
 from tui.run_settings import label, shown
 from tui.study_reader import StudyEntry, StudySeen
-from tui.text import duration, percent, safe
+from tui.study_workers import Working
+from tui.text import count, duration, percent, safe
 
 SIGNS = {
     **GLYPHS,
@@ -27,6 +28,8 @@ SIGNS = {
     "ready": Glyph("○", "o", "quiet"),
 }
 MOST_SETTINGS = 6
+WORKER_BAR, PLACE = 10, 18
+"""Cells of the bar of what trains, and of where, before that grows."""
 LONGEST = 200
 
 
@@ -124,6 +127,29 @@ def run_columns(seen: StudySeen, lines: Sequence[Line], look: Look) -> list[Text
     useless = {"reported", "outcome"} if not any(line.standing for line in lines) else set[str]()
     useless |= set() if any(line.run.reason for line in lines) else {"reason"}
     return [column for column in found if column.key not in useless]
+
+
+def worker_columns(working: Sequence[Working], look: Look) -> list[TextColumn]:
+    """The columns of what trains now: where, which run, and how far it is."""
+
+    def figures(key: str, title: str, rank: int, text: Callable[[Working], str]) -> TextColumn:
+        return TextColumn(key, title, tuple(Text(text(item), justify="right") for item in working), rank, True)
+
+    def called(item: Working) -> Text:
+        text = Text(safe(item.run.label)[:LONGEST], no_wrap=True, overflow="ellipsis")
+        return text.append(f"  {safe(item.doing)[:LONGEST]}", look.ink("quiet")) if item.doing else text
+
+    where = (Text(safe(item.run.place or "-")[:LONGEST], no_wrap=True, overflow="ellipsis") for item in working)
+    return [
+        TextColumn("place", "where", tuple(where), 1, most=PLACE, grows=True),
+        figures("number", "#", 0, lambda item: str(item.run.number)),
+        TextColumn("run", "run", tuple(map(called, working)), 4, grows=True),
+        TextColumn("share", "", tuple(bar(item.share, WORKER_BAR, look) for item in working), 7),
+        figures("epoch", "epoch", 2, lambda item: f"{item.epoch}/{shown(item.epochs)}"),
+        figures("speed", "img/s", 6, lambda item: count(item.speed)),
+        figures("accuracy", "best acc", 3, lambda item: percent(item.accuracy)),
+        figures("left", "left", 5, lambda item: duration(item.seconds_left)),
+    ]
 
 
 def _signed(line: Line, look: Look) -> Text:

@@ -45,7 +45,8 @@ def run_brief(line: Line | None, paths: tuple[str, ...], look: Look) -> Text:
     text.append(f"  {safe(line.run_id or 'not begun')}\n", look.ink("quiet"))
     if line.run.reason:
         return text.append(f"{line.run.state}: {safe(line.run.reason)}")
-    parts = [f"{path.partition('.')[2]} {value}" for path, value in zip(paths, line.settings, strict=True)]
+    parts = [f"on {line.run.place}"] if line.run.place else []
+    parts += [f"{path.partition('.')[2]} {value}" for path, value in zip(paths, line.settings, strict=True)]
     if line.standing:
         parts.append(
             f"reported {100 * line.standing.figure.value:.2f} % {line.standing.figure.at}: {line.standing.words}"

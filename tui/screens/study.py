@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container, VerticalScroll
@@ -19,9 +20,10 @@ from core.results.figures import Figure, panels
 from tui.messages import ModeRequested, WatchRequested
 from tui.screens.page import Page
 from tui.screens.study_actions import go_on, stop
-from tui.study_columns import Line, lines_of, run_columns, settings_of
+from tui.study_columns import Line, lines_of, run_columns, settings_of, worker_columns
 from tui.study_reader import StudyReader, StudySeen
 from tui.study_text import head, run_brief, words_of
+from tui.study_workers import WorkersReader, Working
 from tui.text import safe
 from tui.widgets.figure_charts import MOST, FigureCharts
 from tui.widgets.text_table import TextTable
@@ -31,6 +33,9 @@ SELDOM = 5
 """How many times as long as a look took to wait before the next."""
 WIDE, BESIDE = 170, 110
 """From so many cells on the words stand beside the charts, and charts beside each other."""
+TALL = 34
+"""From so many lines on what trains stands above the charts."""
+View = tuple[Figure, ...] | Literal["at work", "words"]
 
 
 class StudyPage(Page):
@@ -52,10 +57,11 @@ class StudyPage(Page):
     def __init__(self, workspace: Workspace, folder: Path) -> None:
         super().__init__(workspace)
         self.folder = folder
-        self._reader = StudyReader(folder)
+        self._reader, self._workers = StudyReader(folder), WorkersReader(folder.parent)
         self._seen: StudySeen | None = None
+        self._working: tuple[Working, ...] = ()
         self._lines: dict[str, Line] = {}
-        self._views: list[tuple[Figure, ...]] = []
+        self._views: list[View] = []
         self._view = 0
         self._placed = ""
         self._next_look = 0.0
@@ -64,6 +70,8 @@ class StudyPage(Page):
         self._trouble = Static("", id="study-trouble", markup=False)
         self._table, self._brief = TextTable(id="study-table"), Static("", id="study-brief", markup=False)
         self._panel = Container(id="study-panel", classes="panel")
+        self._worker_table = TextTable(id="study-worker-table")
+        self._worker_panel = Container(id="study-workers", classes="panel")
         self._charts = FigureCharts(id="study-charts")
         self._words, self._says = Static("", markup=False), VerticalScroll(id="study-says", classes="panel")
 
@@ -75,12 +83,15 @@ class StudyPage(Page):
                 with self._panel:
                     yield self._table
                 yield self._brief
+                with self._worker_panel:
+                    yield self._worker_table
                 yield self._charts
             with self._says:
                 yield self._words
 
     def on_mount(self) -> None:
         self._panel.border_title, self._says.border_title = "Runs", "What it says"
+        self._worker_panel.border_title = "At work"
         self._table.focus()
 
     # -- reading
@@ -98,18 +109,19 @@ class StudyPage(Page):
         self._next_look = float("inf")
         self.run_worker(self._read, name="study", group="study", thread=True, exit_on_error=False)
 
-    def _read(self) -> tuple[float, StudySeen]:
+    def _read(self) -> tuple[float, StudySeen, tuple[Working, ...]]:
         begun = time.perf_counter()
         seen = self._reader.read()
-        return time.perf_counter() - begun, seen
+        working = self._workers.read(seen.study)
+        return time.perf_counter() - begun, seen, working
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         event.stop()
         match event.worker.name, event.state:
             case "study", WorkerState.SUCCESS if event.worker.result is not None:
-                took, seen = event.worker.result
+                took, seen, working = event.worker.result
                 self._next_look = time.perf_counter() + max(1.0, SELDOM * took)
-                self._show(seen)
+                self._show(seen, working)
             case "study", WorkerState.ERROR:
                 self._next_look = time.perf_counter() + SELDOM
                 self._head.update(safe(event.worker.error))
@@ -128,8 +140,9 @@ class StudyPage(Page):
 
     # -- showing
 
-    def _show(self, seen: StudySeen) -> None:
-        fresh, self._seen = seen is not self._seen, seen
+    def _show(self, seen: StudySeen, working: tuple[Working, ...]) -> None:
+        fresh = seen is not self._seen or bool(working) != bool(self._working)
+        self._seen, self._working = seen, working
         self._tell_trouble()
         if fresh:
             self._lines = {line.key: line for line in lines_of(seen)}
@@ -144,8 +157,16 @@ class StudyPage(Page):
         look = self._table.look(self.workspace.now(), frozenset(self.workspace.marked))
         self._head.update(head(seen, self._status, look))
         self._table.show(list(self._lines), run_columns(seen, list(self._lines.values()), look))
+        self._list_workers()
         self._tell_place()
         self._tell_run()
+
+    def _list_workers(self) -> None:
+        if not self._working and self._worker_table.has_focus:
+            self._table.focus()
+        keys = [str(item.run.number) for item in self._working]
+        look = self._worker_table.look(self.workspace.now())
+        self._worker_table.show(keys, worker_columns(self._working, look) if keys else [])
 
     def _tell_place(self) -> None:
         marked = len(self._marked())
@@ -153,30 +174,42 @@ class StudyPage(Page):
         self._panel.border_subtitle = ", ".join([*told, *([self._placed] if self._placed else [])])
 
     @on(DataTable.RowHighlighted)
+    @on(events.DescendantFocus)
     def _tell_run(self) -> None:
         if self._seen:
             look = self._table.look(self.workspace.now())
             self._brief.update(run_brief(self._line, settings_of(self._seen.study), look))
 
     def _draw_views(self) -> None:
-        """The charts in view, and the words: beside them where there is room, else as a view of their own."""
-        seen, wide = self._seen, self.size.width >= WIDE
+        """What trains, the charts in view, and the words: together where there is room, else a view of their own."""
+        seen, wide, tall = self._seen, self.size.width >= WIDE, self.size.height >= TALL
         if seen is None:
             return
+        self._put_views(seen, at_work=bool(self._working) and not tall, words=not wide)
+        view = self._views[self._view] if self._views else ()
+        self._says.display = wide or view == "words"
+        self._worker_panel.display = bool(self._working) and (tall or view == "at work")
+        self._charts.display = isinstance(view, tuple) and len(view) > 0
+        if isinstance(view, tuple):
+            self._charts.show(view, {line.run.label: f"#{line.key}" for line in self._lines.values()})
+        self._placed = f"view {self._view + 1} of {len(self._views)}" if len(self._views) > 1 else ""
+        self._tell_place()
+        self.set_class(view == "words" and not wide, "-words")
+        self.set_class(view == "at work", "-workers")
+        self.call_after_refresh(self._write_words)
+
+    def _put_views(self, seen: StudySeen, *, at_work: bool, words: bool) -> None:
+        """Find the views that there are; the one in view stays where what trains becomes one, or is none any more."""
         drawn = [[item for item in panel.figures if item.kind == "lines"] for panel in panels(seen.result)]
         most = MOST if self.size.width >= BESIDE else 1
-        self._views = [tuple(figures[at : at + most]) for figures in drawn for at in range(0, len(figures), most)]
-        count = len(self._views) + (not wide)
-        self._view %= max(1, count)
-        words = self._view >= len(self._views)
-        self._says.display, self._charts.display = wide or words, not words
-        if not words:
-            numbers = {line.run.label: f"#{line.key}" for line in self._lines.values()}
-            self._charts.show(self._views[self._view], numbers)
-        self._placed = f"view {self._view + 1} of {count}" if count > 1 else ""
-        self._tell_place()
-        self.set_class(words and not wide, "-words")
-        self.call_after_refresh(self._write_words)
+        charts = [tuple(figures[at : at + most]) for figures in drawn for at in range(0, len(figures), most)]
+        before = "at work" in self._views
+        if self._views and before != at_work:
+            self._view += 1 if at_work else -1
+        first: list[View] = ["at work"] if at_work else []
+        last: list[View] = ["words"] if words else []
+        self._views = [*first, *charts, *last]
+        self._view = max(0, self._view) % max(1, len(self._views))
 
     def _write_words(self) -> None:
         width = self._says.scrollable_content_region.width
@@ -188,14 +221,16 @@ class StudyPage(Page):
         self.call_after_refresh(self._draw_views)
 
     def action_next_view(self, step: int = 1) -> None:
-        self._view += step
+        self._view = (self._view + step) % max(1, len(self._views))
         self._draw_views()
 
     # -- the runs
 
     @property
     def _line(self) -> Line | None:
-        return self._lines.get(self._table.key or "")
+        """The run under the cursor of the table that has the focus."""
+        table = self._worker_table if self._worker_table.has_focus else self._table
+        return self._lines.get(table.key or "")
 
     @property
     def _status(self) -> str:

@@ -1,0 +1,151 @@
+"""What trains of a study, on its page: read from the runs' own directories, wherever their processes are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from app_driver import screen_text, until
+from example_runs import STEPS, Example, at_work, make_study
+from textual.pilot import Pilot
+
+from core.events import EpochCompleted, RunCompleted, StepCompleted, stamp
+from core.logs import load_record
+from core.study import Study, load_study
+from core.writer import RunWriter, reopen
+from tui.app import Torchdeck
+from tui.messages import StudyRequested
+from tui.screens.live import LivePage
+from tui.study_workers import WorkersReader
+
+MakeApp = Callable[..., Torchdeck]
+DONE = Example("lr=0.01", ("optimizer.lr=0.01",), hits=355, place="cuda 0 on node1")
+TENTH = Example("lr=0.1", ("optimizer.lr=0.1",), 0.6, 3, state="running", place="cuda 10 on node1")
+SECOND = Example("lr=0.3", ("optimizer.lr=0.3",), 0.7, 5, state="running", place="cuda 2 on node1")
+QUEUED = Example("lr=1", ("optimizer.lr=1",), state="running", begun=False, place="job 77 pending (Resources)")
+
+
+async def opened(app: Torchdeck, pilot: Pilot[None], study: Path, *words: str) -> None:
+    app.post_message(StudyRequested(study))
+    await until(pilot, lambda: all(word in screen_text(app) for word in words))
+
+
+async def test_a_running_study_tells_where_each_run_trains_and_how_far_it_is(make_app: MakeApp, tmp_path: Path) -> None:
+    study = make_study(tmp_path / "logs", [DONE, TENTH, SECOND, QUEUED])
+    app = make_app(page="runs")
+    with at_work(study):
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened(app, pilot, study, "At work", "Test accuracy", "pending (Resources)")
+            shown = screen_text(app)
+    lines = shown[shown.index("At work") :].splitlines()[2:5]
+    # Counted as a person counts, and the finished one is no more there.
+    assert [line.split()[2] for line in lines] == ["2", "10", "77"]
+    for told in ("6/8", "720", "90.55 %", "6.5 s"):
+        assert told in lines[0]
+
+
+async def test_on_a_small_screen_what_trains_is_the_first_view_and_goes_with_the_last_run(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    study = make_study(tmp_path / "logs", [DONE, TENTH])
+    app = make_app(page="runs")
+    with ExitStack() as held:
+        held.enter_context(at_work(study))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await opened(app, pilot, study, "At work", "view 1 of 4")
+            await pilot.press("v")
+            await until(pilot, lambda: "Test accuracy" in screen_text(app) and "At work" not in screen_text(app))
+            await pilot.press("V")
+            await until(pilot, lambda: "At work" in screen_text(app))
+            held.close()
+            await until(pilot, lambda: "view 1 of 3" in screen_text(app) and "Test accuracy" in screen_text(app))
+            assert "At work" not in screen_text(app)
+
+
+async def test_enter_on_what_trains_watches_it(make_app: MakeApp, tmp_path: Path) -> None:
+    study = make_study(tmp_path / "logs", [DONE, TENTH])
+    app = make_app(page="runs")
+    with at_work(study):
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened(app, pilot, study, "At work")
+            await pilot.press("tab")
+            await until(pilot, lambda: "1 lr=0.1" in screen_text(app))
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(app.screen, LivePage) and "4/8 epochs" in screen_text(app))
+
+
+async def test_a_place_with_a_hostile_name_is_only_text(make_app: MakeApp, tmp_path: Path) -> None:
+    evil = "[red]x[/] \x1b]0;y\x07\x9b31m\u202e"
+    bad = Example("lr=0.1", ("optimizer.lr=0.1",), 0.6, 3, state="running", place=evil)
+    study = make_study(tmp_path / "logs", [bad])
+    app = make_app(page="runs")
+    with at_work(study):
+        async with app.run_test(size=(120, 40)) as pilot:
+            await opened(app, pilot, study, "At work", "[red]x[/]")
+            assert not any(sign in screen_text(app) for sign in "\x1b\x07\x9b\u202e")
+
+
+def more(writer: RunWriter, seq: int, batch: int) -> int:
+    """One more step of the fourth epoch; the seq that follows."""
+    event = StepCompleted(
+        phase="train", epoch=4, step=3 * STEPS + batch, batch=batch, batches=STEPS, loss=0.5, mean_loss=0.5,
+        accuracy=0.9, lr=0.1, images_per_second=900.0,
+    )  # fmt: skip
+    writer.append(stamp(event, seq=seq, t=1.0, attempt=1))
+    return seq + 1
+
+
+def running(study: Path) -> Study:
+    return load_study(study, active=True)
+
+
+def test_what_a_run_says_is_read_on_from_where_it_was(tmp_path: Path) -> None:
+    study = make_study(tmp_path, [TENTH])
+    (run,) = running(study).runs
+    folder = tmp_path / str(run.run_id)
+    writer, reader = reopen(folder), WorkersReader(tmp_path)
+    (first,) = reader.read(running(study))
+    assert (first.epoch, first.epochs, first.speed, first.doing) == (4, 8, 720.0, "")
+    seq = load_record(folder).next_seq
+    for batch in range(10, 21):
+        seq = more(writer, seq, batch)
+    (then,) = reader.read(running(study))
+    assert then.speed == 900.0
+    assert then.share == (3 * STEPS + 20) / (8 * STEPS)
+    assert then.seconds_left is not None
+    assert first.seconds_left is not None
+    assert then.seconds_left < first.seconds_left
+    ending = RunCompleted(status="stopped", reason="x", epoch=3, step=3 * STEPS + 20, train_seconds=1.0)
+    writer.append(stamp(ending, seq=seq, t=1.0, attempt=1))
+    (last,) = reader.read(running(study))
+    assert last.doing == "starting"
+    writer.close()
+    assert reader.read(running(study)) == ()
+
+
+def test_of_many_steps_at_once_the_last_counts_and_an_epoch_after_them_too(tmp_path: Path) -> None:
+    study = make_study(tmp_path, [TENTH])
+    folder = tmp_path / str(running(study).runs[0].run_id)
+    writer, reader = reopen(folder), WorkersReader(tmp_path)
+    epoch = load_record(folder).epochs[-1]
+    seq = more(writer, load_record(folder).next_seq, 20)
+    values = {name: getattr(epoch, name) for name in epoch.__dataclass_fields__}
+    better = {**epoch.metrics, "test/accuracy": 0.99}
+    done = EpochCompleted(**{**values, "epoch": 4, "step": 4 * STEPS, "metrics": better, "seq": seq})
+    writer.append(done)
+    (seen,) = reader.read(running(study))
+    assert (seen.epoch, seen.accuracy, seen.share) == (4, 0.99, 0.5)
+    writer.close()
+
+
+def test_a_study_from_before_places_were_told_is_read(tmp_path: Path) -> None:
+    study = make_study(tmp_path, [TENTH])
+    content = json.loads((study / "study.json").read_bytes())
+    for run in content["runs"]:
+        del run["place"]
+    (study / "study.json").write_text(json.dumps(content))
+    with at_work(study):
+        (seen,) = WorkersReader(tmp_path).read(running(study))
+    assert seen.run.place == ""

@@ -1,0 +1,86 @@
+"""What trains of a study now: where, which run, and how far each is, from the runs' own directories."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.events import RunEvent, StepCompleted
+from core.logs import EventReader, opened
+from core.record import RunRecord
+from core.results.rows import best_epoch
+from core.study import Study, StudyRun
+from tui.bars import images_per_second, run_seconds_left
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """One run that trains; None for what it does not tell yet. `doing` are words for anything but training."""
+
+    run: StudyRun
+    doing: str = "starting"
+    epoch: int = 0
+    epochs: int | None = None
+    share: float = 0.0
+    speed: float | None = None
+    accuracy: float | None = None
+    seconds_left: float | None = None
+
+
+class WorkersReader:
+    """Reads what the running runs of a study say, each from where it was read to before; in one thread only."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self._open: dict[str, tuple[RunRecord, EventReader]] = {}
+
+    def read(self, study: Study) -> tuple[Working, ...]:
+        """The runs that train now, in the order of their places."""
+        running = [run for run in study.runs if run.state == "running"]
+        known = {run.run_id for run in running}
+        self._open = {run_id: kept for run_id, kept in self._open.items() if run_id in known}
+        return tuple(sorted(map(self._working, running), key=lambda working: _natural(working.run)))
+
+    def _working(self, run: StudyRun) -> Working:
+        if run.run_id is None or not (self.logs / run.run_id).is_dir():
+            return Working(run)
+        record, reader = self._open.setdefault(run.run_id, opened(self.logs / run.run_id))
+        _fold(reader.read(), record)
+        return _seen(run, record)
+
+
+def _fold(events: Iterable[RunEvent], record: RunRecord) -> None:
+    """Take in what is new; of the steps the last, for no more of them is shown."""
+    last: StepCompleted | None = None
+    for event in events:
+        if isinstance(event, StepCompleted):
+            last = event
+        else:
+            record.apply(event)
+    if last:
+        record.apply(last)
+
+
+def _seen(run: StudyRun, record: RunRecord) -> Working:
+    started, step, best = record.started, record.steps[-1] if record.steps else None, best_epoch(record)
+    if started is None or record.ending:
+        # An earlier attempt ended; the process that goes on with it has said nothing yet.
+        return Working(run, record.stage or "starting", len(record.epochs), started.epochs if started else None)
+    return Working(
+        run,
+        doing=record.status if record.status != "running" else record.stage,
+        epoch=step.epoch if step else len(record.epochs),
+        epochs=started.epochs,
+        share=min(1.0, record.step / max(1, started.epochs * started.steps_per_epoch)),
+        speed=images_per_second(record),
+        accuracy=best.metrics["test/accuracy"] if best else None,
+        seconds_left=run_seconds_left(record),
+    )
+
+
+def _natural(run: StudyRun) -> tuple[list[tuple[int, str]], int]:
+    """Places in the order a person counts them: cuda 2 before cuda 10."""
+    parts = re.split(r"(\d+)", run.place)
+    return [(int(part), "") if part.isdecimal() and len(part) < 10 else (0, part) for part in parts], run.number
