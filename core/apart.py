@@ -15,6 +15,7 @@ from core.launch import Detached
 from core.logs import EventReader, follow, news_of, request
 
 POLL = 0.1
+LET_GO = "it goes on in processes of its own"
 
 
 def is_apart(config: ExperimentConfig) -> bool:
@@ -38,7 +39,10 @@ def followed(begin: Callable[[], Detached], folder: Path, control: Inbox) -> Ite
     if told := _begun(detached, control):
         yield told
         return
-    yield from _to_the_end(folder, news, control)
+    for event in _to_the_end(folder, news, control):
+        yield event
+        if isinstance(event, RunCompleted) and event.reason == LET_GO:
+            return
     # By then the run is free for whoever goes on with it.
     detached.process.wait()
 
@@ -58,17 +62,33 @@ def _begun(detached: Detached, control: Inbox) -> RunEvent | None:
     return None
 
 
+class _LetGo(Exception):
+    """Whoever follows the run leaves it to itself."""
+
+
 def _to_the_end(folder: Path, news: EventReader, control: Inbox) -> Iterator[RunEvent]:
     def wait(seconds: float) -> None:
         while command := control.take():
+            if command[0] == "hand-over":
+                raise _LetGo
             with suppress(TorchdeckError):  # it has just ended
                 request(folder, *command)
         control.wait(seconds)
 
     last: RunEvent | None = None
-    for event in follow(folder, wait=wait, poll=POLL, reader=news):
-        last = event
-        yield event
+    try:
+        for event in follow(folder, wait=wait, poll=POLL, reader=news):
+            last = event
+            yield event
+    except _LetGo:
+        yield _let_go(last)
+        return
     if not isinstance(last, RunCompleted | RunFailed):
         mend = f"go on from the last checkpoint with: torchdeck resume {folder.name}"
         yield RunFailed(error=Failure("crash", "RunDied", "the processes of the run are gone", mend))
+
+
+def _let_go(last: RunEvent | None) -> RunCompleted:
+    """Told to whoever followed a run, and no part of its log."""
+    seq = last.seq + 1 if last else 0
+    return RunCompleted(seq=seq, status="handed_over", reason=LET_GO, epoch=0, step=0, train_seconds=0.0)

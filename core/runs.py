@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import eq, ge, gt, le, lt, ne
 from pathlib import Path
 from typing import Any, cast
 
-from core.errors import InputError, nearest
+from core.errors import InputError, TorchdeckError, nearest
 from core.files import is_regular, read_json
 from core.logs import RUN_ID, SCHEMA, is_locked, is_run, load_record
 from core.record import read_summary, summarize
@@ -151,6 +152,15 @@ def _in_order(rows: Iterable[RunRow]) -> list[RunRow]:
 def read_header(folder: Path) -> dict[str, Any]:
     """What run.json says, without values that are not of their type; nothing where it cannot be read."""
     return checked(read_json(folder / "run.json"), _HEADER)
+
+
+def asked_ranks(folder: Path) -> int:
+    """How many devices a run was asked to train on; 1 where that cannot be told."""
+    from core.config import parse_config, ranks_of  # pydantic, 0.2 s, which lists do without
+
+    with suppress(TorchdeckError):
+        return ranks_of(parse_config(read_header(folder).get("config", {})))
+    return 1
 
 
 def read_row(folder: Path) -> RunRow:

@@ -16,6 +16,7 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
+from core.config import ranks_of
 from core.control import CommandName
 from core.errors import TorchdeckError
 from core.events import RunEvent
@@ -198,7 +199,7 @@ class Torchdeck(App[None]):
     # -- training
 
     def on_start_requested(self, message: StartRequested) -> None:
-        begin = detached if message.detached else started
+        begin = detached if message.detached or ranks_of(message.config) > 1 else started
         if self._refused():
             return
         try:

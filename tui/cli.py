@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from core.errors import ConfigError, TorchdeckError
+from tui.foreground import in_foreground
 from tui.options import (
     DATA,
     LOGS,
     Ascii,
     Data,
     Detach,
-    HangupPolicy,
+    Devices,
+    DistTimeout,
     Json,
     Logs,
     OnHangup,
     Overrides,
     PresetName,
     RefreshOption,
+    Retries,
     RunReference,
     print_json,
 )
@@ -138,7 +140,9 @@ def run(
     tag: Annotated[list[str] | None, typer.Option(help="A tag for the run; may be given again.")] = None,
     logs: Logs = LOGS,
     data: Data = DATA,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; short for training.device.")] = "",
+    devices: Devices = "",
+    dist_timeout: DistTimeout = 600.0,
+    retries: Retries = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, do not train.")] = False,
     detach: Detach = False,
     on_hangup: OnHangup = "hand-over",
@@ -150,9 +154,13 @@ def run(
     When the terminal is lost, it goes on in a process of its own.
     """
     import presets as store
+    from core.config import ranks_of
+    from core.launch import Patience, start_detached
+    from core.placement import device_from
 
     item = store.load(name)
-    config = item.with_overrides([*(overrides or []), *([f"training.device={device}"] if device else [])])
+    chosen = [f'training.device="{device_from(devices)}"'] if devices else []
+    config, patience = item.with_overrides([*(overrides or []), *chosen]), Patience(dist_timeout, retries)
     if dry_run or detach:
         from core.plan import make_plan  # torch, seconds
         from tui.tables import plan_page, print_table
@@ -165,16 +173,14 @@ def run(
 
     label = Label(item.name, run_name, tuple(tag or ()), item.reported_for(config))
     if detach:
-        from core.launch import start_detached
-
-        return begin(start_detached(config, label, logs, data, time.time()), as_json)
+        return begin(start_detached(config, label, logs, data, time.time(), patience=patience), as_json)
 
     from core.session import run as train
 
     def begin_here(control: Control, around: Surroundings) -> Iterator[RunEvent]:
-        return train(config, logs, control, surroundings=around, label=label)
+        return train(config, logs, control, surroundings=replace(around, patience=patience), label=label)
 
-    return _follow(begin_here, logs, data, on_hangup, as_json)
+    return in_foreground(begin_here, logs, data, on_hangup, as_json, apart=ranks_of(config) > 1)
 
 
 @app.command(epilog="Example: torchdeck resume @last")
@@ -183,61 +189,29 @@ def resume(
     logs: Logs = LOGS,
     data: Data = DATA,
     detach: Detach = False,
+    dist_timeout: DistTimeout = 600.0,
+    retries: Retries = 0,
     on_hangup: OnHangup = "hand-over",
     as_json: Json = False,
 ) -> None:
     """Go on with a stopped or dead run from its last checkpoint; unpause a paused one."""
+    from core.launch import Patience, resume_detached
     from core.logs import request
-    from core.runs import find_run
+    from core.runs import asked_ranks, find_run
 
-    row = find_run(logs, reference)
+    row, patience = find_run(logs, reference), Patience(dist_timeout, retries)
     if row.status == "paused":
         request(row.folder, "unpause")
         return typer.echo(f"unpaused {row.id}", err=True)
     if detach:
-        from core.launch import resume_detached
-
-        return begin(resume_detached(row.folder, data), as_json)
+        return begin(resume_detached(row.folder, data, patience=patience), as_json)
 
     from core.session import resume as go_on  # torch, seconds
 
     def begin_here(control: Control, around: Surroundings) -> Iterator[RunEvent]:
-        return go_on(row.folder, control, surroundings=around)
+        return go_on(row.folder, control, surroundings=replace(around, patience=patience))
 
-    return _follow(begin_here, logs, data, on_hangup, as_json)
-
-
-def _follow(
-    begin: Callable[[Control, Surroundings], Iterator[RunEvent]],
-    logs: Path,
-    data: Path,
-    on_hangup: HangupPolicy,
-    as_json: bool,
-) -> None:
-    """Drive a run to its end, print its results, and leave with its exit code."""
-    from rich.console import Console
-
-    from core.control import Control
-    from core.session import Surroundings
-    from tui.hand_over import HandOver
-    from tui.headless import JsonLines, drive, say_last
-    from tui.progress import PlainLines, RichProgress
-    from tui.tables import print_table, results
-
-    control, console = Control(), Console(stderr=True)
-    lively = console.is_terminal and not as_json
-    front_end = JsonLines() if as_json else RichProgress(console) if lively else PlainLines()
-    # Ten steps a second are for the eye; a log needs fewer.
-    around = Surroundings(data, sample_every=0.1 if lively else 1.0)
-    hand_over = HandOver(logs, data) if on_hangup == "hand-over" else None
-    code = drive(begin(control, around), control, front_end, hand_over=hand_over)
-    # After TERM or HUP the terminal may be gone, and printing to it could hang.
-    alive = code not in (128 + signal.SIGTERM, 128 + signal.SIGHUP, 128 + signal.SIGPIPE)
-    went = hand_over is not None and hand_over.done
-    if alive and not went and not isinstance(front_end, JsonLines) and front_end.record.epochs:
-        record = front_end.record
-        say_last(lambda: print_table(results(record)), code)
-    raise typer.Exit(code)
+    return in_foreground(begin_here, logs, data, on_hangup, as_json, apart=asked_ranks(row.folder) > 1)
 
 
 @app.command(epilog="Example: torchdeck runs 'lenet status:done test/accuracy>0.6'")

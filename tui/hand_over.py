@@ -16,8 +16,15 @@ POLL_SECONDS = 0.1
 class HandOver:
     """One training; it goes on here until the other process has it, and stays here where that one cannot."""
 
-    def __init__(self, logs: Path, data: Path, take_over: Callable[[Path], Detached] | None = None) -> None:
-        self._logs = logs
+    def __init__(
+        self,
+        logs: Path,
+        data: Path,
+        take_over: Callable[[Path], Detached] | None = None,
+        let_go: Callable[[], None] | None = None,
+    ) -> None:
+        """`let_go` ends the following of a run that is in processes of its own already."""
+        self._logs, self._let_go = logs, let_go
         self._take_over = take_over or (lambda folder: resume_detached(folder, data, take_over=True))
         self.folder: Path | None = None
         self._begun, self._over = threading.Event(), threading.Event()
@@ -75,6 +82,10 @@ class HandOver:
         """Start the other process and wait until it has the run; what was wrong with it where it ended before."""
         self._begun.wait()
         if self.folder is None or self._over.is_set():
+            return ""
+        if self._let_go:
+            self._let_go()
+            self._over.wait()
             return ""
         worker = self._take_over(self.folder).worker
         while not worker.ended:

@@ -74,6 +74,20 @@ RefreshOption = Annotated[
     Literal["auto", "fast", "normal", "slow"],
     typer.Option("--refresh", envvar="TORCHDECK_REFRESH", help="How often to draw; auto: normal, slow over SSH."),
 ]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--devices",
+        "--device",
+        help="4 GPUs by number, 0,1 by name, cpu:2 for two processes, cpu, cuda, cuda:N; sets training.device.",
+    ),
+]
+DistTimeout = Annotated[
+    float, typer.Option(min=1, help="On several devices: seconds until one that does not answer is given up.")
+]
+Retries = Annotated[
+    int, typer.Option(min=0, help="On several devices: how often to go on from the last checkpoint when one dies.")
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Train in a process of its own, and return once it does.")]
 HangupPolicy = Literal["hand-over", "stop"]
 OnHangup = Annotated[

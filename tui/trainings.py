@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from core.config import ExperimentConfig
@@ -14,6 +15,7 @@ from core.events import Failure, RunEvent, RunStarted, StageStarted
 from core.label import Label
 from core.launch import start_detached
 from core.logs import follow, request
+from core.runs import asked_ranks
 from tui.feed import Feed
 from tui.hand_over import POLL_SECONDS, HandOver
 from tui.workspace import Workspace
@@ -43,7 +45,8 @@ def resumed(folder: Path, workspace: Workspace) -> Feed:
 
         yield from resume(folder, control, surroundings=Surroundings(workspace.data))
 
-    return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data))
+    let_go = partial(control.request, "hand-over") if asked_ranks(folder) > 1 else None
+    return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data, let_go=let_go))
 
 
 class _Left(Exception):
