@@ -87,7 +87,7 @@ STUDIES: dict[str, list[tuple[dict[str, Any], dict[str, float]]]] = {
         for name in ("vgg-a", "vgg-a-bn")
         for lr in (1e-3, 2e-3, 1e-4, 5e-4)
     ],
-    "data-parallel": [({MODEL: "lenet", BATCH: 100}, {})],
+    "data-parallel": [({MODEL: "lenet", BATCH: 100, "training.device": device}, {}) for device in ("cpu", "cpu:2")],
     "time-to-accuracy": [({MODEL: "resnet18", EPOCHS: 25}, {}), ({MODEL: "lenet"}, {})],
 }  # fmt: skip
 
