@@ -24,10 +24,10 @@ Told = TypeVar("Told")
 
 
 class Ranks:
-    """One process alone."""
+    """One process alone; given a world it does the share of one of several, without the others, to be timed."""
 
-    rank = 0
-    world = 1
+    def __init__(self, rank: int = 0, world: int = 1) -> None:
+        self.rank, self.world = rank, world
 
     @property
     def leads(self) -> bool:
@@ -80,7 +80,8 @@ class Group(Ranks):
         Raises:
             RuntimeError: they do not come.
         """
-        self.rank, self.world, self._device = rank, world, device
+        super().__init__(rank, world)
+        self._device = device
         on_gpu = device.type == "cuda"
         if on_gpu:
             torch.cuda.set_device(device)

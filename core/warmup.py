@@ -18,6 +18,7 @@ from core.errors import TorchdeckError
 from core.job import Job, build_job, configure_process, evaluation_tally
 from core.plan import make_plan, steps_per_epoch, with_precision
 from core.precision import choose
+from core.ranks import Ranks
 from core.training import evaluate_step, train_step
 
 WARM = 3
@@ -38,11 +39,11 @@ def seconds_per_epoch(config: ExperimentConfig, data: Path) -> float:
             prepared = end.value
             break
     configure_process(plan)
-    job = build_job(plan, prepared)
+    job = build_job(plan, prepared, Ranks(world=plan.ranks))
     size = plan.config.training.evaluation_batch_size
     assert isinstance(size, int)
     training = job.steps * _train(job)
-    return training + steps_per_epoch(len(job.test_batches), size) * _evaluate(job, size)
+    return training + steps_per_epoch(len(job.test_batches), size * plan.ranks) * _evaluate(job, size)
 
 
 def _train(job: Job) -> float:

@@ -18,15 +18,14 @@ CPU = torch.device("cpu")
 class Others(Ranks):
     """A rank whose peers are told by hand."""
 
-    world = 3
-
     def __init__(self, tallies: list[Tally]) -> None:
+        super().__init__(world=3)
         self.tallies = tallies
 
     def total(self, tensor: torch.Tensor) -> None:
         """What the other tallies would add: they are combined with an empty group of the same kind."""
         for tally in self.tallies:
-            told = Told()
+            told = Told(world=3)
             tally.combine(told)
             tensor += told.heard
 
@@ -34,7 +33,6 @@ class Others(Ranks):
 class Told(Ranks):
     """Hears what a tally tells."""
 
-    world = 3
     heard = torch.zeros(())
 
     def total(self, tensor: torch.Tensor) -> None:
