@@ -100,7 +100,7 @@ def _start(folder: Path, environment: dict[str, str]) -> None:
     commands += [["slurmd", "-N", node] for node in NODES]
     for command in commands:
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
-    ready = lambda: _said(["sinfo", "-h", "-t", "idle", "-o", "%D"], environment).split("\n")[0] == "2"  # noqa: E731
+    ready = lambda: said(["sinfo", "-h", "-t", "idle", "-o", "%D"], environment).split("\n")[0] == "2"  # noqa: E731
     until(ready, 60, "the nodes are idle")
 
 
@@ -108,7 +108,7 @@ def _cancel_all(environment: dict[str, str]) -> None:
     """Leave no job behind: what it runs would outlive the daemons."""
     subprocess.run(["scancel", "--user=root"], env=environment, capture_output=True, timeout=60, check=False)
     with suppress(AssertionError):
-        until(lambda: not _said(["squeue", "-h"], environment), 30, "all jobs are gone")
+        until(lambda: not said(["squeue", "-h"], environment), 30, "all jobs are gone")
 
 
 def _end(folder: Path) -> None:
@@ -139,7 +139,8 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _said(command: list[str], environment: dict[str, str]) -> str:
+def said(command: list[str], environment: dict[str, str]) -> str:
+    """What a command prints."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.strip()
 
