@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from core.errors import InputError
@@ -17,6 +18,19 @@ def extra_module(name: str, extra: str, purpose: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        package = name.partition(".")[0]
-        mend = f"install Torchdeck with its extra named {extra}: uv run --extra {extra} torchdeck ..."
-        raise InputError(f"{purpose} needs {package}", mend) from None
+        raise _missing(name, extra, purpose) from None
+
+
+def check_extra(name: str, extra: str, purpose: str) -> None:
+    """Make sure that a package which an extra brings is there, without loading it.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise _missing(name, extra, purpose)
+
+
+def _missing(name: str, extra: str, purpose: str) -> InputError:
+    mend = f"install Torchdeck with its extra named {extra}: uv run --extra {extra} torchdeck ..."
+    return InputError(f"{purpose} needs {name.partition('.')[0]}", mend)

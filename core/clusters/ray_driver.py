@@ -26,6 +26,13 @@ RETRIES = 10
 LOG = "ray.log"
 """What Ray prints, beside the consoles of the runs."""
 
+SETTINGS = {
+    # Under `uv run` Ray would copy the working folder to all nodes, and have each start through uv.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Ray reports to its makers unless told otherwise.
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
 POLL = 0.5
 PATIENCE = 60.0
 """Seconds that runs have to stop with a checkpoint when the study's process is gone."""
@@ -107,8 +114,8 @@ def main(address: str, gpus: str, cpus: str) -> None:
     _print_into(os.open(os.devnull, os.O_WRONLY))
     # Ctrl-C is the study's to decide about.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Ray reports to its makers unless told otherwise.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     ray = extra_module("ray", "ray", "--on ray")
     try:
         ray.init(address=address, log_to_driver=False)

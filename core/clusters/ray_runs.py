@@ -16,7 +16,7 @@ from core.clusters.watched import Watched
 from core.control import CommandName
 from core.errors import InputError
 from core.events import RunFailed
-from core.extras import extra_module
+from core.extras import check_extra
 from core.files import read_json
 from core.launch import failure_told, length_of
 from core.logs import is_locked
@@ -34,7 +34,7 @@ class Ray:
         Raises:
             InputError: Ray is not installed, or no cluster answers at the address.
         """
-        extra_module("ray", "ray", "--on ray")
+        check_extra("ray", "ray", "--on ray")
         command = [sys.executable, "-P", "-m", "core.clusters.ray_driver", address, str(share.gpus), str(share.cpus)]
         self._driver = subprocess.Popen(
             command,
