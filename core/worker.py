@@ -29,7 +29,7 @@ from core.control import CommandName, Control
 from core.errors import LogsError, TorchdeckError
 from core.events import Failure, RunCompleted, RunEvent, RunFailed, RunStarted, to_json
 from core.files import in_words
-from core.logs import CONSOLE
+from core.logs import CONSOLE, load_record
 from core.request import leave, request_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def events_of(request: dict[str, Any], control: Orders, ranks: Ranks | None = No
 
     if control.stopping.is_set():
         return
-    every = DETACHED_SAMPLE_EVERY if request.get("detached") else SAMPLE_EVERY
+    every = float(request.get("sample_every", DETACHED_SAMPLE_EVERY if request.get("detached") else SAMPLE_EVERY))
     logs, around = Path(request["logs"]), Surroundings(Path(request["data"]), sample_every=every, ranks=ranks or ALONE)
     run_id = request["run_id"]
     if request["resume"]:
@@ -162,6 +162,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", nargs="?", type=Path, help="the directory of the run")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("TORCHDECK_DATA", "data")))
     parser.add_argument("--rendezvous", default="", help="HOST:PORT where the machines of the run meet")
+    parser.add_argument("--sample-every", type=float, default=DETACHED_SAMPLE_EVERY, help="seconds between figures")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds until a silent rank is given up")
     parser.add_argument("--retries", type=int, default=0, help="how often to go on after a rank died")
     return parser.parse_args(arguments)
@@ -172,7 +173,7 @@ def _asked(arguments: Sequence[str]) -> dict[str, Any]:
     given = _parsed(arguments)
     if given.folder is None:
         return json.loads(sys.stdin.buffer.readline())
-    options = {name: getattr(given, name) for name in ("rendezvous", "timeout", "retries")}
+    options = {name: getattr(given, name) for name in ("rendezvous", "sample_every", "timeout", "retries")}
     return {**request_of(given.folder.absolute()), **options, "data": str(given.data), "detached": True, "job": True}
 
 
@@ -181,6 +182,8 @@ def _told(request: dict[str, Any], control: Orders) -> RunEvent | None:
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if "TORCHELASTIC_RUN_ID" in os.environ and world > 1:
         return as_rank(request, control, rank, world)
+    if request.get("job") and (done := _completion(request)):
+        return done
     config = config_of(request)
     if ranks_of(config) > 1:
         return by_ranks(config, request, control)
@@ -190,6 +193,12 @@ def _told(request: dict[str, Any], control: Orders) -> RunEvent | None:
         if isinstance(event, RunStarted):
             keep_console(request)
     return last
+
+
+def _completion(request: dict[str, Any]) -> RunCompleted | None:
+    """The end of a run that is complete: whoever comes late to it has nothing to do."""
+    ending = load_record(Path(request["logs"]) / request["run_id"]).ending if request["resume"] else None
+    return ending if isinstance(ending, RunCompleted) and ending.status == "completed" else None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -228,7 +237,8 @@ def _exit_code(last: RunEvent | None, control: Orders, *, job: bool) -> int:
     """0 for a run that ended as it should; a scheduler is told of one that waits to go on."""
     if isinstance(last, RunFailed):
         return 2 if job and last.error.kind == "input" else 1
-    stopped = isinstance(last, RunCompleted) and last.status == "stopped"
+    # A signal may come before there is a run that could stop.
+    stopped = last is None or (isinstance(last, RunCompleted) and last.status == "stopped")
     return STOPPED_UNDER_A_SCHEDULER if job and stopped and control.stopping.is_set() else 0
 
 

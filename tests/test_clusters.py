@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,16 @@ from typer.testing import CliRunner
 
 import presets
 from core.clusters import Share, places
+from core.clusters.slurm import Slurm, Wanted
 from core.clusters.slurm_run import TRY_AGAIN, SlurmRun
-from core.clusters.slurm_script import warning
+from core.clusters.slurm_script import AFTER, BEFORE, warning
 from core.clusters.squeue import JobState, Listing, parse_jobs
+from core.config import ExperimentConfig, to_plain
 from core.control import CommandName
 from core.errors import InputError
 from core.events import CommandApplied, RunCompleted, RunEvent, RunStarted, stamp
-from core.logs import FolderControl, load_record
+from core.logs import EventReader, FolderControl, load_record
+from core.request import is_asked_for, leave
 from core.slots import Slot
 from core.studies import Circumstances, run_study
 from core.study import PRUNED, create_study, load_study, save_study
@@ -269,6 +275,96 @@ def test_a_slurm_that_does_not_answer_takes_no_job_for_gone() -> None:
     listing = Listing(lambda: None, lambda: float(next(ticks)), every=0.0)
     assert listing.jobs_since(-1.0) is None
     assert listing.jobs_since(-1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "requeued"),
+    [(75, "RUNNING", True), (75, "COMPLETING", False), (0, "RUNNING", False), (1, "RUNNING", False)],
+)
+def test_a_script_requeues_only_a_job_that_stopped_with_a_checkpoint_and_that_slurm_does_not_end(
+    tmp_path: Path, code: int, state: str, requeued: bool
+) -> None:
+    executable(tmp_path / "squeue", f"echo {state}")
+    executable(tmp_path / "scontrol", f'echo "$@" > {tmp_path / "asked"}')
+    script = "\n".join([*BEFORE, f"sh -c 'kill -USR2 $PPID; exit {code}'", *AFTER])
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    assert subprocess.run(["bash", "-c", script], env=environment, check=False).returncode == code
+    asked = tmp_path / "asked"
+    assert (asked.read_text() if asked.exists() else "") == ("requeue 7\n" if requeued else "")
+
+
+def executable(path: Path, line: str) -> None:
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def wanted() -> Wanted:
+    return Wanted(Share(gpus=2, cpus=4), 3 * 3600 + 1, "gpu")
+
+
+def asked_for(logs: Path) -> dict[str, Any]:
+    about = {"preset": "quickstart", "name": "", "tags": [], "reported": [], "config": {}}
+    return {**about, "logs": str(logs), "data": str(logs), "run_id": RUN, "study": {"id": "the-study", "number": 0}}
+
+
+def test_a_job_asks_slurm_for_what_was_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Wanted) -> None:
+    pytest.importorskip("submitit")
+    executable(tmp_path / "srun", "")
+    executable(tmp_path / "sbatch", f'cp "$1" {tmp_path / "script"}; echo Submitted batch job 7')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    workers = tmp_path / "logs" / "the-study" / "workers"
+    assert Slurm(wanted).submit(asked_for(tmp_path / "logs"), workers / "0000.log") == "7"
+    script = (tmp_path / "script").read_text()
+    for flag in ("time=181", "partition=gpu", "gpus-per-node=2", "cpus-per-task=4", "requeue", "signal=USR2@120",
+                 "job-name=the-study", f"comment={RUN}"):  # fmt: skip
+        assert f"#SBATCH --{flag}\n" in script
+    assert is_asked_for(tmp_path / "logs" / RUN)
+
+
+def test_what_slurm_has_against_a_job_is_told_and_nothing_is_printed_or_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Wanted, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit")
+    executable(tmp_path / "srun", "")
+    executable(
+        tmp_path / "sbatch", "echo sbatch: error: Batch job submission failed: Invalid partition name >&2; exit 1"
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(InputError, match="Invalid partition name; ask sinfo"):
+        Slurm(wanted).start(asked_for(tmp_path / "logs"), tmp_path / "workers" / "0000.log", 0, Slot("slurm 1"))
+    assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / "logs" / RUN).exists()
+
+
+TRAINED = """
+import os, signal, sys
+from pathlib import Path
+from core.clusters.job import train
+
+def taken(number, handler, take=signal.signal):
+    before = take(number, handler)
+    if number == signal.SIGUSR2 and disturbed:
+        os.kill(os.getpid(), number)
+    return before
+
+signal.signal, folder, codes = taken, Path(sys.argv[1]), []
+for restarts, disturbed in ((0, True), (3, True), (0, False), (0, False)):
+    codes.append(train(folder, sys.argv[2], restarts))
+print(codes)
+"""
+
+
+def test_a_job_that_is_interrupted_comes_again_unless_in_vain_and_one_that_comes_late_has_nothing_to_do(
+    tmp_path: Path, small: Callable[..., ExperimentConfig]
+) -> None:
+    folder = tmp_path / "logs" / RUN
+    leave(folder, {**asked_for(tmp_path / "logs"), "study": None, "config": to_plain(small())})
+    command = [sys.executable, "-P", "-c", TRAINED, str(folder), str(tmp_path / "data")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[-1] == "[75, 1, 0, 0]"
+    assert "4 jobs were interrupted before the run came a step further" in said[0]
+    assert [event.attempt for event in EventReader(folder).read() if isinstance(event, RunCompleted)] == [1]
 
 
 @pytest.mark.parametrize(("seconds", "ahead"), [(4 * 3600, 120), (120, 30), (60, 15)])

@@ -21,9 +21,10 @@ from core.clusters.squeue import GONE, JobState, Listing, ask_squeue
 from core.clusters.watched import ended_by_itself
 from core.errors import InputError
 from core.extras import extra_module
-from core.files import to_json_bytes, write_atomically
 from core.logs import is_run
+from core.request import leave
 from core.slots import Slot
+from core.study import clear_unborn
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Slurm:
             folder = study.parent / run_id
             if not is_run(folder):
                 self.cancel(job, waiting_only=False)
+                clear_unborn(study.parent, run_id)
             elif not ended_by_itself(folder):
                 self._standing[run_id] = job
         return frozenset(self._standing)
@@ -83,14 +85,14 @@ class Slurm:
         return self._listing.jobs_since(moment) if self._listing else None
 
     def submit(self, request: Mapping[str, Any], console: Path) -> str:
-        """Write the request beside the console's file, and submit a job that reads it."""
-        study_id, wanted = request["study"]["id"], self._wanted
-        asked = console.with_suffix(".json")
-        write_atomically(asked, to_json_bytes(dict(request)))
+        """Leave the request in the run's directory, and submit a job that reads it."""
+        folder, wanted = Path(request["logs"]) / request["run_id"], self._wanted
+        if not folder.exists():
+            leave(folder, request)
         # -P keeps a folder named core, where the job starts, from being imported.
         executor = self._executor(console.parent / "slurm", python=f"{shlex.quote(sys.executable)} -P")
         executor.update_parameters(
-            job_name=study_id,
+            job_name=request["study"]["id"],
             comment=request["run_id"],
             time=max(1, math.ceil(wanted.time / 60)),
             signal_delay_s=warning(wanted.time),
@@ -104,8 +106,9 @@ class Slurm:
             additional_parameters={"requeue": True},
         )
         try:
-            return executor.submit(Job(str(asked), str(console))).job_id
+            return executor.submit(Job(str(folder), request["data"], str(console))).job_id
         except (OSError, RuntimeError) as error:
+            clear_unborn(folder.parent, folder.name)
             said = getattr(error.__cause__, "output", "") or str(error)
             raise InputError(_refusal(said), "ask sinfo for partitions and their limits") from None
 

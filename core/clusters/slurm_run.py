@@ -17,7 +17,7 @@ from core.errors import InputError
 from core.events import RunFailed
 from core.launch import failure_told, length_of
 from core.logs import is_run
-from core.study import PRUNED
+from core.study import PRUNED, clear_unborn
 
 TRY_AGAIN = 30.0
 """Seconds after which a job that Slurm would not take is submitted again."""
@@ -82,7 +82,10 @@ class SlurmRun:
     @property
     def ended(self) -> bool:
         """Whether its run came to an end, or its job is gone and no other is to follow."""
-        self._over = self._over or self._look()
+        if not self._over and self._look():
+            self._over = True
+            # Where it did not come to a run, there may be the request for one.
+            clear_unborn(self._watched.folder.parent, self._watched.folder.name)
         return self._over
 
     def _look(self) -> bool:

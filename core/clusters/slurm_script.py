@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.clusters.job import INTERRUPTED
+from core.worker import STOPPED_UNDER_A_SCHEDULER
 
 # Slurm signals the shell too where a job is requeued; bash waits for the command in hand before it obeys this.
 BEFORE = ("trap : TERM USR1 USR2",)
@@ -12,7 +12,7 @@ BEFORE = ("trap : TERM USR1 USR2",)
 # dead, or twice.
 AFTER = (
     "code=$?",
-    f'if [ "$code" = {INTERRUPTED} ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then',
+    f'if [ "$code" = {STOPPED_UNDER_A_SCHEDULER} ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then',
     '    scontrol requeue "$SLURM_JOB_ID"',
     "fi",
     'exit "$code"',
