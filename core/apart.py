@@ -90,5 +90,5 @@ def _to_the_end(folder: Path, news: EventReader, control: Inbox) -> Iterator[Run
 
 def _let_go(last: RunEvent | None) -> RunCompleted:
     """Told to whoever followed a run, and no part of its log."""
-    seq = last.seq + 1 if last else 0
-    return RunCompleted(seq=seq, status="handed_over", reason=LET_GO, epoch=0, step=0, train_seconds=0.0)
+    seq, step = (last.seq + 1, int(getattr(last, "step", 0))) if last else (0, 0)
+    return RunCompleted(seq=seq, status="handed_over", reason=LET_GO, epoch=0, step=step, train_seconds=0.0)
