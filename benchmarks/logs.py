@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from blocks import Figure, figure, parser, report
 
@@ -30,11 +31,11 @@ from core.writer import claim
 EPOCHS = 30
 
 
-def write_run(logs: Path, run_id: str, events: Iterator[RunEvent], t: float) -> Path:
-    """A run directory with these events and its caches."""
+def write_run(logs: Path, run_id: str, events: Iterator[RunEvent], t: float, **about: Any) -> Path:
+    """A run directory with these events and its caches; `about` are more keys of its run.json."""
     config = presets.load("lenet").config
     header = {"created": t, "preset": "lenet", "name": "", "tags": [], "config": to_plain(config)}
-    writer = claim(logs, run_id, header | {"config_sha256": config_hash(config), "parameters": 62_006})
+    writer = claim(logs, run_id, header | {"config_sha256": config_hash(config), "parameters": 62_006} | about)
     record, lines = RunRecord(), list[bytes]()
     for number, event in enumerate(events):
         stamped = stamp(event, seq=number, t=t + number / 10, attempt=1)

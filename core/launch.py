@@ -65,6 +65,11 @@ Raises OSError where it cannot be started.
 """
 
 
+def place_of(slot: Slot) -> str:
+    """A slot of this machine in words."""
+    return f"{slot.name} on {os.uname().nodename}"
+
+
 def start_worker(
     request: Mapping[str, Any], console: Path, lock: int | None, slot: Slot, server: ForkServer | None = None
 ) -> WorkerProcess:
@@ -73,7 +78,7 @@ def start_worker(
     with os.fdopen(open_to_append(console), "ab") as output:
         forked = server.fork(slot.environment, output.fileno(), lock) if server else None
         process = forked or _started(output, slot.environment, lock)
-    worker = WorkerProcess(process, console, began_at, f"{slot.name} on {os.uname().nodename}")
+    worker = WorkerProcess(process, console, began_at, place_of(slot))
     # One that is forked got the lock with its other descriptors, under another number.
     worker.say(request if forked or lock is None else {**request, "lock": lock})
     return worker

@@ -7,13 +7,15 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from core.files import DISK, Disk, open_regular, read_json, write_all
 
 
-def take_lock(path: Path, disk: Disk = DISK) -> int:
-    """Lock a file for this process; the descriptor that holds the lock.
+def take_lock(path: Path, disk: Disk = DISK, about: Mapping[str, Any] | None = None) -> int:
+    """Lock a file for this process; the descriptor that holds the lock. Its owner, and more about it, stands in it.
 
     Raises:
         BlockingIOError: another process has it.
@@ -33,8 +35,28 @@ def take_lock(path: Path, disk: Disk = DISK) -> int:
     # Only advice: a full disk need not keep anybody from the lock.
     with contextlib.suppress(OSError):
         os.ftruncate(lock, 0)
-        write_all(lock, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode(), disk)
+        owner = {"pid": os.getpid(), "host": os.uname().nodename, **(about or {})}
+        write_all(lock, json.dumps(owner).encode(), disk)
     return lock
+
+
+def wait_for(lock: int, patience: float, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Lock an open file, once nobody else has; False where others kept it for `patience` seconds."""
+    end, pause = clock() + patience, 0.001
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if clock() > end:
+                return False
+        time.sleep(pause)
+        pause = min(0.05, pause * 2)
+
+
+def free(lock: int) -> None:
+    """Let others lock an open file."""
+    fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def lock_owner(path: Path) -> str:

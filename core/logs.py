@@ -72,15 +72,17 @@ def is_run(folder: Path) -> bool:
 
 def encode_line(event: RunEvent) -> bytes:
     """One event as a line: JSON whose last key is the CRC-32 of the bytes before it."""
-    return _sealed(to_json(event)) + b"\n"
+    return sealed(to_json(event)) + b"\n"
 
 
-def _sealed(content: dict[str, Any]) -> bytes:
+def sealed(content: dict[str, Any]) -> bytes:
+    """A JSON object, without its newline, whose last key is the CRC-32 of the bytes before it."""
     body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")[:-1]
     return body + _CRC_KEY + b'%08x"}' % zlib.crc32(body)
 
 
-def _unsealed(line: bytes) -> dict[str, Any]:
+def unsealed(line: bytes) -> dict[str, Any]:
+    """The object of a sealed line; raises ValueError or RecursionError where it is damaged."""
     body, key, tail = line.rpartition(_CRC_KEY)
     if not key or tail != b'%08x"}' % zlib.crc32(body):
         raise ValueError("damaged line")
@@ -94,7 +96,7 @@ def decode_line(line: bytes) -> RunEvent | None:
         ValueError: the line is torn, damaged or not of an event's form.
     """
     try:
-        return from_json(_unsealed(line))
+        return from_json(unsealed(line))
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an event: {error}") from None
 
@@ -260,7 +262,7 @@ def settle_status(record: RunRecord, locked: bool | None, now: Callable[[], floa
 def _cached(folder: Path) -> tuple[RunRecord, int, bytes]:
     """The record that the cache holds, the offset it reaches and the mark there; nothing where it is of no use."""
     try:
-        cache = _unsealed(read_regular(folder / "curves.json"))
+        cache = unsealed(read_regular(folder / "curves.json"))
         offset, mark = whole(cache["offset"]), text(cache["mark"]).encode()
         if cache["schema"] == SCHEMA and _mark(folder, offset) == mark:
             return record_from_json(cache["record"]), offset, mark
@@ -281,7 +283,7 @@ def write_caches(folder: Path, record: RunRecord, *, curves: bool, disk: Disk = 
         if curves:
             offset = (folder / "events.jsonl").stat().st_size
             cache = {"schema": SCHEMA, "offset": offset, "mark": _mark(folder, offset).decode("ascii", "replace")}
-            write_atomically(folder / "curves.json", _sealed({**cache, "record": record.to_json()}), disk=disk)
+            write_atomically(folder / "curves.json", sealed({**cache, "record": record.to_json()}), disk=disk)
 
 
 class FolderControl:

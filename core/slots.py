@@ -32,6 +32,11 @@ class Slot:
     threads: int | None = None
     environment: dict[str, str] = field(default_factory=dict[str, str])
 
+    @property
+    def gpus(self) -> list[str]:
+        """What CUDA_VISIBLE_DEVICES calls the GPUs of the slot; none for a slot that names none."""
+        return [gpu for gpu in self.environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+
 
 def parse_slots(text: str) -> list[Slot]:
     """The slots of a `--devices` text: `auto`, `cpu:2`, or devices with `,` between slots and `+` within one.

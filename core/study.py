@@ -1,6 +1,6 @@
-"""What a study is: its runs with their settings and states, as study.json keeps them.
+"""What a study is: its runs with their settings and states, as its files keep them.
 
-A state in study.json is a cache; `settled` corrects it by what each run's own directory says.
+A state in these files is a cache; `settled_run` corrects it by what the run's own directory says.
 """
 
 from __future__ import annotations
@@ -25,18 +25,26 @@ from core.files import (
     to_json_bytes,
     write_atomically,
 )
-from core.locks import is_held, lock_owner, take_lock
-from core.logs import RUN_ID, is_run, leave_request, new_run_id
+from core.locks import wait_for
+from core.logs import RUN_ID, is_run, new_run_id
+from core.parents import living
 from core.runs import read_row
+from core.study_files import DECLARED, read_content
 from core.writer import check_writable
 
 SCHEMA = 1
 MIN_READER = 1
+PATIENCE = 60.0
+"""Seconds that another process may take to make a study."""
+
+_ANEW = "start the study anew with --new"
 PRUNED = "pruned: "
 """What the reason of a run begins with that a search stopped because it was no good."""
 
 KILLED = "its process was killed"
+HOLD = "on hold until it is retried"
 
+Wish = Literal["", "hold", "again"]
 RunState = Literal["waiting", "running", "completed", "failed", "pruned", "stopped"]
 StudyStatus = Literal["running", "completed", "failed", "unfinished"]
 Kind = Literal["list", "grid", "search"]
@@ -50,7 +58,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """One configuration of a study, and what became of its run; `place` is where it trains or did, in words."""
+    """One configuration of a study, and what became of its run.
+
+    `place` is where it trains or did, in words, `parent` the process of the study that saw to it, `deaths` how often
+    what trained it died. A person's `wish` stands until it is met: one on hold is not taken up, until it is to be tried
+    again.
+    """
 
     number: int
     label: str
@@ -62,6 +75,14 @@ class StudyRun:
     state: RunState = "waiting"
     reason: str = ""
     place: str = ""
+    parent: str = ""
+    wish: Wish = ""
+    deaths: int = 0
+
+    @property
+    def to_do(self) -> bool:
+        """Whether it can be begun, or gone on with, now."""
+        return self.state in ("waiting", "stopped") and self.wish != "hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,40 +167,60 @@ def create_study(logs: Path, study: Study, now: float, disk: Disk = DISK) -> Pat
 
 
 def save_study(folder: Path, study: Study, disk: Disk = DISK) -> None:
-    """Replace study.json."""
+    """Write study.json."""
     content = {"schema": SCHEMA, "min_reader": MIN_READER, **asdict(study)}
-    write_atomically(folder / "study.json", to_json_bytes(content), durable=True, disk=disk)
+    write_atomically(folder / DECLARED, to_json_bytes(content), durable=True, disk=disk)
 
 
-def load_study(folder: Path, *, active: bool | None = None) -> Study:
-    """The study of a folder, each run as its own directory tells it; `active`: a process works on it (else: asked).
+def load_study(folder: Path) -> Study:
+    """The study of a folder, each run as its own directory tells it.
 
     Raises:
         LogsError: study.json is missing, damaged or of a newer version.
     """
-    content = read_json(folder / "study.json")
-    mend = "start the study anew with --new"
-    if not isinstance(content, dict) or not isinstance(content.get("min_reader"), int):
-        raise LogsError(f"{folder / 'study.json'} is missing or damaged", mend)
-    if content["min_reader"] > SCHEMA:
-        raise LogsError(f"{folder / 'study.json'} was written by a newer Torchdeck", "update to read it")
+    study, alive = study_of(folder, check_content(folder, read_content(folder))), living(folder)
     try:
-        active = bool(is_held(folder / "study.lock")) if active is None else active
-        return settled(folder.parent, replace(_study(content), study_id=folder.name), active)
+        return replace(study, runs=tuple(settled_run(folder.parent, run, run.parent in alive) for run in study.runs))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise LogsError(f"{folder / 'study.json'} is damaged ({error})", mend) from None
+        raise LogsError(f"{folder / DECLARED} is damaged ({error})", _ANEW) from None
+
+
+def check_content(folder: Path, content: Any) -> Json:
+    """What a study's files say, where it is a study's.
+
+    Raises:
+        LogsError: study.json is missing, damaged or of a newer version.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("min_reader"), int):
+        raise LogsError(f"{folder / DECLARED} is missing or damaged", _ANEW)
+    if content["min_reader"] > SCHEMA:
+        raise LogsError(f"{folder / DECLARED} was written by a newer Torchdeck", "update to read it")
+    return content
+
+
+def study_of(folder: Path, content: Json) -> Study:
+    """The study that checked content tells of, its runs not settled.
+
+    Raises:
+        LogsError: the content is damaged.
+    """
+    try:
+        return replace(_study(content), study_id=folder.name)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise LogsError(f"{folder / DECLARED} is damaged ({error})", _ANEW) from None
 
 
 def _study(content: Mapping[str, Any]) -> Study:
     known = _only(Study, content)
     for key in ("shows", "varied", "reported", "given", "tags"):
         known[key] = tuple(known.get(key, ()))
-    known["runs"] = tuple(_run(item) for item in known["runs"])
+    known["runs"] = tuple(run_of(item) for item in known["runs"])
     known["search"] = Search(**_only(Search, known["search"])) if known.get("search") else None
     return Study(**known)
 
 
-def _run(item: Mapping[str, Any]) -> StudyRun:
+def run_of(item: Mapping[str, Any]) -> StudyRun:
+    """One run as a study's files tell of it; raises TypeError or ValueError where that is damaged."""
     known = _only(StudyRun, item)
     if not RUN_ID.fullmatch(str(known.get("run_id"))):
         known["run_id"] = None
@@ -191,13 +232,21 @@ def _only(of: type, item: Mapping[str, Any]) -> Json:
     return {key: value for key, value in item.items() if key in of.__dataclass_fields__}
 
 
-def settled(logs: Path, study: Study, active: bool) -> Study:
-    """The study with the state of each run as the run's own directory tells it."""
-    return replace(study, runs=tuple(settled_run(logs, run, active) for run in study.runs))
-
-
 def settled_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
-    """One run as its directory tells it; one without a directory is about to begin where a process is active."""
+    """One run as its directory tells it; one without a directory is about to begin where its parent is `active`.
+
+    A wish that its directory does not know of has the last word.
+    """
+    found = _told(logs, run, active)
+    if run.wish == "again" and found.state in ("failed", "stopped"):
+        return replace(found, state="waiting", reason="")
+    if run.wish == "hold" and found.state in ("waiting", "stopped"):
+        reason = HOLD if found.reason in ("", HOLD) else f"{found.reason}; {HOLD}"
+        return replace(found, state="stopped", reason=reason)
+    return found
+
+
+def _told(logs: Path, run: StudyRun, active: bool) -> StudyRun:
     folder = logs / run.run_id if run.run_id and RUN_ID.fullmatch(run.run_id) else None
     if folder is None or not is_run(folder):
         kept = run.state == "failed" or (active and run.state == "running")
@@ -223,51 +272,11 @@ def settled_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
 
 def status_of(folder: Path, study: Study) -> StudyStatus:
     """Whether a process works on the study, else how far it is."""
-    if is_held(folder / "study.lock"):
+    if living(folder):
         return "running"
     if not study.finished:
         return "unfinished"
     return "failed" if study.count("failed") else "completed"
-
-
-def hold(folder: Path) -> int:
-    """Lock a study for the one process that works on it; the descriptor that holds the lock.
-
-    Raises:
-        BusyError: another process has it.
-        LogsError: its folder cannot be written.
-    """
-    try:
-        return take_lock(folder / "study.lock")
-    except BlockingIOError:
-        owner = lock_owner(folder / "study.lock")
-        mend = f"follow it with: torchdeck study-status {folder.name}"
-        raise BusyError(f"study {folder.name} is active in {owner}", mend) from None
-    except OSError as error:
-        raise LogsError(f"study {folder.name} cannot be written ({in_words(error)})", "mend its permissions") from None
-
-
-def request_stop(folder: Path, disk: Disk = DISK) -> None:
-    """Ask the process that works on a study to stop its runs with a checkpoint and leave.
-
-    Raises:
-        LogsError: nobody works on it, or its folder cannot be written.
-    """
-    if is_held(folder / "study.lock") is False:
-        raise LogsError(f"study {folder.name} is not active", f"go on with: torchdeck study {folder.name}")
-    try:
-        leave_request(folder, "stop", disk=disk)
-    except OSError as error:
-        raise LogsError(f"study {folder.name} cannot be asked ({in_words(error)})", "mend its permissions") from None
-
-
-def take_stop(folder: Path) -> bool:
-    """Whether somebody asked for a stop; asking counts once."""
-    path = folder / "control" / "stop"
-    if not is_folder(path.parent) or not os.path.lexists(path):
-        return False
-    path.unlink(missing_ok=True)
-    return True
 
 
 def clear_unborn(logs: Path, run_id: str) -> None:
@@ -336,6 +345,29 @@ def names_of(folders: Sequence[Path]) -> list[str]:
 def _name(folder: Path) -> str:
     content = read_json(folder / "study.json")
     return str(content.get("name", "")) if isinstance(content, dict) else ""
+
+
+def find_or_create(logs: Path, wanted: Study, now: float) -> Path:
+    """The folder of the newest study that is to do just what this one is, or of a new one where there is none.
+
+    Of processes that ask at the same moment, one makes it.
+
+    Raises:
+        LogsError: the folder cannot be written.
+    """
+    check_writable(logs)
+    try:
+        make_folders(logs)
+        lock = DISK.open(logs / ".studies.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise LogsError(f"the logs {logs} cannot be written ({in_words(error)})", "choose another --logs") from None
+    try:
+        if not wait_for(lock, PATIENCE):
+            told = "another process makes a study and does not end"
+            raise BusyError(told, f"end the one that keeps {logs / '.studies.lock'}")
+        return latest_like(logs, wanted) or create_study(logs, wanted, now)
+    finally:
+        os.close(lock)
 
 
 def latest_like(logs: Path, wanted: Study) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from core.events import Failure, RunEvent, to_json
+from core.events import DeviceSampled, Failure, RunEvent, StepCompleted, to_json
 from core.study import Study, StudyRun
 
 Outcome = Literal["completed", "stopped", "failed"]
@@ -33,11 +33,12 @@ class StudyWarned(StudyEvent):
 
 @dataclass(frozen=True, slots=True)
 class RunBegan(StudyEvent):
-    """A run began, or went on in its directory."""
+    """A run began, or went on in its directory; `elsewhere`: another process of the study trains it."""
 
     run: StudyRun
     slot: str
     resumed: bool
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class RunEnded(StudyEvent):
     """A run's process is gone; the state tells whether the run is done or can go on."""
 
     run: StudyRun
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ class StudyEnded(StudyEvent):
     error: Failure | None = None
 
 
+def is_told(event: RunEvent) -> bool:
+    """Whether an event of a run is told as the study's: those only for the eye (steps, device) are not."""
+    return not isinstance(event, StepCompleted | DeviceSampled)
+
+
 def study_event_json(event: StudyEvent) -> dict[str, Any]:
     """The event as a JSON object, its kind first."""
     kind = {"kind": type(event).__name__}
@@ -75,11 +82,12 @@ def study_event_json(event: StudyEvent) -> dict[str, Any]:
         case StudyWarned():
             return {**kind, "message": event.message}
         case RunBegan():
-            return {**kind, **run_json(event.run), "slot": event.slot, "resumed": event.resumed}
+            about = {"slot": event.slot, "resumed": event.resumed, "elsewhere": event.elsewhere}
+            return {**kind, **run_json(event.run), **about}
         case RunSaid():
             return {**kind, "number": event.number, "run_id": event.run_id, "event": to_json(event.event)}
         case RunEnded():
-            return {**kind, **run_json(event.run)}
+            return {**kind, **run_json(event.run), "elsewhere": event.elsewhere}
         case StudyEnded():
             about = counts_json(event.study) if event.study else {}
             error = asdict(event.error) if event.error else None

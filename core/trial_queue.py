@@ -1,6 +1,7 @@
 """The durable queue of a study: an Optuna study in a journal file, told what the runs say.
 
-One process at a time has it, the one that holds the study's lock; so the journal can be mended when it is opened.
+Several processes may have it open. Whoever reads or writes it holds the study's lock; so nobody else writes a journal
+that is mended, and Optuna's own lock, which a killed process would leave behind, is not needed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import os
 import statistics
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,23 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from core.errors import BusyError
 from core.files import is_regular
 from core.study import Search, Study, StudyRun
 
 JOURNAL = "optuna-journal.log"
 FIRST_PRUNED_EPOCH = 2
+STOP = "torchdeck study-stop"
 Figure = Callable[[StudyRun], float | None]
 _OPEN = (TrialState.WAITING, TrialState.RUNNING)
 
 
-def heal(path: Path) -> None:
-    """Mend what a crash left: an old lock goes, a torn last line is cut, a journal damaged elsewhere is set aside."""
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+def heal(path: Path, *, alone: bool = True) -> None:
+    """Mend what a crash left: a torn last line is cut, a journal damaged elsewhere is set aside.
+
+    Raises:
+        BusyError: it is damaged elsewhere, while this process is not `alone` in having it open.
+    """
     if not os.path.lexists(path):
         return
     if not is_regular(path):
@@ -48,6 +54,8 @@ def heal(path: Path) -> None:
             whole += len(line)
         if not damaged:
             file.truncate(whole)
+    if damaged and not alone:
+        raise BusyError(f"{path} is damaged while others work on the study", f"stop them: {STOP} {path.parent.name}")
     if damaged:
         os.replace(path, path.with_suffix(".damaged"))
 
@@ -59,14 +67,30 @@ def _is_json(line: bytes) -> bool:
         return False
 
 
+class _NoLock:
+    """In the place of the journal's own lock."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
 class TrialQueue:
     """The trials of one study; a trial is one attempt at one run."""
 
-    def __init__(self, folder: Path, study: Study, epochs: int) -> None:
-        """Open the journal; `epochs` is the most that a run of a search trains."""
+    def __init__(self, folder: Path, study: Study, epochs: int, *, alone: bool = True) -> None:
+        """Open the journal, and mend it; `epochs` is the most that a run of a search trains.
+
+        Raises:
+            BusyError: it is damaged while this process is not `alone` in having it open.
+        """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        heal(folder / JOURNAL)
-        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        self._journal = folder / JOURNAL
+        heal(self._journal, alone=alone)
+        lock: Any = _NoLock()
+        storage = JournalStorage(JournalFileBackend(str(self._journal), lock_obj=lock))
         self.search = study.search
         direction = study.search.direction if study.search else "maximize"
         self._optuna = optuna.create_study(
@@ -76,19 +100,25 @@ class TrialQueue:
             load_if_exists=True,
             pruner=_pruner(study.search, epochs),
         )
-        # A sampler seeded alike at each opening would draw the first settings again.
-        self._optuna.sampler = _sampler(study.search, len(self._optuna.trials))
         space = study.search.space if study.search else {}
         self.distributions = {path: _distribution(item) for path, item in space.items()}
 
-    def reconcile(self, runs: Iterable[StudyRun], figure: Figure, left: Collection[int] = ()) -> None:
-        """Tell the queue what the runs say: no trial stays open but those of runs that are to be done.
+    def mend(self) -> None:
+        """Cut a line that another process was writing when it was killed."""
+        with open(self._journal, "rb") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+            if file.read(1) in (b"", b"\n"):
+                return
+        heal(self._journal, alone=False)
+
+    def reconcile(self, runs: Sequence[StudyRun], figure: Figure, left: Collection[int] = ()) -> None:
+        """Tell the queue what the runs say: no trial stays open but those of runs that train or are to be done.
 
         Nor is one closed of the runs that are `left` to a cluster which still has them.
         """
-        runs = list(runs)
-        latest = {trial.user_attrs.get("run"): trial for trial in self._optuna.trials}
-        for trial in self._optuna.get_trials(states=(TrialState.RUNNING,)):
+        latest = self._latest()
+        for trial in self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             number = trial.user_attrs.get("run")
             if number in left:
                 continue
@@ -105,12 +135,25 @@ class TrialQueue:
         ids = [trial._trial_id for trial in running if trial.user_attrs.get("run") == number]  # pyright: ignore[reportPrivateUsage]
         return Trial(self._optuna, ids[-1]) if ids else None
 
+    def _latest(self) -> dict[int, FrozenTrial]:
+        """The last trial of each run."""
+        return {trial.user_attrs["run"]: trial for trial in self._trials() if "run" in trial.user_attrs}
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._optuna.get_trials(deepcopy=False)
+
+    def settle(self, run: StudyRun, figure: Figure) -> None:
+        """Tell the queue what one run says that nobody trains any more."""
+        self._reconcile(run, self._latest().get(run.number), figure)
+
     def _reconcile(self, run: StudyRun, trial: FrozenTrial | None, figure: Figure) -> None:
+        if run.state == "running":
+            return
         running = trial is not None and trial.state == TrialState.RUNNING
         if run.state in ("waiting", "stopped"):
             if trial and running:
                 self._optuna.tell(trial.number, state=TrialState.FAIL)
-            if trial is None or trial.state != TrialState.WAITING:
+            if run.to_do and (trial is None or trial.state != TrialState.WAITING):
                 self.enqueue(run)
             return
         state, value = _outcome(run, figure)
@@ -140,6 +183,8 @@ class TrialQueue:
         """The next trial with the number of its run and its settings; one newly drawn has no number yet."""
         if not may_draw and not self._optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             return None
+        # A sampler seeded alike for each trial, or by each process, would draw the same settings again.
+        self._optuna.sampler = _sampler(self.search, len(self._trials()))
         trial = self._optuna.ask(self.distributions)
         return trial, trial.user_attrs.get("run"), dict(trial.params)
 
@@ -214,12 +259,14 @@ def _distribution(item: Mapping[str, Any]) -> BaseDistribution:
 
 
 def _sampler(search: Search | None, trials: int) -> BaseSampler:
+    # Far apart, so that searches with seeds next to each other have no draw in common.
+    seed = ((search.seed if search else 0) * 1_000_003 + trials) % 2**32
     if search is None or search.sampler == "random":
-        return RandomSampler(seed=(search.seed if search else 0) + trials)
+        return RandomSampler(seed=seed)
     with warnings.catch_warnings():
         # `constant_liar` is called experimental; without it parallel slots would draw alike.
         warnings.simplefilter("ignore")
-        return TPESampler(constant_liar=True, seed=(search.seed + trials) % 2**32)
+        return TPESampler(constant_liar=True, seed=seed)
 
 
 def _pruner(search: Search | None, epochs: int) -> BasePruner:

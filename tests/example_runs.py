@@ -210,7 +210,7 @@ def make_study(
         items.append({
             "number": number, "label": run.label, "overrides": dict(change.split("=", 1) for change in run.changes),
             "preset": "quickstart", "config": to_plain(config), "run_id": run_id, "state": run.state,
-            "reason": run.reason, "place": run.place,
+            "reason": run.reason, "place": run.place, "parent": "example",
             "reported": [{"metric": "test/accuracy", "at": "best", "value": 0.97}],
         })  # fmt: skip
     study_id = f"20270115-120000-{name}-{tail}"
@@ -229,7 +229,8 @@ def at_work(study: Path) -> Iterator[None]:
     """While processes hold a study and its running runs."""
     runs = json.loads((study / "study.json").read_bytes())["runs"]
     held = [study.parent / run["run_id"] / "run.lock" for run in runs if run["state"] == "running" and run["run_id"]]
-    locks = [take_lock(path) for path in (study / "study.lock", *held)]
+    (study / "parents").mkdir()
+    locks = [take_lock(path) for path in (study / "parents" / "example.lock", *held)]
     try:
         yield
     finally:

@@ -32,7 +32,7 @@ COMMANDS = [
     (), ("presets",), ("preset",), ("settings",), ("run",), ("resume",), ("runs",), ("show",), ("export",), ("doctor",),
     ("data",), ("data", "list"), ("data", "check"), ("data", "fetch"), ("study-result",), ("report",),
     ("attach",), ("stop",), ("pause",), ("checkpoint",),
-    ("studies",), ("study",), ("sweep",), ("search",), ("study-status",), ("study-stop",),
+    ("studies",), ("study",), ("sweep",), ("search",), ("study-status",), ("study-stop",), ("study-retry",),
 ]  # fmt: skip
 
 
@@ -79,6 +79,8 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("search", "quickstart", "optimizer.lr=log(0,1)"), "above 0"),
     (("study-status", "@last"), "torchdeck studies"),
     (("study-stop", "abcd"), "torchdeck studies"),
+    (("study-retry", "abcd", "3"), "torchdeck studies"),
+    (("study", "lenet-batch-size", "--join", "--new"), "leave one of them out"),
 ]
 
 

@@ -1,7 +1,6 @@
 """Studies without processes: their declarations, their files, their queue."""
 
 import json
-import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +10,10 @@ import pytest
 
 import presets
 from core.errors import BusyError, ConfigError, InputError, LogsError
+from core.parents import enter
 from core.slots import parse_slots
-from core.studies import placed
-from core.study import Study, StudyRun, create_study, find_study, hold, latest_like, load_study, save_study, status_of
+from core.study import Study, StudyRun, create_study, find_study, latest_like, load_study, save_study, status_of
+from core.study_requests import placed
 from core.trial_queue import JOURNAL, TrialQueue, heal
 from core.writer import claim, reopen
 from presets.declarations import grid_study, load_declaration, search_study, study_names
@@ -306,12 +306,12 @@ def test_a_damaged_study_is_told_with_its_file(grid: Path, content: str) -> None
         load_study(grid)
 
 
-def test_a_study_has_one_process(grid: Path) -> None:
-    lock = hold(grid)
+def test_a_study_has_one_process_unless_others_join_it(grid: Path) -> None:
+    parent = enter(grid, [], join=False)
     assert status_of(grid, load_study(grid)) == "running"
     with pytest.raises(BusyError, match="is active in process"):
-        hold(grid)
-    os.close(lock)
+        enter(grid, [], join=False)
+    parent.leave()
     assert status_of(grid, load_study(grid)) == "unfinished"
 
 

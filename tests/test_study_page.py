@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from textual.widgets import Button, Input
 
 import presets
 from core.errors import BusyError
-from core.locks import take_lock
+from core.parents import enter
 from core.runs import list_runs
 from core.study import create_study, load_study, study_folders
 from presets.declarations import grid_study
@@ -231,14 +230,18 @@ async def test_failed_runs_are_tried_again_on_request(app: Torchdeck, tmp_path: 
 
 async def test_a_running_study_stops_when_that_is_confirmed(app: Torchdeck, tmp_path: Path) -> None:
     folder = make_study(tmp_path / "logs", [HIGH, WAITS])
-    with closing(open(take_lock(folder / "study.lock"))):
+    parent = enter(folder, [], join=False)
+    try:
         async with app.run_test(size=(120, 40)) as pilot:
             await opened(app, pilot, "running: 2 runs", "Stop")
             await pilot.press("x")
             await until(pilot, lambda: app.screen.query("#answer-stop"))
-            assert not (folder / "control" / "stop").exists()
+            asked = folder / "control" / f"stop-{parent.name}"
+            assert not asked.exists()
             app.screen.query_one("#answer-stop", Button).press()
-            await until(pilot, lambda: (folder / "control" / "stop").exists())
+            await until(pilot, asked.exists)
+    finally:
+        parent.leave()
 
 
 async def test_a_declared_study_is_made_and_started_from_the_list(

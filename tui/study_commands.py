@@ -15,7 +15,7 @@ from tui.options import LOGS, Json, Logs, Overrides, PresetName, print_json
 from tui.study_work import StudyWork, takes_work
 
 if TYPE_CHECKING:
-    from core.studies import Circumstances
+    from core.executor import Circumstances
     from core.study import Study
 
 study_app = typer.Typer()
@@ -156,10 +156,9 @@ def search(
 
 def _made(work: StudyWork, wanted: Study) -> Path:
     """The folder of the study that the same request made before, else a new one."""
-    from core.study import create_study, latest_like
+    from core.study import create_study, find_or_create
 
-    found = None if work.new else latest_like(work.logs, wanted)
-    return found or create_study(work.logs, wanted, time.time())
+    return (create_study if work.new else find_or_create)(work.logs, wanted, time.time())
 
 
 def _follow(folder: Path, around: Circumstances, as_json: bool) -> None:
@@ -209,11 +208,42 @@ def _status_json(found: Study, status: str, progress: dict[int, Any]) -> dict[st
     return {**counts_json(found), **about, "importance": importance, "table": runs}
 
 
+RunNumber = Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="The run's number in the study's table.")]
+
+
 @study_app.command("study-stop", epilog="Example: torchdeck study-stop @last")
-def study_stop(reference: StudyReference, logs: Logs = LOGS) -> None:
-    """Ask the process that works on a study to stop its runs with checkpoints; `torchdeck study STUDY` goes on."""
-    from core.study import find_study, request_stop
+def study_stop(
+    reference: StudyReference,
+    number: Annotated[
+        int | None,
+        typer.Argument(metavar="[NUMBER]", min=0, help="Only this run, until study-retry; the others go on."),
+    ] = None,
+    logs: Logs = LOGS,
+) -> None:
+    """Stop a study's runs with checkpoints, by all processes that work on it; `torchdeck study STUDY` goes on."""
+    from core.ledger import hold_run
+    from core.parents import request_stop
+    from core.study import find_study
 
     folder = find_study(logs, reference)
-    request_stop(folder)
-    typer.echo(f"study {folder.name} stops after the batches in hand", err=True)
+    if number is None:
+        request_stop(folder)
+        typer.echo(f"study {folder.name} stops after the batches in hand", err=True)
+        return
+    run = hold_run(folder, number)
+    told = "stops after the batch in hand" if run.state == "running" else "is not begun"
+    mend = f"torchdeck study-retry {folder.name} {number}"
+    typer.echo(f"run {number} of study {folder.name} {told}; take it up again with: {mend}", err=True)
+
+
+@study_app.command("study-retry", epilog="Example: torchdeck study-retry @last 3")
+def study_retry(reference: StudyReference, number: RunNumber, logs: Logs = LOGS) -> None:
+    """Have one run of a study tried again that failed or was stopped, also while the study runs."""
+    from core.ledger import retry_run
+    from core.parents import living
+    from core.study import find_study
+
+    folder = find_study(logs, reference)
+    retry_run(folder, number)
+    when = "soon" if living(folder) else f"with: torchdeck study {folder.name}"
+    typer.echo(f"run {number} of study {folder.name} is taken up again {when}", err=True)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from core.errors import BusyError, LogsError
 from core.files import open_regular, open_to_append
-from core.locks import is_held
+from core.parents import living
 
 LOG = "process.log"
 LAST_LINES = 6
@@ -76,7 +76,7 @@ class StudyProcesses:
 
     def active(self, folder: Path) -> bool:
         """Whether any process works on a study, the app's or another's."""
-        return self.starting(folder) or bool(is_held(folder / "study.lock"))
+        return self.starting(folder) or bool(living(folder))
 
     def trouble(self, folder: Path) -> str:
         """Why the process that the app started for a study that is not finished ended; "" where it was to end."""

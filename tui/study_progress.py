@@ -183,6 +183,8 @@ def closing_lines(event: StudyEnded) -> list[str]:
     lines = [f"study {study.study_id} {event.outcome}: {summary_of(study)}{_because(event.reason)}"]
     if event.outcome == "stopped":
         lines.append(f"  go on with: torchdeck study {study.study_id}")
+    if held := [run.number for run in study.runs if run.wish == "hold"]:
+        lines.append(f"  take run {held[0]} up again with: torchdeck study-retry {study.study_id} {held[0]}")
     if study.count("failed"):
         lines.append(f"  try the failed runs again with: torchdeck study {study.study_id} --retry-failed")
     return lines
@@ -267,7 +269,8 @@ def _cells(run: StudyRun, varied: Iterable[str], progress: Progress) -> list[Tex
     texts = [run.number, named, *settings]
     figures = [epochs, percent(progress.best) if progress.best is not None else "-", duration(progress.seconds)]
     state = Text(safe(run.state), style=_STYLES.get(run.state, "dim"))
-    return [*(Text(safe(text)) for text in texts), state, *map(Text, figures), Text(safe(run.reason or progress.stage))]
+    told = run.reason or progress.stage or (run.place if run.state == "running" else "")
+    return [*(Text(safe(text)) for text in texts), state, *map(Text, figures), Text(safe(told))]
 
 
 def _setting(config: Mapping[str, Any], path: str) -> str:

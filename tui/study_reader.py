@@ -13,6 +13,7 @@ from core.results.declared import Declared, DeclaredRun, read_study
 from core.results.rows import ResultRow, read_result_row
 from core.results.study import StudyResult, concluded
 from core.study import Study, StudyStatus, load_study, status_of, study_folders
+from core.study_files import CHANGES, DECLARED
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class StudyEntry:
 
 
 class StudyLister:
-    """Lists the studies of a logs folder; one that is finished is read again only when its study.json changes."""
+    """Lists the studies of a logs folder; one that is finished is read again only when its files change."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
@@ -105,7 +106,7 @@ class StudyLister:
         return [self._entry(folder) for folder in reversed(study_folders(self.logs))]
 
     def _entry(self, folder: Path) -> StudyEntry:
-        stamp, kept = _changed(folder / "study.json"), self._kept.get(folder)
+        stamp, kept = (_changed(folder / DECLARED), _changed(folder / CHANGES)), self._kept.get(folder)
         if kept is None or kept[0] != stamp or kept[1].status not in ("completed", "failed"):
             self._kept[folder] = kept = (stamp, _entry(folder))
         return kept[1]

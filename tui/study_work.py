@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -15,7 +15,7 @@ from core.errors import InputError
 from tui.options import DATA, LOGS, Data, Json, Logs
 
 if TYPE_CHECKING:
-    from core.studies import Circumstances
+    from core.executor import Circumstances
 
 Devices = Annotated[
     str,
@@ -46,6 +46,10 @@ CpusPerRun = Annotated[
 ]
 Budget = Annotated[str, typer.Option(help="Stop with checkpoints after this time, such as 2h, 90m or 1h30m.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try the runs again that failed.")]
+Join = Annotated[
+    bool,
+    typer.Option("--join", help="Work on the study beside other processes, here or on machines that share the folder."),
+]
 New = Annotated[bool, typer.Option("--new", help="Start afresh, where the same study stands in the logs already.")]
 
 _BOTH = ("slurm", "ray")
@@ -75,6 +79,7 @@ class StudyWork:
     cpus_per_run: CpusPerRun = None
     budget: Budget = ""
     retry_failed: RetryFailed = False
+    join: Join = False
     new: New = False
     as_json: Json = False
 
@@ -84,13 +89,14 @@ class StudyWork:
         Raises:
             InputError: options do not go together, or name what is not here.
         """
+        from core.executor import Circumstances
         from core.slots import parse_slots
-        from core.studies import Circumstances
 
         self._check()
         budget = parse_budget(self.budget)
         if self.on == "here":
-            return Circumstances(self.data, tuple(parse_slots(self.devices)), self.retry_failed, budget)
+            slots = tuple(parse_slots(self.devices))
+            return Circumstances(self.data, slots, self.retry_failed, budget, join=self.join)
         return self._on_a_cluster(budget)
 
     def _check(self) -> None:
@@ -99,6 +105,10 @@ class StudyWork:
             if self.on not in meant_for and getattr(self, name) not in (None, ""):
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option} says nothing here", f"add --on {' or --on '.join(meant_for)}")
+        if self.join and self.new:
+            raise InputError("--join works on a study that others work on, --new makes one", "leave one of them out")
+        if self.join and self.on != "here":
+            raise InputError(f"one process gives all runs of a study to {self.on}", "leave --join out, or --on")
         if self.on != "here" and self.devices != "auto":
             mend = "say with --gpus-per-run and --cpus-per-run what each run gets"
             raise InputError(f"--devices names devices of this machine, and --on {self.on} trains on others", mend)
@@ -107,15 +117,16 @@ class StudyWork:
         from core.clusters import Share, places
         from core.clusters.ray_runs import Ray
         from core.clusters.slurm import Slurm, Wanted
-        from core.studies import Circumstances
+        from core.executor import Circumstances
 
         share = Share(1 if self.gpus_per_run is None else self.gpus_per_run, self.cpus_per_run or 1)
         slots = places(self.on, self.max_parallel or 16, share)
         if self.on == "ray":
             ray = Ray(self.address or "auto", share)
-            return Circumstances(self.data, slots, self.retry_failed, budget, start=ray.start)
+            return Circumstances(self.data, slots, self.retry_failed, budget, start=ray.start, cluster="Ray")
         slurm = Slurm(Wanted(share, parse_budget(self.time or "4h") or 0, self.partition))
-        return Circumstances(self.data, slots, self.retry_failed, budget, start=slurm.start, left_over=slurm.left_over)
+        around = Circumstances(self.data, slots, self.retry_failed, budget, start=slurm.start, cluster="Slurm")
+        return replace(around, left_over=slurm.left_over)
 
 
 def takes_work(command: Callable[..., None]) -> Callable[..., None]:

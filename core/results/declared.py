@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from core.errors import InputError, LogsError, nearest
-from core.files import read_json
 from core.flat import flat, mapping, sequence, unlike
 from core.logs import RUN_ID
 from core.reported import ReportedFigure, claims
 from core.runs import RunRow, find_run, list_runs
 from core.study import find_study, matches, meant, names_of, study_folders
+from core.study_files import read_content
 
 SCHEMA = 1
 Show = Literal["table", "curves", "landscape", "regularization", "batch-size", "comparison", "time-to-accuracy"]
@@ -79,7 +79,7 @@ def read_study(folder: Path) -> Declared:
     Raises:
         LogsError: study.json is missing, damaged as a whole, or of a newer version.
     """
-    content = read_json(folder / "study.json")
+    content = read_content(folder)
     if not isinstance(content, dict) or not isinstance(content.get("min_reader"), int):
         raise LogsError(f"{folder / 'study.json'} is missing or damaged", "name another study")
     if content["min_reader"] > SCHEMA:

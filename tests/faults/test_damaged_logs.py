@@ -18,12 +18,14 @@ from rich.console import Console
 from core.curves import AXES, curve
 from core.errors import LogsError
 from core.events import EpochCompleted, LogReplaced, RunEvent, from_json, to_json
+from core.ledger import Ledger, hold_run
 from core.logs import LONGEST_LINE, EventReader, decode_line, encode_line, follow, load_record
 from core.record import RunRecord, read_summary, summarize
 from core.results.declared import read_study
 from core.results.study import result_of
 from core.runs import RunIndex, list_runs, parse_filter
 from core.study import load_study
+from core.study_files import CHANGES
 from tui.bars import epoch_seconds_left, images_per_second, run_seconds_left
 from tui.lines import lines_of
 from tui.report.sections import run_document
@@ -174,6 +176,24 @@ def test_a_study_with_wrong_values_is_read_as_far_as_it_goes(tmp_path: Path, fau
             lister.read,
             lambda: printed(*(str(grid) for grid in tables(result_of(read_study(study))))),
         ):
+            try:
+                read()
+            except LogsError:
+                pass
+            except Exception as error:  # noqa: BLE001 - any exception is the crash that is counted
+                crashes.append(f"{seed}: {error!r}")
+    faults("mistyped files", count, crashes=len(crashes))
+    assert crashes == []
+
+
+def test_a_study_with_wrong_changes_is_read_as_far_as_it_goes(tmp_path: Path, faults: Faults, soak: int) -> None:
+    study = make_study(tmp_path, [Example("a", ("optimizer.lr=0.1",), hits=350), Example("b", begun=False)])
+    hold_run(study, 1)
+    good = json.loads((study / CHANGES).read_bytes().rpartition(b',"crc"')[0] + b"}")
+    count, crashes = 100 * soak, []
+    for seed in range(count):
+        (study / CHANGES).write_bytes(b"torn\n" + sealed(mistyped(good, seed)) + b"\n{")
+        for read in (lambda: load_study(study), lambda: Ledger(study).close(), lambda: result_of(read_study(study))):
             try:
                 read()
             except LogsError:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -22,11 +22,13 @@ from core.events import CheckpointSaved, RunEvent, RunStarted
 from core.export import best_weights
 from core.files import open_to_append, write_atomically
 from core.findings import read_filters, read_predictions
+from core.ledger import Ledger, hold_run
 from core.logs import CONSOLE, EventReader, FolderControl, load_record, request
+from core.parents import enter, request_stop
 from core.results.declared import find_either
 from core.results.samples import mean_utilization
 from core.runs import RunIndex, find_run, list_runs
-from core.study import find_study, hold, load_study, study_folders, take_stop
+from core.study import find_study, load_study, study_folders
 from core.writer import reopen
 from tui.console import keep
 
@@ -35,7 +37,10 @@ RUN_FILES = (
     "run.json", "summary.json", "curves.json", "notes.json", "events.jsonl", "run.lock", "console.log", "checkpoints",
     "predictions.safetensors", "filters.safetensors", "control", "control/stop",
 )  # fmt: skip
-STUDY_FILES = ("study.json", "study.lock", "optuna-journal.log", "control", "control/stop", "process.log")
+STUDY_FILES = (
+    "study.json", "changes.jsonl", "study.lock", "optuna-journal.log", "parents", "parents/x.lock", "parents/x.workers",
+    "control", "control/stop-x", "process.log",
+)  # fmt: skip
 KINDS = ("link", "dangling", "link to a folder", "pipe", "folder", "socket", "device")
 
 
@@ -129,10 +134,19 @@ def use_study(logs: Path, folder: Path) -> None:
     """All that readers and writers do with a study."""
     study_folders(logs)
     for do in (
-        lambda: load_study(folder), lambda: find_study(logs, "host"), lambda: os.close(hold(folder)),
-        lambda: take_stop(folder), lambda: keep("printed", folder / "process.log"),
+        lambda: load_study(folder), lambda: find_study(logs, "host"), lambda: work_on(folder),
+        lambda: request_stop(folder), lambda: hold_run(folder, 0), lambda: keep("printed", folder / "process.log"),
     ):  # fmt: skip
         tried(do)
+
+
+def work_on(folder: Path) -> None:
+    """Become the process of a study, and leave it."""
+    with closing(Ledger(folder)) as ledger, ledger.held():
+        parent = enter(folder, [], join=True)
+        request_stop(folder)
+        parent.take_stop()
+        parent.leave()
 
 
 @pytest.fixture

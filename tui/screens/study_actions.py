@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import TorchdeckError
+from core.parents import request_stop
 from core.slots import parse_slots
-from core.study import Study, create_study, latest_like, load_study, request_stop
+from core.study import Study, create_study, latest_like, load_study
 from tui.messages import StudyRequested
 from tui.screens.ask import Answer, Ask, AskText
 from tui.screens.page import Page
