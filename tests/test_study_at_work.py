@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 
 from core.events import EpochCompleted, RunCompleted, StepCompleted, stamp
 from core.logs import load_record
-from core.study import Study, load_study
+from core.study import load_study
 from core.writer import RunWriter, reopen
 from tui.app import Torchdeck
 from tui.messages import StudyRequested
@@ -97,21 +97,17 @@ def more(writer: RunWriter, seq: int, batch: int) -> int:
     return seq + 1
 
 
-def running(study: Path) -> Study:
-    return load_study(study, active=True)
-
-
 def test_what_a_run_says_is_read_on_from_where_it_was(tmp_path: Path) -> None:
     study = make_study(tmp_path, [TENTH])
-    (run,) = running(study).runs
+    (run,) = load_study(study).runs
     folder = tmp_path / str(run.run_id)
     writer, reader = reopen(folder), WorkersReader(tmp_path)
-    (first,) = reader.read(running(study))
+    (first,) = reader.read(load_study(study))
     assert (first.epoch, first.epochs, first.speed, first.doing) == (4, 8, 720.0, "")
     seq = load_record(folder).next_seq
     for batch in range(10, 21):
         seq = more(writer, seq, batch)
-    (then,) = reader.read(running(study))
+    (then,) = reader.read(load_study(study))
     assert then.speed == 900.0
     assert then.share == (3 * STEPS + 20) / (8 * STEPS)
     assert then.seconds_left is not None
@@ -119,15 +115,15 @@ def test_what_a_run_says_is_read_on_from_where_it_was(tmp_path: Path) -> None:
     assert then.seconds_left < first.seconds_left
     ending = RunCompleted(status="stopped", reason="x", epoch=3, step=3 * STEPS + 20, train_seconds=1.0)
     writer.append(stamp(ending, seq=seq, t=1.0, attempt=1))
-    (last,) = reader.read(running(study))
+    (last,) = reader.read(load_study(study))
     assert last.doing == "starting"
     writer.close()
-    assert reader.read(running(study)) == ()
+    assert reader.read(load_study(study)) == ()
 
 
 def test_of_many_steps_at_once_the_last_counts_and_an_epoch_after_them_too(tmp_path: Path) -> None:
     study = make_study(tmp_path, [TENTH])
-    folder = tmp_path / str(running(study).runs[0].run_id)
+    folder = tmp_path / str(load_study(study).runs[0].run_id)
     writer, reader = reopen(folder), WorkersReader(tmp_path)
     epoch = load_record(folder).epochs[-1]
     seq = more(writer, load_record(folder).next_seq, 20)
@@ -135,7 +131,7 @@ def test_of_many_steps_at_once_the_last_counts_and_an_epoch_after_them_too(tmp_p
     better = {**epoch.metrics, "test/accuracy": 0.99}
     done = EpochCompleted(**{**values, "epoch": 4, "step": 4 * STEPS, "metrics": better, "seq": seq})
     writer.append(done)
-    (seen,) = reader.read(running(study))
+    (seen,) = reader.read(load_study(study))
     assert (seen.epoch, seen.accuracy, seen.share) == (4, 0.99, 0.5)
     writer.close()
 
@@ -147,5 +143,5 @@ def test_a_study_from_before_places_were_told_is_read(tmp_path: Path) -> None:
         del run["place"]
     (study / "study.json").write_text(json.dumps(content))
     with at_work(study):
-        (seen,) = WorkersReader(tmp_path).read(running(study))
+        (seen,) = WorkersReader(tmp_path).read(load_study(study))
     assert seen.run.place == ""
