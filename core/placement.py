@@ -13,6 +13,14 @@ DEVICE = r"^(auto|cpu(:[1-9]\d{0,3})?|cuda(:\d{1,3}(,\d{1,3})*)?)$"
 _MEND = "write 4 for so many GPUs, 0,1 for these two, cpu:2 for two processes on the CPU, or auto"
 
 
+_LISTED = re.compile(r"\s*cuda:\d+(?:,\d+)*\s*(?=,|$)|[^,]+")
+
+
+def listed(text: str) -> list[str]:
+    """The texts between commas, of which `cuda:0,1` is one."""
+    return [part for found in _LISTED.findall(text) if (part := found.strip())]
+
+
 def devices_of(device: str) -> tuple[str, ...]:
     """The device of each rank that a machine has: `cpu:2` is two processes, `cuda:0,1` one for each of two GPUs."""
     kind, _, which = device.partition(":")

@@ -7,17 +7,13 @@ import re
 from dataclasses import dataclass, field
 from itertools import count
 
-import psutil
-
-from core.bounded import bounded
 from core.errors import InputError
+from core.machine import cores, cuda_devices
 
 _MEND = (
     "write cpu:2 for two processes on the CPU, 0,1 for one on each of two CUDA devices, 0+1,2+3 for runs over two"
     " devices each, or auto"
 )
-PATIENCE = 10.0
-"""Seconds that the driver has to tell how many devices there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ def _cpu_slots(sizes: list[int]) -> list[Slot]:
 
 
 def _cuda_slots(slots: list[list[int]]) -> list[Slot]:
-    here = _cuda_devices()
+    here = cuda_devices()
     if missing := [number for slot in slots for number in slot if number >= len(here)]:
         told = f"there are {len(here)} CUDA devices" if here else "no CUDA device is to be had here"
         raise InputError(f"device {missing[0]}: {told}", _MEND)
@@ -93,26 +89,4 @@ def _cuda_slot(numbers: list[int], here: list[str], threads: int | None, order: 
 
 def _threads(processes: int) -> int | None:
     """What each of several processes gets; None where the only one may have what torch finds."""
-    return None if processes == 1 else max(1, _cores() // processes)
-
-
-def _cuda_devices() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls each device that this process may use; asked of the driver, without torch."""
-    import pynvml
-
-    def found() -> int:
-        # Loads the driver's library, which is absent where there is no driver and may hang where it is ill.
-        pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetCount()
-
-    all_here = [str(number) for number in range(bounded(found, PATIENCE)() or 0)]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return all_here
-    return [part.strip() for part in visible.split(",") if part.strip()] if all_here else []
-
-
-def _cores() -> int:
-    """Physical cores, or fewer where this process may not use all."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+    return None if processes == 1 else max(1, cores() // processes)

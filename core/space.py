@@ -10,6 +10,7 @@ from typing import Any
 
 from core.config import parse_config, with_overrides
 from core.errors import ConfigError, Fault
+from core.placement import listed
 
 _FORM = re.compile(r"(log|uniform|int|choice)\((.*)\)", re.DOTALL)
 _EXAMPLES = {
@@ -56,7 +57,7 @@ def values_of(text: str) -> list[Any]:
     try:
         values = tomllib.loads(f"value = [{inner}]")["value"]
     except tomllib.TOMLDecodeError:
-        values = [_value(part.strip()) for part in inner.split(",") if part.strip()]
+        values = [_value(part) for part in listed(inner)]
     return [value for at, value in enumerate(values) if value not in values[:at]]
 
 

@@ -205,17 +205,17 @@ def test_a_wrong_space_is_told_before_anything_runs(texts: list[str], told: str)
 
 
 def test_devices_are_slots_that_share_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.slots._cores", lambda: 4)
+    monkeypatch.setattr("core.slots.cores", lambda: 4)
     assert [(slot.device, slot.threads) for slot in parse_slots("cpu:2")] == [("cpu", 2), ("cpu", 2)]
     assert [(slot.device, slot.threads) for slot in parse_slots("cpu")] == [("cpu", None)]
     assert [slot.device for slot in parse_slots("auto")] == ["auto"]
-    monkeypatch.setattr("core.slots._cuda_devices", lambda: ["4", "7"])
+    monkeypatch.setattr("core.slots.cuda_devices", lambda: ["4", "7"])
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in parse_slots("0,1")] == ["4", "7"]
 
 
 def test_a_slot_of_several_devices_sees_just_these_and_trains_one_run_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.slots._cores", lambda: 8)
-    monkeypatch.setattr("core.slots._cuda_devices", lambda: ["4", "7", "GPU-ab", "1"])
+    monkeypatch.setattr("core.slots.cores", lambda: 8)
+    monkeypatch.setattr("core.slots.cuda_devices", lambda: ["4", "7", "GPU-ab", "1"])
     first, second = parse_slots("0+1, 2+3")
     assert (first.name, first.device, first.threads) == ("cuda 0+1", "cuda:0,1", 2)
     assert (second.device, second.environment["CUDA_VISIBLE_DEVICES"]) == ("cuda:0,1", "GPU-ab,1")
@@ -244,7 +244,7 @@ def test_a_slot_of_several_devices_sees_just_these_and_trains_one_run_over_all(m
 def test_devices_that_cannot_be_had_are_told_with_the_mend(
     monkeypatch: pytest.MonkeyPatch, wrong: str, told: str
 ) -> None:
-    monkeypatch.setattr("core.slots._cuda_devices", lambda: ["4", "7"])
+    monkeypatch.setattr("core.slots.cuda_devices", lambda: ["4", "7"])
     with pytest.raises(InputError) as caught:
         parse_slots(wrong)
     assert told in str(caught.value)

@@ -10,6 +10,7 @@ from typing import Any
 
 from core.config import SECTIONS, ExperimentConfig, Setting, section_settings, to_plain
 from core.errors import ConfigError
+from core.placement import listed
 from presets import Preset
 
 MOST_RUNS = 64
@@ -113,9 +114,8 @@ class Draft:
 
 
 def values_of(text: str) -> list[str]:
-    """The values of a list such as `0.1, 0.05` or `[0.1, 0.05]`, each once."""
-    parts = (part.strip() for part in text.strip().removeprefix("[").removesuffix("]").split(","))
-    return list(dict.fromkeys(part for part in parts if part))
+    """The values of a list such as `0.1, 0.05`, `[0.1, 0.05]` or `cpu, cuda:0,1`, each once."""
+    return list(dict.fromkeys(listed(text.strip().removeprefix("[").removesuffix("]"))))
 
 
 def as_text(value: Any) -> str:

@@ -22,6 +22,7 @@ from core.events import (
 from core.flat import flat
 from core.places import name_text
 from core.record import RunRecord
+from tui.plan_text import batch_text
 from tui.text import count, duration, flops, percent, safe
 
 
@@ -86,9 +87,15 @@ def _opening(event: RunStarted) -> list[str]:
         f"{asked['model.name']}: {count(event.parameters)} parameters, {flops(event.forward_flops)} an image"
         f" · {asked['data.name']}: {count(event.train_images)} + {count(event.test_images)} images,"
         f" {asked['data.source']}",
-        f"{event.epochs} epochs of {count(event.steps_per_epoch)} steps, batch {asked['training.batch_size']}"
-        f" · {name_text(event)}, {asked['training.precision']}",
+        f"{event.epochs} epochs of {count(event.steps_per_epoch)} steps,"
+        f" batch {_batch(event, asked['training.batch_size'])} · {name_text(event)}, {asked['training.precision']}",
     ]
+
+
+def _batch(event: RunStarted, size: object) -> str:
+    """The images of a step; on several devices also those on each."""
+    ranks = len(event.ranks)
+    return batch_text(size, ranks) if ranks and isinstance(size, int) else str(size)
 
 
 def _epoch(event: EpochCompleted, record: RunRecord) -> str:

@@ -23,6 +23,7 @@ from core.record import RunRecord, summarize
 from core.reported import ReportedFigure, claims, short_by
 from core.runs import RunRow
 from presets import Preset
+from tui.plan_text import batch_text, rate_text
 from tui.text import count, duration, figure, flops, moment, percent, safe, size
 from tui.unread import readers_may_leave
 
@@ -245,12 +246,15 @@ def plan_page(plan: Plan) -> Group:
     """What a run would do, without doing it."""
     training = plan.config.training
     data, model = plan.config.data, plan.config.model
+    shares = [("batch", f"{batch_text(training.batch_size, plan.ranks)} images")] if plan.ranks > 1 else []
+    shares += [("learning rate", rate)] if (rate := rate_text(plan.config)) else []
     rows = [
-        ("device", f"{plan.device}, {_PRECISIONS.get(training.precision, training.precision)}"),
+        ("device", f"{training.device}, {_PRECISIONS.get(training.precision, training.precision)}"),
         ("data", f"{data.name}, {count(plan.train_images)} + {count(plan.test_images)} images, {data.source}"),
         ("model", f"{model.name}, {count(plan.parameters)} parameters, {flops(plan.forward_flops)} an image"),
         ("steps", f"{count(plan.steps_per_epoch)} an epoch, {count(plan.steps_per_epoch * training.epochs)} in all"),
-        ("memory", f"about {size(plan.memory)}"),
+        *shares,
+        ("memory", f"about {size(plan.memory)}" + (" on each device" if plan.ranks > 1 else "")),
     ]
     layers = [
         (layer.name, layer.kind, " x ".join(map(str, layer.output)), count(layer.parameters), flops(layer.flops))

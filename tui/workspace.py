@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.logs import RUN_ID
+from core.machine import Machine, this_machine
 from core.record import RunRecord
 from core.runs import RunIndex, RunRow
 from core.study import is_study
@@ -38,6 +39,8 @@ class Workspace:
     """The id of the run that Analyze shows."""
     long_logs: LongLogs = field(default_factory=LongLogs)
     processes: StudyProcesses = field(default_factory=StudyProcesses)
+    machine: Callable[[], Machine] = this_machine
+    """What there is to train on; to be asked beside the screen, for a driver may hang."""
     _records: OrderedDict[str, tuple[int, RunRecord]] = field(default_factory=OrderedDict[str, tuple[int, RunRecord]])
 
     def rows(self) -> list[RunRow]:

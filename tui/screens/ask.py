@@ -77,6 +77,11 @@ class AskText(ModalScreen[str | None]):
             box.border_title = Content(safe(self._title))  # pyright: ignore[reportAttributeAccessIssue]
             yield Static(safe(self._text), markup=False)
             yield Input(self._value, compact=True, id="ask-text")
+            yield from self.more()
+
+    def more(self) -> ComposeResult:
+        """What stands below the line."""
+        yield from ()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value.strip())

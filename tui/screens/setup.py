@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.text import Text
@@ -15,23 +16,27 @@ from textual.widgets import Input, OptionList, Static
 from textual.worker import Worker, WorkerState
 
 import presets as store
-from core.config import ExperimentConfig, to_plain
+from core.config import ExperimentConfig
 from core.errors import ConfigError, TorchdeckError
-from core.estimate import Estimate, from_runs, measure
 from core.label import Label
 from presets.declarations import grid_study
 from tui.draft import Checked, Draft, as_text
 from tui.messages import CopyRequested, StartRequested
+from tui.offers import for_a_run
+from tui.outlook import Outlook, Prospects
 from tui.screens.ask import AskText
+from tui.screens.ask_offer import AskOffer
 from tui.screens.page import Page
 from tui.screens.study_actions import start
 from tui.text import safe
 from tui.widgets.field_row import FieldRow
-from tui.widgets.plan_panel import Outlook, PlanPanel
+from tui.widgets.plan_panel import PlanPanel
 from tui.widgets.preset_list import PresetList
 from tui.widgets.settings_form import SettingsForm
 from tui.workspace import Workspace
 
+DEVICE = "training.device"
+WHERE = "Several devices share every batch, with a process for each."
 SETTLE_SECONDS = 0.25
 FIRST_FRAME_SECONDS = 0.1
 
@@ -60,7 +65,7 @@ class SetupPage(Page):
         self._drafts: dict[str, Draft] = {}
         self._draft = self._draft_of(first)
         self._checked = Checked()
-        self._measured: dict[str, Estimate] = {}
+        self._prospects = Prospects(workspace.data)
         self._settle: Timer | None = None
 
     def body(self) -> ComposeResult:
@@ -175,7 +180,8 @@ class SetupPage(Page):
             )
             return
         setting, text = row.setting, Text(row.label, "bold")
-        text.append(f"  {safe(row.fault)}" if row.fault else f"  {setting.help}", self._wrong if row.fault else "dim")
+        told = f"Enter lists what is here. {setting.help}" if setting.path == DEVICE else setting.help
+        text.append(f"  {safe(row.fault)}" if row.fault else f"  {told}", self._wrong if row.fault else "dim")
         parts = [setting.bounds] if setting.bounds else []
         if not setting.path.startswith("label."):
             parts.append(f"preset {self._draft.base(setting.path)}")
@@ -215,39 +221,35 @@ class SetupPage(Page):
             self.query_one(SettingsForm).find(event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
+        row = self._focused_row()
         if event.input.id == "find":
             first = next((row for row in self.query(FieldRow) if row.display), None)
             if first:
                 first.focus_editor()
+        elif row and row.setting.path == DEVICE:
+            self._offer_devices(row)
+
+    def _offer_devices(self, row: FieldRow) -> None:
+        """Let a person choose among the devices of this machine."""
+
+        def chosen(device: str | None) -> None:
+            if device:
+                row.query_one(Input).value = device
+
+        here = self.workspace.machine
+        question = AskOffer("Where to train", WHERE, self._draft.text(DEVICE), lambda: for_a_run(here()))
+        self.app.push_screen(question, chosen)
 
     # -- the plan
 
     def _plan(self) -> None:
         runs = self._checked.runs
         if runs:
-            self.run_worker(
-                lambda: self._outlook(runs), name="plan", group="plan", thread=True, exclusive=True, exit_on_error=False
-            )
+            work = partial(self._work_out, runs)
+            self.run_worker(work, name="plan", group="plan", thread=True, exclusive=True, exit_on_error=False)
 
-    def _outlook(self, runs: tuple[ExperimentConfig, ...]) -> Outlook:
-        """Work out the plan of every run; in a thread, since torch loads here for the first time."""
-        from core.device import device_name
-        from core.plan import make_plan
-
-        plans = [make_plan(config, self.workspace.data) for config in runs]
-        first = plans[0]
-        estimate = self._measured.get(_key(first.config)) or from_runs(
-            first.config, device_name(first.device), self.workspace.rows()
-        )
-        return Outlook(
-            runs=runs,
-            train_images=first.train_images,
-            parameters=first.parameters,
-            forward_flops=first.forward_flops,
-            memory=max(plan.memory for plan in plans),
-            device=str(first.device),
-            estimate=estimate,
-        )
+    def _work_out(self, runs: tuple[ExperimentConfig, ...]) -> Outlook:
+        return self._prospects.of(runs, self.workspace.rows())
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         event.stop()
@@ -281,13 +283,7 @@ class SetupPage(Page):
             return
         config = self._checked.runs[0]
         self.notify("Measuring a few steps ...", timeout=3)
-
-        def work() -> None:
-            from core.plan import make_plan
-
-            resolved = make_plan(config, self.workspace.data).config
-            self._measured[_key(resolved)] = measure(config, self.workspace.data)
-
+        work = partial(self._prospects.time, config)
         self.run_worker(work, name="time", group="time", thread=True, exclusive=True, exit_on_error=False)
 
     # -- what one does with it
@@ -365,10 +361,3 @@ class SetupPage(Page):
         rows = [row for row in self.workspace.rows() if row.preset == preset and row.figure("test/accuracy")]
         shown = rows[-EarlierRuns.MOST :]
         place.query_one(EarlierRuns).show([(row, self.workspace.record(row.id)) for row in shown])
-
-
-def _key(config: ExperimentConfig) -> str:
-    """What a measured time holds for: all settings but the number of epochs."""
-    plain = to_plain(config)
-    plain["training"] = {key: value for key, value in plain["training"].items() if key != "epochs"}
-    return str(plain)

@@ -10,11 +10,13 @@ from core.parents import request_stop
 from core.slots import parse_slots
 from core.study import Study, create_study, latest_like, load_study
 from tui.messages import StudyRequested
-from tui.screens.ask import Answer, Ask, AskText
+from tui.offers import for_a_study
+from tui.screens.ask import Answer, Ask
+from tui.screens.ask_offer import AskOffer
 from tui.screens.page import Page
 from tui.text import count, safe
 
-WHERE = "Where its runs train: auto (one at a time), cpu:2 (two at a time on the CPU), or 0,1 (a CUDA device each)."
+WHERE = "Where its runs train: slots with commas between them, as 0,1 or cpu:2; 0+1,2+3 gives each run two devices."
 
 
 def start(page: Page, study: Study) -> None:
@@ -55,7 +57,8 @@ def _ask_where(page: Page, title: str, begin: Callable[[str], None]) -> None:
         page.workspace.state.keep("devices", devices)
         page.tick()
 
-    page.app.push_screen(AskText(title, WHERE, page.workspace.state.text("devices", "auto")), answered)
+    asked = page.workspace.state.text("devices", "auto")
+    page.app.push_screen(AskOffer(title, WHERE, asked, lambda: for_a_study(page.workspace.machine())), answered)
 
 
 def stop(page: Page, folder: Path) -> None:

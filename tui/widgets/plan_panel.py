@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from rich.text import Text
 from textual.widgets import Static
 
-from core.config import ExperimentConfig
-from core.estimate import Estimate
+from tui.outlook import Outlook
 from tui.text import count, duration, flops, safe, size
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What is known of the runs that a start would make."""
-
-    runs: tuple[ExperimentConfig, ...]
-    train_images: int
-    parameters: int
-    forward_flops: int
-    memory: int
-    device: str
-    estimate: Estimate | None
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of all runs."""
-        return sum(math.ceil(self.train_images / run.training.batch_size) * run.training.epochs for run in self.runs)
-
-    @property
-    def seconds(self) -> float | None:
-        """Seconds that all runs take."""
-        if self.estimate is None:
-            return None
-        return self.estimate.seconds_per_epoch * sum(run.training.epochs for run in self.runs)
 
 
 class PlanPanel(Static):
@@ -66,9 +38,10 @@ class PlanPanel(Static):
         head = Text(f"{_many(len(outlook.runs), 'run')} of {each} epochs", "bold")
         lines = [
             f"{count(outlook.steps)} steps",
+            *outlook.shares,
             f"{count(outlook.parameters)} parameters, {flops(outlook.forward_flops)}",
             _time(outlook),
-            f"about {size(outlook.memory)} of memory",
+            f"about {size(outlook.memory)} of memory" + (" on each device" if outlook.ranks > 1 else ""),
             _changed(changed),
         ]
         self.update(Text("\n").join([head, *map(Text, lines)]))
@@ -77,7 +50,10 @@ class PlanPanel(Static):
 def _time(outlook: Outlook) -> str:
     if outlook.seconds is None or outlook.estimate is None:
         return f"F7 measures the time on {outlook.device}"
-    return f"about {duration(outlook.seconds)} on {outlook.device} ({outlook.estimate.source})"
+    known = outlook.estimate.source
+    # A warm-up does the work of one device and waits for no other.
+    least = "at least" if known == "measured" and outlook.ranks > 1 else "about"
+    return f"{least} {duration(outlook.seconds)} on {outlook.device} ({known})"
 
 
 def _many(number: int, what: str) -> str:
