@@ -25,6 +25,12 @@ class Predictions:
     labels: Tensor
 
 
+def of_no_images(classes: int, device: torch.device) -> Predictions:
+    """The predictions of nothing, for so many classes."""
+    likeliest = torch.zeros(0, min(3, classes), dtype=torch.long, device=device)
+    return Predictions(likeliest, likeliest.float(), likeliest[:, 0])
+
+
 def joined(parts: Sequence[Predictions], ranks: Ranks, images: int, size: int) -> Predictions | None:
     """The predictions of all ranks in the order of the split, from those of this rank's batches; None without any."""
     if not parts:

@@ -18,7 +18,7 @@ from core.data.index_plan import derive_seed, epoch_plan
 from core.divergence import check_figures, check_losses, check_scaler, check_tensors
 from core.events import EpochCompleted, EvaluationCompleted, RunEvent, StepCompleted
 from core.job import Job, evaluation_tally, set_learning_rate, state_of, training_tally
-from core.prediction import Predictions, joined, predict
+from core.prediction import Predictions, joined, of_no_images, predict
 from core.tally import Tally
 from core.watch import StopRequested, Watch
 
@@ -236,7 +236,8 @@ def _evaluate(
     job.model.eval()
     tally, started = evaluation_tally(job.plan, len(batches), job.ranks), watch.now()
     count = len(tally.losses)
-    kept: list[Predictions] = []
+    # A rank whose part of a small split is nothing joins in with as much.
+    kept = [] if confusion is None else [of_no_images(len(confusion), confusion.device)]
     for number, (images, labels) in enumerate(batches.evaluate(size), start=1):
         if not len(images):
             tally.pass_over()

@@ -9,6 +9,7 @@ from core.config import parse_config
 from core.data.index_plan import ALL, IndexPlan, Shard, epoch_plan
 from core.errors import ConfigError, InputError
 from core.placement import device_from, devices_of
+from core.prediction import Predictions, joined, of_no_images
 from core.ranks import Ranks
 from core.tally import Tally
 
@@ -115,3 +116,32 @@ def test_devices_that_cannot_share_a_run_are_refused(changes: dict[str, object],
 def test_the_linear_rule_scales_the_rate_with_the_batch() -> None:
     assert parse_config(changed(SMALL, {"training.lr_batch_size": 16})).training.lr_rule == 2.0
     assert parse_config(SMALL).training.lr_rule == 1.0
+
+
+class Pair(Ranks):
+    """Two ranks in turn: the second adds to what the first told."""
+
+    def __init__(self, rank: int, told: list[torch.Tensor]) -> None:
+        super().__init__(rank, world=2)
+        self.told = told
+
+    def total(self, tensor: torch.Tensor) -> None:
+        if self.leads:
+            self.told.append(tensor.clone())
+        else:
+            tensor += self.told.pop(0)
+
+
+def test_a_rank_whose_part_of_a_small_test_set_is_nothing_hears_of_all_predictions() -> None:
+    nothing = of_no_images(10, CPU)
+    labels = torch.randint(0, 10, (64,))
+    all_of_it = Predictions(torch.randint(0, 10, (64, 3)), torch.rand(64, 3), labels)
+    told: list[torch.Tensor] = []
+    joined([nothing, all_of_it], Pair(0, told), 64, 100)
+    assert len(told) == 3
+    heard = joined([nothing], Pair(1, told), 64, 100)
+    assert heard is not None
+    assert torch.equal(heard.labels, labels)
+    assert torch.equal(heard.classes, all_of_it.classes)
+    assert torch.equal(heard.probabilities, all_of_it.probabilities)
+    assert joined([], Pair(1, told), 64, 100) is None
