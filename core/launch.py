@@ -17,10 +17,11 @@ from core.config import ExperimentConfig, to_plain
 from core.control import CommandName
 from core.errors import LogsError
 from core.events import Failure, RunFailed, RunStarted, from_json
-from core.files import open_regular, open_to_append
+from core.files import in_words, open_regular, open_to_append
 from core.forks import LOST, ForkServer
 from core.label import Label
 from core.logs import CONSOLE, EventReader, new_run_id, news_of
+from core.request import leave
 from core.slots import Slot
 from core.writer import check_writable
 
@@ -260,10 +261,29 @@ def start_detached(
     check_writable(logs)
     run_id = run_id or new_run_id(label.preset, now)
     console = logs / f".{run_id}.log"
+    about = {"resume": False, "console": str(console.absolute()), **asdict(patience)}
+    return _detached(logs / run_id, {**_asked(config, label), **about}, data, console)
+
+
+def _asked(config: ExperimentConfig, label: Label) -> dict[str, Any]:
+    """What a request says of a new run."""
     about = {"preset": label.preset, "name": label.name, "tags": list(label.tags), "study": None}
-    about |= {"reported": [asdict(figure) for figure in label.reported], "config": to_plain(config)}
-    about |= {"resume": False, "console": str(console.absolute()), **asdict(patience)}
-    return _detached(logs / run_id, about, data, console)
+    return {**about, "reported": [asdict(figure) for figure in label.reported], "config": to_plain(config)}
+
+
+def ask_for(config: ExperimentConfig, label: Label, logs: Path, now: float) -> Path:
+    """Make the directory of a run that processes started otherwise are to train: see `core.request`.
+
+    Raises:
+        LogsError: the logs folder cannot be written.
+    """
+    check_writable(logs)
+    folder = logs / new_run_id(label.preset, now)
+    try:
+        leave(folder, _asked(config, label))
+    except OSError as error:
+        raise LogsError(f"{folder} cannot be made ({in_words(error)})", "choose another --logs") from None
+    return folder
 
 
 def resume_detached(folder: Path, data: Path, *, take_over: bool = False, patience: Patience = PATIENCE) -> Detached:

@@ -26,7 +26,7 @@ from core.control import CommandName
 from core.errors import InputError
 from core.events import CommandApplied, RunCompleted, RunEvent, RunStarted, stamp
 from core.logs import EventReader, FolderControl, load_record
-from core.request import is_asked_for, leave
+from core.request import is_asked_for, leave, request_of
 from core.slots import Slot
 from core.studies import Circumstances, run_study
 from core.study import PRUNED, create_study, load_study, save_study
@@ -455,3 +455,28 @@ def test_runs_that_an_earlier_process_left_to_a_cluster_come_first_and_keep_thei
     assert last.outcome == "completed"
     trials = TrialQueue(folder, study, 8)._optuna.trials
     assert Counter(trial.user_attrs["run"] for trial in trials) == {0: 2, 1: 1, 2: 1}
+
+
+def test_sbatch_prints_a_script_and_makes_the_run_that_it_trains(tmp_path: Path) -> None:
+    logs = tmp_path / "logs of mine"
+    options = ["--nodes", "2", "--devices", "4", "--time", "90m", "--partition", "gpu", "--logs", str(logs)]
+    printed = CliRunner().invoke(app, ["sbatch", "resnet18", *options])
+    assert printed.exit_code == 0
+    script, (folder,) = printed.stdout, logs.iterdir()
+    assert is_asked_for(folder)
+    training = request_of(folder)["config"]["training"]
+    assert (training["device"], training["nodes"]) == ("cuda:0,1,2,3", 2)
+    for flag in ("nodes=2", "ntasks-per-node=1", "gpus-per-node=4", "time=90", "partition=gpu", "signal=USR2@120"):
+        assert f"#SBATCH --{flag}\n" in script
+    assert f"-m core.worker '{folder}'" in script
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    assert folder.name in printed.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [["--devices", "0,x"], ["--time", "soon"], ["training.batch_size=1", "--nodes", "2"]]
+)
+def test_a_script_that_cannot_be_is_refused_and_nothing_is_made(tmp_path: Path, options: list[str]) -> None:
+    result = CliRunner().invoke(app, ["sbatch", "quickstart", *options, "--logs", str(tmp_path / "logs")])
+    assert isinstance(result.exception, InputError)
+    assert not (tmp_path / "logs").exists()

@@ -156,3 +156,21 @@ def test_jobs_outlive_the_study_s_process_and_the_same_command_looks_after_them(
     for run in runs_of(cluster):
         record = load_record(run)
         assert (record.status, record.reason, record.checkpoints[-1].step) == ("stopped", "signal SIGINT", record.step)
+
+
+def test_a_run_on_two_nodes_is_preempted_resumes_at_its_step_and_finishes(cluster: Environment) -> None:
+    asked = [sys.executable, "-P", "-m", "tui.cli", "sbatch", "quickstart", "--nodes", "2", "--devices", "cpu"]
+    asked += ["training.epochs=60", *TINY[1:], "--partition", "low", "--time", "10m"]
+    script = subprocess.run(asked, env=cluster, stdout=subprocess.PIPE, text=True, check=True).stdout
+    subprocess.run(["sbatch"], input=script, env=cluster, stdout=subprocess.DEVNULL, text=True, check=True)
+    (run,) = (path.parent for path in Path(cluster["TORCHDECK_LOGS"]).glob("*/request.json"))
+    until(lambda: load_record(run).checkpoints != [], PATIENCE, "a checkpoint")
+    take_all(cluster)
+    at_once(cluster)
+    until(lambda: len(endings_of(run)) == 2, PATIENCE, "the run is complete")
+    stopped, completed = endings_of(run)
+    assert (stopped.status, stopped.reason, completed.status) == ("stopped", "signal SIGUSR2", "completed")
+    first, again = attempts_of(run)
+    assert (first.resumed_from, again.resumed_from) == (None, stopped.step)
+    assert len(first.ranks) == 2
+    until(lambda: jobs(cluster) == {}, PATIENCE, "the job is over")

@@ -36,6 +36,7 @@ from tui.options import (
 from tui.result_commands import register as register_results
 from tui.run_commands import begin
 from tui.run_commands import register as register_runs
+from tui.sbatch_command import register as register_sbatch
 from tui.study_commands import study_app
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 register_runs(app)
 register_results(app)
+register_sbatch(app)
 app.add_typer(study_app)
 
 
