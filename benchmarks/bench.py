@@ -20,7 +20,17 @@ from blocks import figure_from
 from peers import PEERS
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("training_overhead", "data_path", "precision", "tui_overhead", "startup", "logs", "time_to_accuracy", "gpu")
+SCRIPTS = (
+    "training_overhead",
+    "data_path",
+    "precision",
+    "tui_overhead",
+    "startup",
+    "logs",
+    "scaling",
+    "time_to_accuracy",
+    "gpu",
+)
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 
 

@@ -112,6 +112,8 @@ class Executor:
         for run in self.study.runs:
             if run.state == "running" and lives(self.folder, run.parent):
                 continue
+            if run.state in ("completed", "pruned") and is_run(self.logs / str(run.run_id)):
+                continue
             if self._around.retry_failed and run.state == "failed":
                 run = tried_again(run)
             found = settled_run(self.logs, run)
@@ -325,19 +327,19 @@ class Executor:
                 else:
                     run = settled_run(self.logs, replace(begun, wish="hold"))
             self._ledger.put(run)
-            self._queue.end(active.trial, run, self._figure)
+            self._queue.end(active.trial, run, lambda _: self._best(active.record))
             if run.to_do:
                 self._queue.enqueue(run)
         return self._told(RunEnded(run))
 
     def _figure(self, run: StudyRun) -> float | None:
         """The best figure of a run, by the study's own measure."""
+        return self._best(load_record(self.logs / run.run_id)) if run.run_id else None
+
+    def _best(self, record: RunRecord) -> float | None:
         search = self.study.search
         metric, up = (search.metric, search.direction == "maximize") if search else ("test/accuracy", True)
-        if not run.run_id:
-            return None
-        epochs = load_record(self.logs / run.run_id).epochs
-        seen = [epoch.metrics[metric] for epoch in epochs if metric in epoch.metrics]
+        seen = [epoch.metrics[metric] for epoch in record.epochs if metric in epoch.metrics]
         return (max(seen) if up else min(seen)) if seen else None
 
     def _ended(self) -> StudyEnded:

@@ -22,6 +22,7 @@ from core.files import is_regular
 from core.images import Progress
 from core.record import RunRecord
 
+PREDICTIONS = "predictions.safetensors"
 LARGEST = 64 * 2**20
 """Bytes of a file of predictions or filters: those of four million test images."""
 
@@ -87,7 +88,7 @@ def read_predictions(folder: Path, classes: int) -> Predictions:
     Raises:
         LogsError: there are none, or they are damaged.
     """
-    path = folder / "predictions.safetensors"
+    path = folder / PREDICTIONS
     tensors, about = _tensors(path, ("labels", "classes", "probabilities"))
     labels, likeliest = tensors["labels"].astype(np.int64), tensors["classes"].astype(np.int64)
     probabilities = tensors["probabilities"].astype(np.float32)

@@ -156,6 +156,8 @@ class TrialQueue:
             if run.to_do and (trial is None or trial.state != TrialState.WAITING):
                 self.enqueue(run)
             return
+        if trial and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            return
         state, value = _outcome(run, figure)
         if trial and running:
             self._optuna.tell(trial.number, value, state)

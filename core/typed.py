@@ -116,6 +116,9 @@ def _fits(reader: Reader, value: Any) -> bool:
     return True
 
 
+_NESTS = (dict, list, tuple)
+
+
 def too_deep(value: Any, deepest: int = DEEPEST) -> bool:
     """Whether tables and lists stand deeper in one another than that; walked level by level, never recursively."""
     level: list[Any] = _inner([value])
@@ -127,5 +130,6 @@ def too_deep(value: Any, deepest: int = DEEPEST) -> bool:
 
 
 def _inner(value: Any) -> list[Any]:
-    inner = cast("Any", value.values() if isinstance(value, Mapping) else value)
-    return [item for item in inner if isinstance(item, list | tuple | Mapping)]
+    inner = cast("Any", value.values() if isinstance(value, dict) else value)
+    # Of the concrete types, which are told many times as fast as a Mapping.
+    return [item for item in inner if isinstance(item, _NESTS)]

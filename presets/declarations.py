@@ -18,7 +18,7 @@ from core.study import SHOWS, Pruner, Sampler, Search, Study, StudyRun
 from presets import Preset
 
 FOLDER = Path(__file__).parent / "studies"
-MOST_RUNS = 512
+MOST_RUNS = 10_000
 LARGEST_STUDY = 2**20
 FIGURES_BESIDE = ("train_seconds", "utilization")
 """What a study may report of a run beside the metrics of its epochs: seconds, and a fraction."""

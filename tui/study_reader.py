@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import is_not
 from pathlib import Path
 
 from core.errors import LogsError
 from core.locks import is_held
-from core.results.declared import Declared, DeclaredRun, read_study
+from core.parents import living
+from core.results.declared import Declared, DeclaredRun, declared_in
 from core.results.rows import ResultRow, read_result_row
 from core.results.study import StudyResult, concluded
-from core.study import Study, StudyStatus, load_study, status_of, study_folders
-from core.study_files import CHANGES, DECLARED
+from core.study import Study, StudyRun, StudyStatus, check_content, settled_run, status_of, study_folders, study_of
+from core.study_files import CHANGES, DECLARED, Json, read_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,70 @@ class StudySeen:
     result: StudyResult
 
 
+Stamp = tuple[bool, object]
+"""Whether a run's parent lives, and what its directory's files are."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A run with its state, and what that was read from."""
+
+    told: StudyRun
+    stamp: Stamp
+    run: StudyRun
+
+
+class StatesReader:
+    """Reads the states of one study's runs again and again; a run's directory is read when something there changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.content: Json = {}
+        """What the study's files say; the same object as before where they did not change."""
+        self.stamps: list[Stamp] = []
+        """What the state of each run, and its figures, depend on."""
+        self._files: object = None
+        self._told: Study | None = None
+        self._states: list[_State] = []
+        self._study: Study | None = None
+
+    def read(self) -> Study:
+        """The study as it is now; the same object as before where nothing changed.
+
+        Raises:
+            LogsError: study.json is missing, damaged or of a newer version.
+        """
+        told, states = self._read_files(), self._states
+        alive, logs = living(self.folder), self.folder.parent
+        self.stamps = [(run.parent in alive, _stamp(run, logs)) for run in told.runs]
+        self._states = [self._state(place, run) for place, run in enumerate(told.runs)]
+        if self._study is None or len(states) != len(self._states) or any(map(is_not, states, self._states)):
+            self._study = replace(told, runs=tuple(state.run for state in self._states))
+        return self._study
+
+    def _read_files(self) -> Study:
+        files = (_changed(self.folder / DECLARED), _changed(self.folder / CHANGES))
+        if self._told is None or files != self._files:
+            content = check_content(self.folder, read_content(self.folder))
+            self._told, self.content, self._files, self._study = study_of(self.folder, content), content, files, None
+        return self._told
+
+    def _state(self, place: int, run: StudyRun) -> _State:
+        kept = self._states[place] if place < len(self._states) else None
+        stamp = self.stamps[place]
+        if kept and kept.stamp == stamp and kept.told == run:
+            return kept
+        return _State(run, stamp, settled_run(self.folder.parent, run, active=stamp[0]))
+
+
 class StudyReader:
     """Reads one study again and again; a run's log is read when an epoch of it, or the run, ended."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._rows: dict[int, tuple[object, ResultRow]] = {}
+        self._states = StatesReader(folder)
+        self._declared: tuple[Json, Declared] | None = None
+        self._rows: dict[int, tuple[object, DeclaredRun, ResultRow]] = {}
         self._seen: StudySeen | None = None
 
     def read(self) -> StudySeen:
@@ -40,39 +99,42 @@ class StudyReader:
         Raises:
             LogsError: study.json is missing, damaged or of a newer version.
         """
-        study, declared = load_study(self.folder), read_study(self.folder)
-        result, status = self._result(declared), status_of(self.folder, study)
+        study = self._states.read()
+        result, status = self._result(self._read_declared()), status_of(self.folder, study)
         before = self._seen
-        if before is None or (study, status) != (before.study, before.status) or result is not before.result:
+        if before is None or study is not before.study or status != before.status or result is not before.result:
             self._seen = before = StudySeen(self.folder, study, status, result)
         return before
 
+    def _read_declared(self) -> Declared:
+        content = self._states.content
+        if self._declared is None or self._declared[0] is not content:
+            self._declared = content, declared_in(self.folder, content)
+        return self._declared[1]
+
     def _result(self, declared: Declared) -> StudyResult:
-        rows = tuple(self._row(place, run, declared.logs) for place, run in enumerate(declared.runs))
+        stamped = zip(declared.runs, self._states.stamps, strict=True)
+        rows = tuple(self._row(place, run, stamp, declared.logs) for place, (run, stamp) in enumerate(stamped))
         before = self._seen.result if self._seen else None
-        if before and before.study == declared and _same(before.rows, rows):
+        if before and before.study == declared and not any(map(is_not, rows, before.rows)):
             return before
         return concluded(declared, rows)
 
-    def _row(self, place: int, run: DeclaredRun, logs: Path) -> ResultRow:
-        stamp, kept = _stamp(run, logs), self._rows.get(place)
-        if kept is None or kept[0] != stamp:
-            self._rows[place] = kept = (stamp, read_result_row(run, logs))
-        return kept[1]
+    def _row(self, place: int, run: DeclaredRun, stamp: object, logs: Path) -> ResultRow:
+        kept = self._rows.get(place)
+        if kept is None or kept[0] != stamp or kept[1] != run:
+            self._rows[place] = kept = (stamp, run, read_result_row(run, logs))
+        return kept[2]
 
 
-def _same(before: Sequence[ResultRow], now: Sequence[ResultRow]) -> bool:
-    return len(before) == len(now) and all(old is new for old, new in zip(before, now, strict=True))
-
-
-def _stamp(run: DeclaredRun, logs: Path) -> object:
+def _stamp(run: StudyRun, logs: Path) -> object:
     """What a run's row depends on: while it trains the summary, which each epoch replaces, else the log as well."""
     if run.run_id is None:
-        return run
+        return None
     folder = logs / run.run_id
     writing = is_held(folder / "run.lock")
     files = ("run.json", "summary.json", *(() if writing else ("events.jsonl", "predictions.safetensors")))
-    return (run, writing, *(_changed(folder / file) for file in files))
+    return (writing, *(_changed(folder / file) for file in files))
 
 
 def _changed(path: Path) -> tuple[int, int] | None:
@@ -99,6 +161,7 @@ class StudyLister:
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
+        self._readers: dict[Path, StatesReader] = {}
         self._kept: dict[Path, tuple[object, StudyEntry]] = {}
 
     def read(self) -> list[StudyEntry]:
@@ -108,13 +171,12 @@ class StudyLister:
     def _entry(self, folder: Path) -> StudyEntry:
         stamp, kept = (_changed(folder / DECLARED), _changed(folder / CHANGES)), self._kept.get(folder)
         if kept is None or kept[0] != stamp or kept[1].status not in ("completed", "failed"):
-            self._kept[folder] = kept = (stamp, _entry(folder))
+            self._kept[folder] = kept = (stamp, self._read(folder))
         return kept[1]
 
-
-def _entry(folder: Path) -> StudyEntry:
-    try:
-        study = load_study(folder)
-    except LogsError as error:
-        return StudyEntry(folder.name, None, folder, "unreadable", error.message)
-    return StudyEntry(study.name, study, folder, status_of(folder, study))
+    def _read(self, folder: Path) -> StudyEntry:
+        try:
+            study = self._readers.setdefault(folder, StatesReader(folder)).read()
+        except LogsError as error:
+            return StudyEntry(folder.name, None, folder, "unreadable", error.message)
+        return StudyEntry(study.name, study, folder, status_of(folder, study))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
 from core.errors import LogsError
-from core.findings import Predictions, read_predictions
+from core.findings import PREDICTIONS, read_predictions
 from core.reported import ReportedFigure, verdict
 from core.results.rows import ResultRow
 from core.statistics import McNemar, Spread, mcnemar, spread
@@ -66,9 +68,7 @@ def siblings(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
     """The rows, those together that have the same settings but for their seed; those without settings alone."""
     groups: dict[str, list[ResultRow]] = {}
     for row in rows:
-        settings = {path: value for path, value in row.config.items() if path != "training.seed"}
-        key = json.dumps(settings, sort_keys=True, default=str) if settings else f"run {row.number}"
-        groups.setdefault(key, []).append(row)
+        groups.setdefault(row.kin or f"run {row.number}", []).append(row)
     return list(groups.values())
 
 
@@ -147,32 +147,54 @@ def best_row(rows: Sequence[ResultRow]) -> ResultRow | None:
 def compare_with_best(rows: Sequence[ResultRow]) -> tuple[Comparison, ...]:
     """McNemar's test of each run with figures against the best one that kept its predictions."""
     rated = [row for row in rows if row.best]
-    kept = {row.number: _predictions(row) for row in rated}
-    best = best_row([row for row in rated if isinstance(kept[row.number], Predictions)])
+    kept = {row.number: _answers(row) for row in rated}
+    best = best_row([row for row in rated if isinstance(kept[row.number], _Answers)])
     if best is None or len(rated) < 2:
         return ()
     theirs = kept[best.number]
-    assert isinstance(theirs, Predictions)
+    assert isinstance(theirs, _Answers)
     return tuple(
         _compare(row.number, best.number, kept[row.number], theirs) for row in rated if row.number != best.number
     )
 
 
-def _predictions(row: ResultRow) -> Predictions | str:
-    """What a run predicted in its best epoch, or why that is not known."""
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """Which test images a run got right, as bits, of how many, and what tells these images from others."""
+
+    right: bytes
+    images: int
+    labels: bytes
+
+
+def _answers(row: ResultRow) -> _Answers | str:
+    """The answers of a run in its best epoch, or why they are not known."""
     if row.folder is None or row.record.started is None:
         return "it has no run directory"
+    path = row.folder / PREDICTIONS
     try:
-        return read_predictions(row.folder, len(row.record.started.class_names))
+        found = path.stat()
+    except OSError:
+        return "it kept no predictions"
+    return _read_answers(row.folder, len(row.record.started.class_names), found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _read_answers(folder: Path, classes: int, *_: int) -> _Answers | str:
+    """The answers in a run's directory; kept as long as its predictions are the same file, for a thousand runs have
+    as many predictions, and each new one is held against all others."""
+    try:
+        found = read_predictions(folder, classes)
     except LogsError as error:
         return "it kept no predictions" if "is not there" in error.message else error.message
+    right = found.classes[:, 0] == found.labels
+    return _Answers(np.packbits(right).tobytes(), len(right), sha256(found.labels.tobytes()).digest())
 
 
-def _compare(number: int, best: int, ours: Predictions | str, theirs: Predictions) -> Comparison:
+def _compare(number: int, best: int, ours: _Answers | str, theirs: _Answers) -> Comparison:
     if isinstance(ours, str):
         return Comparison(number, best, None, ours)
-    if not np.array_equal(ours.labels, theirs.labels):
+    if ours.labels != theirs.labels:
         return Comparison(number, best, None, "it was tested on other images")
-    right, best_right = (seen.classes[:, 0] == seen.labels for seen in (ours, theirs))
-    only_best, only_ours = int((best_right & ~right).sum()), int((right & ~best_right).sum())
-    return Comparison(number, best, mcnemar(only_best, only_ours, len(ours.labels)))
+    mine, others = (int.from_bytes(seen.right) for seen in (ours, theirs))
+    return Comparison(number, best, mcnemar((others & ~mine).bit_count(), (mine & ~others).bit_count(), ours.images))

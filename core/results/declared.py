@@ -79,7 +79,15 @@ def read_study(folder: Path) -> Declared:
     Raises:
         LogsError: study.json is missing, damaged as a whole, or of a newer version.
     """
-    content = read_content(folder)
+    return declared_in(folder, read_content(folder))
+
+
+def declared_in(folder: Path, content: Any) -> Declared:
+    """The study that the content of its files declares, in JSON's types.
+
+    Raises:
+        LogsError: the content is missing, damaged as a whole, or of a newer version.
+    """
     if not isinstance(content, dict) or not isinstance(content.get("min_reader"), int):
         raise LogsError(f"{folder / 'study.json'} is missing or damaged", "name another study")
     if content["min_reader"] > SCHEMA:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import isfinite
@@ -57,6 +58,8 @@ class ResultRow:
     utilization: float | None = None
     peak_memory: int | None = None
     parameters: int | None = None
+    kin: str = field(default="", repr=False)
+    """What it has in common with runs that differ only in their seed; "" where its settings are not known."""
 
     @property
     def gap(self) -> float | None:
@@ -151,7 +154,13 @@ def _row(
         utilization=utilization,
         peak_memory=record.peak,
         parameters=record.started.parameters if record.started else None,
+        kin=_kin(config),
     )
+
+
+def _kin(config: Settings) -> str:
+    settings = {path: value for path, value in config.items() if path != "training.seed"}
+    return json.dumps(settings, sort_keys=True, default=str) if settings else ""
 
 
 def best_epoch(record: RunRecord, metric: str = "test/accuracy") -> EpochCompleted | None:

@@ -73,7 +73,9 @@ def _texts(found: dict[int, float]) -> dict[str, float]:
 
 def varied(study: Declared, row: ResultRow) -> dict[str, Any]:
     """The settings of a row that the study varies."""
-    declared = next((run for run in study.runs if run.number == row.number), None)
+    there = study.runs[row.number : row.number + 1]
+    # A study numbers its runs by their place; where it does not, the run is looked for.
+    declared = next((run for run in (*there, *study.runs) if run.number == row.number), None)
     overrides = declared.overrides if declared else {}
     return {path: row.config.get(path, overrides.get(path)) for path in study.varied}
 

@@ -66,6 +66,7 @@ class StudyPage(Page):
         self._placed = ""
         self._next_look = 0.0
         self._worded: tuple[object, int] | None = None
+        self._drawn: tuple[object, ...] | None = None
         self._head = Static("reading the study", id="study-head", markup=False)
         self._trouble = Static("", id="study-trouble", markup=False)
         self._table, self._brief = TextTable(id="study-table"), Static("", id="study-brief", markup=False)
@@ -156,7 +157,10 @@ class StudyPage(Page):
             return
         look = self._table.look(self.workspace.now(), frozenset(self.workspace.marked))
         self._head.update(head(seen, self._status, look))
-        self._table.show(list(self._lines), run_columns(seen, list(self._lines.values()), look))
+        drawn = (look.inks, look.ascii_only, look.marked)
+        if self._drawn is None or self._drawn[0] is not seen or self._drawn[1:] != drawn:
+            self._drawn = (seen, *drawn)
+            self._table.show(list(self._lines), run_columns(seen, list(self._lines.values()), look))
         self._list_workers()
         self._tell_place()
         self._tell_run()
