@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner
 
 import presets
 from core.clusters import Share, places
+from core.clusters.ray_runs import Ray, RayRun
 from core.clusters.slurm import Slurm, Wanted
 from core.clusters.slurm_run import TRY_AGAIN, SlurmRun
 from core.clusters.slurm_script import AFTER, BEFORE, warning
@@ -480,3 +481,49 @@ def test_a_script_that_cannot_be_is_refused_and_nothing_is_made(tmp_path: Path, 
     result = CliRunner().invoke(app, ["sbatch", "quickstart", *options, "--logs", str(tmp_path / "logs")])
     assert isinstance(result.exception, InputError)
     assert not (tmp_path / "logs").exists()
+
+
+class Tasks:
+    """What a run needs of `Ray`; a test says which tasks are over."""
+
+    def __init__(self) -> None:
+        self.over: dict[str, str] = {}
+        self.lost = False
+        self.orders: list[Mapping[str, Any]] = []
+
+    def order(self, content: Mapping[str, Any]) -> None:
+        self.orders.append(content)
+
+
+@pytest.fixture
+def tasks() -> Tasks:
+    return Tasks()
+
+
+@pytest.fixture
+def task(tasks: Tasks, machine: Machine, tmp_path: Path) -> RayRun:
+    return RayRun(cast("Ray", tasks), asked_for(machine.folder.parent), tmp_path / "0000.log")
+
+
+def test_a_task_that_waits_is_taken_back_when_its_run_is_to_stop(task: RayRun, tasks: Tasks) -> None:
+    assert (task.ended, task.place) == (False, "waits for its turn in Ray")
+    task.ask("stop", "enough")
+    assert tasks.orders[1:] == [{"cancel": RUN}]
+    tasks.over[RUN] = "its Ray task was lost: cancelled"
+    assert (task.ended, task.death()) == (True, "its Ray task was lost: cancelled")
+
+
+def test_a_task_that_trains_hears_a_stop_by_its_run_s_directory(task: RayRun, tasks: Tasks, machine: Machine) -> None:
+    machine.begins()
+    assert (task.ended, task.place) == (False, f"{os.uname().nodename}, by Ray")
+    task.ask("stop", "enough")
+    assert machine.asked() == ("stop", "enough")
+    assert len(tasks.orders) == 1
+
+
+def test_where_ray_is_lost_a_run_is_over_once_nobody_trains_it(task: RayRun, tasks: Tasks, machine: Machine) -> None:
+    machine.begins()
+    tasks.lost = True
+    assert not task.ended
+    machine.ends(ended("stopped", "the process that asked for the run is gone", 3))
+    assert (task.ended, task.death()) == (True, "the connection to Ray was lost")
