@@ -16,6 +16,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from core.logs import EventReader
+from core.machine import Machine
 from tui.app import Torchdeck
 from tui.feed import Feed
 from tui.messages import StudyRequested
@@ -118,6 +119,30 @@ async def test_a_page_looks_as_it_should(
     if look == "ascii":
         assert shown.isascii()
     golden(f"{page}-{size}-{look}", shown)
+
+
+@pytest.mark.parametrize("look", ["dark", "ascii"])
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_choice_of_devices_looks_as_it_should(
+    make_app: Callable[..., Torchdeck], logs: Path, size: str, look: str
+) -> None:
+    app = make_app(logs, ascii_only=look == "ascii", page="setup")
+    prepare(app, "setup", logs)
+    app.workspace.machine = lambda: Machine(16, ("NVIDIA A100-SXM4-80GB",) * 4)
+    async with app.run_test(size=SIZES[size]) as pilot:
+        await bring_up(app, pilot, "setup")
+        row = app.screen.query_one(SettingsForm).row("training.device")
+        assert row is not None
+        row.focus_editor()
+        row.query_one(Input).value = "cpu:2"
+        await until(pilot, lambda: "batch 64 = 2 x 32" in screen_text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "cuda:3" in screen_text(app))
+        await until(pilot, settled(app))
+        shown = screen_text(app)
+    if look == "ascii":
+        assert shown.isascii()
+    golden(f"setup-devices-{size}-{look}", shown)
 
 
 RANKS = {"ranks": gpus(4), "hosts": gpus(8, ("node1", "node2"))}
