@@ -22,7 +22,7 @@ from core.forks import LOST, ForkServer
 from core.label import Label
 from core.logs import CONSOLE, EventReader, new_run_id, news_of
 from core.request import leave
-from core.slots import Slot
+from core.slots import Slot, slot_on
 from core.writer import check_writable
 
 TAIL = 65_536
@@ -68,7 +68,7 @@ Raises OSError where it cannot be started.
 
 def place_of(slot: Slot) -> str:
     """A slot of this machine in words."""
-    return f"{slot.name} on {os.uname().nodename}"
+    return slot_on(slot.name, os.uname().nodename)
 
 
 def start_worker(

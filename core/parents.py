@@ -19,7 +19,8 @@ from core.errors import BusyError, LogsError
 from core.files import DISK, Disk, in_words, is_folder, read_json
 from core.locks import is_held, lock_owner, take_lock
 from core.logs import leave_request
-from core.slots import Slot
+from core.slots import Slot, slot_on
+from core.typed import Reader, checked, many, text
 
 FOLDER = "parents"
 BEAT = 5.0
@@ -28,6 +29,10 @@ BEAT = 5.0
 SILENCE = 4 * BEAT
 """Seconds without one after which a parent on another machine, whose lock is free, is gone."""
 
+MOST_PLACES = 1000
+"""Of one parent, as its lock file tells them."""
+
+_OWNER: Mapping[str, Reader] = {"host": text, "cluster": text, "slots": many(text)}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,100}")
 
 
@@ -140,6 +145,16 @@ def check_unchanged(folder: Path, before: Mapping[str, int]) -> None:
 def living(folder: Path) -> list[str]:
     """The names of the parents that live."""
     return [name for name in _names(folder) if lives(folder, name)]
+
+
+def places(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Where each parent that lives trains, by its name, as a run's `place` tells it; nothing where a cluster does."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in living(folder):
+        owner = checked(read_json(_alive_file(folder, name)), _OWNER)
+        slots = () if owner.get("cluster") else owner.get("slots", ())[:MOST_PLACES]
+        found[name] = tuple(slot_on(slot, owner.get("host", "?")) for slot in slots)
+    return found
 
 
 def lives(folder: Path, name: str) -> bool:

@@ -34,6 +34,11 @@ class Slot:
         return [gpu for gpu in self.environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
 
 
+def slot_on(slot: str, host: str) -> str:
+    """A slot by its name, and the machine that has it."""
+    return f"{slot} on {host}"
+
+
 def parse_slots(text: str) -> list[Slot]:
     """The slots of a `--devices` text: `auto`, `cpu:2`, or devices with `,` between slots and `+` within one.
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from app_driver import screen_text, until
+from app_driver import Lives, screen_text, until
 from example_runs import STEPS, Example, at_work, make_study
 from textual.pilot import Pilot
+from textual.widgets import Button
 
 from core.events import EpochCompleted, RunCompleted, StepCompleted, stamp
+from core.locks import take_lock
 from core.logs import load_record
+from core.parents import places
 from core.study import load_study
 from core.writer import RunWriter, reopen
 from tui.app import Torchdeck
 from tui.messages import StudyRequested
 from tui.screens.live import LivePage
+from tui.study_processes import StudyProcesses
 from tui.study_workers import WorkersReader
 
 MakeApp = Callable[..., Torchdeck]
 DONE = Example("lr=0.01", ("optimizer.lr=0.01",), hits=355, place="cuda 0 on node1")
 TENTH = Example("lr=0.1", ("optimizer.lr=0.1",), 0.6, 3, state="running", place="cuda 10 on node1")
 SECOND = Example("lr=0.3", ("optimizer.lr=0.3",), 0.7, 5, state="running", place="cuda 2 on node1")
+FAILED = Example("lr=9", ("optimizer.lr=9",), epochs=1, state="failed", reason="out of memory")
+WAITS = Example("lr=2", ("optimizer.lr=2",), state="waiting", begun=False)
 QUEUED = Example("lr=1", ("optimizer.lr=1",), state="running", begun=False, place="job 77 pending (Resources)")
 
 
@@ -101,7 +108,7 @@ def test_what_a_run_says_is_read_on_from_where_it_was(tmp_path: Path) -> None:
     study = make_study(tmp_path, [TENTH])
     (run,) = load_study(study).runs
     folder = tmp_path / str(run.run_id)
-    writer, reader = reopen(folder), WorkersReader(tmp_path)
+    writer, reader = reopen(folder), WorkersReader(study)
     (first,) = reader.read(load_study(study))
     assert (first.epoch, first.epochs, first.speed, first.doing) == (4, 8, 720.0, "")
     seq = load_record(folder).next_seq
@@ -124,7 +131,7 @@ def test_what_a_run_says_is_read_on_from_where_it_was(tmp_path: Path) -> None:
 def test_of_many_steps_at_once_the_last_counts_and_an_epoch_after_them_too(tmp_path: Path) -> None:
     study = make_study(tmp_path, [TENTH])
     folder = tmp_path / str(load_study(study).runs[0].run_id)
-    writer, reader = reopen(folder), WorkersReader(tmp_path)
+    writer, reader = reopen(folder), WorkersReader(study)
     epoch = load_record(folder).epochs[-1]
     seq = more(writer, load_record(folder).next_seq, 20)
     values = {name: getattr(epoch, name) for name in epoch.__dataclass_fields__}
@@ -143,5 +150,101 @@ def test_a_study_from_before_places_were_told_is_read(tmp_path: Path) -> None:
         del run["place"]
     (study / "study.json").write_text(json.dumps(content))
     with at_work(study):
-        (seen,) = WorkersReader(tmp_path).read(load_study(study))
+        (seen,) = WorkersReader(study).read(load_study(study))
     assert seen.run.place == ""
+
+
+async def answered(app: Torchdeck, pilot: Pilot[None], key: str, title: str, answer: str) -> None:
+    """Press a key, and give one of the answers of the question that comes up."""
+    await pilot.press(key)
+    await until(pilot, lambda: title in screen_text(app) and app.screen.query(f"#answer-{answer}"))
+    app.screen.query_one(f"#answer-{answer}", Button).press()
+    await until(pilot, lambda: not app.screen.query(f"#answer-{answer}"))
+
+
+async def test_one_run_is_stopped_when_that_is_confirmed_and_taken_up_again(make_app: MakeApp, tmp_path: Path) -> None:
+    study = make_study(tmp_path / "logs", [DONE, TENTH, WAITS])
+    app = make_app(page="runs")
+    with at_work(study):
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await opened(app, pilot, study, "At work")
+            await pilot.press("X", "t", "tab")
+            await until(pilot, lambda: "X stops it" in screen_text(app))
+            await answered(app, pilot, "X", "Stop run 1?", "")
+            assert load_study(study).runs[1].wish == ""
+            await answered(app, pilot, "X", "Stop run 1?", "stop")
+            await until(pilot, lambda: "Run 1 stops after the batch in hand." in screen_text(app))
+            assert load_study(study).runs[1].wish == "hold"
+            await pilot.press("shift+tab", "end")
+            await until(pilot, lambda: "X leaves it out" in screen_text(app))
+            await answered(app, pilot, "X", "Leave run 2 out?", "stop")
+            await until(pilot, lambda: "on hold until it is retried" in screen_text(app))
+            await pilot.press("t")
+            await until(pilot, lambda: "Run 2 is taken up again soon." in screen_text(app))
+            assert load_study(study).runs[2].wish == "again"
+            await until(pilot, lambda: "on hold" not in screen_text(app))
+
+
+async def test_a_failed_run_of_an_idle_study_is_tried_again_where_one_says(make_app: MakeApp, tmp_path: Path) -> None:
+    study = make_study(tmp_path / "logs", [DONE, FAILED])
+    app, commands = make_app(page="runs"), list[Sequence[str]]()
+
+    def noted(command: Sequence[str], log: Path) -> Lives:  # noqa: ARG001 - what starts a process is given both
+        commands.append(command)
+        return Lives()
+
+    app.workspace.processes = StudyProcesses(noted)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(app, pilot, study, "out of memory")
+        await pilot.press("down")
+        await until(pilot, lambda: "t tries it again" in screen_text(app))
+        await pilot.press("t")
+        await until(pilot, lambda: app.screen.query("#ask-text"))
+        assert load_study(study).runs[1].state == "waiting"
+        await pilot.press("enter")
+        await until(pilot, lambda: commands)
+    assert "--retry-failed" not in commands[0]
+
+
+async def test_what_cannot_be_asked_of_a_run_is_told(make_app: MakeApp, tmp_path: Path) -> None:
+    study = make_study(tmp_path / "logs", [DONE, TENTH])
+    app = make_app(page="runs")
+    with at_work(study):
+        async with app.run_test(size=(120, 40), notifications=True) as pilot:
+            await opened(app, pilot, study, "At work")
+            await pilot.press("tab")
+            await until(pilot, lambda: "X stops it" in screen_text(app))
+            await pilot.press("X")
+            await until(pilot, lambda: app.screen.query("#answer-stop"))
+            (study / "study.json").write_text("{")
+            app.screen.query_one("#answer-stop", Button).press()
+            await until(pilot, lambda: app.screen.query("Toast.-error"))
+            assert "start the study anew" in screen_text(app)
+
+
+def test_a_place_without_a_run_waits_for_one(tmp_path: Path) -> None:
+    study, other = make_study(tmp_path, [TENTH]), "other"
+    with at_work(study):
+        about = {"host": "node1", "slots": ["cuda 10", "cuda 11"], "cluster": ""}
+        lock = take_lock(study / "parents" / f"{other}.lock", about=about)
+        cluster = take_lock(study / "parents" / "third.lock", about={"slots": ["slurm 1"], "cluster": "Slurm"})
+        reader = WorkersReader(study)
+        seen = reader.read(load_study(study))
+        # Of another process's two places the first is called as the running run's is.
+        assert [(item.place, item.doing) for item in seen] == [
+            ("cuda 10 on node1", ""), ("cuda 10 on node1", "idle"), ("cuda 11 on node1", "idle")
+        ]  # fmt: skip
+        for descriptor in (lock, cluster):
+            os.close(descriptor)
+        assert [item.doing for item in reader.read(load_study(study))] == [""]
+
+
+def test_what_a_lock_file_tells_of_places_is_checked(tmp_path: Path) -> None:
+    study = make_study(tmp_path, [DONE])
+    (study / "parents").mkdir()
+    held = [take_lock(study / "parents" / f"p{number}.lock", about=about) for number, about in enumerate(
+        [{"slots": "x"}, {"slots": [1]}, {"slots": ["a"], "host": 3}, {"slots": ["a"] * 5000, "host": "h"}]
+    )]  # fmt: skip
+    assert [len(found) for found in places(study).values()] == [0, 0, 1, 1000]
+    for lock in held:
+        os.close(lock)

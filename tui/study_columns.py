@@ -136,16 +136,17 @@ def worker_columns(working: Sequence[Working], look: Look) -> list[TextColumn]:
         return TextColumn(key, title, tuple(Text(text(item), justify="right") for item in working), rank, True)
 
     def called(item: Working) -> Text:
-        text = Text(safe(item.run.label)[:LONGEST], no_wrap=True, overflow="ellipsis")
-        return text.append(f"  {safe(item.doing)[:LONGEST]}", look.ink("quiet")) if item.doing else text
+        text = Text(safe(item.run.label if item.run else "")[:LONGEST], no_wrap=True, overflow="ellipsis")
+        before = "  " if text and item.doing else ""
+        return text.append(f"{before}{safe(item.doing)[:LONGEST]}", look.ink("quiet"))
 
-    where = (Text(safe(item.run.place or "-")[:LONGEST], no_wrap=True, overflow="ellipsis") for item in working)
+    where = (Text(safe(item.place or "-")[:LONGEST], no_wrap=True, overflow="ellipsis") for item in working)
     return [
         TextColumn("place", "where", tuple(where), 1, most=PLACE, grows=True),
-        figures("number", "#", 0, lambda item: str(item.run.number)),
+        figures("number", "#", 0, lambda item: str(item.run.number) if item.run else ""),
         TextColumn("run", "run", tuple(map(called, working)), 4, grows=True),
         TextColumn("share", "", tuple(bar(item.share, WORKER_BAR, look) for item in working), 7),
-        figures("epoch", "epoch", 2, lambda item: f"{item.epoch}/{shown(item.epochs)}"),
+        figures("epoch", "epoch", 2, lambda item: f"{item.epoch}/{shown(item.epochs)}" if item.run else "-"),
         figures("speed", "img/s", 6, lambda item: count(item.speed)),
         figures("accuracy", "best acc", 3, lambda item: percent(item.accuracy)),
         figures("left", "left", 5, lambda item: duration(item.seconds_left)),

@@ -22,6 +22,10 @@ from tui.text import safe
 BAR = 20
 GAP = 2
 SHORTEST_NAME = SHORTEST_WORDS = 14
+RUN_KEYS = {
+    "running": "X stops it", "waiting": "X leaves it out", "failed": "t tries it again", "stopped": "t tries it again",
+}  # fmt: skip
+"""What can be done with the run under the cursor, in a state."""
 SHOWN_AS_RUNS = ("Accuracy of each run", "What varies", "Runs that did not come to their end")
 """Tables that the list of runs shows already."""
 
@@ -42,7 +46,8 @@ def run_brief(line: Line | None, paths: tuple[str, ...], look: Look) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis").append(
         f"{line.run.number} {safe(line.run.label)}", look.ink("strong")
     )
-    text.append(f"  {safe(line.run_id or 'not begun')}\n", look.ink("quiet"))
+    about = [line.run_id or "not begun", *([RUN_KEYS[line.run.state]] if line.run.state in RUN_KEYS else [])]
+    text.append(f"  {safe(' · '.join(about))}\n", look.ink("quiet"))
     if line.run.reason:
         return text.append(f"{line.run.state}: {safe(line.run.reason)}")
     parts = [f"on {line.run.place}"] if line.run.place else []

@@ -1,4 +1,4 @@
-"""What trains of a study now: where, which run, and how far each is, from the runs' own directories."""
+"""What works on a study now: where, on which run, and how far that is, from the runs' own directories."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from pathlib import Path
 
 from core.events import RunEvent, StepCompleted
 from core.logs import EventReader, opened
+from core.parents import places
 from core.record import RunRecord
 from core.results.rows import best_epoch
 from core.study import Study, StudyRun
 from tui.bars import images_per_second, run_seconds_left
 
+IDLE = "idle"
+
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """One run that trains; None for what it does not tell yet. `doing` are words for anything but training."""
+    """One place with its run, or none; None for what is not told. `doing` are words for anything but training."""
 
-    run: StudyRun
+    place: str
+    run: StudyRun | None = None
     doing: str = "starting"
     epoch: int = 0
     epochs: int | None = None
@@ -28,25 +32,35 @@ class Working:
     accuracy: float | None = None
     seconds_left: float | None = None
 
+    @property
+    def key(self) -> str:
+        """What it is called in a table: a run's number, as in the table of runs."""
+        return str(self.run.number) if self.run else f"{IDLE} {self.place}"
+
 
 class WorkersReader:
     """Reads what the running runs of a study say, each from where it was read to before; in one thread only."""
 
-    def __init__(self, logs: Path) -> None:
-        self.logs = logs
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.logs = folder, folder.parent
         self._open: dict[str, tuple[RunRecord, EventReader]] = {}
 
     def read(self, study: Study) -> tuple[Working, ...]:
-        """The runs that train now, in the order of their places."""
+        """The runs that train now, and the places that wait for one, as a person counts places."""
         running = [run for run in study.runs if run.state == "running"]
         known = {run.run_id for run in running}
         self._open = {run_id: kept for run_id, kept in self._open.items() if run_id in known}
-        return tuple(sorted(map(self._working, running), key=lambda working: _natural(working.run)))
+        taken = {(run.parent, run.place) for run in running}
+        free = {place for name, of in places(self.folder).items() for place in of if (name, place) not in taken}
+        idle = (Working(place, doing=IDLE) for place in free)
+        return tuple(sorted([*map(self._working, running), *idle], key=_natural))
 
     def _working(self, run: StudyRun) -> Working:
         if run.run_id is None or not (self.logs / run.run_id).is_dir():
-            return Working(run)
-        record, reader = self._open.setdefault(run.run_id, opened(self.logs / run.run_id))
+            return Working(run.place, run)
+        if run.run_id not in self._open:
+            self._open[run.run_id] = opened(self.logs / run.run_id)
+        record, reader = self._open[run.run_id]
         _fold(reader.read(), record)
         return _seen(run, record)
 
@@ -67,8 +81,9 @@ def _seen(run: StudyRun, record: RunRecord) -> Working:
     started, step, best = record.started, record.steps[-1] if record.steps else None, best_epoch(record)
     if started is None or record.ending:
         # An earlier attempt ended; the process that goes on with it has said nothing yet.
-        return Working(run, record.stage or "starting", len(record.epochs), started.epochs if started else None)
+        return Working(run.place, run, epoch=len(record.epochs), epochs=started.epochs if started else None)
     return Working(
+        run.place,
         run,
         doing=record.status if record.status != "running" else record.stage,
         epoch=step.epoch if step else len(record.epochs),
@@ -80,7 +95,7 @@ def _seen(run: StudyRun, record: RunRecord) -> Working:
     )
 
 
-def _natural(run: StudyRun) -> tuple[list[tuple[int, str]], int]:
+def _natural(working: Working) -> tuple[list[tuple[int, str]], str]:
     """Places in the order a person counts them: cuda 2 before cuda 10."""
-    parts = re.split(r"(\d+)", run.place)
-    return [(int(part), "") if part.isdecimal() and len(part) < 10 else (0, part) for part in parts], run.number
+    parts = re.split(r"(\d+)", working.place)
+    return [(int(part), "") if part.isdecimal() and len(part) < 10 else (0, part) for part in parts], working.key

@@ -19,7 +19,7 @@ from core.results.declared import read_study
 from core.results.figures import Figure, panels
 from tui.messages import ModeRequested, WatchRequested
 from tui.screens.page import Page
-from tui.screens.study_actions import go_on, stop
+from tui.screens.study_actions import go_on, retry_one, stop, stop_run, tell_of_run
 from tui.study_columns import Line, lines_of, run_columns, settings_of, worker_columns
 from tui.study_reader import StudyReader, StudySeen
 from tui.study_text import head, run_brief, words_of
@@ -50,6 +50,8 @@ class StudyPage(Page):
         Binding("x", "stop", "Stop", id="study.stop"),
         Binding("r", "go_on", "Go on", id="study.go_on"),
         Binding("R", "retry", "Retry failed", show=False, id="study.retry"),
+        Binding("X", "stop_run", "Stop this run, or leave it out", show=False, id="study.stop_run"),
+        Binding("t", "retry_run", "Try this run again", show=False, id="study.retry_run"),
         Binding("o", "report", "Report", id="study.report"),
         Binding("escape", "app.back", "Back", id="study.back"),
     ]
@@ -57,7 +59,7 @@ class StudyPage(Page):
     def __init__(self, workspace: Workspace, folder: Path) -> None:
         super().__init__(workspace)
         self.folder = folder
-        self._reader, self._workers = StudyReader(folder), WorkersReader(folder.parent)
+        self._reader, self._workers = StudyReader(folder), WorkersReader(folder)
         self._seen: StudySeen | None = None
         self._working: tuple[Working, ...] = ()
         self._lines: dict[str, Line] = {}
@@ -128,7 +130,10 @@ class StudyPage(Page):
                 self._head.update(safe(event.worker.error))
             case "report", WorkerState.SUCCESS:
                 self._reported(str(event.worker.result))
-            case "report", WorkerState.ERROR:
+            case "hold" | "again", WorkerState.SUCCESS if event.worker.result is not None:
+                tell_of_run(self, self.folder, event.worker.name, event.worker.result)
+                self._look()
+            case "report" | "hold" | "again", WorkerState.ERROR:
                 self.notify(safe(event.worker.error), severity="error", timeout=15, markup=False)
             case _:
                 pass
@@ -168,7 +173,7 @@ class StudyPage(Page):
     def _list_workers(self) -> None:
         if not self._working and self._worker_table.has_focus:
             self._table.focus()
-        keys = [str(item.run.number) for item in self._working]
+        keys = [item.key for item in self._working]
         look = self._worker_table.look(self.workspace.now())
         self._worker_table.show(keys, worker_columns(self._working, look) if keys else [])
 
@@ -292,6 +297,11 @@ class StudyPage(Page):
                 return self._status == "running"
             case "go_on":
                 return self._status == "unfinished"
+            case "stop_run":
+                run = self._line.run if self._line else None
+                return run is not None and run.state in ("waiting", "running", "stopped") and run.wish != "hold"
+            case "retry_run":
+                return self._line is not None and self._line.run.state in ("failed", "stopped")
             case "retry":
                 idle = self._status not in ("running", "starting")
                 return self._seen is not None and idle and self._seen.study.count("failed") > 0
@@ -306,6 +316,14 @@ class StudyPage(Page):
 
     def action_retry(self) -> None:
         go_on(self, self.folder, retry_failed=True)
+
+    def action_stop_run(self) -> None:
+        if self._line:
+            stop_run(self, self.folder, self._line.run)
+
+    def action_retry_run(self) -> None:
+        if self._line:
+            retry_one(self, self.folder, self._line.run)
 
     def action_report(self) -> None:
         """Write the report into the study's folder, and open it where there is a browser to open."""

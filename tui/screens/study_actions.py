@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from core.errors import TorchdeckError
+from core.ledger import hold_run, retry_run
 from core.parents import request_stop
 from core.slots import parse_slots
-from core.study import Study, create_study, latest_like, load_study
+from core.study import Study, StudyRun, create_study, latest_like, load_study
 from tui.messages import StudyRequested
 from tui.offers import for_a_study
 from tui.screens.ask import Answer, Ask
@@ -59,6 +61,36 @@ def _ask_where(page: Page, title: str, begin: Callable[[str], None]) -> None:
 
     asked = page.workspace.state.text("devices", "auto")
     page.app.push_screen(AskOffer(title, WHERE, asked, lambda: for_a_study(page.workspace.machine())), answered)
+
+
+def stop_run(page: Page, folder: Path, run: StudyRun) -> None:
+    """Ask, then have one run of a study stopped, or not begun, until it is tried again; the page's worker tells."""
+
+    def answered(answer: str | None) -> None:
+        if answer:
+            page.run_worker(partial(hold_run, folder, run.number), name="hold", thread=True, exit_on_error=False)
+
+    if run.state == "running":
+        title, text, does = f"Stop run {run.number}?", "It stops with a checkpoint after the batch in hand.", "Stop"
+    else:
+        title, text, does = f"Leave run {run.number} out?", "It is not taken up by itself.", "Leave out"
+    text += f" The others go on. Key t takes it up again.\n{run.label}"
+    page.app.push_screen(Ask(title, text, [Answer("stop", does, True), Answer("", "Keep it")]), answered)
+
+
+def retry_one(page: Page, folder: Path, run: StudyRun) -> None:
+    """Have one run of a study tried again; the page's worker tells."""
+    page.run_worker(partial(retry_run, folder, run.number), name="again", thread=True, exit_on_error=False)
+
+
+def tell_of_run(page: Page, folder: Path, asked: str, run: StudyRun) -> None:
+    """What becomes of a run that was asked to be stopped, or to be tried again."""
+    active = page.workspace.processes.active(folder)
+    if asked == "again" and not active:
+        go_on(page, folder)
+        return
+    stops = "stops after the batch in hand" if run.state == "running" else "is left out"
+    page.notify(f"Run {run.number} {stops if asked == 'hold' else 'is taken up again soon'}.", timeout=5)
 
 
 def stop(page: Page, folder: Path) -> None:
