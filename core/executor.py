@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from core.attempt import Attempt, best_figure, outcome_of
 from core.control import Inbox
 from core.elsewhere import Elsewhere
 from core.events import EpochCompleted
-from core.launch import Starter, Worker, place_of
+from core.files import in_words, is_refusal
+from core.launch import Starter, place_of
 from core.ledger import Ledger, tried_again
 from core.logs import EventReader, is_locked, is_run, load_record, new_run_id
 from core.parents import Parent, lives, living, workers_live
-from core.record import RunRecord
 from core.slots import Slot
-from core.study import HOLD, KILLED, PRUNED, Study, StudyRun, clear_unborn, settled_run
-from core.study_events import RunBegan, RunEnded, RunSaid, StudyEnded, StudyEvent, StudyStarted, is_told
+from core.study import HOLD, PRUNED, Study, StudyRun, clear_unborn, load_study, settled_run
+from core.study_events import RunBegan, RunEnded, StudyEnded, StudyEvent, StudyStarted, StudyWarned
 from core.study_requests import drawn_run, request_of
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     from core.trial_queue import TrialQueue
 
 Told = TypeVar("Told", RunBegan, RunEnded)
-MOST_RETRIES = 1
-"""How often a run that was killed is tried again."""
-
 LOOK_EVERY = 0.5
 """Seconds between two looks at what other processes do."""
+
+RETRY_AFTER = 1.0
+"""Seconds between two tries to put down what a disk refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +58,6 @@ class Circumstances:
     join: bool = False
 
 
-@dataclass(slots=True)
-class _Active:
-    """A run that trains: what trains it, its trial, and what its log said so far."""
-
-    number: int
-    trial: Trial
-    worker: Worker
-    reader: EventReader
-    earlier: int
-    record: RunRecord = field(default_factory=RunRecord)
-    reported: set[int] = field(default_factory=set[int])
-    asked: bool = False
-    """Whether this process asked it to stop."""
-
-    def ask(self, reason: str) -> None:
-        """Ask it to stop, once."""
-        if not self.asked:
-            self.asked = True
-            self.worker.ask("stop", reason)
-
-
 class Executor:
     """One process's work on a study, beside others perhaps."""
 
@@ -88,7 +68,7 @@ class Executor:
         self.folder, self.logs = ledger.folder, ledger.folder.parent
         self._ledger, self._parent, self._control = ledger, parent, control
         self._around, self._start = around, start
-        self._active: dict[str, _Active] = {}
+        self._active: dict[str, Attempt] = {}
         self._stopping = ""
         self._end_by = None if around.budget is None else around.clock() + around.budget
         (self.folder / "workers").mkdir(exist_ok=True)
@@ -101,6 +81,9 @@ class Executor:
             self._queue.reconcile(self.study.runs, self._figure, self._left_over)
         self._elsewhere = Elsewhere(self.logs, parent.name, self.study)
         self._looked = around.clock() - LOOK_EVERY
+        self._refusal = ""
+        """Why the disk refuses what is to be put down; "" where it does not."""
+        self._refused_at = 0.0
 
     @property
     def study(self) -> Study:
@@ -129,21 +112,63 @@ class Executor:
             yield
 
     def events(self) -> Iterator[StudyEvent]:
-        """All that happens until no run is left here or elsewhere, or a stop has been carried out."""
+        """All that happens until no run is left here or elsewhere, or a stop has been carried out.
+
+        What a disk refuses to put down is tried again until it does; meanwhile the runs that train go on.
+        """
         yield StudyStarted(self.study, tuple(slot.name for slot in self._around.slots))
-        yield from self._take_over()
         while True:
             self._look_for_a_stop()
-            for slot, active in list(self._active.items()):
-                yield from self._follow(slot, active)
-            yield from self._look_around()
-            if not self._stopping:
-                yield from self._fill()
-            if not self._active and (self._stopping or not self._left()):
+            for active in self._active.values():
+                yield from active.listen()
+            if not self._refusal or self._around.clock() - self._refused_at >= RETRY_AFTER:
+                try:
+                    yield from self._put_down()
+                except OSError as error:
+                    if not is_refusal(error):
+                        raise
+                    yield from self._refused(error)
+            if self._refusal and self._stopping and all(active.worker.ended for active in self._active.values()):
+                # Nothing is lost: the runs' own directories tell whoever opens the study again.
+                yield StudyEnded(load_study(self.folder), "stopped", f"{self._stopping}; {self._refusal}")
+                return
+            if not self._refusal and not self._active and (self._stopping or not self._left()):
                 break
             self._parent.beat(self._around.clock())
             self._control.wait(self._around.poll)
         yield self._ended()
+
+    def _put_down(self) -> Iterator[StudyEvent]:
+        """All that changes the study's files: what was refused before is made good first."""
+        if self._refusal:
+            self._make_good()
+            yield StudyWarned("the disk takes what becomes of the runs again")
+            self._refusal = ""
+        yield from self._take_over()
+        for slot, active in list(self._active.items()):
+            yield from self._follow(slot, active)
+        yield from self._look_around()
+        if not self._stopping:
+            yield from self._fill()
+        if not self._active and self.study.finished:
+            self._rank_settings()
+
+    def _refused(self, error: OSError) -> Iterator[StudyEvent]:
+        """Begin to wait for a disk that refuses, or go on waiting."""
+        if not self._refusal:
+            told = "runs that train go on, no other begins until the disk takes what becomes of them"
+            yield StudyWarned(f"{self.folder} cannot be written ({in_words(error)}): {told}")
+        self._refusal, self._refused_at = f"{in_words(error)}", self._around.clock()
+
+    def _make_good(self) -> None:
+        """Do as the next process would that opens the study: what was put down by halves is told by the runs."""
+        active = {active.number for active in self._active.values()}
+        with self._step():
+            for run in self.study.runs:
+                if run.state == "running" and run.parent == self._parent.name and run.number not in active:
+                    self._ledger.put(settled := settled_run(self.logs, run))
+                    self._elsewhere.know(settled)
+            self._queue.reconcile(self.study.runs, self._figure)
 
     def _left(self) -> bool:
         """Whether a run trains elsewhere, or is to be done."""
@@ -201,7 +226,8 @@ class Executor:
 
     def _take_over(self) -> Iterator[StudyEvent]:
         """Look after the runs that a cluster trains already, before any other begins."""
-        for slot, number in zip(self._around.slots, self._left_over, strict=False):
+        left, self._left_over = self._left_over, []
+        for slot, number in zip(self._around.slots, left, strict=False):
             with self._step():
                 trial = self._queue.still_open(number)
                 run = self._reserved(self.study.runs[number], slot, resumed=True) if trial else None
@@ -270,7 +296,9 @@ class Executor:
         request = request_of(self.study, run, slot, self.logs, self._around.data, resumed)
         worker = self._start(request, console, self._parent.workers, slot)
         earlier = load_record(folder).attempt if resumed else 0
-        self._active[slot.name] = active = _Active(run.number, trial, worker, EventReader(folder), earlier)
+        self._active[slot.name] = active = Attempt(
+            run.number, str(run.run_id), trial, worker, EventReader(folder), earlier
+        )
         self._place(active)
         return self._told(RunBegan(self.study.runs[run.number], slot.name, resumed))
 
@@ -279,86 +307,63 @@ class Executor:
         self._elsewhere.know(event.run)
         return event
 
-    def _place(self, active: _Active) -> None:
+    def _place(self, active: Attempt) -> None:
         """Note where a run trains, which a cluster may tell late."""
         if self.study.runs[active.number].place != active.worker.place:
             with self._ledger.held():
                 self._ledger.put(replace(self.study.runs[active.number], place=active.worker.place))
 
-    def _follow(self, slot: str, active: _Active) -> Iterator[StudyEvent]:
-        """What a run's log says new; whether a search had better prune it; how it ended."""
-        ended = active.worker.ended
+    def _follow(self, slot: str, active: Attempt) -> Iterator[StudyEvent]:
+        """Put down what a run said; whether a search had better prune it; how it ended."""
         self._place(active)
-        for event in active.reader.read():
-            active.record.apply(event)
-            if isinstance(event, EpochCompleted):
-                self._report(active, event)
-            if event.attempt > active.earlier and is_told(event):
-                yield RunSaid(active.number, str(self.study.runs[active.number].run_id), event)
-        if ended:
+        while active.unreported:
+            self._report(active, active.unreported[0])
+            del active.unreported[0]
+        if active.ended:
+            run = self._end(active)
             del self._active[slot]
             active.worker.close()
-            yield self._end(active)
+            yield self._told(RunEnded(run))
 
-    def _report(self, active: _Active, event: EpochCompleted) -> None:
+    def _report(self, active: Attempt, event: EpochCompleted) -> None:
         search = self.study.search
         if search is None or search.metric not in event.metrics or event.epoch in active.reported:
             return
-        active.reported.add(event.epoch)
         last = event.epoch >= int(self.study.runs[active.number].config["training"]["epochs"])
         with self._step():
             self._queue.report(active.trial, event.epoch, event.metrics[search.metric])
+            active.reported.add(event.epoch)
             if last or active.asked or event.attempt <= active.earlier:
                 return
             reason = self._queue.prune_reason(active.trial)
         if reason:
             active.ask(PRUNED + reason)
 
-    def _end(self, active: _Active) -> RunEnded:
-        """Tell the queue how a run ended: one that was killed is tried again, one that a person stopped is on hold."""
+    def _end(self, active: Attempt) -> StudyRun:
+        """Tell the queue how a run ended; twice is as good as once."""
         with self._step():
-            begun = self.study.runs[active.number]
-            run = settled_run(self.logs, begun)
-            if run.state in ("waiting", "stopped") and (failure := active.worker.failure()):
-                run = replace(run, state="failed", reason=failure.error.message)
-            if run.to_do and not active.asked:
-                if run.reason in ("", KILLED) or run.reason.startswith("signal "):
-                    run = _died(replace(run, run_id=begun.run_id), active.worker.death())
-                else:
-                    run = settled_run(self.logs, replace(begun, wish="hold"))
-            self._ledger.put(run)
-            self._queue.end(active.trial, run, lambda _: self._best(active.record))
-            if run.to_do:
-                self._queue.enqueue(run)
-        return self._told(RunEnded(run))
+            active.outcome = active.outcome or outcome_of(active, self.logs, self.study.runs[active.number])
+            self._ledger.put(active.outcome)
+            self._queue.settle(active.outcome, lambda _: best_figure(self.study, active.record))
+            return active.outcome
 
     def _figure(self, run: StudyRun) -> float | None:
         """The best figure of a run, by the study's own measure."""
-        return self._best(load_record(self.logs / run.run_id)) if run.run_id else None
+        return best_figure(self.study, load_record(self.logs / run.run_id)) if run.run_id else None
 
-    def _best(self, record: RunRecord) -> float | None:
-        search = self.study.search
-        metric, up = (search.metric, search.direction == "maximize") if search else ("test/accuracy", True)
-        seen = [epoch.metrics[metric] for epoch in record.epochs if metric in epoch.metrics]
-        return (max(seen) if up else min(seen)) if seen else None
-
-    def _ended(self) -> StudyEnded:
-        if self.study.search and self.study.finished:
+    def _rank_settings(self) -> None:
+        """Put down how much each setting of a search mattered."""
+        if self.study.search:
             with self._step():
                 if importance := self._queue.importance():
                     self._ledger.put_importance(importance)
+
+    def _ended(self) -> StudyEnded:
         if self._stopping or not self.study.finished:
             held = any(run.wish == "hold" for run in self.study.runs)
             left = "some of its runs are on hold" if held else "some of its runs are left to do"
             return StudyEnded(self.study, "stopped", self._stopping or left)
         return StudyEnded(self.study, "failed" if self.study.count("failed") else "completed")
-
-
-def _died(run: StudyRun, death: str) -> StudyRun:
-    deaths = run.deaths + 1
-    if deaths > MOST_RETRIES:
-        return replace(run, deaths=deaths, state="failed", reason=f"{death}, {deaths} times")
-    return replace(run, deaths=deaths, state="stopped", reason=f"{death}; tried again")
 
 
 def _epochs(study: Study) -> int:

@@ -70,6 +70,11 @@ def in_words(error: OSError) -> str:
     return _WORDS.get(error.errno or 0) or error.strerror or str(error)
 
 
+def is_refusal(error: OSError) -> bool:
+    """Whether it is the disk that refused, which may take it later."""
+    return error.errno in _WORDS
+
+
 def write_atomically(path: Path, content: bytes, *, durable: bool = False, disk: Disk = DISK) -> None:
     """Replace a file by writing aside and renaming; `durable` also survives a power cut."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -59,17 +59,22 @@ class Parent:
         path = _stop_file(self.folder, self.name)
         if not is_folder(path.parent) or not os.path.lexists(path):
             return False
-        path.unlink(missing_ok=True)
+        # A disk that refuses keeps it: nobody else has this parent's name.
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         return True
 
     def leave(self) -> None:
         """Free the locks; a worker that still lives keeps the one that it inherited."""
         self.take_stop()
-        _alive_file(self.folder, self.name).unlink(missing_ok=True)
+        # What a disk refuses to delete, the next parent sweeps away.
+        with suppress(OSError):
+            _alive_file(self.folder, self.name).unlink(missing_ok=True)
         os.close(self._alive)
         os.close(self.workers)
-        if not workers_live(self.folder, self.name):
-            _workers_file(self.folder, self.name).unlink(missing_ok=True)
+        with suppress(OSError):
+            if not workers_live(self.folder, self.name):
+                _workers_file(self.folder, self.name).unlink(missing_ok=True)
 
 
 def enter(folder: Path, slots: Sequence[Slot] = (), *, join: bool, cluster: str = "") -> Parent:
@@ -97,7 +102,11 @@ def enter(folder: Path, slots: Sequence[Slot] = (), *, join: bool, cluster: str 
     name = f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
     about = {"slots": [slot.name for slot in slots], "gpus": devices, "cluster": cluster}
     alive = take_lock(_alive_file(folder, name), about=about)
-    return Parent(folder, name, take_lock(_workers_file(folder, name)), alive)
+    try:
+        return Parent(folder, name, take_lock(_workers_file(folder, name)), alive)
+    except OSError:
+        os.close(alive)
+        raise
 
 
 def _check_beside(other: Path, devices: Sequence[str]) -> None:

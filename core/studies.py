@@ -6,6 +6,7 @@ not repeated and an interrupted one goes on in its own directory.
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -16,7 +17,7 @@ from core.control import Control, Inbox
 from core.errors import BusyError, InputError, LogsError, TorchdeckError
 from core.events import Failure, FailureKind
 from core.executor import Circumstances, Executor
-from core.files import in_words
+from core.files import in_words, is_refusal
 from core.forks import ForkServer
 from core.launch import start_worker
 from core.ledger import Ledger
@@ -32,10 +33,13 @@ def run_study(folder: Path, control: Inbox | None = None, *, around: Circumstanc
     try:
         yield from _opened(folder, control or Control(), around)
     except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
-        yield StudyEnded(None, "failed", str(error), _failure(error))
+        failure = _failure(folder, error)
+        yield StudyEnded(None, "failed", failure.message, failure)
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(folder: Path, error: Exception) -> Failure:
+    if isinstance(error, OSError) and is_refusal(error):
+        error = _unwritable(folder, error)
     kind: FailureKind = (
         "input" if isinstance(error, InputError) else "busy" if isinstance(error, BusyError) else "crash"
     )
@@ -64,7 +68,12 @@ def _entered(folder: Path, ledger: Ledger, around: Circumstances) -> Parent:
         with ledger.held():
             return enter(folder, around.slots, join=around.join, cluster=around.cluster)
     except OSError as error:
-        raise LogsError(f"study {folder.name} cannot be written ({in_words(error)})", "mend its permissions") from None
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> LogsError:
+    mend = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend its permissions"
+    return LogsError(f"study {folder.name} cannot be written ({in_words(error)})", mend)
 
 
 def _no_hidden_parent(folder: Path, control: Inbox) -> Generator[StudyEvent, None, bool]:

@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from core.errors import BusyError
-from core.files import is_regular
+from core.files import DISK, is_regular, open_to_append, write_all
 from core.study import Search, Study, StudyRun
 
 JOURNAL = "optuna-journal.log"
@@ -77,6 +77,23 @@ class _NoLock:
         pass
 
 
+class _Journal(JournalFileBackend):
+    """Written through `Disk` like all else; what it refuses by halves is a torn last line."""
+
+    def __init__(self, path: Path) -> None:
+        lock: Any = _NoLock()
+        super().__init__(str(path), lock_obj=lock)
+        self._path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        file = open_to_append(self._path)
+        try:
+            write_all(file, b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))
+            DISK.sync(file)
+        finally:
+            DISK.close(file)
+
+
 class TrialQueue:
     """The trials of one study; a trial is one attempt at one run."""
 
@@ -89,8 +106,7 @@ class TrialQueue:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._journal = folder / JOURNAL
         heal(self._journal, alone=alone)
-        lock: Any = _NoLock()
-        storage = JournalStorage(JournalFileBackend(str(self._journal), lock_obj=lock))
+        storage = JournalStorage(_Journal(self._journal))
         self.search = study.search
         direction = study.search.direction if study.search else "maximize"
         self._optuna = optuna.create_study(
@@ -143,7 +159,7 @@ class TrialQueue:
         return self._optuna.get_trials(deepcopy=False)
 
     def settle(self, run: StudyRun, figure: Figure) -> None:
-        """Tell the queue what one run says that nobody trains any more."""
+        """Tell the queue what one run says that nobody trains any more; one that is to go on is enqueued again."""
         self._reconcile(run, self._latest().get(run.number), figure)
 
     def _reconcile(self, run: StudyRun, trial: FrozenTrial | None, figure: Figure) -> None:
@@ -195,7 +211,7 @@ class TrialQueue:
         trial.set_user_attr("run", run_number)
 
     def end(self, trial: Trial, run: StudyRun, figure: Figure) -> None:
-        """Close a trial as its run ended; one that can go on counts as failed, and is enqueued again when it does."""
+        """Close a trial as its run ended; one that can go on counts as failed."""
         state, value = _outcome(run, figure)
         self._optuna.tell(trial, value, state)
 

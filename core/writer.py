@@ -189,10 +189,12 @@ def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK) -
     folder = logs / run_id
     try:
         make_folders(logs, disk)
-        if not is_asked_for(folder):
+        asked_for = is_asked_for(folder)
+        if not asked_for:
             disk.mkdir(folder)
         writer = _furnished(folder, {"schema": SCHEMA, "min_reader": MIN_READER, "run_id": run_id, **content}, disk)
-        _delete([folder / REQUEST], disk)
+        if asked_for:
+            _delete([folder / REQUEST], disk)
         return writer
     except OSError as error:
         mend = "free or choose another folder with --logs or TORCHDECK_LOGS"

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
 
 
 def screen_text(app: App[Any]) -> str:
     """What the terminal shows, a line a row."""
+    # A dialog shows the page below it only where it is told of it.
+    visible_screen_stack.set(app._background_screens)  # pyright: ignore[reportPrivateUsage]
     strips = app.screen._compositor.render_strips()  # pyright: ignore[reportPrivateUsage]
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 

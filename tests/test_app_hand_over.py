@@ -14,7 +14,7 @@ from core.errors import LogsError
 from core.events import RunStarted
 from core.label import Label
 from core.launch import Detached, resume_detached
-from core.logs import load_record, request
+from core.logs import load_record, news_of, request
 from tui.app import Torchdeck
 from tui.hand_over import HandOver
 from tui.messages import StartRequested
@@ -130,7 +130,10 @@ def test_a_process_that_dies_before_it_has_the_run_is_told(tmp_path: Path) -> No
         def death(self) -> str:
             return "its process was killed by SIGKILL"
 
-    handing = HandOver(tmp_path, tmp_path, lambda folder: Detached(folder, Dead(), None, False))  # type: ignore[arg-type]
+    def take_over(folder: Path) -> Detached:
+        return Detached(folder, None, Dead(), news_of(folder), False)  # type: ignore[arg-type]
+
+    handing = HandOver(tmp_path, tmp_path, take_over)
     began, told = RunStarted.__new__(RunStarted), threading.Event()
     object.__setattr__(began, "run_id", "x")
     events = handing.watch(iter([began]))
@@ -144,3 +147,18 @@ def test_a_process_that_dies_before_it_has_the_run_is_told(tmp_path: Path) -> No
     handing.ask()
     assert handing.under_way
     events.close()  # type: ignore[attr-defined]
+
+
+def test_a_fault_that_nobody_foresaw_is_told_too(tmp_path: Path) -> None:
+    def take_over(folder: Path) -> Detached:
+        raise KeyError(folder.name)
+
+    handing = HandOver(tmp_path, tmp_path, take_over)
+    began = RunStarted.__new__(RunStarted)
+    object.__setattr__(began, "run_id", "x")
+    events = handing.watch(iter([began]))
+    next(events)
+    told = list[str]()
+    handing.ask()
+    handing.finish(told.append)
+    assert told == ["not handed over: 'x'"]

@@ -208,9 +208,7 @@ async def test_the_cursor_stays_on_its_run_when_others_come(app: Driven, logs: P
         await pilot.press("down")
         assert page.query_one(RunTable).run_id == run_id("aaaa")
         a_run(logs, "cccc")
-        page.tick()
-        await pilot.pause()
-        assert shown(page) == ["cccc", "bbbb", "aaaa"]
+        await until(pilot, lambda: shown(page) == ["cccc", "bbbb", "aaaa"])
         assert page.query_one(RunTable).run_id == run_id("aaaa")
 
 

@@ -95,7 +95,7 @@ def settled(app: Torchdeck) -> Callable[[], bool]:
 
     def same() -> bool:
         drawing = any(chart.waiting for chart in app.screen.query(Chart))
-        seen.append("" if drawing else screen_text(app))
+        seen.append("" if drawing else screen_text(app).strip())
         return len(seen) > 5 and seen[-1] != "" and len(set(seen[-5:])) == 1
 
     return same

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from core.errors import TorchdeckError
 from core.events import RunCompleted, RunEvent, RunStarted
 from core.launch import Detached, resume_detached
 
@@ -72,8 +71,8 @@ class HandOver:
     def _go(self) -> None:
         try:
             self._failure = self._handed_over()
-        except TorchdeckError as error:
-            self._failure = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the run stays here, and that is told
+            self._failure = str(error) or type(error).__name__
         finally:
             self._trouble = self._failure
             self._lock.release()

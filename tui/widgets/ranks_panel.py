@@ -31,7 +31,8 @@ class RanksPanel(Widget):
         super().__init__(id=id)
         self._rows: list[Row] = []
         self._whole = Row("all", "", None)
-        self._uses: list[float] = []
+        self._found: Sequence[Place] = ()
+        self._samples: Mapping[int, Sequence[DeviceSampled]] = {}
 
     def show(
         self,
@@ -45,7 +46,7 @@ class RanksPanel(Widget):
         before = len(self._rows)
         self._rows = rank_rows(found, latest)
         self._whole = Row("all", "", together(latest, found))
-        self._uses = _uses(found, samples, self.size.width)
+        self._found, self._samples = found, samples
         self.refresh(layout=len(self._rows) != before)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's form
@@ -55,7 +56,8 @@ class RanksPanel(Widget):
         if self._whole.sample is None:
             return Text("nothing measured yet", self._ink("quiet"))
         inks = Inks(self._ink("bar"), self._ink("track"), self._ink("quiet"), self.app.has_class("-ascii"))
-        return Text("\n").join(lines_of(self._rows, self._whole, self._uses, *self.size, inks))
+        uses = _uses(self._found, self._samples, self.size.width)
+        return Text("\n").join(lines_of(self._rows, self._whole, uses, *self.size, inks))
 
     def _ink(self, name: str) -> Style:
         return self.get_component_rich_style(f"ranks--{name}", partial=True)
