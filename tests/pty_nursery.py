@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-NEEDED = ("tui.cli", "core.session", "core.data.digits", "core.models.lenet", "core.optim.optimizers", "torch._dynamo")
+NEEDED = ("tui.cli", "core.session", "core.data.digits", "core.models.lenet", "core.optim.optimizers")
 SHOWN = ("tui.start", "tui.screens.setup", "tui.screens.live", "tui.progress", "tui.headless", "tui.tables")
 
 

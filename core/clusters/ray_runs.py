@@ -99,8 +99,8 @@ class RayRun:
 
     @property
     def place(self) -> str:
-        """The machine that trains it, once one does."""
-        if self._watched.training:
+        """The machine that trains it, or did, once one does."""
+        if self._watched.training or self._run_id in self._ray.over:
             owner = read_json(self._watched.folder / "run.lock")
             self._host = str(owner.get("host")) if isinstance(owner, dict) else ""
         return f"{self._host}, by Ray" if self._host else "waits for its turn in Ray"

@@ -160,7 +160,7 @@ def test_a_detached_run_outlives_who_started_and_who_watches_it(
 def test_a_run_that_the_app_started_detached_outlives_it(terminals: Terminals, faults: Faults) -> None:
     pty, log = terminals.pty(), Log(terminals.logs)
     app = terminals.start(pty, "tui")
-    until(lambda: pty.shows("690,000 steps"), lambda: pty.said[-2000:])
+    until(lambda: pty.shows("150,000 steps"), lambda: pty.said[-2000:])
     pty.press(b"D")
     # Followed live: the curve that the other process makes is on the screen.
     until(lambda: log.epochs() and "· running" in "\n".join(pty.screen()), lambda: "\n".join(pty.screen()))

@@ -39,7 +39,7 @@ def begin(terminals: Terminals, pty: Pty, front: Front, **how: Any) -> tuple[psu
 
 
 def press_start(pty: Pty) -> None:
-    until(lambda: pty.shows("690,000 steps"), lambda: pty.said[-2000:])
+    until(lambda: pty.shows("150,000 steps"), lambda: pty.said[-2000:])
     pty.press(F5)
     until(lambda: pty.shows("· running"), lambda: pty.said[-2000:])
 
@@ -59,7 +59,7 @@ def kill_the_pane(process: psutil.Process, pty: Pty, _: Log) -> None:
 def stall_and_terminate(process: psutil.Process, pty: Pty, log: Log) -> None:
     pty.stall()
     at = log.epochs()
-    until(lambda: log.epochs() > at + 10)
+    until(lambda: log.epochs() > at + 5)
     send(process, signal.SIGTERM)
 
 
@@ -188,7 +188,7 @@ def test_a_stalled_terminal_does_not_hold_up_the_end_of_a_run(terminals: Termina
 def test_a_shell_can_take_the_terminal_and_give_it_back(terminals: Terminals) -> None:
     pty = terminals.pty()
     process = terminals.start(pty, "tui")
-    until(lambda: pty.shows("690,000 steps"), lambda: pty.said[-2000:])
+    until(lambda: pty.shows("150,000 steps"), lambda: pty.said[-2000:])
     threads = process.num_threads()
     # Continued without having been suspended, as at a hang-up.
     for times in range(2, 5):
