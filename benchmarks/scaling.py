@@ -1,7 +1,7 @@
 """A study of 1,000 runs on 100 slots, with runs that train nothing: what its process costs, and looking at it.
 
 Each run writes the log of thirty epochs, and predictions of 10,000 images, at once; so what is left is the study's own
-work: to claim a run, to put down what becomes of it, to read its log. The first and the last tenth of the runs tell
+work: to claim a run, to put down what becomes of it, to read its log. The first and the last third of the runs tell
 what the growing queue costs. Then the logs folder is listed, and the study read and drawn as its page does it: for the
 first time, again with nothing new, and again after one run changed. Bytes are those of the files, without checkpoints,
 which depend on the model.
@@ -17,7 +17,6 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +88,14 @@ def worked_on(study: Path, slots: int) -> list[float]:
 def queueing(study: Path, slots: int) -> list[Figure]:
     """What the study's process does for each run."""
     ends = worked_on(study, slots)
-    gaps = [after - before for before, after in pairwise(ends)]
-    part = max(1, len(gaps) // 10)
+    # Runs end as many at a time as there are slots: whole rounds, from the end of one to that of another.
+    some = max(1, len(ends) // slots // 3) * slots
+    first, last = ends[slots + some - 1] - ends[slots - 1], ends[-1] - ends[-1 - some]
     again = rounds_of(3, lambda: worked_on(study, slots))
     return [
         figure("seconds of the study's process until the first run ended", ends[:1], "wall", unit="s"),
-        figure("runs a minute, the first tenth", [60 * part / sum(gaps[:part])], "wall", unit="runs"),
-        figure("runs a minute, the last tenth", [60 * part / sum(gaps[-part:])], "wall", unit="runs"),
+        figure("runs a minute, the first third", [60 * some / first], "wall", unit="runs"),
+        figure("runs a minute, the last third", [60 * some / last], "wall", unit="runs"),
         figure(f"{len(ends):,} runs done, without the time that they took", ends[-1:], "wall", unit="s"),
         figure("the finished study opened and left", again, "wall", unit="s"),
     ]

@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from core.typed import Reader, flag, many, matrix, number, one_of, optional, positive, table, text, whole
 
@@ -311,7 +311,9 @@ def _failure(value: Any) -> Failure:
 
 
 def _metrics(value: Any) -> dict[str, float]:
-    return {name: number(figure) for name, figure in table(value).items()}
+    if not isinstance(value, Mapping):
+        raise ValueError("not a table")
+    return {name: number(figure) for name, figure in cast("Mapping[str, Any]", value).items()}
 
 
 _BY_ANNOTATION: Mapping[str, Reader] = {

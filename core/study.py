@@ -28,7 +28,7 @@ from core.files import (
 from core.locks import wait_for
 from core.logs import RUN_ID, is_run, new_run_id
 from core.parents import living
-from core.runs import read_row
+from core.runs import RunRow, read_row
 from core.study_files import DECLARED, read_content
 from core.writer import check_writable
 
@@ -237,7 +237,18 @@ def settled_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
 
     A wish that its directory does not know of has the last word.
     """
-    found = _told(logs, run, active)
+    return settled_by(row_of(logs, run), run, active)
+
+
+def row_of(logs: Path, run: StudyRun) -> RunRow | None:
+    """What the directory of a run says; None where there is none."""
+    folder = logs / run.run_id if run.run_id and RUN_ID.fullmatch(run.run_id) else None
+    return read_row(folder) if folder and is_run(folder) else None
+
+
+def settled_by(row: RunRow | None, run: StudyRun, active: bool) -> StudyRun:
+    """The same, of a directory that was read."""
+    found = _told(row, run, active)
     if run.wish == "again" and found.state in ("failed", "stopped"):
         return replace(found, state="waiting", reason="")
     if run.wish == "hold" and found.state in ("waiting", "stopped"):
@@ -246,12 +257,10 @@ def settled_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
     return found
 
 
-def _told(logs: Path, run: StudyRun, active: bool) -> StudyRun:
-    folder = logs / run.run_id if run.run_id and RUN_ID.fullmatch(run.run_id) else None
-    if folder is None or not is_run(folder):
+def _told(row: RunRow | None, run: StudyRun, active: bool) -> StudyRun:
+    if row is None:
         kept = run.state == "failed" or (active and run.state == "running")
         return run if kept else replace(run, run_id=None, state="waiting", reason="", place="")
-    row = read_row(folder)
     reason = str(row.summary.get("reason", "")) or row.problem
     match row.status:
         case "running" | "paused":

@@ -290,9 +290,9 @@ def test_a_finished_run_is_not_read_again(tmp_path: Path, monkeypatch: pytest.Mo
     reader, looked = StudyReader(folder), list[int]()
     read = tui.study_reader.read_result_row
 
-    def noted(run: object, logs: Path) -> object:
+    def noted(run: object, *about: object) -> object:
         looked.append(run.number)  # type: ignore[attr-defined]
-        return read(run, logs)  # type: ignore[arg-type]
+        return read(run, *about)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tui.study_reader, "read_result_row", noted)
     first = reader.read()

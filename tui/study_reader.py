@@ -13,7 +13,18 @@ from core.parents import living
 from core.results.declared import Declared, DeclaredRun, declared_in
 from core.results.rows import ResultRow, read_result_row
 from core.results.study import StudyResult, concluded
-from core.study import Study, StudyRun, StudyStatus, check_content, settled_run, status_of, study_folders, study_of
+from core.runs import RunRow
+from core.study import (
+    Study,
+    StudyRun,
+    StudyStatus,
+    check_content,
+    row_of,
+    settled_by,
+    status_of,
+    study_folders,
+    study_of,
+)
 from core.study_files import CHANGES, DECLARED, Json, read_content
 
 
@@ -38,6 +49,7 @@ class _State:
     told: StudyRun
     stamp: Stamp
     run: StudyRun
+    row: RunRow | None
 
 
 class StatesReader:
@@ -80,7 +92,12 @@ class StatesReader:
         stamp = self.stamps[place]
         if kept and kept.stamp == stamp and kept.told == run:
             return kept
-        return _State(run, stamp, settled_run(self.folder.parent, run, active=stamp[0]))
+        row = row_of(self.folder.parent, run)
+        return _State(run, stamp, settled_by(row, run, stamp[0]), row)
+
+    def row(self, place: int) -> RunRow | None:
+        """What the directory of a run said when its state was last read."""
+        return self._states[place].row
 
 
 class StudyReader:
@@ -123,7 +140,7 @@ class StudyReader:
     def _row(self, place: int, run: DeclaredRun, stamp: object, logs: Path) -> ResultRow:
         kept = self._rows.get(place)
         if kept is None or kept[0] != stamp or kept[1] != run:
-            self._rows[place] = kept = (stamp, run, read_result_row(run, logs))
+            self._rows[place] = kept = (stamp, run, read_result_row(run, logs, self._states.row(place)))
         return kept[2]
 
 

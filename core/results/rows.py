@@ -96,14 +96,14 @@ class ResultRow:
         return {**{name: getattr(self, name) for name in plain}, **accuracies}
 
 
-def read_result_row(declared: DeclaredRun, logs: Path) -> ResultRow:
-    """The row of one configuration, from its run's own directory where it has one."""
+def read_result_row(declared: DeclaredRun, logs: Path, row: RunRow | None = None) -> ResultRow:
+    """The row of one configuration, from its run's own directory where it has one; `row` where that was read."""
     folder = logs / declared.run_id if declared.run_id else None
     if folder is None or not is_run(folder):
         gone = declared.run_id is not None and declared.state not in ("waiting", "failed")
         reason = declared.reason or ("its run directory is not there" if gone else "")
         return _row(declared, "waiting" if gone else declared.state, reason, flat(declared.config), RunRecord())
-    run = read_row(folder)
+    run = row or read_row(folder)
     record = load_record(folder)
     config = flat(run.header.get("config")) or flat(declared.config)
     state, reason = _state(declared, run, record)
