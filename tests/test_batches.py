@@ -10,7 +10,7 @@ from core.data import DataOptions
 from core.data.augment import Windows, lay_out, new_canvas
 from core.data.batches import TOGETHER, Batches, augmentation_of, open_batches
 from core.data.dataset import Split
-from core.data.index_plan import derive_seed, epoch_plan
+from core.data.index_plan import IndexPlan, derive_seed, epoch_plan
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
@@ -133,8 +133,10 @@ def test_windows_gathered_and_copied_are_the_same() -> None:
     canvas = new_canvas(6, (3, 10, 8), 2, True, CPU)
     lay_out(canvas, images, 2, False)
     windows = Windows(canvas, 2)
-    index, top, left = torch.tensor([0, 11, 5, 6]), torch.tensor([0, 4, 2, 3]), torch.tensor([4, 0, 2, 1])
-    assert torch.equal(windows.gathered(index, top, left), windows.copied(index, top, left))
+    top, left, flip = torch.tensor([0, 4, 2, 3]), torch.tensor([4, 4, 2, 1]), torch.tensor([False, True, False, True])
+    index = torch.tensor([0, 5, 5, 1])
+    places = windows.places(index, IndexPlan(index, top, left, flip))
+    assert torch.equal(windows.gathered(places), windows.copied(places))
 
 
 def test_alternating_flips_show_every_image_both_ways_in_two_epochs() -> None:

@@ -1,7 +1,7 @@
 """Augmentation on the device, whole batches at once.
 
-Images lie channels last with their padding around them, the mirrored ones beside the plain ones: a crop is then a few
-long copies, and crop and flip together are one gather.
+Images lie channels last with their padding around them, the mirrored ones beside the plain ones: crop and flip together
+are then one gather, or on a CPU one copy an image.
 """
 
 from __future__ import annotations
@@ -50,41 +50,40 @@ def _reflected(side: int, padding: int) -> Tensor:
 
 
 class Windows:
-    """Every window of every image of a canvas, cut out as a plan asks."""
+    """Every window of every image of a canvas, each told by its place: where its first byte is."""
 
     def __init__(self, canvas: Tensor, padding: int) -> None:
-        copies, self.count, height, width, self.channels = canvas.shape
-        self.flat = canvas.view(copies * self.count, -1)
-        self.height, self.width, self.padding = height - 2 * padding, width - 2 * padding, padding
-        self.row = width * self.channels
-        self.image = height * self.row
-        self.starts = np.arange(self.height) * self.row
+        _, self.count, height, width, self.channels = canvas.shape
+        self.flat = canvas.view(-1)
+        self.row, self.image = width * self.channels, height * width * self.channels
+        self.height, self.wide = height - 2 * padding, (width - 2 * padding) * self.channels
+        self.length = (self.height - 1) * self.row + self.wide
+        """Bytes from the first to the last of a window, with what is beside it between its rows."""
 
-    def cut(self, index: Tensor, plan: IndexPlan, part: slice) -> Tensor:
-        """The windows that the plan's part asks for, of the images `index` [B]: uint8 [B, H, W C]."""
+    def places(self, index: Tensor, plan: IndexPlan) -> Tensor:
+        """The places of the windows that a plan for N images asks for, of the images `index` [N]."""
         if plan.flip is not None:
-            index = index + plan.flip[part] * self.count
-        if plan.top is None or plan.left is None:
-            # Not flat[index], which on a CPU copies byte by byte.
-            return self.flat.index_select(0, index).view(len(index), self.height, -1)
-        corner = plan.top[part], plan.left[part]
-        return self.copied(index, *corner) if self.flat.device.type == "cpu" else self.gathered(index, *corner)
+            index = index + plan.flip * self.count
+        places = index * self.image
+        if plan.top is not None and plan.left is not None:
+            places += plan.top * self.row + plan.left * self.channels
+        return places
 
-    def gathered(self, index: Tensor, top: Tensor, left: Tensor) -> Tensor:
-        """The windows at corners [B] by one gather on the device."""
-        places, wide = 2 * self.padding + 1, self.width * self.channels
-        size = (len(self.flat), places, places, self.height, wide)
-        view = self.flat.as_strided(size, (self.image, self.row, self.channels, self.row, 1))
-        return view[index, top, left]
+    def cut(self, places: Tensor) -> Tensor:
+        """The windows at places [B]: uint8 [B, H, W C]."""
+        return self.copied(places) if self.flat.device.type == "cpu" else self.gathered(places)
 
-    def copied(self, index: Tensor, top: Tensor, left: Tensor) -> Tensor:
-        """The same on a CPU, three times as fast: each row of a window is one copy of its bytes."""
-        wide = self.width * self.channels
-        pixels = self.flat.numpy().reshape(-1)
-        rows = np.ndarray((pixels.size - wide + 1,), f"V{wide}", pixels.data, strides=(1,))
-        first = index * self.image + top * self.row + left * self.channels
-        starts = first.numpy()[:, None] + self.starts
-        return torch.from_numpy(rows[starts].view(np.uint8).reshape(len(index), self.height, wide))
+    def gathered(self, places: Tensor) -> Tensor:
+        """The windows by one gather on the device."""
+        size = (len(self.flat) - self.length + 1, self.height, self.wide)
+        return self.flat.as_strided(size, (1, self.row, 1))[places]
+
+    def copied(self, places: Tensor) -> Tensor:
+        """The same on a CPU, several times as fast: each window is one copy of its bytes."""
+        pixels = self.flat.numpy()
+        windows = np.ndarray((pixels.size - self.length + 1,), f"V{self.length}", pixels.data, strides=(1,))
+        found = torch.from_numpy(windows[places.numpy()].view(np.uint8))
+        return found.as_strided((len(places), self.height, self.wide), (self.length, self.row, 1))
 
 
 def jitter(pixels: Tensor, plan: IndexPlan, part: slice) -> Tensor:

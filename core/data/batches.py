@@ -126,11 +126,11 @@ class ResidentBatches:
 
     def train(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[Pair]:
         plan = self.shard.of(plan, batch_size).to(self.labels.device)
+        places, labels = self.windows.places(plan.order, plan), self.labels[plan.order]
         sizes = self.shard.sizes(len(self), batch_size)
         for part, group in grouped(sizes, first_batch, max(1, TOGETHER // batch_size)):
-            chosen = plan.order[part]
-            images = self.finish(self.windows.cut(chosen, plan, part), plan, part)
-            yield from zip(images.split(list(group)), self.labels[chosen].split(list(group)), strict=True)
+            images = self.finish(self.windows.cut(places[part]), plan, part)
+            yield from zip(images.split(list(group)), labels[part].split(list(group)), strict=True)
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
         for part in self.shard.blocks(len(self), batch_size):
@@ -173,8 +173,9 @@ class StreamedBatches:
         wanted = [part for part, _ in grouped(sizes, first_batch, 1)]
         for part, (images, labels) in zip(wanted, self._read([order[part] for part in wanted]), strict=True):
             windows = Windows(self._canvas(images, self.augmentation), self.augmentation.padding)
-            index = torch.arange(len(images), device=self.device)
-            yield self.finish(windows.cut(index, there, part), there, part), labels
+            here = there.changed(lambda tensor, part=part: tensor[part])
+            places = windows.places(torch.arange(len(images), device=self.device), here)
+            yield self.finish(windows.cut(places), here, slice(None)), labels
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
         wanted = self.shard.blocks(len(self), batch_size)
