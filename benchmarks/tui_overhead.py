@@ -120,7 +120,10 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
             for _ in range(asked.rounds):
                 self.speeds.append((await self.block(True), await self.block(False), await self.block(False)))
             self.drawing = True
-            self._stop_and_leave(0)
+            if self.workspace.training:
+                self._quit_answered("stop")
+            else:
+                self._leave(0)
 
         async def block(self, drawing: bool) -> float:
             self.drawing = drawing
