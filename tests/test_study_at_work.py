@@ -13,7 +13,7 @@ from example_runs import STEPS, Example, at_work, make_study
 from textual.pilot import Pilot
 from textual.widgets import Button
 
-from core.events import EpochCompleted, RunCompleted, StepCompleted, stamp
+from core.events import EpochCompleted, RunCompleted, StageStarted, StepCompleted, stamp
 from core.locks import take_lock
 from core.logs import load_record
 from core.parents import places
@@ -132,14 +132,18 @@ def test_of_many_steps_at_once_the_last_counts_and_an_epoch_after_them_too(tmp_p
     study = make_study(tmp_path, [TENTH])
     folder = tmp_path / str(load_study(study).runs[0].run_id)
     writer, reader = reopen(folder), WorkersReader(study)
-    epoch = load_record(folder).epochs[-1]
-    seq = more(writer, load_record(folder).next_seq, 20)
+    record = load_record(folder)
+    writer.append(stamp(StageStarted(message="compiling"), seq=record.next_seq, t=1.0, attempt=record.attempt))
+    (begun,) = reader.read(load_study(study))
+    assert begun.doing == "compiling"
+    epoch = record.epochs[-1]
+    seq = more(writer, record.next_seq + 1, 20)
     values = {name: getattr(epoch, name) for name in epoch.__dataclass_fields__}
     better = {**epoch.metrics, "test/accuracy": 0.99}
     done = EpochCompleted(**{**values, "epoch": 4, "step": 4 * STEPS, "metrics": better, "seq": seq})
     writer.append(done)
     (seen,) = reader.read(load_study(study))
-    assert (seen.epoch, seen.accuracy, seen.share) == (4, 0.99, 0.5)
+    assert (seen.epoch, seen.accuracy, seen.share, seen.doing) == (4, 0.99, 0.5, "")
     writer.close()
 
 

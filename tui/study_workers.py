@@ -66,15 +66,12 @@ class WorkersReader:
 
 
 def _fold(events: Iterable[RunEvent], record: RunRecord) -> None:
-    """Take in what is new; of the steps the last, for no more of them is shown."""
-    last: StepCompleted | None = None
-    for event in events:
-        if isinstance(event, StepCompleted):
-            last = event
-        else:
+    """Take in what is new, in its order; of the steps the last, for no more of them is shown."""
+    news = list(events)
+    last = next((event for event in reversed(news) if isinstance(event, StepCompleted)), None)
+    for event in news:
+        if event is last or not isinstance(event, StepCompleted):
             record.apply(event)
-    if last:
-        record.apply(last)
 
 
 def _seen(run: StudyRun, record: RunRecord) -> Working:
