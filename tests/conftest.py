@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -71,6 +72,11 @@ def faults(record_property: Callable[[str, object], None]) -> Faults:
 def soak() -> int:
     """How many times as many random faults to inject: 1, more where `make soak` asks."""
     return int(os.environ.get("TORCHDECK_SOAK", "1"))
+
+
+def pytest_configure() -> None:
+    """Look for garbage seldom: with all that the tests load, that takes an eighth of their time."""
+    gc.set_threshold(50_000, 50, 50)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
