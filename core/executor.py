@@ -158,7 +158,7 @@ class Executor:
         if not self._refusal:
             told = "runs that train go on, no other begins until the disk takes what becomes of them"
             yield StudyWarned(f"{self.folder} cannot be written ({in_words(error)}): {told}")
-        self._refusal, self._refused_at = f"{in_words(error)}", self._around.clock()
+        self._refusal, self._refused_at = in_words(error), self._around.clock()
 
     def _make_good(self) -> None:
         """Do as the next process would that opens the study: what was put down by halves is told by the runs."""
@@ -248,7 +248,7 @@ class Executor:
                     if run.to_do:
                         run = self._reserved(run, slot, resumed)
                     else:
-                        self._queue.end(trial, run, self._figure)
+                        self._queue.settle(run, self._figure)
                 # A search's runs are told in the order of their numbers.
                 yield from self._elsewhere.look(self.study)
                 if run.state == "running":

@@ -6,6 +6,7 @@ run, to hold it or to try it again, is a change like any other.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -44,8 +45,7 @@ class Ledger:
         try:
             self._lock = DISK.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            told = f"study {folder.name} cannot be written ({in_words(error)})"
-            raise LogsError(told, "mend its permissions") from None
+            raise unwritable(folder, error) from None
         self.refresh()
 
     def close(self) -> None:
@@ -122,6 +122,13 @@ class Ledger:
             self.study = replace(self.study, search=replace(self.study.search, importance=dict(importance)))
 
 
+def unwritable(folder: Path, error: OSError) -> LogsError:
+    """What there is to tell where a disk refuses what a study writes."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    told = f"study {folder.name} cannot be written ({in_words(error)})"
+    return LogsError(told, "free some space" if full else "mend its permissions")
+
+
 def hold_run(folder: Path, number: int) -> StudyRun:
     """Have one run of a study stopped, or not begun, until it is retried, while the others go on; the run now.
 
@@ -165,8 +172,7 @@ def _asked(folder: Path) -> Generator[Ledger]:
             with ledger.held():
                 yield ledger
         except OSError as error:
-            told = f"study {folder.name} cannot be written ({in_words(error)})"
-            raise LogsError(told, "mend its permissions") from None
+            raise unwritable(folder, error) from None
 
 
 def _run(ledger: Ledger, number: int) -> StudyRun:

@@ -6,7 +6,6 @@ not repeated and an interrupted one goes on in its own directory.
 
 from __future__ import annotations
 
-import errno
 import traceback
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -14,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from core.control import Control, Inbox
-from core.errors import BusyError, InputError, LogsError, TorchdeckError
+from core.errors import BusyError, InputError, TorchdeckError
 from core.events import Failure, FailureKind
 from core.executor import Circumstances, Executor
-from core.files import in_words, is_refusal
+from core.files import is_refusal
 from core.forks import ForkServer
 from core.launch import start_worker
-from core.ledger import Ledger
+from core.ledger import Ledger, unwritable
 from core.parents import SILENCE, Parent, check_unchanged, dying, enter, signs_of_life
 from core.study_events import StudyEnded, StudyEvent, StudyWarned
 
@@ -39,7 +38,7 @@ def run_study(folder: Path, control: Inbox | None = None, *, around: Circumstanc
 
 def _failure(folder: Path, error: Exception) -> Failure:
     if isinstance(error, OSError) and is_refusal(error):
-        error = _unwritable(folder, error)
+        error = unwritable(folder, error)
     kind: FailureKind = (
         "input" if isinstance(error, InputError) else "busy" if isinstance(error, BusyError) else "crash"
     )
@@ -68,12 +67,7 @@ def _entered(folder: Path, ledger: Ledger, around: Circumstances) -> Parent:
         with ledger.held():
             return enter(folder, around.slots, join=around.join, cluster=around.cluster)
     except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
-def _unwritable(folder: Path, error: OSError) -> LogsError:
-    mend = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend its permissions"
-    return LogsError(f"study {folder.name} cannot be written ({in_words(error)})", mend)
+        raise unwritable(folder, error) from None
 
 
 def _no_hidden_parent(folder: Path, control: Inbox) -> Generator[StudyEvent, None, bool]:

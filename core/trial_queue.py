@@ -210,11 +210,6 @@ class TrialQueue:
         """Say which run a newly drawn trial is."""
         trial.set_user_attr("run", run_number)
 
-    def end(self, trial: Trial, run: StudyRun, figure: Figure) -> None:
-        """Close a trial as its run ended; one that can go on counts as failed."""
-        state, value = _outcome(run, figure)
-        self._optuna.tell(trial, value, state)
-
     def report(self, trial: Trial, epoch: int, value: float) -> None:
         """Note the figure of an epoch, once."""
         if epoch not in self._optuna.get_trials(deepcopy=False)[trial.number].intermediate_values:

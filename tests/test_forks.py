@@ -3,12 +3,12 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pty_harness import until
 
 import core.forks
 from core.config import ExperimentConfig, to_plain
@@ -45,14 +45,8 @@ class Nursery:
         assert isinstance(worker, WorkerProcess)
         return worker
 
-    def until(self, met: Callable[[], object]) -> None:
-        end = time.monotonic() + 60
-        while not met():
-            assert time.monotonic() < end
-            time.sleep(0.01)
-
     def ended(self, worker: WorkerProcess) -> str:
-        self.until(lambda: worker.ended)
+        until(lambda: worker.ended)
         worker.close()
         return worker.death()
 
@@ -91,18 +85,18 @@ def test_what_workers_are_forked_from_has_one_thread(nursery: Nursery, server: F
 def test_each_has_a_session_and_the_devices_of_its_slot(nursery: Nursery) -> None:
     first = nursery.begin("first", LONG, Slot("cuda 1", environment={"CUDA_VISIBLE_DEVICES": "7"}))
     second = nursery.begin("second", LONG, Slot("cpu"))
-    nursery.until(lambda: nursery.trains("first") and nursery.trains("second"))
+    until(lambda: nursery.trains("first") and nursery.trains("second"))
     assert os.getsid(nursery.pid("first")) == nursery.pid("first")
     first.close()
     second.close()
-    nursery.until(lambda: first.ended and second.ended)
+    until(lambda: first.ended and second.ended)
     seen = [read_header(nursery.folder / name)["environment"]["visible_devices"] for name in ("first", "second")]
     assert seen == ["7", os.environ.get("CUDA_VISIBLE_DEVICES")]
 
 
 def test_one_that_is_left_alone_stops_with_a_checkpoint_and_frees_the_study(nursery: Nursery) -> None:
     worker = nursery.begin("run", LONG, Slot("cpu"))
-    nursery.until(lambda: nursery.trains("run"))
+    until(lambda: nursery.trains("run"))
     os.close(nursery.lock)
     assert is_held(nursery.folder / "workers.lock")
     worker.close()
@@ -117,7 +111,7 @@ def test_one_that_is_left_alone_stops_with_a_checkpoint_and_frees_the_study(nurs
 
 def test_one_that_is_killed_is_told_by_its_signal(nursery: Nursery) -> None:
     worker = nursery.begin("run", LONG, Slot("cpu"))
-    nursery.until(lambda: nursery.trains("run"))
+    until(lambda: nursery.trains("run"))
     os.kill(nursery.pid("run"), signal.SIGKILL)
     assert nursery.ended(worker) == "its process was killed by SIGKILL"
 
@@ -137,13 +131,13 @@ def test_without_the_server_its_workers_train_on_and_the_next_are_started(
     server = ForkServer()
     nursery = Nursery(tmp_path / "logs", server, small)
     worker = nursery.begin("run", LONG, Slot("cpu"))
-    nursery.until(lambda: nursery.trains("run"))
+    until(lambda: nursery.trains("run"))
     assert server._process
     os.kill(server._process.pid, signal.SIGKILL)
-    nursery.until(lambda: server.gone)
+    until(lambda: server.gone)
     assert not worker.ended
     worker.ask("stop", "enough")
-    nursery.until(lambda: worker.ended)
+    until(lambda: worker.ended)
     assert "the one that had forked it are gone" in worker.death()
     worker.close()
     assert load_record(nursery.folder / "run").reason == "enough"
@@ -156,7 +150,7 @@ def test_a_server_that_cannot_begin_is_done_without(nursery: Nursery, monkeypatc
     monkeypatch.setattr(core.forks, "MODULE", "core.nothing")
     nursery.server = ForkServer()
     lost = nursery.begin("run", {}, Slot("cpu"))
-    nursery.until(lambda: lost.ended)
+    until(lambda: lost.ended)
     assert lost._process.returncode == LOST
     lost.close()
     assert nursery.server.fork({}, 1, None) is None

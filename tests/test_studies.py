@@ -390,7 +390,7 @@ def test_a_run_that_was_finished_by_hand_completes_its_trial(grid: Path) -> None
     queue = opened(grid, study)
     claimed = queue.claim(False)
     assert claimed
-    queue.end(claimed[0], replace(study.runs[0], state="failed"), figure)
+    queue.settle(replace(study.runs[0], state="failed"), figure)
     assert states(opened(grid, study.with_run(replace(study.runs[0], state="completed"))))["COMPLETE"] == 1
 
 
@@ -445,7 +445,7 @@ def test_pruning_is_told_in_words(tmp_path: Path, pruner: str, told: str) -> Non
         reason = queue.prune_reason(trial)
         if reason:
             break
-        queue.end(trial, replace(_a_run(study, number), state="completed"), lambda _, value=accuracy: value)
+        queue.settle(replace(_a_run(study, number), state="completed"), lambda _, value=accuracy: value)
     assert reason.startswith(told)
     assert bool(reason) == bool(told)
 
@@ -462,7 +462,7 @@ def test_importance_needs_trials_that_differ(tmp_path: Path) -> None:
     for number in range(6):
         claimed = queue.claim(True)
         assert claimed
-        queue.end(claimed[0], replace(_a_run(study, number), state="completed"), lambda _, value=number: value / 10)
+        queue.settle(replace(_a_run(study, number), state="completed"), lambda _, value=number: value / 10)
     assert queue.importance() == {"optimizer.lr": 1.0}
 
 

@@ -230,7 +230,7 @@ def hostile(tmp_path: Path) -> Path:
 
 
 async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
-    hostile: Path, make_app: Callable[..., Torchdeck], faults: Faults, soak: int
+    hostile: Path, make_app: Callable[..., Torchdeck], faults: Faults
 ) -> None:
     app = make_app(hostile, page="runs")
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
@@ -241,8 +241,7 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
             await seen.look()
             while name in ("closing", "action", "link") and text not in seen.text:
                 await seen.look()
-            asks = ("trash", "tags", "note")
-            for ask in asks if soak > 1 else asks[number % 3 :][:1]:
+            for ask in ("trash", "tags", "note"):
                 getattr(app.screen, f"action_{ask}")()
                 await until(pilot, lambda: isinstance(app.screen, Ask | AskText))
                 await seen.look()
