@@ -30,21 +30,29 @@ class FigureCharts(Horizontal):
         super().__init__(id=id)
         self._charts = [Chart("", id=f"figure-{place}") for place in range(MOST)]
         self._titles: list[tuple[str, bool]] = [("", False)] * MOST
+        self._figures: Sequence[Figure] = ()
+        self._numbers: Mapping[str, str] = {}
 
     def compose(self) -> ComposeResult:
         yield from self._charts
 
     def show(self, figures: Sequence[Figure], numbers: Mapping[str, str]) -> None:
         """Draw these; charts that are not needed go. `numbers` stand for labels where a legend has no room for them."""
+        self._figures, self._numbers = figures, numbers
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Another width has room for other legends; the first is known after the first layout."""
+        self._draw()
+
+    def _draw(self) -> None:
         if not self.size.width:
-            # The width is not settled before the page's first layout.
-            self.call_after_refresh(self.show, figures, numbers) if self.is_attached and self.display else None
             return
-        width = self.size.width // max(1, len(figures))
+        width = self.size.width // max(1, len(self._figures))
         for place, chart in enumerate(self._charts):
-            chart.display = place < len(figures)
+            chart.display = place < len(self._figures)
             if chart.display:
-                self._show(place, chart, _short(figures[place], numbers, width))
+                self._show(place, chart, _short(self._figures[place], self._numbers, width))
 
     def _show(self, place: int, chart: Chart, figure: Figure) -> None:
         if self._titles[place] != (figure.title, figure.percent):
