@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from core.garbage import search_seldom
+
 LONGEST_REQUEST = 65_536
 DESCRIPTORS = 3
 """What comes with a request: stdin, the console, and perhaps a lock to keep."""
@@ -114,6 +116,7 @@ def opened_a_gpu() -> bool:
 if __name__ == "__main__":
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
+    search_seldom()
     preload()
     # What was loaded stays shared with the workers: nothing of it is ever looked at for garbage.
     gc.freeze()

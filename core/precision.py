@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from core.config import ExperimentConfig, parse_config, to_plain
+from core.garbage import search_seldom
 from core.images import ImageSpec
 from core.models import build
 from core.plan import Plan
@@ -83,6 +84,7 @@ def _step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, half: bo
 
 def main() -> None:
     """Print one JSON object."""
+    search_seldom()
     asked: dict[str, Any] = json.load(sys.stdin)
     ratio = speedup(parse_config(asked["config"]), ImageSpec(**asked["spec"]), int(asked["batch"]))
     sys.stdout.write(json.dumps({"speedup": ratio}))

@@ -15,6 +15,7 @@ from core.data import open_dataset
 from core.data.index_plan import epoch_plan
 from core.data.prepare import prepare
 from core.errors import TorchdeckError
+from core.garbage import search_seldom
 from core.job import Job, build_job, configure_process, evaluation_tally
 from core.plan import make_plan, steps_per_epoch, with_precision
 from core.precision import choose
@@ -85,6 +86,7 @@ def _wait(job: Job) -> None:
 
 def main() -> None:
     """Print one JSON object, or the reason on stderr."""
+    search_seldom()
     try:
         seconds = seconds_per_epoch(parse_config(json.load(sys.stdin)), Path(sys.argv[1]))
     except TorchdeckError as error:

@@ -29,6 +29,7 @@ from core.control import CommandName, Control
 from core.errors import LogsError, TorchdeckError
 from core.events import Failure, RunCompleted, RunEvent, RunFailed, RunStarted, to_json
 from core.files import in_words
+from core.garbage import search_seldom
 from core.logs import CONSOLE, load_record
 from core.request import leave, request_of
 
@@ -204,6 +205,7 @@ def _completion(request: dict[str, Any]) -> RunCompleted | None:
 def main(arguments: Sequence[str]) -> int:
     """Train to the end; a failure is the last line of stdout, for one that left no run directory."""
     faulthandler.enable()
+    search_seldom()
     control, request = Orders(), dict[str, Any]()
     asked_by = os.getppid()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 import signal
@@ -19,6 +18,7 @@ from pty_harness import Nursery, Terminals
 from core.config import ExperimentConfig, parse_config
 from core.control import Control
 from core.events import RunEvent
+from core.garbage import search_seldom
 from core.label import Label
 from core.runs import RunIndex
 from core.session import Surroundings, resume, run
@@ -75,8 +75,8 @@ def soak() -> int:
 
 
 def pytest_configure() -> None:
-    """Look for garbage seldom: with all that the tests load, that takes an eighth of their time."""
-    gc.set_threshold(50_000, 50, 50)
+    """An eighth of the tests' time."""
+    search_seldom()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -158,9 +158,9 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     """One for all tests of a process: it takes seconds to import what commands need."""
-    opened = Nursery()
+    opened = Nursery(tmp_path_factory.mktemp("data"))
     yield opened
     opened.close()
 

@@ -200,7 +200,7 @@ class Terminals:
     ) -> psutil.Process:
         """Start a command on a terminal."""
         places = {"TORCHDECK_PRESETS": self._folder / "presets", "TORCHDECK_STATE": self._folder / "state"}
-        places |= {"TORCHDECK_LOGS": self.logs, "TORCHDECK_DATA": self._folder / "data"}
+        places |= {"TORCHDECK_LOGS": self.logs, "TORCHDECK_DATA": self._nursery.data}
         environment = {name: str(path) for name, path in places.items()} | own
         process = self._nursery.start(pty, arguments, ignored=ignored, change=change, environment=environment)
         self._started.append(process)
@@ -226,9 +226,10 @@ class Terminals:
 
 
 class Nursery:
-    """Starts commands on terminals, from a process that has imported what they need."""
+    """Starts commands on terminals, from a process that has imported what they need, and on data that is decoded."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: Path) -> None:
+        self.data = data
         environment = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
         self._environment = {**environment, **PLAIN}
         script = [sys.executable, str(Path(__file__).parent / "pty_nursery.py")]

@@ -6,6 +6,7 @@ terminal, runs the command line as a person would, and ends as any process does.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from importlib import import_module
 from typing import Any
 
 NEEDED = ("tui.cli", "core.session", "core.data.digits", "core.models.lenet", "core.optim.optimizers")
-SHOWN = ("tui.start", "tui.screens.setup", "tui.screens.live", "tui.progress", "tui.headless", "tui.tables")
+SHOWN = ("tui.start", "tui.screens.setup", "tui.screens.live", "tui.progress", "tui.headless", "tui.tables", "plotext")
 
 
 def _leave_signals_alone() -> None:
@@ -50,6 +51,8 @@ def main() -> None:
     """Answer requests until stdin ends; a child falls through to its command."""
     for name in (*NEEDED, *SHOWN):
         import_module(name)
+    # What was loaded stays shared with the children.
+    gc.freeze()
     _answer(ready=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from core.errors import ConfigError, TorchdeckError
+from core.garbage import search_seldom
 from tui.foreground import in_foreground
 from tui.options import (
     DATA,
@@ -314,6 +315,7 @@ def doctor(logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command line; what a person can mend is told in one message, with the exit code of its kind."""
+    search_seldom()
     try:
         sys.exit(app(sys.argv[1:] or ["tui"], prog_name="torchdeck", standalone_mode=False))
     except TorchdeckError as error:

@@ -19,6 +19,7 @@ from rich.console import Console as RichConsole
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Label, OptionList, Static
+from typer.main import get_command
 
 from core.logs import EventReader
 from core.study import study_folders
@@ -67,6 +68,8 @@ def said(
     monkeypatch.setenv("TORCHDECK_LOGS", str(tmp_path / "logs"))
     monkeypatch.setenv("TORCHDECK_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
+    # What the commands are is worked out once, not for each of hundreds.
+    monkeypatch.setattr(cli, "app", get_command(cli.app))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["torchdeck", *arguments])
@@ -209,8 +212,10 @@ class Seen:
         assert unsafe(self.app.title + self.app.sub_title) == set()
 
     async def page(self, mode: Mode) -> None:
+        """Go to a page, or have it show what is there now."""
         self.app.action_show(mode)  # type: ignore[attr-defined]
         await until(self.pilot, lambda: self.app.current_mode == mode and getattr(self.app.screen, "ready", False))
+        self.app.screen.shown()  # type: ignore[attr-defined]
         await self.look()
 
 
@@ -235,8 +240,8 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
     app = make_app(hostile, page="runs")
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         seen = Seen(app, pilot)
+        await seen.page("runs")
         for number, (name, text) in enumerate(PAYLOADS.items()):
-            await seen.page("runs")
             app.screen._table.go_to(run_id(number))  # type: ignore[attr-defined]
             await seen.look()
             while name in ("closing", "action", "link") and text not in seen.text:
@@ -246,15 +251,18 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
                 await until(pilot, lambda: isinstance(app.screen, Ask | AskText))
                 await seen.look()
                 app.pop_screen()
+        for number in range(len(NAMES)):
             app.workspace.chosen = run_id(number)
             await seen.page("analyze")
+        for number, text in enumerate(PAYLOADS.values()):
             app.console_text.add(text[:BIG])
-            app.workspace.feed = feed_of(hostile / run_id(number))
-            app.workspace.feed.iterate()
+            app.workspace.feed = feed = feed_of(hostile / run_id(number))
+            feed.iterate()
+            await until(pilot, lambda feed=feed: feed.over)
             await seen.page("live")
-            if number % 8 == 7 or name == NAMES[-1]:
-                app.workspace.marked[:] = [run_id(place) for place in range(number - number % 8, number + 1)]
-                await seen.page("compare")
+        for number in range(0, len(NAMES), 8):
+            app.workspace.marked[:] = list(map(run_id, range(len(NAMES))))[number : number + 8]
+            await seen.page("compare")
         app.action_help()
         await seen.look()
         faults("hostile texts", seen.looks)
