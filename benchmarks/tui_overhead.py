@@ -32,6 +32,8 @@ from typing import Any, Literal
 
 from blocks import Figure, parser, ratio, report
 
+from core.garbage import search_seldom
+
 Form = Literal["thread", "detached"]
 Speeds = list[tuple[float, float, float]]
 MODELS: dict[Form, str] = {"thread": "basic-cnn", "detached": "lenet"}
@@ -144,7 +146,8 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
 
 
 def work(asked: argparse.Namespace) -> None:
-    """What a child of this script does."""
+    """What a child of this script does, as the command line would."""
+    search_seldom()
     if asked.role == "trainer":
         for _ in training(asked, asked.folder)[0]():
             pass

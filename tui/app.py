@@ -92,6 +92,7 @@ class Torchdeck(App[None]):
         self.console_text = console or Console()
         self.lets_go = False
         """Whether the app left a run behind that trains to its end without it."""
+        self._beats = 0
         self._leaving: int | None = None
         self._for_good, self._on_failure = False, on_failure
         self._last_ended: Feed | None = None
@@ -114,8 +115,7 @@ class Torchdeck(App[None]):
         self.switch_mode(self._first)
         if self._watch:
             self._take_up(watched(self._watch))
-        self.set_interval(self.rates.bars, self._pump)
-        self.set_interval(1.0, self._tick)
+        self.set_interval(self.rates.bars, self._beat)
         self.begin_capture_print(self)
 
     def on_ready(self) -> None:
@@ -229,6 +229,13 @@ class Torchdeck(App[None]):
             self.workspace.feed.leave()
         self.workspace.feed = feed
         self.run_worker(feed.iterate, name="run", group="run", thread=True, exit_on_error=False)
+
+    def _beat(self) -> None:
+        """All that is brought up to date by itself, in one frame; what may be a second old once a second."""
+        self._pump()
+        self._beats += 1
+        if self._beats % max(1, round(1 / self.rates.bars)) == 0:
+            self._tick()
 
     def _pump(self) -> None:
         """Take in what the training said since the last time."""

@@ -279,7 +279,7 @@ def _plot(
     # plotext takes 65 ms to import. It draws on one figure of its own, so only one thread may use it.
     import plotext
 
-    plotext.clear_figure()
+    plotext.clear_data()
     plotext.limit_size(False, False)
     plotext.plot_size(*size)
     plotext.theme("clear")

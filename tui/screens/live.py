@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from textual.app import ComposeResult
@@ -58,7 +59,7 @@ class LivePage(Page):
         self._printed = console
         self._axis: Axis = "step"
         self._ghost: tuple[str, Ghost | None] = ("", None)
-        self._stale = True
+        self._stale, self._drawn_at = True, -float("inf")
 
     def body(self) -> ComposeResult:
         yield Static(NOTHING, id="nothing", markup=False)
@@ -76,8 +77,7 @@ class LivePage(Page):
 
     def on_mount(self) -> None:
         for chart in self.query(Chart):
-            chart.redraw_every = self._rates.charts
-        self.set_interval(self._rates.charts, self._draw)
+            chart.redraw_every = 0.0  # the page shows them news as seldom as it should
         self.query_one("#loss").focus()
 
     def shown(self) -> None:
@@ -92,6 +92,7 @@ class LivePage(Page):
         elif feed := self.workspace.feed:
             self.query_one(ProgressBars).show(feed.record)
             self._show_held(feed.record)
+            self._draw_when_due()
 
     def tick(self) -> None:
         feed = self.workspace.feed
@@ -104,6 +105,7 @@ class LivePage(Page):
         self._show_devices(feed)
         self.query_one(LogPane).show(feed)
         self._show_held(feed.record)
+        self._draw_when_due()
 
     def _show_devices(self, feed: Feed) -> None:
         """One device with what it was in the last minutes, or several side by side."""
@@ -137,11 +139,16 @@ class LivePage(Page):
         if feed.own and feed.record.started:
             keep(printed, self.workspace.logs / feed.record.started.run_id / CONSOLE)
 
+    def _draw_when_due(self) -> None:
+        """Draw the charts in the frame of the bars that is nearest to their time."""
+        if time.monotonic() - self._drawn_at > self._rates.charts - self._rates.bars / 2:
+            self._draw()
+
     def _draw(self) -> None:
         feed = self.workspace.feed
         if feed is None or not self._stale or not self.is_current:
             return
-        self._stale = False
+        self._stale, self._drawn_at = False, time.monotonic()
         record = feed.record
         ghost = self._ghost_of(record)
         loss, accuracy = self.query_one("#loss", Chart), self.query_one("#accuracy", Chart)

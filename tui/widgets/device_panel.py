@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.style import Style
 from rich.text import Text
 from textual.content import Content
-from textual.widget import Widget
 
 from core.events import DeviceSampled
 from tui.bars import bar, sparkline
 from tui.text import safe, size
+from tui.widgets.inked import Inked
 
 HOTTEST = 100.0
 LABEL, FIGURE = 7, 20
 
 
-class DevicePanel(Widget):
+class DevicePanel(Inked):
     """A GPU's figures; on a CPU those of this process."""
 
+    PARTS = "device"
     COMPONENT_CLASSES = {"device--bar", "device--track", "device--quiet"}  # noqa: RUF012
     DEFAULT_CSS = """
     DevicePanel { border: round $frame; padding: 0 1; }
@@ -33,9 +33,13 @@ class DevicePanel(Widget):
         self.border_title = "Device"
         self._samples: Sequence[DeviceSampled] = ()
         self._highest = 1.0
+        self._shown: tuple[str, Sequence[DeviceSampled]] | None = None
 
     def show(self, name: str, samples: Sequence[DeviceSampled]) -> None:
         """Take in the device's name and its samples, the newest last."""
+        if self._shown == (name, samples[-1:]):
+            return
+        self._shown = (name, samples[-1:])
         title = "GPU" if samples and samples[-1].power is not None else "Device"
         told = f"{title}  {safe(name)}" if name else title
         self.border_title = Content(told)  # pyright: ignore[reportAttributeAccessIssue]
@@ -79,6 +83,3 @@ class DevicePanel(Widget):
         drawn.stylize(self._ink("track"), filled)
         room = self.size.width - LABEL - max(0, width)
         return line.append_text(drawn).append(told.rjust(room)[-room:] if room > 0 else "")
-
-    def _ink(self, name: str) -> Style:
-        return self.get_component_rich_style(f"device--{name}", partial=True)

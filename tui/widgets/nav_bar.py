@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from core.events import DeviceSampled
 from tui.rank_rows import memory_shown
 from tui.text import safe, size
+from tui.widgets.inked import Inked
 
 PAGES = (("setup", "Setup"), ("live", "Live"), ("runs", "Runs"), ("compare", "Compare"), ("analyze", "Analyze"))
 
 
-class NavBar(Widget):
+class NavBar(Inked):
     """One line; a click on a name asks for that page."""
 
+    PARTS = "nav-bar"
     COMPONENT_CLASSES = {"nav-bar--logo", "nav-bar--current", "nav-bar--quiet", "nav-bar--strong"}  # noqa: RUF012
     DEFAULT_CSS = """
     NavBar { height: 1; background: $panel; color: $foreground; dock: top; }
@@ -69,9 +69,7 @@ class NavBar(Widget):
         if gap > 0:
             line.append(" " * gap)
             line.append_text(figures)
-        segments = [Segment(text.text, text.style) for text in line.render(self.app.console)]
-        base = self.rich_style
-        return Strip(Segment.apply_style(segments, base)).adjust_cell_length(self.size.width, base)
+        return self._strip(line)
 
     def _figures(self, wide: bool) -> Text:
         sample, text = self._sample, Text()
@@ -85,9 +83,6 @@ class NavBar(Widget):
             total = f" of {size(sample.memory_total)}" if wide and sample.memory_total else ""
             text.append(f" {size(used)}{total}", self._ink("quiet"))
         return text
-
-    def _ink(self, name: str) -> Style:
-        return self.get_component_rich_style(f"nav-bar--{name}", partial=True)
 
     def on_click(self, event: object) -> None:
         x = getattr(event, "x", -1)

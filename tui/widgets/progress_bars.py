@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from rich.style import Style
 from rich.text import Text
-from textual.widget import Widget
+from textual.geometry import Size
+from textual.strip import Strip
 
 from core.record import RunRecord
 from tui.bars import bar, epoch_seconds_left, images_per_second, last_step, run_seconds_left
 from tui.text import count, duration, safe
+from tui.widgets.inked import Inked
 
 LABEL, SHARE, DONE, SPEED = 7, 6, 16, 23
 _GLYPHS = {"running": "●", "paused": "‖", "completed": "✓", "failed": "✗", "stopped": "■"}
 _ASCII = {"running": "*", "paused": "=", "completed": "+", "failed": "x", "stopped": "#"}
 
 
-class ProgressBars(Widget):
+class ProgressBars(Inked):
     """Three lines."""
 
+    PARTS = "bars"
     COMPONENT_CLASSES = {"bars--bar", "bars--done", "bars--bad", "bars--track", "bars--quiet", "bars--strong"}  # noqa: RUF012
     DEFAULT_CSS = """
     ProgressBars { height: auto; padding: 0 1; }
@@ -32,26 +34,18 @@ class ProgressBars(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._record = RunRecord()
+        self._lines = (self._head, self._epoch, self._run)
 
     def show(self, record: RunRecord) -> None:
         """Take in the run's record."""
         self._record = record
         self.refresh()
 
-    def render(self) -> Text:
-        record = self._record
-        lines = [self._head(record)]
-        step = last_step(record)
-        if record.ending is None and step is not None:
-            label = "test" if step.phase == "evaluate" else "epoch"
-            speed = f"{count(step.images_per_second)} img/s"
-            left = duration(epoch_seconds_left(record))
-            done = f"{count(step.batch)}/{count(step.batches)}"
-            lines.append(self._bar(label, step.batch / step.batches, done, f"{speed}  {left}", record))
-        else:
-            lines.append(self._idle(record))
-        lines.append(self._run(record))
-        return Text("\n").join(lines)
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's form
+        return len(self._lines)
+
+    def render_line(self, y: int) -> Strip:
+        return self._strip(self._lines[y](self._record))
 
     def _head(self, record: RunRecord) -> Text:
         started = record.started
@@ -64,9 +58,14 @@ class ProgressBars(Widget):
         line.truncate(max(0, self.size.width), overflow="ellipsis")
         return line
 
-    def _idle(self, record: RunRecord) -> Text:
-        speed = images_per_second(record)
-        return self._bar("epoch", 0.0, "", f"{count(speed)} img/s" if speed else "", record)
+    def _epoch(self, record: RunRecord) -> Text:
+        step = last_step(record)
+        if record.ending is not None or step is None:
+            speed = images_per_second(record)
+            return self._bar("epoch", 0.0, "", f"{count(speed)} img/s" if speed else "", record)
+        label = "test" if step.phase == "evaluate" else "epoch"
+        told = f"{count(step.images_per_second)} img/s  {duration(epoch_seconds_left(record))}"
+        return self._bar(label, step.batch / step.batches, f"{count(step.batch)}/{count(step.batches)}", told, record)
 
     def _run(self, record: RunRecord) -> Text:
         started = record.started
@@ -95,6 +94,3 @@ class ProgressBars(Widget):
     @property
     def _ascii(self) -> bool:
         return self.app.has_class("-ascii")
-
-    def _ink(self, name: str) -> Style:
-        return self.get_component_rich_style(f"bars--{name}", partial=True)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.style import Style
 from rich.text import Text
 from textual.content import Content
 from textual.geometry import Size
-from textual.widget import Widget
 
 from core.events import DeviceSampled
 from core.places import Place, together
 from tui.rank_rows import Inks, Row, lines_of, rank_rows
 from tui.text import safe
+from tui.widgets.inked import Inked
 
 
-class RanksPanel(Widget):
+class RanksPanel(Inked):
     """A line a rank, as far as there is room."""
 
+    PARTS = "ranks"
     COMPONENT_CLASSES = {"ranks--bar", "ranks--track", "ranks--quiet"}  # noqa: RUF012
     DEFAULT_CSS = """
     RanksPanel { border: round $frame; padding: 0 1; }
@@ -58,9 +58,6 @@ class RanksPanel(Widget):
         inks = Inks(self._ink("bar"), self._ink("track"), self._ink("quiet"), self.app.has_class("-ascii"))
         uses = _uses(self._found, self._samples, self.size.width)
         return Text("\n").join(lines_of(self._rows, self._whole, uses, *self.size, inks))
-
-    def _ink(self, name: str) -> Style:
-        return self.get_component_rich_style(f"ranks--{name}", partial=True)
 
 
 def _uses(found: Sequence[Place], samples: Mapping[int, Sequence[DeviceSampled]], most: int) -> list[float]:
