@@ -129,3 +129,21 @@ def test_a_signal_that_was_ignored_at_the_start_stays_ignored(leaves: Leaves) ->
     finally:
         signal.signal(signal.SIGHUP, before)
     assert leaves.asked == []
+
+
+def test_what_one_says_to_the_terminal_another_does_not_throw_away(leaves: Leaves) -> None:
+    said: list[str] = []
+
+    def put_back() -> None:
+        said.append("put back")
+        if len(said) == 1:
+            another.start()
+            another.join(0.05)
+
+    leaves.put_back = put_back  # type: ignore[method-assign]
+    departure = Departure(leaves, lambda _: said.append("left"))
+    another = threading.Thread(target=departure._leave_now, args=(143,))
+    departure._leave_now(143)
+    another.join()
+    departure.close()
+    assert said == ["put back", "left", "put back", "left"]

@@ -58,7 +58,7 @@ class Driven(Torchdeck):
     CSS_PATH = Path(tui.app.__file__).with_name("app.tcss")
 
     def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace, refresh=Refresh(60.0, 0.05))
+        super().__init__(workspace, refresh=Refresh(0.25, 0.05))
         self.asked: list[Message] = []
 
     def _note(self, message: Message) -> None:
@@ -338,7 +338,7 @@ async def test_ascii_mode_draws_only_ascii(logs: Path, tmp_path: Path) -> None:
     for four, status in (("aaaa", "completed"), ("bbbb", "failed"), ("cccc", "stopped")):
         a_run(logs, four, status=status)
     workspace = Workspace(logs, tmp_path / "data", State(), lambda: NOW, RunIndex(logs), marked=[run_id("aaaa")])
-    app = Torchdeck(workspace, refresh=Refresh(60.0, 0.05), ascii_only=True)
+    app = Torchdeck(workspace, refresh=Refresh(0.25, 0.05), ascii_only=True)
     async with app.run_test(size=(120, 40)) as pilot:
         page = await opened(pilot)
         await pilot.pause(0.3)

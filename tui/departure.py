@@ -65,6 +65,7 @@ class Departure:
         self._process = os.getpid()
         self._ear, self._bell = os.pipe()
         self._through = threading.Event()
+        self._last = threading.Lock()
         self._thread = threading.Thread(target=self._listen, name="departure", daemon=True)
         self._thread.start()
 
@@ -119,8 +120,10 @@ class Departure:
         self._leave_now(code)
 
     def _leave_now(self, code: int) -> None:
-        self._leaving.put_back()
-        self._end(code)
+        # Another would throw away what this one says to the terminal, and the process end before it says it again.
+        with self._last:
+            self._leaving.put_back()
+            self._end(code)
 
 
 @contextmanager
