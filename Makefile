@@ -12,7 +12,7 @@ test:
 	uv run pytest
 
 soak:
-	TORCHDECK_SOAK=20 uv run pytest tests/faults
+	TORCHDECK_SOAK=20 uv run pytest --timeout=3600 tests/faults
 
 run:
 	uv run torchdeck run quickstart

@@ -24,3 +24,7 @@ def ended(call: str) -> str:
 def test_a_process_that_ends_is_not_searched_for_what_goes_with_it() -> None:
     assert ended("") == "searched\n"
     assert ended("search_seldom()") == ""
+
+
+def test_triton_is_torn_down_which_would_list_what_it_finds_still_there() -> None:
+    assert ended("import sys; sys.modules['triton'] = sys; search_seldom()") == "searched\n"
