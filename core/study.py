@@ -222,8 +222,8 @@ def _study(content: Mapping[str, Any]) -> Study:
 def run_of(item: Mapping[str, Any]) -> StudyRun:
     """One run as a study's files tell of it; raises TypeError or ValueError where that is damaged."""
     known = _only(StudyRun, item)
-    if not RUN_ID.fullmatch(str(known.get("run_id"))):
-        known["run_id"] = None
+    run_id = known.get("run_id")
+    known["run_id"] = run_id if isinstance(run_id, str) and RUN_ID.fullmatch(run_id) else None
     known["reported"] = tuple(known.get("reported", ()))
     return StudyRun(**known)
 

@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 def printed(*parts: Any) -> str:
     file = io.StringIO()
-    Console(file=file, width=120).print(*parts)
+    Console(file=file, width=120).print(*parts, markup=False)
     return file.getvalue()
 
 
@@ -184,6 +184,18 @@ def test_a_study_with_wrong_values_is_read_as_far_as_it_goes(tmp_path: Path, fau
                 crashes.append(f"{seed}: {error!r}")
     faults("mistyped files", count, crashes=len(crashes))
     assert crashes == []
+
+
+@pytest.mark.parametrize("wrong", [7, 0.5, True, "../x", None, ["a"]])
+def test_a_run_of_a_study_whose_id_is_none_has_not_begun(tmp_path: Path, faults: Faults, wrong: Any) -> None:
+    study = make_study(tmp_path, [Example("a", ("optimizer.lr=0.1",), hits=350)])
+    content = json.loads((study / "study.json").read_bytes())
+    content["runs"][0]["run_id"] = wrong
+    (study / "study.json").write_bytes(json.dumps(content).encode())
+    faults("mistyped files")
+    assert load_study(study).runs[0].run_id is None
+    (entry,) = StudyLister(tmp_path).read()
+    assert entry.status != "unreadable"
 
 
 def test_a_study_with_wrong_changes_is_read_as_far_as_it_goes(tmp_path: Path, faults: Faults, soak: int) -> None:
