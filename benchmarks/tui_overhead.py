@@ -28,11 +28,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from blocks import Figure, parser, ratio, report
 
 from core.garbage import search_seldom
+
+if TYPE_CHECKING:
+    from tui.feed import Feed
 
 Form = Literal["thread", "detached"]
 Speeds = list[tuple[float, float, float]]
@@ -85,14 +88,23 @@ def training(asked: argparse.Namespace, folder: Path) -> tuple[Callable[[], Iter
     return lambda: run(config, folder / "logs", control, surroundings=Surroundings(folder)), control
 
 
+def feed_of(asked: argparse.Namespace, folder: Path) -> Feed:
+    """The run that another process trains, or one of this process."""
+    from tui.feed import Feed
+    from tui.trainings import watched
+
+    if asked.form == "detached":
+        return watched(next((folder / "logs").iterdir()))
+    events, control = training(asked, folder)
+    return Feed(events, control.request, own=True)
+
+
 def show(asked: argparse.Namespace, folder: Path) -> Speeds:
     """Batches a second of each round: drawn, not drawn, not drawn again. Runs in a child, on a terminal of its own."""
     from core.runs import RunIndex
     from tui.app import Torchdeck
-    from tui.feed import Feed
     from tui.refresh import RATES
     from tui.state import State
-    from tui.trainings import watched
     from tui.workspace import Workspace
 
     counter = Counter(folder / "batches")
@@ -106,16 +118,12 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
         def on_ready(self) -> None:
             self.run_worker(self.rounds())
 
-        def _pump(self) -> None:
+        def _beat(self) -> None:
             if self.drawing:
-                super()._pump()
-
-        def _tick(self) -> None:
-            if self.drawing:
-                super()._tick()
+                super()._beat()
 
         async def rounds(self) -> None:
-            self._feed(feed())
+            self._feed(feed_of(asked, folder))
             while int(counter) < 50:
                 await asyncio.sleep(0.1)
             await asyncio.sleep(3)
@@ -132,12 +140,6 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
             batches, start = int(counter), time.perf_counter()
             await asyncio.sleep(asked.seconds)
             return (int(counter) - batches) / (time.perf_counter() - start)
-
-    def feed() -> Feed:
-        if asked.form == "detached":
-            return watched(next((folder / "logs").iterdir()))
-        events, control = training(asked, folder)
-        return Feed(events, control.request, own=True)
 
     workspace = Workspace(folder / "logs", folder, State(), time.time, RunIndex(folder / "logs"))
     app = Toggled(workspace, refresh=RATES["normal"])

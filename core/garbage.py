@@ -11,7 +11,7 @@ ALLOCATIONS = 50_000
 
 
 def search_seldom() -> None:
-    """From now on, and not at all when the process ends: a third of the time of one that only loads torch."""
+    """From now on, and not at all when the process ends: a quarter of the time of one that only loads torch."""
     gc.set_threshold(ALLOCATIONS, 50, 50)
     atexit.register(_leave_the_rest)
 

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 CYCLE = """
-import gc
 from core.garbage import search_seldom
 class Told:
     def __del__(self): print("searched")

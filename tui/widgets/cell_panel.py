@@ -8,20 +8,21 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
-from textual.widget import Widget
 
 from core.evaluation import Confusion
 from tui.pictures import shares, shorten, worst_pairs
 from tui.text import percent, safe
+from tui.widgets.inked import Inked
 
 MOST_PAIRS = 5
 LEAST_NAME = 3
 HEADING = "most frequent mistakes"
 
 
-class CellPanel(Widget):
+class CellPanel(Inked):
     """A sentence, and under it the worst pairs as far as there is room."""
 
+    PARTS = "cell-panel"
     SCOPED_CSS = False
     DEFAULT_CSS = """
     CellPanel {
@@ -111,6 +112,3 @@ class CellPanel(Widget):
     @property
     def _ascii(self) -> bool:
         return self.app.has_class("-ascii")
-
-    def _ink(self, name: str) -> Style:
-        return self.get_component_rich_style(f"cell-panel--{name}", partial=True)

@@ -32,14 +32,14 @@ class DevicePanel(Inked):
         super().__init__(id=id)
         self.border_title = "Device"
         self._samples: Sequence[DeviceSampled] = ()
+        self._device = ""
         self._highest = 1.0
-        self._shown: tuple[str, Sequence[DeviceSampled]] | None = None
 
     def show(self, name: str, samples: Sequence[DeviceSampled]) -> None:
         """Take in the device's name and its samples, the newest last."""
-        if self._shown == (name, samples[-1:]):
+        if (name, samples[-1:]) == (self._device, self._samples[-1:]):
             return
-        self._shown = (name, samples[-1:])
+        self._device = name
         title = "GPU" if samples and samples[-1].power is not None else "Device"
         told = f"{title}  {safe(name)}" if name else title
         self.border_title = Content(told)  # pyright: ignore[reportAttributeAccessIssue]
