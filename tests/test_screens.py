@@ -135,7 +135,9 @@ async def test_the_choice_of_devices_looks_as_it_should(
         assert row is not None
         row.focus_editor()
         row.query_one(Input).value = "cpu:2"
-        await until(pilot, lambda: "batch 64 = 2 x 32" in screen_text(app))
+        # The form scrolls there, which it would not end under the dialog.
+        await until(pilot, lambda: all(text in screen_text(app) for text in ("cpu:2", "batch 64 = 2 x 32")))
+        await until(pilot, settled(app))
         await pilot.press("enter")
         await until(pilot, lambda: "cuda:3" in screen_text(app))
         await until(pilot, settled(app))
