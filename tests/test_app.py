@@ -15,6 +15,7 @@ from core.logs import load_record
 from core.runs import list_runs
 from core.study import load_study, study_folders
 from tui.app import Torchdeck
+from tui.draft import Draft
 from tui.messages import StartRequested
 from tui.screens.analyze import AnalyzePage
 from tui.screens.ask import Ask
@@ -27,7 +28,7 @@ from tui.study_processes import StudyProcesses
 from tui.widgets.chart import Chart
 from tui.widgets.field_row import FieldRow
 from tui.widgets.plan_panel import PlanPanel
-from tui.widgets.settings_form import SettingsForm
+from tui.widgets.settings_form import Section, SettingsForm
 
 MakeApp = Callable[..., Torchdeck]
 
@@ -252,6 +253,24 @@ async def test_finding_a_setting_hides_the_others(make_app: MakeApp) -> None:
         assert shown == set()
         await pilot.press(*["backspace"] * 8, *"smooth")
         assert {row.setting.path for row in app.screen.query(FieldRow) if row.display} == {"training.label_smoothing"}
+
+
+async def test_a_setting_that_has_the_focus_before_it_was_laid_out_is_in_view(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = Section.show
+
+    async def show_and_focus(self: Section, draft: Draft) -> None:
+        await show(self, draft)
+        if self.section == "training":
+            row_of(app, "training.device").focus_editor()
+
+    monkeypatch.setattr(Section, "show", show_and_focus)
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: has_form(app))
+        await until(pilot, lambda: app.screen.can_view_entire(row_of(app, "training.device")))
+        await until(pilot, lambda: "Enter lists what is here" in screen_text(app))
 
 
 async def test_reset_puts_a_setting_back(make_app: MakeApp) -> None:

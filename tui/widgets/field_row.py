@@ -148,6 +148,11 @@ class FieldRow(Horizontal):
             editor.focus()
             return
 
+    def on_resize(self) -> None:
+        """A line that had the focus before it was laid out comes into view now."""
+        if self.has_focus_within and not self.screen.can_view_entire(self):
+            self.screen.scroll_to_center(self, origin_visible=True)
+
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
         self._edited(event.value)
