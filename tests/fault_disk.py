@@ -28,6 +28,7 @@ class FaultDisk(Disk):
         self, at: int = 0, fault: int | Literal["crash"] = "crash", moment: Moment = "before", lasting: int = 1
     ) -> None:
         self.operations = 0
+        self.writes: list[int] = []
         self.at, self.fault, self.moment, self.lasting = at, fault, moment, lasting
         self.dead = False
         self._open: set[int] = set()
@@ -70,6 +71,7 @@ class FaultDisk(Disk):
         return self._do(whole, half)
 
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
+        self.writes.append(self.operations + 1)
         return self._do(
             lambda: os.write(descriptor, content), lambda: os.write(descriptor, content[: len(content) // 2])
         )

@@ -13,9 +13,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from core import checkpoint
+from core.config import parse_config
 from core.events import StepCompleted
-from core.files import Disk
+from core.files import Disk, write_all
+from core.fork_server import preload
 from core.logs import load_record
+from core.session import Surroundings, resume, run
 from core.writer import claim, reopen
 
 Json = dict[str, Any]
@@ -80,10 +86,6 @@ def naive_log(folder: str) -> None:
 
 def checkpoints(root: str, first: int) -> None:
     """Save checkpoints for ever."""
-    import torch
-
-    from core import checkpoint
-
     for number in count(first):
         weights = {"model.weight": torch.full((250_000,), float(number))}
         # Every third replaces the one before.
@@ -95,10 +97,6 @@ def checkpoints(root: str, first: int) -> None:
 
 def naive_checkpoints(root: str, first: int) -> None:
     """The same into one file, over and over."""
-    import torch
-
-    from core.files import write_all
-
     for number in count(first):
         content = torch.full((250_000,), float(number)).numpy().tobytes()
         file = os.open(f"{root}.bin", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -111,9 +109,6 @@ def naive_checkpoints(root: str, first: int) -> None:
 
 def train(logs: str, run_id: str, config: Json) -> None:
     """Train a run, or go on with it."""
-    from core.config import parse_config
-    from core.session import Surroundings, resume, run
-
     around, folder = Surroundings(Path(logs), sample_every=0.0), Path(logs) / run_id
     if (folder / "run.json").exists():
         events = resume(folder, surroundings=around)
@@ -127,8 +122,7 @@ TASKS = {task.__name__: task for task in (log, naive_log, checkpoints, naive_che
 
 
 def main() -> None:
-    for module in sys.argv[1:]:
-        __import__(module)
+    preload()
     tell("ready")
     for line in sys.stdin:
         request = json.loads(line)

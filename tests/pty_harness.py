@@ -33,7 +33,7 @@ SYNC_QUERY, SYNC_ANSWER = b"\x1b[?2026$p", b"\x1b[?2026;2$y"
 F5 = b"\x1b[15~"
 ENDLESS = """
 title = "Endless"
-data = {name = "digits", size = 32, train_limit = 320, test_limit = 100}
+data = {name = "synthetic", size = 32, train_images = 320, test_images = 100, classes = 10}
 model = {name = "lenet"}
 optimizer = {name = "sgd", lr = 0.01}
 training = {epochs = 30000, batch_size = 64, threads = 1, precision = "fp32"}

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-NEEDED = ("tui.cli", "core.session", "core.data.digits", "core.models.lenet", "core.optim.optimizers")
+NEEDED = ("tui.cli", "core.session", "core.data.synthetic", "core.models.lenet", "core.optim.optimizers")
 SHOWN = ("tui.start", "tui.screens.setup", "tui.screens.live", "tui.progress", "tui.headless", "tui.tables", "plotext")
 
 

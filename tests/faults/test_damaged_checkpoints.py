@@ -15,6 +15,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,12 @@ def script(canary: Path) -> bytes:  # noqa: ARG001 - TorchScript brings code of 
 
 
 def bomb(canary: Path) -> bytes:  # noqa: ARG001
+    return large_for_little()
+
+
+@cache
+def large_for_little() -> bytes:
+    """It takes a second to make."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(300 * 2**20))

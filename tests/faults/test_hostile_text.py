@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -57,6 +58,19 @@ def test_what_people_write_stays_as_it_is() -> None:
     assert safe("e" + "\u0301" * 99) == "e" + "\u0301" * 4
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    logs = tmp_path_factory.mktemp("made") / "logs"
+    make_hostile_logs(logs)
+    return logs
+
+
+@pytest.fixture
+def hostile(made: Path, tmp_path: Path) -> Path:
+    """Hostile logs of the test's own."""
+    return shutil.copytree(made, tmp_path / "logs")
+
+
 # The command line
 
 
@@ -87,8 +101,8 @@ def said(
 Said = Callable[..., tuple[int, str, str]]
 
 
-def test_no_command_that_shows_logs_prints_a_control_byte(tmp_path: Path, said: Said, faults: Faults) -> None:
-    make_hostile_logs(tmp_path / "logs")
+@pytest.mark.usefixtures("hostile")
+def test_no_command_that_shows_logs_prints_a_control_byte(said: Said, faults: Faults) -> None:
     commands: list[tuple[str, ...]] = [
         ("runs",), ("runs", "--json"), ("runs", "tag:kept"), ("studies",), ("studies", "--json"), ("doctor",),
         ("doctor", "--json"), ("study-status", "host"), ("study-status", "host", "--json"), ("study-result", "host"),
@@ -165,8 +179,8 @@ class Tags(HTMLParser):
             self.found.append((tag, "", None))
 
 
+@pytest.mark.usefixtures("hostile")
 def test_a_report_takes_no_text_for_html_or_markdown(tmp_path: Path, said: Said, faults: Faults) -> None:
-    make_hostile_logs(tmp_path / "logs")
     format_run, path_run = (run_id(NAMES.index(name)) for name in ("format", "path"))
     for reference, file in (("host", "a.html"), ("host", "b.md"), (format_run, "c.html"), (path_run, "d.html")):
         assert said("report", reference, "--to", file) == (0, f"{file}\n", "")
@@ -227,13 +241,6 @@ def feed_of(folder: Path) -> Feed:
     return Feed(lambda: EventReader(folder).read(), nothing, own=False)
 
 
-@pytest.fixture
-def hostile(tmp_path: Path) -> Path:
-    make_hostile_logs(tmp_path / "logs")
-    list(make_hostile_presets(tmp_path / "presets"))
-    return tmp_path / "logs"
-
-
 async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
     hostile: Path, make_app: Callable[..., Torchdeck], faults: Faults
 ) -> None:
@@ -269,8 +276,9 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
 
 
 async def test_the_pages_of_studies_and_presets_take_text_for_no_more_than_text(
-    hostile: Path, make_app: Callable[..., Torchdeck], faults: Faults
+    hostile: Path, make_app: Callable[..., Torchdeck], tmp_path: Path, faults: Faults
 ) -> None:
+    list(make_hostile_presets(tmp_path / "presets"))
     app = make_app(hostile)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         seen = Seen(app, pilot)

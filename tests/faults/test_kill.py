@@ -33,10 +33,10 @@ DIGITS: dict[str, Any] = {
 class Server:
     """Forks children that are killed: see kill_server.py."""
 
-    def __init__(self, *modules: str) -> None:
+    def __init__(self) -> None:
         one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "kill_server.py"), *modules],
+            [sys.executable, str(ROOT / "tests" / "kill_server.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **one},
@@ -76,13 +76,6 @@ def server() -> Iterator[Server]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def torch_server() -> Iterator[Server]:
-    made = Server("core.session", "torch._dynamo")
-    yield made
-    made.close()
-
-
 def after(count: int) -> Callable[[list[str]], bool]:
     return lambda told: len(told) >= count
 
@@ -112,12 +105,12 @@ def test_a_log_behind_a_buffer_loses_what_it_told(server: Server, tmp_path: Path
 
 
 def test_a_process_killed_while_it_saves_leaves_the_checkpoints_it_told_of(
-    torch_server: Server, tmp_path: Path, faults: Faults, soak: int
+    server: Server, tmp_path: Path, faults: Faults, soak: int
 ) -> None:
     chance, root, kills, lost, number = random.Random(2), tmp_path / "run" / "checkpoints", 12 * soak, [], 0
     root.parent.mkdir()
     for _ in range(kills):
-        told = torch_server.until(after(chance.randint(20, 80)), task="checkpoints", root=str(root), first=number + 1)
+        told = server.until(after(chance.randint(20, 80)), task="checkpoints", root=str(root), first=number + 1)
         saved = [line.split()[1:] for line in told if line.startswith("saved")]
         number = int(saved[-1][1]) if saved else number
         found = verified(root)
@@ -134,22 +127,22 @@ def test_a_process_killed_while_it_saves_leaves_the_checkpoints_it_told_of(
     assert lost == []
 
 
-def test_a_checkpoint_written_over_the_last_one_is_lost_by_a_kill(torch_server: Server, tmp_path: Path) -> None:
-    torch_server.until(after(26), task="naive_checkpoints", root=str(tmp_path / "last"), first=1)
+def test_a_checkpoint_written_over_the_last_one_is_lost_by_a_kill(server: Server, tmp_path: Path) -> None:
+    server.until(after(26), task="naive_checkpoints", root=str(tmp_path / "last"), first=1)
     assert (tmp_path / "last.bin").stat().st_size < 1_000_000
 
 
 def test_a_training_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(
-    torch_server: Server, tmp_path: Path, faults: Faults, soak: int
+    server: Server, tmp_path: Path, faults: Faults, soak: int
 ) -> None:
     request = {"task": "train", "logs": str(tmp_path), "config": DIGITS}
     chance, kills = random.Random(3), 6 * soak
-    torch_server.until(lambda _: False, run_id="undisturbed", **request)
+    server.until(lambda _: False, run_id="undisturbed", **request)
     for number in range(kills):
         # Far enough that some epochs end and some do not.
-        told = torch_server.until(after(chance.randint(6, 20) if number % 2 else 4), run_id="killed", **request)
+        told = server.until(after(chance.randint(6, 20) if number % 2 else 4), run_id="killed", **request)
         assert told
-    torch_server.until(lambda _: False, run_id="killed", **request)
+    server.until(lambda _: False, run_id="killed", **request)
     runs = [load_record(tmp_path / name) for name in ("undisturbed", "killed")]
     weights = [
         checkpoint.load_model(next(checkpoint.newest(tmp_path / name / "checkpoints")))
