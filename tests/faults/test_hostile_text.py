@@ -253,11 +253,17 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
             await seen.look()
             while name in ("closing", "action", "link") and text not in seen.text:
                 await seen.look()
+        page = app.screen
+        for number in range(len(NAMES)):
+            page._table.go_to(run_id(number))  # type: ignore[attr-defined]
+            # One above the other: to close each would be to draw the page anew.
             for ask in ("trash", "tags", "note"):
-                getattr(app.screen, f"action_{ask}")()
-                await until(pilot, lambda: isinstance(app.screen, Ask | AskText))
+                below = app.screen
+                getattr(page, f"action_{ask}")()
+                await until(pilot, lambda below=below: isinstance(app.screen, Ask | AskText) and app.screen != below)
                 await seen.look()
-                app.pop_screen()
+        page.pop_until_active()
+        await until(pilot, lambda: app.screen is page)
         for number in range(len(NAMES)):
             app.workspace.chosen = run_id(number)
             await seen.page("analyze")
