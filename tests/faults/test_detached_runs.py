@@ -65,7 +65,13 @@ def workers() -> Iterator[list[Detached]]:
 
 def config(epochs: int) -> ExperimentConfig:
     return presets.load("quickstart").with_overrides(
-        [f"training.epochs={epochs}", "training.threads=1", "model.dropout=0.2"]
+        [
+            f"training.epochs={epochs}",
+            "training.threads=1",
+            "model.dropout=0.2",
+            "data.train_limit=256",
+            "data.test_limit=100",
+        ]
     )
 
 
@@ -86,15 +92,15 @@ def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
     tmp_path: Path, workers: list[Detached], faults: Faults
 ) -> None:
     logs, data = tmp_path / "logs", tmp_path / "data"
-    workers.append(start_detached(config(15), Label("quickstart"), logs, data, time.time()))
+    workers.append(start_detached(config(30), Label("quickstart"), logs, data, time.time()))
     assert isinstance(begun(workers[0]), RunStarted)
     folder = workers[0].folder
+    assert isinstance(obeyed(folder, "pause"), CommandApplied)
     # A process that is killed before it has the run leaves it where it is.
     killed = resume_detached(folder, data, take_over=True)
     os.kill(killed.process.pid, signal.SIGKILL)
     killed.process.wait()
     assert "killed by SIGKILL" in killed.worker.death()
-    assert isinstance(obeyed(folder, "pause"), CommandApplied)
     assert load_record(folder).attempt == 1
     # What it prints began in a hidden file, which moved into its directory.
     assert [path.name for path in logs.iterdir()] == [folder.name]
@@ -113,7 +119,7 @@ def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
     record = load_record(folder)
     assert (record.attempt, record.status) == (3, "completed")
 
-    whole = list(run(config(15), tmp_path / "undisturbed", surroundings=Surroundings(data, sample_every=1.0)))
+    whole = list(run(config(30), tmp_path / "undisturbed", surroundings=Surroundings(data, sample_every=1.0)))
     (undisturbed,) = (tmp_path / "undisturbed").iterdir()
     losses = [event.step_losses for event in whole if isinstance(event, EpochCompleted)]
     assert [epoch.step_losses for epoch in record.epochs] == losses
