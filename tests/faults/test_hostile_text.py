@@ -286,7 +286,7 @@ async def test_the_pages_of_studies_and_presets_take_text_for_no_more_than_text(
 ) -> None:
     list(make_hostile_presets(tmp_path / "presets"))
     app = make_app(hostile)
-    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
         seen = Seen(app, pilot)
         await seen.page("setup")
         for name in app.screen._presets:  # type: ignore[attr-defined]
