@@ -102,7 +102,7 @@ Said = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.usefixtures("hostile")
-def test_no_command_that_shows_logs_prints_a_control_byte(said: Said, faults: Faults) -> None:
+def test_no_command_that_shows_logs_prints_a_control_byte(tmp_path: Path, said: Said, faults: Faults) -> None:
     commands: list[tuple[str, ...]] = [
         ("runs",), ("runs", "--json"), ("runs", "tag:kept"), ("studies",), ("studies", "--json"), ("doctor",),
         ("doctor", "--json"), ("study-status", "host"), ("study-status", "host", "--json"), ("study-result", "host"),
@@ -121,6 +121,8 @@ def test_no_command_that_shows_logs_prints_a_control_byte(said: Said, faults: Fa
         if "--json" in command:
             json.loads(out)
     faults("hostile texts", len(commands))
+    # A label of a megabyte does not stand in every line.
+    assert max(path.stat().st_size for path in tmp_path.glob("a*.csv")) < 2**20
 
 
 def test_no_command_that_shows_presets_prints_a_control_byte(tmp_path: Path, said: Said, faults: Faults) -> None:
