@@ -92,8 +92,7 @@ def taken_up(log: Log) -> bool:
     return bool(handed) and len(begun) == 2 and begun[1].resumed_from == handed[0].step
 
 
-@pytest.mark.parametrize("front", ["app", "headless"])
-@pytest.mark.parametrize("kind", ["HUP", "closed"])
+@pytest.mark.parametrize(("kind", "front"), [("HUP", "headless"), ("closed", "app")])
 def test_a_lost_terminal_hands_the_run_over(terminals: Terminals, faults: Faults, kind: str, front: Front) -> None:
     pty = terminals.pty()
     process, log = begin(terminals, pty, front)
