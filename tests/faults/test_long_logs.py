@@ -1,8 +1,10 @@
 """A log of any length opens without holding up the screen, and without being kept in memory."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from app_driver import screen_text, until
@@ -10,7 +12,7 @@ from conftest import Faults
 from example_runs import make_example_runs
 
 from core.events import StepCompleted
-from core.logs import load_record, reading
+from core.logs import load_record, reading, write_caches
 from core.record import MOST_STEPS, RunRecord
 from tui.app import Torchdeck
 from tui.long_logs import READING, LongLogs
@@ -34,12 +36,21 @@ def read_beside(long_logs: LongLogs, folder: Path) -> RunRecord:
     return record
 
 
-def test_a_long_log_is_read_beside_the_screen_and_then_cached(logs: Path, faults: Faults) -> None:
-    folder, long_logs = logs / RUN, LongLogs(long=0)
+def test_a_long_log_is_read_beside_the_screen_and_then_cached(
+    logs: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, long_logs, seen = logs / RUN, LongLogs(long=0), threading.Event()
+
+    def write(*parts: Any, **how: Any) -> None:
+        assert seen.wait(30)
+        write_caches(*parts, **how)
+
+    monkeypatch.setattr("tui.long_logs.write_caches", write)
     wanted = load_record(folder)
     (folder / "curves.json").unlink()
     faults("lost caches")
     assert long_logs.record(folder).status == READING
+    seen.set()
     assert read_beside(long_logs, folder) == wanted
     assert next(reading(folder))[0] == (folder / "events.jsonl").stat().st_size
     assert long_logs.record(folder) == wanted
