@@ -247,7 +247,7 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
     hostile: Path, make_app: Callable[..., Torchdeck], faults: Faults
 ) -> None:
     app = make_app(hostile, page="runs")
-    async with app.run_test(size=(100, 30), notifications=True) as pilot:
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
         seen = Seen(app, pilot)
         await seen.page("runs")
         for number, (name, text) in enumerate(PAYLOADS.items()):

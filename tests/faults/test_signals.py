@@ -156,7 +156,7 @@ def test_a_stalled_terminal_slows_nothing_and_shows_all_when_it_is_read_again(
     process, log = begin(terminals, pty, "app")
     pty.stall()
     at, memory = log.epochs(), process.memory_info().rss
-    until(lambda: log.epochs() >= at + 15)
+    until(lambda: log.epochs() >= at + 30)
     grown = process.memory_info().rss - memory
     pty.press(b"p")
     until(lambda: any(isinstance(event, CommandApplied) for event in log.read()))
