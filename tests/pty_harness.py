@@ -52,7 +52,7 @@ def until(met: Callable[[], object], what: Callable[[], object] = lambda: "", se
 class Pty:
     """The far side of a terminal: reads what is written to it, unless it is told to stall."""
 
-    def __init__(self, rows: int = 24, columns: int = 80) -> None:
+    def __init__(self, rows: int = 40, columns: int = 120) -> None:
         self.far, self.near = os.openpty()
         self.path = os.ttyname(self.near)
         self.said = bytearray()
@@ -190,7 +190,7 @@ class Terminals:
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(content)
 
-    def pty(self, rows: int = 24, columns: int = 80) -> Pty:
+    def pty(self, rows: int = 40, columns: int = 120) -> Pty:
         opened = Pty(rows, columns)
         self._ptys.append(opened)
         return opened

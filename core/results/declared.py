@@ -20,6 +20,8 @@ Show = Literal["table", "curves", "landscape", "regularization", "batch-size", "
 SHOWS: tuple[Show, ...] = get_args(Show)
 State = Literal["waiting", "running", "completed", "failed", "pruned", "stopped"]
 STATES: tuple[State, ...] = get_args(State)
+LONGEST_LABEL = 500
+"""Characters: a label stands in every line of an export, and one of a megabyte would fill the disk."""
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -139,7 +141,7 @@ def _run(place: int, item: Any) -> DeclaredRun:
     state = known.get("state")
     return DeclaredRun(
         number=number if isinstance(number, int) and not isinstance(number, bool) else place,
-        label=_text(known, "label") or changes or f"run {place}",
+        label=(_text(known, "label") or changes or f"run {place}")[:LONGEST_LABEL],
         overrides=overrides,
         preset=_text(known, "preset"),
         config=mapping(known.get("config")),

@@ -16,8 +16,6 @@ from core.record import RunRecord
 from core.results.declared import Declared
 
 Cells = Sequence[object]
-LONGEST_LABEL = 200
-"""Characters: it stands in every line, and a label of a megabyte would fill the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def _table(rows: Iterator[Cells]) -> bytes:
 
 def _head(run: Exported) -> list[object]:
     """What tells the lines of one run from another's."""
-    return [run.folder.name, run.label[:LONGEST_LABEL]] if run.label else []
+    return [run.folder.name, run.label] if run.label else []
 
 
 def _titles(records: Sequence[tuple[Exported, RunRecord]]) -> list[str]:

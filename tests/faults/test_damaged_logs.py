@@ -53,7 +53,7 @@ def test_a_damaged_log_gives_the_events_that_are_whole_and_counts_the_rest(
     folder: Path, faults: Faults, soak: int
 ) -> None:
     path, count, crashes, forged, miscounted = folder / "events.jsonl", 5000 * soak, 0, 0, 0
-    lines = path.read_bytes().splitlines(keepends=True)[:12]
+    lines = path.read_bytes().splitlines(keepends=True)
     known = {line[:-1]: repr(decode_line(line[:-1])) for line in lines}
     for seed in range(count):
         content = damaged(lines, seed)

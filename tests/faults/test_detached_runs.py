@@ -95,12 +95,12 @@ def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
     workers.append(start_detached(config(30), Label("quickstart"), logs, data, time.time()))
     assert isinstance(begun(workers[0]), RunStarted)
     folder = workers[0].folder
-    assert isinstance(obeyed(folder, "pause"), CommandApplied)
     # A process that is killed before it has the run leaves it where it is.
     killed = resume_detached(folder, data, take_over=True)
     os.kill(killed.process.pid, signal.SIGKILL)
     killed.process.wait()
     assert "killed by SIGKILL" in killed.worker.death()
+    assert isinstance(obeyed(folder, "pause"), CommandApplied)
     assert load_record(folder).attempt == 1
     # What it prints began in a hidden file, which moved into its directory.
     assert [path.name for path in logs.iterdir()] == [folder.name]

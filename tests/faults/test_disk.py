@@ -35,8 +35,8 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
-def operations(job: Job, place: Path) -> FaultDisk:
-    """The disk after the whole scenario: how many operations it takes."""
+def undisturbed(job: Job, place: Path) -> FaultDisk:
+    """The disk after the whole scenario, with the operations that takes."""
     disk = FaultDisk()
     play(job, place / "whole", disk, told := Told())
     assert isinstance(told.events[-1], RunCompleted)
@@ -50,7 +50,7 @@ def test_a_process_that_dies_at_any_operation_loses_nothing_that_it_told(
     job: Job, place: Path, moment: Moment, faults: Faults
 ) -> None:
     """Before each operation, which is after the one before, and in the midst of each that has one."""
-    whole, complaints = operations(job, place), []
+    whole, complaints = undisturbed(job, place), []
     numbers = whole.writes if moment == "half" else range(1, whole.operations + 1)
     for at in numbers:
         logs, disk, told = place / str(at), FaultDisk(at, "crash", moment), Told()
@@ -81,11 +81,10 @@ def refused(job: Job, logs: Path, disk: FaultDisk) -> tuple[Told, list[str]]:
 def test_a_disk_that_refuses_any_operation_once_loses_nothing_and_stops_nothing(
     job: Job, place: Path, refusal: int, faults: Faults
 ) -> None:
-    count, complaints, done = operations(job, place).operations, [], 0
+    count, complaints, done = undisturbed(job, place).operations, [], 0
     turn = REFUSALS.index(refusal)
-    # A full disk refuses each operation before it is done; in the midst of it each is refused in one of the five ways.
-    # The writers know no difference.
-    moments: list[tuple[int, Moment]] = [(at, "before") for at in range(1, count + 1)] if turn == 0 else []
+    # Each operation is refused as a full disk refuses it, and by two of the others; the writers know no difference.
+    moments: list[tuple[int, Moment]] = [(at, "before") for at in range(1 + turn % 2, count + 1, 2 if turn else 1)]
     moments += [(at, "half") for at in range(1 + turn, count + 1, 5)]
     for at, moment in moments:
         logs, disk = place / f"{at}-{moment}", FaultDisk(at, refusal, moment)
@@ -103,7 +102,7 @@ def test_a_disk_that_refuses_any_operation_once_loses_nothing_and_stops_nothing(
 def test_a_disk_that_refuses_for_a_while_gets_everything_in_order_when_it_takes_it_again(
     job: Job, place: Path, faults: Faults
 ) -> None:
-    count, complaints, held, done = operations(job, place).operations, [], 0, 0
+    count, complaints, held, done = undisturbed(job, place).operations, [], 0, 0
     for at in range(1, count + 1, 3):
         logs, disk = place / str(at), FaultDisk(at, REFUSALS[at % 5], "half" if at % 2 else "before", lasting=30)
         told, wrong = refused(job, logs, disk)
@@ -119,7 +118,7 @@ def test_a_disk_that_refuses_for_a_while_gets_everything_in_order_when_it_takes_
 def test_a_disk_that_never_takes_anything_again_ends_the_run_with_what_is_missing(
     job: Job, place: Path, faults: Faults
 ) -> None:
-    count, complaints, done = operations(job, place).operations, [], 0
+    count, complaints, done = undisturbed(job, place).operations, [], 0
     for at in range(1, count + 1, 7):
         logs, disk, told = place / str(at), FaultDisk(at, REFUSALS[at % 5], lasting=10**9), Told()
         try:

@@ -56,7 +56,7 @@ VARIANTS = {
     "sgd lookahead": {**SGD, "training.lookahead": 5, "training.accumulation": 2, "training.gradient_clipping": 1.0},
 }
 EVERYWHERE = ("sgd resident", "adamw streamed")
-"""Variants that are stopped at every look; the others at one in five, but in a soak."""
+"""Variants that are stopped at every look; the others at one in three, but in a soak."""
 
 
 class StopAt:
@@ -103,7 +103,7 @@ def test_a_run_stopped_at_any_step_and_resumed_equals_one_that_never_was(
     config, seldom = small({**HARD, **VARIANTS[variant]}), dataclasses.replace(surroundings, sample_every=1e9)
     wanted = whole(config, tmp_path, seldom)
     assert len(b"".join(wanted["losses"])) == 4 * STEPS
-    for look in range(1, LOOKS + 1, 1 if variant in EVERYWHERE or soak > 1 else 5):
+    for look in range(1, LOOKS + 1, 1 if variant in EVERYWHERE or soak > 1 else 3):
         list(run(config, tmp_path / str(look), StopAt(look), surroundings=seldom))
         (folder,) = (tmp_path / str(look)).iterdir()
         assert load_record(folder).status == "stopped"

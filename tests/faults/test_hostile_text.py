@@ -60,6 +60,7 @@ def test_what_people_write_stays_as_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hostile logs to copy."""
     logs = tmp_path_factory.mktemp("made") / "logs"
     make_hostile_logs(logs)
     return logs
@@ -264,6 +265,7 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
                 getattr(page, f"action_{ask}")()
                 await until(pilot, lambda below=below: isinstance(app.screen, Ask | AskText) and app.screen != below)
                 await seen.look()
+                assert ask == "trash" or run_id(number) in seen.text
         page.pop_until_active()
         await until(pilot, lambda: app.screen is page)
         for number in range(len(NAMES)):
@@ -288,7 +290,7 @@ async def test_the_pages_of_studies_and_presets_take_text_for_no_more_than_text(
 ) -> None:
     list(make_hostile_presets(tmp_path / "presets"))
     app = make_app(hostile)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
         seen = Seen(app, pilot)
         await seen.page("setup")
         for name in app.screen._presets:  # type: ignore[attr-defined]

@@ -92,7 +92,8 @@ def taken_up(log: Log) -> bool:
     return bool(handed) and len(begun) == 2 and begun[1].resumed_from == handed[0].step
 
 
-@pytest.mark.parametrize(("kind", "front"), [("HUP", "headless"), ("closed", "app")])
+@pytest.mark.parametrize("front", ["app", "headless"])
+@pytest.mark.parametrize("kind", ["HUP", "closed"])
 def test_a_lost_terminal_hands_the_run_over(terminals: Terminals, faults: Faults, kind: str, front: Front) -> None:
     pty = terminals.pty()
     process, log = begin(terminals, pty, front)
