@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from app_driver import Lives, screen_text, until
 from textual.pilot import Pilot
+from textual.widget import Widget
 from textual.widgets import Button, Input
 
 from core.events import EpochCompleted
@@ -16,13 +17,14 @@ from core.runs import list_runs
 from core.study import load_study, study_folders
 from tui.app import Torchdeck
 from tui.draft import Draft
-from tui.messages import StartRequested
+from tui.messages import StartRequested, StudyRequested
 from tui.screens.analyze import AnalyzePage
 from tui.screens.ask import Ask
 from tui.screens.compare import ComparePage
 from tui.screens.live import LivePage
 from tui.screens.runs import RunsPage
 from tui.screens.setup import SetupPage
+from tui.screens.studies import StudiesPage
 from tui.screens.study import StudyPage
 from tui.study_processes import StudyProcesses
 from tui.widgets.chart import Chart
@@ -347,6 +349,38 @@ async def test_the_chosen_theme_is_remembered(make_app: MakeApp) -> None:
         await pilot.press("d")
         assert app.theme == "torchdeck-light"
     assert app.workspace.state.text("theme") == "torchdeck-light"
+
+
+def inks(app: Torchdeck) -> list[tuple[str, str, str]]:
+    """The ink and the border of all that stands on the page."""
+    found = [node for node in app.screen.walk_children(Widget) if node.is_mounted]
+    return [(type(node).__name__, str(node.rich_style), str(node.styles.border)) for node in found]
+
+
+async def test_a_theme_reaches_pages_that_were_out_of_view(make_app: MakeApp) -> None:
+    """Also one below another: the list of studies stands above Runs."""
+    fresh, changed = make_app(theme="torchdeck-light"), make_app()
+    async with fresh.run_test(size=(120, 40)) as pilot:
+        fresh.action_show("runs")
+        await until(pilot, lambda: fresh.screen.query("#filter"))
+        await pilot.pause()
+        expected = inks(fresh)
+    async with changed.run_test(size=(120, 40)) as pilot:
+        changed.action_show("runs")
+        await until(pilot, lambda: changed.screen.query("#filter"))
+        changed.post_message(StudyRequested(None))
+        await until(pilot, lambda: isinstance(changed.screen, StudiesPage))
+        changed.action_show("setup")
+        await until(pilot, lambda: isinstance(changed.screen, SetupPage))
+        before = inks(changed)
+        changed.action_next_theme()
+        await until(pilot, lambda: inks(changed) != before)
+        changed.switch_mode("runs")
+        await until(pilot, lambda: isinstance(changed.screen, StudiesPage))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(changed.screen, RunsPage))
+        await pilot.pause()
+        assert inks(changed) == expected
 
 
 @pytest.mark.parametrize("theme", ["textual-dark", "nord", "ansi-light", "torchdeck-contrast"])

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from textual import events
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.driver import Driver
 from textual.filter import LineFilter
@@ -46,6 +46,7 @@ from tui.screens import PAGES, make_page
 from tui.screens.ask import Ask, how_to_leave, how_to_stop
 from tui.screens.help import Help
 from tui.screens.page import Page, Reuses
+from tui.styling import StyledOnce
 from tui.text import safe
 from tui.theme import CYCLE, THEMES, variables_for
 from tui.toasts import toast_of
@@ -53,7 +54,7 @@ from tui.trainings import detached, resumed, started, watched
 from tui.workspace import Workspace
 
 
-class Torchdeck(App[None]):
+class Torchdeck(StyledOnce):
     """The cockpit."""
 
     TITLE = "torchdeck"
@@ -96,10 +97,10 @@ class Torchdeck(App[None]):
         self._leaving: int | None = None
         self._for_good, self._on_failure = False, on_failure
         self._last_ended: Feed | None = None
-        if ascii_only:
-            self.add_class("-ascii")
+        self.set_class(ascii_only, "-ascii")
         for own in THEMES:
             self.register_theme(own)
+        self._choose_theme(workspace.state.text("theme", CYCLE[0]))
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return variables_for(self.get_theme(self.theme))
@@ -109,7 +110,6 @@ class Torchdeck(App[None]):
         return [*super().get_line_filters(), *own]
 
     def on_mount(self) -> None:
-        self._choose_theme(self.workspace.state.text("theme", CYCLE[0]))
         for mode in PAGES:
             self.add_mode(mode, partial(make_page, mode, self.workspace, self.rates, self.console_text))
         self.switch_mode(self._first)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.events import ScreenResume
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
@@ -36,6 +37,7 @@ class Page(Screen[None]):
         self.workspace = workspace
         self.ready = False
         """Whether all that stands on the page is there."""
+        self._theme = ""  # that it was last up in
 
     def compose(self) -> ComposeResult:
         yield NavBar(self.MODE)
@@ -52,7 +54,10 @@ class Page(Screen[None]):
         self.ready = True
         self._come_up()
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: ScreenResume) -> None:
+        # All on it had its style when it was mounted; Textual would apply it anew each time the page comes up.
+        event.refresh_styles = self._theme not in ("", self.app.theme)
+        self._theme = self.app.theme
         # The first time, this may come before the page is made.
         if self.ready:
             self._come_up()

@@ -38,7 +38,6 @@ from tui.workspace import Workspace
 DEVICE = "training.device"
 WHERE = "Several devices share every batch, with a process for each."
 SETTLE_SECONDS = 0.25
-FIRST_FRAME_SECONDS = 0.1
 
 
 class SetupPage(Page):
@@ -67,6 +66,7 @@ class SetupPage(Page):
         self._checked = Checked()
         self._prospects = Prospects(workspace.data)
         self._settle: Timer | None = None
+        self._seen = False
 
     def body(self) -> ComposeResult:
         with Horizontal(id="setup"):
@@ -83,11 +83,13 @@ class SetupPage(Page):
     def on_mount(self) -> None:
         self.query_one(PresetList).focus()
         self._list_presets()
-        # The page is seen first, then the form's many lines are made.
-        self.set_timer(FIRST_FRAME_SECONDS, self._show_draft)
 
     def on_resize(self) -> None:
         self._list_presets()
+        if not self._seen:
+            # The page is seen first, then the form's many lines are made.
+            self._seen = True
+            self.call_after_refresh(self.call_after_refresh, self._show_draft)
 
     def shown(self) -> None:
         self.call_later(self._show_earlier)

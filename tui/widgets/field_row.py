@@ -150,7 +150,7 @@ class FieldRow(Horizontal):
 
     def on_resize(self) -> None:
         """A line that had the focus before it was laid out comes into view now."""
-        if self.has_focus_within and not self.screen.can_view_entire(self):
+        if self.has_focus_within and not self.screen.can_view_partial(self):
             self.screen.scroll_to_center(self, origin_visible=True)
 
     def on_input_changed(self, event: Input.Changed) -> None:
