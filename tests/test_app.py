@@ -341,6 +341,24 @@ async def test_a_tiny_terminal_says_so(make_app: MakeApp) -> None:
         assert screen_text(app).strip().startswith("too small")
 
 
+async def test_the_presets_are_seen_before_the_form_is_made(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form takes as long as all else together; nobody waits for it to pick a preset."""
+    app = make_app()
+    frames: list[str] = []
+    seen: list[bool] = []
+    show = SettingsForm.show
+
+    async def made(form: SettingsForm, draft: Draft) -> None:
+        seen.append(any("Quickstart" in frame for frame in frames))
+        await show(form, draft)
+
+    monkeypatch.setattr(app, "post_display_hook", lambda: frames.append(screen_text(app)))
+    monkeypatch.setattr(SettingsForm, "show", made)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: has_form(app))
+    assert seen[0]
+
+
 async def test_the_chosen_theme_is_remembered(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
