@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from app_driver import Lives, screen_text, until
+from pty_harness import Terminals
+from pty_harness import until as until_shown
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Button, Input
@@ -33,6 +35,7 @@ from tui.widgets.plan_panel import PlanPanel
 from tui.widgets.settings_form import Section, SettingsForm
 
 MakeApp = Callable[..., Torchdeck]
+END_OF_FRAME = b"\x1b[?2026l"
 
 
 def has_form(app: Torchdeck) -> bool:
@@ -341,22 +344,17 @@ async def test_a_tiny_terminal_says_so(make_app: MakeApp) -> None:
         assert screen_text(app).strip().startswith("too small")
 
 
-async def test_the_presets_are_seen_before_the_form_is_made(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_presets_are_seen_before_the_form_is_made(terminals: Terminals) -> None:
     """The form takes as long as all else together; nobody waits for it to pick a preset."""
-    app = make_app()
-    frames: list[str] = []
-    seen: list[bool] = []
-    show = SettingsForm.show
-
-    async def made(form: SettingsForm, draft: Draft) -> None:
-        seen.append(any("Quickstart" in frame for frame in frames))
-        await show(form, draft)
-
-    monkeypatch.setattr(app, "post_display_hook", lambda: frames.append(screen_text(app)))
-    monkeypatch.setattr(SettingsForm, "show", made)
-    async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: has_form(app))
-    assert seen[0]
+    pty = terminals.pty()
+    process = terminals.start(pty, "tui")
+    until_shown(lambda: pty.shows("Endless", "evaluation batch size"), lambda: pty.said[-2000:])
+    process.terminate()
+    assert terminals.code(process) == 143
+    frames = bytes(pty.said).split(END_OF_FRAME)
+    presets = next(number for number, frame in enumerate(frames) if b"Endless" in frame)
+    form = next(number for number, frame in enumerate(frames) if b"evaluation batch size" in frame)
+    assert presets < form
 
 
 async def test_the_chosen_theme_is_remembered(make_app: MakeApp) -> None:

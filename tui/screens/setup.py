@@ -87,7 +87,7 @@ class SetupPage(Page):
     def on_resize(self) -> None:
         self._list_presets()
         if not self._seen:
-            # The page is seen first, then the form's many lines are made.
+            # The page is seen first, laid out by one refresh and its list drawn by the next; then the form is made.
             self._seen = True
             self.call_after_refresh(self.call_after_refresh, self._show_draft)
 
