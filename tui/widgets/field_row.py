@@ -4,70 +4,40 @@ from __future__ import annotations
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.containers import Horizontal
 from textual.message import Message
-from textual.reactive import reactive
-from textual.widget import Widget
-from textual.widgets import Input, Select, Static
+from textual.strip import Strip
+from textual.widgets import Input
 
 from core.config import Setting
 from tui.draft import as_text
 from tui.text import safe
+from tui.widgets.choice import Choice
+from tui.widgets.inked import Inked
+from tui.widgets.toggle import Toggle
+
+MARK = 2  # cells before the name
+GAP = 2  # cells before the note
+Editor = Input | Choice | Toggle
 
 
-class Toggle(Widget, can_focus=True):
-    """On or off, told by a sign and a word."""
+class FieldRow(Inked):
+    """A line of the form; it writes all but its editor itself, since a form of many small widgets is slow to make."""
 
-    BINDINGS = [Binding("enter,space", "flip", "Turn on or off", show=False)]  # noqa: RUF012
-    value: reactive[bool] = reactive(False, init=False)
-
-    class Changed(Message):
-        """It was turned on or off."""
-
-        def __init__(self, value: bool) -> None:
-            super().__init__()
-            self.value = value
-
-    def __init__(self, value: bool) -> None:
-        super().__init__()
-        self.set_reactive(Toggle.value, value)
-
-    def render(self) -> Text:
-        signs = "[x] on", "[ ] off"
-        if not self.app.has_class("-ascii"):
-            signs = "✓ on", "✗ off"
-        return Text(signs[0] if self.value else signs[1], no_wrap=True)
-
-    def watch_value(self, value: bool) -> None:
-        self.post_message(self.Changed(value))
-
-    def action_flip(self) -> None:
-        self.value = not self.value
-
-    def on_click(self) -> None:
-        self.action_flip()
-
-
-class FieldRow(Horizontal):
-    """A line of the form."""
-
+    PARTS = "field"
+    COMPONENT_CLASSES = {"field--mark", "field--note", "field--fault"}  # noqa: RUF012
     DEFAULT_CSS = """
-    FieldRow { height: 1; }
-    FieldRow > .field-mark { width: 2; color: $warning; }
-    FieldRow > .field-name { width: 23; }
-    FieldRow > .field-name { text-wrap: nowrap; text-overflow: ellipsis; }
-    FieldRow > .field-note { width: 1fr; color: $quiet; padding-left: 2; height: 1; }
-    FieldRow > .field-note { text-wrap: nowrap; text-overflow: ellipsis; }
-    FieldRow > Input, FieldRow > Select { width: 24; }
-    FieldRow Input { background: $field; border: none; padding: 0; height: 1; }
-    FieldRow Select > SelectCurrent { background: $field; padding: 0; }
-    FieldRow > Toggle { height: 1; width: 24; background: $field; }
+    FieldRow { height: 1; layout: horizontal; }
+    .field--mark { color: $warning; }
+    .field--note { color: $quiet; }
+    .field--fault { color: $error; }
+    FieldRow > Input, FieldRow > Choice, FieldRow > Toggle { width: 24; height: 1; margin-left: 25; }
+    FieldRow > Input, FieldRow > Choice, FieldRow > Toggle { background: $field; }
+    FieldRow > Input { border: none; padding: 0; }
+    FieldRow SelectCurrent { background: $field; padding: 0; }
     FieldRow > Toggle:focus { text-style: bold; background: $block-cursor-background; }
     FieldRow:focus-within { background: $panel; }
-    FieldRow.-wrong > .field-note, FieldRow.-wrong Input { color: $error; }
-    .-narrow FieldRow > Input, .-narrow FieldRow > Select, .-narrow FieldRow > Toggle { width: 15; }
-    .-narrow FieldRow > .field-name { width: 22; }
+    FieldRow.-wrong > Input { color: $error; }
+    .-narrow FieldRow > Input, .-narrow FieldRow > Choice, .-narrow FieldRow > Toggle { width: 15; }
     """
 
     class Edited(Message):
@@ -91,51 +61,60 @@ class FieldRow(Horizontal):
         self._text = text
         self._fault = ""
         self._changed = False
+        self._editor: Editor | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static("", classes="field-mark", markup=False)
-        yield Static(self.label, classes="field-name", markup=False)
-        yield self._editor()
-        yield Static(self.setting.help, classes="field-note", markup=False)
+        self._editor = self._editor_of(self._text)
+        yield self._editor
+
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002 - it has one line
+        editor, plain = self._editor, self.app.has_class("-ascii")
+        if editor is None:
+            return Strip.blank(self.size.width, self.rich_style)
+        mark = ("*" if plain else "●") if self._changed else ""
+        name = Text(self.label)
+        name.truncate(editor.styles.margin.left - MARK, overflow="ellipsis", pad=True)
+        fault = f"{'x' if plain else '✗'} {safe(self._fault)}"
+        note = Text(fault, self._ink("fault")) if self._fault else Text(self.setting.help, self._ink("note"))
+        line = Text(no_wrap=True).append(mark.ljust(MARK), self._ink("mark")).append_text(name)
+        line.append(" " * (editor.outer_size.width + GAP))
+        note.truncate(max(0, self.size.width - line.cell_len), overflow="ellipsis")
+        return self._strip(line.append_text(note))
 
     @property
     def label(self) -> str:
         """What the setting is called on the screen."""
         return self.setting.path.partition(".")[2].replace("_", " ")
 
-    def _editor(self) -> Widget:
+    def _editor_of(self, text: str) -> Editor:
         choices = self.setting.choices
         if choices == (True, False):
-            return Toggle(self._text == "true")
+            return Toggle(text == "true")
         if choices:
             texts = [as_text(value) for value in choices]
-            value = self._text if self._text in texts else texts[0]
-            return Select([(text, text) for text in texts], value=value, allow_blank=False, compact=True)
-        return Input(self._text, compact=True, select_on_focus=False)
+            return Choice(texts, text if text in texts else texts[0])
+        return Input(text, compact=True, select_on_focus=False)
 
     def put(self, text: str) -> None:
         """Show another value."""
         self._text = text
-        if not self.is_mounted:
-            return
-        for editor in self.query(Input):
-            if editor.value.strip() != text:
+        match self._editor:
+            case Input() as editor if editor.value.strip() != text:
                 editor.value = text
-        for choice in self.query(Select[str]):
-            choice.value = text
-        for toggle in self.query(Toggle):
-            toggle.value = text == "true"
+            case Choice() as editor:
+                editor.value = text
+            case Toggle() as editor:
+                editor.value = text == "true"
+            case _:
+                pass
 
     def tell(self, fault: str, changed: bool) -> None:
         """Show what is wrong with the setting, if anything, and whether it differs from the preset."""
-        if (fault, changed) == (self._fault, self._changed) or not self.is_mounted:
+        if (fault, changed) == (self._fault, self._changed):
             return
         self._fault, self._changed = fault, changed
         self.set_class(bool(fault), "-wrong")
-        plain = self.app.has_class("-ascii")
-        self.query_one(".field-mark", Static).update(("*" if plain else "●") if changed else "")
-        note = f"{'x' if plain else '✗'} {safe(fault)}" if fault else self.setting.help
-        self.query_one(".field-note", Static).update(note)
+        self.refresh()
 
     @property
     def fault(self) -> str:
@@ -144,9 +123,8 @@ class FieldRow(Horizontal):
 
     def focus_editor(self) -> None:
         """Put the focus into the editor."""
-        for editor in self.query("Input, Select, Toggle"):
-            editor.focus()
-            return
+        if self._editor is not None:
+            self._editor.focus()
 
     def on_resize(self) -> None:
         """A line that had the focus before it was laid out comes into view now."""
@@ -157,9 +135,9 @@ class FieldRow(Horizontal):
         event.stop()
         self._edited(event.value)
 
-    def on_select_changed(self, event: Select.Changed) -> None:
+    def on_choice_changed(self, event: Choice.Changed) -> None:
         event.stop()
-        self._edited(str(event.value))
+        self._edited(event.value)
 
     def on_toggle_changed(self, event: Toggle.Changed) -> None:
         event.stop()

@@ -39,9 +39,13 @@ class Section(Vertical):
         """Bring the lines up to date; they are made anew only when another choice has other settings."""
         settings, choice = draft.settings(self.section), draft.choice(self.section)
         if choice != self.choice:
+            focused = self.has_focus_within
             await self.query_children(FieldRow).remove()
             self.choice = choice
-            await self.mount_all([FieldRow(item, draft.text(item.path)) for item in settings])
+            rows = [FieldRow(item, draft.text(item.path)) for item in settings]
+            await self.mount_all(rows)
+            if focused and rows:
+                rows[0].focus_editor()  # the one that chooses
             return
         for row in self.query(FieldRow):
             row.put(draft.text(row.setting.path))
