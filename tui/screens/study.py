@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container
 from textual.widgets import DataTable, Static
 from textual.worker import Worker, WorkerState
 
@@ -26,6 +27,7 @@ from tui.study_text import head, run_brief, words_of
 from tui.study_workers import WorkersReader, Working
 from tui.text import safe
 from tui.widgets.figure_charts import MOST, FigureCharts
+from tui.widgets.fitted_text import FittedText
 from tui.widgets.text_table import TextTable
 from tui.workspace import MOST_MARKED, Workspace
 
@@ -67,7 +69,6 @@ class StudyPage(Page):
         self._view = 0
         self._placed = ""
         self._next_look = 0.0
-        self._worded: tuple[object, int] | None = None
         self._drawn: tuple[object, ...] | None = None
         self._head = Static("reading the study", id="study-head", markup=False)
         self._trouble = Static("", id="study-trouble", markup=False)
@@ -76,7 +77,7 @@ class StudyPage(Page):
         self._worker_table = TextTable(id="study-worker-table")
         self._worker_panel = Container(id="study-workers", classes="panel")
         self._charts = FigureCharts(id="study-charts")
-        self._words, self._says = Static("", markup=False), VerticalScroll(id="study-says", classes="panel")
+        self._words = FittedText(id="study-says", classes="panel")
 
     def body(self) -> ComposeResult:
         yield self._head
@@ -89,11 +90,10 @@ class StudyPage(Page):
                 with self._worker_panel:
                     yield self._worker_table
                 yield self._charts
-            with self._says:
-                yield self._words
+            yield self._words
 
     def on_mount(self) -> None:
-        self._panel.border_title, self._says.border_title = "Runs", "What it says"
+        self._panel.border_title, self._words.border_title = "Runs", "What it says"
         self._worker_panel.border_title = "At work"
         self._table.focus()
 
@@ -196,7 +196,7 @@ class StudyPage(Page):
             return
         self._put_views(seen, at_work=bool(self._working) and not tall, words=not wide)
         view = self._views[self._view] if self._views else ()
-        self._says.display = wide or view == "words"
+        self._words.display = wide or view == "words"
         self._worker_panel.display = bool(self._working) and (tall or view == "at work")
         self._charts.display = isinstance(view, tuple) and len(view) > 0
         if isinstance(view, tuple):
@@ -205,7 +205,7 @@ class StudyPage(Page):
         self._tell_place()
         self.set_class(view == "words" and not wide, "-words")
         self.set_class(view == "at work", "-workers")
-        self.call_after_refresh(self._write_words)
+        self._words.show(seen, self._written)
 
     def _put_views(self, seen: StudySeen, *, at_work: bool, words: bool) -> None:
         """Find the views that there are; the one in view stays where what trains becomes one, or is none any more."""
@@ -220,11 +220,9 @@ class StudyPage(Page):
         self._views = [*first, *charts, *last]
         self._view = max(0, self._view) % max(1, len(self._views))
 
-    def _write_words(self) -> None:
-        width = self._says.scrollable_content_region.width
-        if self._seen and self._says.display and self._worded != (self._seen, width):
-            self._worded = (self._seen, width)
-            self._words.update(words_of(self._seen.result, width, self._table.look(self.workspace.now())))
+    def _written(self, width: int) -> Text:
+        assert self._seen is not None
+        return words_of(self._seen.result, width, self._table.look(self.workspace.now()))
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw_views)

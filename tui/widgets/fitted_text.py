@@ -1,0 +1,43 @@
+"""Text that is written for the width it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+
+class FittedText(VerticalScroll):
+    """Scrolls over a text that is written anew where another is to be shown or its room has another width."""
+
+    DEFAULT_CSS = """
+    FittedText { scrollbar-gutter: stable; }
+    """
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._text = Static("", markup=False)
+        self._shown: tuple[object, int] | None = None
+        self._source: object = None
+        self._write: Callable[[int], Text] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield self._text
+
+    def show(self, source: object, write: Callable[[int], Text]) -> None:
+        """Show what `write` makes of a width in cells; asked again only for another source or another width."""
+        self._source, self._write = source, write
+        self._fit()
+
+    def on_resize(self) -> None:
+        """The width may be another; it is first known after the first layout."""
+        self._fit()
+
+    def _fit(self) -> None:
+        width = self.scrollable_content_region.width
+        if self._write and width and self._shown != (self._source, width):
+            self._shown = (self._source, width)
+            self._text.update(self._write(width))
