@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from textual.app import ComposeResult
@@ -20,7 +19,7 @@ from tui.feed import Feed
 from tui.lines import held_text
 from tui.long_logs import READING
 from tui.messages import CommandRequested, HandOverRequested, ModeRequested, StopRequested, StudyRequested
-from tui.refresh import Refresh
+from tui.refresh import Pace, Refresh
 from tui.screens.page import Page
 from tui.series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
 from tui.text import safe
@@ -55,11 +54,11 @@ class LivePage(Page):
 
     def __init__(self, workspace: Workspace, rates: Refresh, console: Console) -> None:
         super().__init__(workspace)
-        self._rates = rates
+        self._pace = Pace(rates)
         self._printed = console
         self._axis: Axis = "step"
         self._ghost: tuple[str, Ghost | None] = ("", None)
-        self._stale, self._drawn_at = True, -float("inf")
+        self._stale = True
 
     def body(self) -> ComposeResult:
         yield Static(NOTHING, id="nothing", markup=False)
@@ -140,16 +139,16 @@ class LivePage(Page):
             keep(printed, self.workspace.logs / feed.record.started.run_id / CONSOLE)
 
     def _draw_when_due(self) -> None:
-        """Draw the charts in the frame of the bars that is nearest to their time."""
-        if time.monotonic() - self._drawn_at > self._rates.charts - self._rates.bars / 2:
+        if self._pace.due:
             self._draw()
 
     def _draw(self) -> None:
         feed = self.workspace.feed
         if feed is None or not self._stale or not self.is_current:
             return
-        self._stale, self._drawn_at = False, time.monotonic()
-        record = feed.record
+        self._stale, record = False, feed.record
+        if record.steps or record.epochs:  # charts that show nothing yet need not wait for their first data
+            self._pace.drawn()
         ghost = self._ghost_of(record)
         loss, accuracy = self.query_one("#loss", Chart), self.query_one("#accuracy", Chart)
         loss.show(loss_lines(record, self._axis), x_unit=self._axis, note=loss_note(record))

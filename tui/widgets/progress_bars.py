@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rich.text import Text
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.strip import Strip
 
 from core.record import RunRecord
-from tui.bars import bar, epoch_seconds_left, images_per_second, last_step, run_seconds_left
+from tui.bars import epoch_seconds_left, images_per_second, last_step, run_seconds_left
 from tui.text import count, duration, safe
 from tui.widgets.inked import Inked
 
@@ -32,20 +32,33 @@ class ProgressBars(Inked):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._record = RunRecord()
         self._lines = (self._head, self._epoch, self._run)
+        self._told: list[Text | None] = [None] * len(self._lines)
+        super().__init__()
 
     def show(self, record: RunRecord) -> None:
-        """Take in the run's record."""
+        """Take in the run's record, and draw the lines that say something new."""
         self._record = record
-        self.refresh()
+        for y, (line, told) in enumerate(zip(self._lines, self._told, strict=True)):
+            self._told[y] = line(record)
+            if self._told[y] != told:
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    def on_resize(self) -> None:
+        """The bars have another length."""
+        self.show(self._record)
+
+    def notify_style_update(self) -> None:
+        """The lines have other colours."""
+        super().notify_style_update()
+        self._told = [None] * len(self._lines)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's form
         return len(self._lines)
 
     def render_line(self, y: int) -> Strip:
-        return self._strip(self._lines[y](self._record))
+        return self._strip(self._told[y] or self._lines[y](self._record))
 
     def _head(self, record: RunRecord) -> Text:
         started = record.started
@@ -79,14 +92,12 @@ class ProgressBars(Inked):
         return self._bar("run", fraction, f"{epoch}/{started.epochs} epochs", told, record)
 
     def _bar(self, label: str, fraction: float, done: str, speed: str, record: RunRecord) -> Text:
-        width = self.size.width - LABEL - SHARE - DONE - SPEED
+        width = max(0, self.size.width - LABEL - SHARE - DONE - SPEED)
         kind = "bad" if record.status == "failed" else "done" if record.status == "completed" else "bar"
         line = Text(no_wrap=True).append(label.ljust(LABEL), self._ink("quiet"))
-        drawn = bar(max(0, width), fraction, "", "", self._ascii)
-        filled = round(min(1.0, max(0.0, fraction)) * max(0, width))
-        drawn.stylize(self._ink(kind), 0, filled)
-        drawn.stylize(self._ink("track"), filled)
-        line.append_text(drawn)
+        full, rest = ("#", "-") if self._ascii else ("━", "━")
+        filled = round(min(1.0, max(0.0, fraction)) * width)
+        line.append(full * filled, self._ink(kind)).append(rest * (width - filled), self._ink("track"))
         line.append(f"{fraction:.0%}".rjust(SHARE), self._ink("strong"))
         line.append(f"  {done}".ljust(DONE)[:DONE])
         return line.append(speed.rjust(SPEED)[-SPEED:], self._ink("quiet"))
