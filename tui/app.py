@@ -93,14 +93,14 @@ class Torchdeck(StyledOnce):
         self.console_text = console or Console()
         self.lets_go = False
         """Whether the app left a run behind that trains to its end without it."""
-        self._beats = 0
         self._leaving: int | None = None
-        self._for_good, self._on_failure = False, on_failure
+        self._beats, self._for_good, self._on_failure = 0, False, on_failure
         self._last_ended: Feed | None = None
         self.set_class(ascii_only, "-ascii")
         for own in THEMES:
             self.register_theme(own)
         self._choose_theme(workspace.state.text("theme", CYCLE[0]))
+        self.begin_with_theme()
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return variables_for(self.get_theme(self.theme))

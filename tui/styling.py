@@ -11,6 +11,11 @@ class StyledOnce(App[None]):
 
     _theme_in_use = ""
 
+    def begin_with_theme(self) -> None:
+        """Have the rules read for the theme chosen so far, which is another than they know of."""
+        self.stylesheet.set_variables(self.get_css_variables())
+        self._theme_in_use = self.theme
+
     def update_styles(self, node: DOMNode, animate: bool = True) -> None:
         """Apply the rules to a node and what is in it, unless mounting will do it."""
         if node is self or node.parent is not None:
