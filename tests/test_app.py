@@ -357,6 +357,21 @@ def test_the_presets_are_seen_before_the_form_is_made(terminals: Terminals) -> N
     assert presets < form
 
 
+async def test_the_frame_of_the_panel_with_the_focus_stands_out(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: has_form(app))
+        frame = app.screen.query_one("#settings").styles
+        quiet = frame.border_top
+        await pilot.press("enter")
+        await until(pilot, lambda: frame.border_top != quiet)
+        focused = frame.border_top
+        await pilot.press("tab")
+        assert frame.border_top == focused
+        await pilot.press("escape")
+        await until(pilot, lambda: frame.border_top == quiet)
+
+
 async def test_the_chosen_theme_is_remembered(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:

@@ -1,4 +1,4 @@
-"""What the five pages have in common: the line at the top, the footer, and being told of what the training says."""
+"""What the five pages have in common: the lines at the top and the bottom, and being told of what the training says."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.events import ScreenResume
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from core.events import RunEvent
 from core.places import device_text, places, together
 from tui.messages import Mode, ModeRequested
+from tui.widgets.key_bar import KeyBar
 from tui.widgets.nav_bar import NavBar
 from tui.workspace import Workspace
 
@@ -44,7 +45,7 @@ class Page(Screen[None]):
         with Container(id="body"):
             yield from self.body()
         yield Static("too small: make the terminal at least 40x10", id="too-small", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar()
 
     def body(self) -> ComposeResult:
         """What stands between the line at the top and the footer."""
@@ -61,6 +62,17 @@ class Page(Screen[None]):
         # The first time, this may come before the page is made.
         if self.ready:
             self._come_up()
+
+    def on_descendant_focus(self) -> None:
+        self._mark_panels()
+
+    def on_descendant_blur(self) -> None:
+        self._mark_panels()
+
+    def _mark_panels(self) -> None:
+        """Frame the panel that has the focus; by `:focus-within`, each step in it would style all it holds anew."""
+        for panel in self.query(".panel"):
+            panel.set_class(panel.has_focus_within, "-focused")
 
     def _come_up(self) -> None:
         self.shown()

@@ -66,7 +66,6 @@ class SetupPage(Page):
         self._checked = Checked()
         self._prospects = Prospects(workspace.data)
         self._settle: Timer | None = None
-        self._seen = False
 
     def body(self) -> ComposeResult:
         with Horizontal(id="setup"):
@@ -86,10 +85,6 @@ class SetupPage(Page):
 
     def on_resize(self) -> None:
         self._list_presets()
-        if not self._seen:
-            # The page is seen first, laid out by one refresh and its list drawn by the next; then the form is made.
-            self._seen = True
-            self.call_after_refresh(self.call_after_refresh, self._show_draft)
 
     def shown(self) -> None:
         self.call_later(self._show_earlier)
@@ -113,6 +108,10 @@ class SetupPage(Page):
     def _list_presets(self) -> None:
         detailed = self.size.width >= 100
         self.query_one(PresetList).show(list(self._presets.values()), detailed, self._draft.preset.name)
+
+    async def on_preset_list_drawn(self) -> None:
+        """The page is seen before its form is made, which takes as long as all else together."""
+        await self._show_draft()
 
     def on_preset_list_picked(self, message: PresetList.Picked) -> None:
         if message.name != self._draft.preset.name:
@@ -178,7 +177,7 @@ class SetupPage(Page):
     def _hint(self, row: FieldRow | None) -> None:
         if row is None:
             self.query_one("#hint", Static).update(
-                "Enter edits the highlighted preset, F5 starts it, D detached from the app."
+                "Enter edits the highlighted preset, F5 starts it, D detached from the app.", layout=False
             )
             return
         setting, text = row.setting, Text(row.label, "bold")
@@ -193,7 +192,7 @@ class SetupPage(Page):
             parts.append(safe(note))
         if not setting.choices and not setting.path.startswith("label."):
             parts.append("several values, with commas: a run each")
-        self.query_one("#hint", Static).update(text.append("\n" + " · ".join(parts), "dim"))
+        self.query_one("#hint", Static).update(text.append("\n" + " · ".join(parts), "dim"), layout=False)
 
     @property
     def _wrong(self) -> str:

@@ -101,7 +101,7 @@ class StudiesPage(Page):
     @on(DataTable.RowHighlighted)
     def _moved(self) -> None:
         entry = self._entry
-        self._brief.update(entry_brief(entry, self._table.look(self.workspace.now())) if entry else "")
+        self._brief.update(entry_brief(entry, self._table.look(self.workspace.now())) if entry else "", layout=False)
         self.refresh_bindings()
 
     @on(DataTable.RowSelected)

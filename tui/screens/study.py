@@ -67,7 +67,7 @@ class StudyPage(Page):
         self._lines: dict[str, Line] = {}
         self._views: list[View] = []
         self._view = 0
-        self._placed = ""
+        self._placed = self._told_trouble = ""
         self._next_look = 0.0
         self._drawn: tuple[object, ...] | None = None
         self._head = Static("reading the study", id="study-head", markup=False)
@@ -141,8 +141,10 @@ class StudyPage(Page):
     def _tell_trouble(self) -> None:
         finished = self._seen is not None and self._seen.study.finished
         trouble = "" if finished else self.workspace.processes.trouble(self.folder)
-        self._trouble.display = bool(trouble)
-        self._trouble.update("\n".join(safe(line) for line in trouble.splitlines()))
+        if trouble != self._told_trouble:
+            self._told_trouble = trouble
+            self._trouble.display = bool(trouble)
+            self._trouble.update("\n".join(safe(line) for line in trouble.splitlines()))
 
     # -- showing
 
@@ -161,7 +163,7 @@ class StudyPage(Page):
         if seen is None:
             return
         look = self._table.look(self.workspace.now(), frozenset(self.workspace.marked))
-        self._head.update(head(seen, self._status, look))
+        self._head.update(head(seen, self._status, look), layout=False)
         drawn = (look.inks, look.ascii_only, look.marked)
         if self._drawn is None or self._drawn[0] is not seen or self._drawn[1:] != drawn:
             self._drawn = (seen, *drawn)
@@ -187,7 +189,7 @@ class StudyPage(Page):
     def _tell_run(self) -> None:
         if self._seen:
             look = self._table.look(self.workspace.now())
-            self._brief.update(run_brief(self._line, settings_of(self._seen.study), look))
+            self._brief.update(run_brief(self._line, settings_of(self._seen.study), look), layout=False)
 
     def _draw_views(self) -> None:
         """What trains, the charts in view, and the words: together where there is room, else a view of their own."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group
 from rich.text import Text
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -24,9 +25,13 @@ class PresetList(OptionList):
             super().__init__()
             self.name = name
 
+    class Drawn(Message):
+        """It is on the screen for the first time."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False, compact=True)
         self.border_title = "Preset"
+        self._drawn = False
 
     def show(self, presets: Sequence[Preset], detailed: bool, chosen: str) -> None:
         """List the presets, with their summaries where there is room."""
@@ -35,6 +40,13 @@ class PresetList(OptionList):
         names = [item.name for item in presets]
         if chosen in names:
             self.highlighted = names.index(chosen)
+
+    def render_line(self, y: int) -> Strip:
+        # All lines of a frame are drawn at once, and written before the message is taken up.
+        if self.option_count and not self._drawn:
+            self._drawn = True
+            self.post_message(self.Drawn())
+        return super().render_line(y)
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         if event.option_id:
