@@ -81,6 +81,11 @@ def pytest_configure() -> None:
     gc.freeze()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for other processes a sixth of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """One line for all faults that were injected, whichever process ran the test."""
     told = [
