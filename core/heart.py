@@ -43,8 +43,10 @@ def beating() -> Generator[Heart]:
         while not over.wait(BEAT_SECONDS):
             heart.beat()
 
-    threading.Thread(target=beat, name="heart", daemon=True).start()
+    thread = threading.Thread(target=beat, name="heart", daemon=True)
+    thread.start()
     try:
         yield heart
     finally:
         over.set()
+        thread.join()

@@ -72,7 +72,10 @@ class Page(Screen[None]):
     def _mark_panels(self) -> None:
         """Frame the panel that has the focus; by `:focus-within`, each step in it would style all it holds anew."""
         for panel in self.query(".panel"):
-            panel.set_class(panel.has_focus_within, "-focused")
+            focused = panel.has_focus_within
+            if panel.has_class("-focused") != focused:
+                panel.set_class(focused, "-focused", update=False)
+                self.app.stylesheet.update_nodes([panel])
 
     def _come_up(self) -> None:
         self.shown()
