@@ -39,9 +39,9 @@ END_OF_FRAME = b"\x1b[?2026l"
 
 
 def has_form(app: Torchdeck) -> bool:
-    """Whether the form's lines are there: they are made after the first frame."""
-    form = app.screen.query(SettingsForm)
-    return bool(form) and form.first().row("data.name") is not None
+    """Whether the form's lines are there, with their editors: they are made after the first frame."""
+    lines = {row.setting.path: len(row.children) for row in app.screen.query(FieldRow)}
+    return "data.name" in lines and all(lines.values())
 
 
 def row_of(app: Torchdeck, path: str) -> FieldRow:

@@ -116,7 +116,7 @@ async def test_another_optimizer_in_the_form_brings_its_own_settings(make_app: C
         return form.first().row(path) if form else None
 
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: row("optimizer.name"))
+        await until(pilot, lambda: (line := row("optimizer.name")) and line.children)
         named = row("optimizer.name")
         assert named is not None
         assert row("optimizer.last_lr") is None

@@ -129,7 +129,7 @@ def device_row(app: Torchdeck) -> FieldRow | None:
 
 async def device_field(app: Torchdeck, pilot: Pilot[None]) -> Input:
     """The field of the device, with the focus."""
-    await until(pilot, lambda: device_row(app))
+    await until(pilot, lambda: (row := device_row(app)) and row.children)
     row = device_row(app)
     assert row is not None
     row.focus_editor()

@@ -83,8 +83,9 @@ async def bring_up(app: Torchdeck, pilot: Pilot[None], page: str) -> None:
     await until(pilot, lambda: app.current_mode == page)
     if page == "setup":
         # A machine with a GPU would plan for that.
-        await until(pilot, lambda: app.screen.query_one(SettingsForm).row("training.device"))
-        row = app.screen.query_one(SettingsForm).row("training.device")
+        form = app.screen.query_one(SettingsForm)
+        await until(pilot, lambda: (row := form.row("training.device")) and row.query(Input))
+        row = form.row("training.device")
         assert row is not None
         row.query_one(Input).value = "cpu"
 
