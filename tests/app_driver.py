@@ -10,6 +10,8 @@ from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
 
+from tui.widgets.field_row import FieldRow
+
 
 def screen_text(app: App[Any]) -> str:
     """What the terminal shows, a line a row."""
@@ -25,6 +27,16 @@ async def until(pilot: Pilot[None], met: Callable[[], object], seconds: float = 
     while not met():
         assert time.monotonic() < end, screen_text(pilot.app)
         await pilot.pause(0.04)
+
+
+async def form_row(app: App[Any], pilot: Pilot[None], path: str) -> FieldRow:
+    """The form's line of a setting, once it has its editor: the form is made after the first frame."""
+
+    def found() -> list[FieldRow]:
+        return [row for row in app.screen.query(FieldRow) if row.setting.path == path and row.children]
+
+    await until(pilot, found)
+    return found()[0]
 
 
 class Lives:

@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Button, Input
 
+import presets
 from core.events import EpochCompleted
 from core.logs import load_record
 from core.runs import list_runs
@@ -20,6 +21,7 @@ from core.study import load_study, study_folders
 from tui.app import Torchdeck
 from tui.draft import Draft
 from tui.messages import StartRequested, StudyRequested
+from tui.screens import setup
 from tui.screens.analyze import AnalyzePage
 from tui.screens.ask import Ask
 from tui.screens.compare import ComparePage
@@ -135,7 +137,6 @@ async def test_the_whole_way_from_a_preset_to_the_analysis(make_app: MakeApp, tm
 
 async def start(app: Torchdeck, *changes: str) -> None:
     """Start the quickstart with changes, past the form."""
-    import presets
     from core.label import Label
 
     item = presets.load("quickstart")
@@ -244,8 +245,6 @@ async def test_settings_are_saved_as_a_preset_of_ones_own(make_app: MakeApp, tmp
         app.screen.query_one("#ask-text", Input).value = "mine"
         await pilot.press("enter")
         await until(pilot, lambda: (tmp_path / "presets" / "mine.toml").exists())
-    import presets
-
     assert presets.load("mine").config.training.epochs == 7
 
 
@@ -355,6 +354,24 @@ def test_the_presets_are_seen_before_the_form_is_made(terminals: Terminals) -> N
     presets = next(number for number, frame in enumerate(frames) if b"Endless" in frame)
     form = next(number for number, frame in enumerate(frames) if b"evaluation batch size" in frame)
     assert presets < form
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_what_starts_is_what_is_picked_before_the_form_shows_it(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, made: bool
+) -> None:
+    asked: list[StartRequested] = []
+    monkeypatch.setattr(setup, "SETTLE_SECONDS", 600.0)
+    monkeypatch.setattr(Torchdeck, "on_start_requested", lambda _, message: asked.append(message))
+    if not made:
+        monkeypatch.setattr(SetupPage, "on_preset_list_drawn", lambda _: None)
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: has_form(app) if made else "Basic CNN" in screen_text(app))
+        await pilot.press(*(["down"] if made else []), "f5")
+        await until(pilot, lambda: asked)
+        wanted = presets.load("basic-cnn" if made else "quickstart")
+        assert (asked[0].label.preset, asked[0].config) == (wanted.name, wanted.config)
 
 
 async def test_the_frame_of_the_panel_with_the_focus_stands_out(make_app: MakeApp) -> None:

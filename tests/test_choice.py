@@ -6,14 +6,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from app_driver import until
+from app_driver import form_row, screen_text, until
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Select
 
 from tui.app import Torchdeck
 from tui.widgets.choice import Choice
-from tui.widgets.field_row import FieldRow
 from tui.widgets.settings_form import SettingsForm
 
 TEXTS = ("sgd", "adam", "adamw", "lion")
@@ -96,29 +95,17 @@ async def test_a_click_opens_the_list_and_a_click_takes_a_text() -> None:
     async with app.run_test(size=(60, 20)) as pilot:
         await pilot.click(Choice)
         await until(pilot, lambda: app.is_open)
-        place = next(y for y in range(20) if "lion" in row_text(app, y))
+        place = next(y for y, line in enumerate(screen_text(app).splitlines()) if "lion" in line)
         await pilot.click(offset=(4, place))
         await until(pilot, lambda: app.is_closed)
         assert app.chosen == ["lion"]
 
 
-def row_text(app: App[None], y: int) -> str:
-    """What one row of the terminal shows."""
-    strip = app.screen._compositor.render_strips()[y]  # pyright: ignore[reportPrivateUsage]
-    return "".join(segment.text for segment in strip)
-
-
 async def test_another_optimizer_in_the_form_brings_its_own_settings(make_app: Callable[..., Torchdeck]) -> None:
     app = make_app()
-
-    def row(path: str) -> FieldRow | None:
-        form = app.screen.query(SettingsForm)
-        return form.first().row(path) if form else None
-
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: (line := row("optimizer.name")) and line.children)
-        named = row("optimizer.name")
-        assert named is not None
+        named = await form_row(app, pilot, "optimizer.name")
+        row = app.screen.query_one(SettingsForm).row
         assert row("optimizer.last_lr") is None
         named.focus_editor()
         await pilot.press("enter")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from app_driver import Lives, screen_text, until
+from app_driver import Lives, form_row, screen_text, until
 from example_runs import Example, make_study
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -28,9 +28,7 @@ from tui.offers import for_a_run, for_a_study
 from tui.plan_text import batch_text, rate_text
 from tui.screens.ask_offer import AskOffer
 from tui.study_processes import StudyProcesses
-from tui.widgets.field_row import FieldRow
 from tui.widgets.plan_panel import PlanPanel
-from tui.widgets.settings_form import SettingsForm
 
 MakeApp = Callable[..., Torchdeck]
 FOUR = Machine(8, ("H100",) * 4)
@@ -122,16 +120,9 @@ def test_a_batch_is_told_with_its_parts_and_a_rule_with_the_rate_it_makes() -> N
     assert rate_text(ruled) == "0.4 = 0.1 x 4"
 
 
-def device_row(app: Torchdeck) -> FieldRow | None:
-    form = app.screen.query(SettingsForm)
-    return form.first().row("training.device") if form else None
-
-
 async def device_field(app: Torchdeck, pilot: Pilot[None]) -> Input:
     """The field of the device, with the focus."""
-    await until(pilot, lambda: (row := device_row(app)) and row.children)
-    row = device_row(app)
-    assert row is not None
+    row = await form_row(app, pilot, "training.device")
     row.focus_editor()
     await until(pilot, lambda: "Enter lists what is here" in screen_text(app))
     return row.query_one(Input)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from app_driver import screen_text, until
+from app_driver import form_row, screen_text, until
 from example_runs import Example, at_work, gpus, make_example_runs, make_run_on, make_study
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -22,7 +22,6 @@ from tui.feed import Feed
 from tui.messages import StudyRequested
 from tui.screens.live import LivePage
 from tui.widgets.chart import Chart
-from tui.widgets.settings_form import SettingsForm
 
 GOLDENS = Path(__file__).parent / "fixtures" / "screens"
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
@@ -83,10 +82,7 @@ async def bring_up(app: Torchdeck, pilot: Pilot[None], page: str) -> None:
     await until(pilot, lambda: app.current_mode == page)
     if page == "setup":
         # A machine with a GPU would plan for that.
-        form = app.screen.query_one(SettingsForm)
-        await until(pilot, lambda: (row := form.row("training.device")) and row.query(Input))
-        row = form.row("training.device")
-        assert row is not None
+        row = await form_row(app, pilot, "training.device")
         row.query_one(Input).value = "cpu"
 
 
@@ -132,8 +128,7 @@ async def test_the_choice_of_devices_looks_as_it_should(
     app.workspace.machine = lambda: Machine(16, ("NVIDIA A100-SXM4-80GB",) * 4)
     async with app.run_test(size=SIZES[size]) as pilot:
         await bring_up(app, pilot, "setup")
-        row = app.screen.query_one(SettingsForm).row("training.device")
-        assert row is not None
+        row = await form_row(app, pilot, "training.device")
         row.focus_editor()
         row.query_one(Input).value = "cpu:2"
         # The form scrolls there, which it would not end under the dialog.

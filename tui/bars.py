@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from rich.style import Style
 from rich.text import Text
 
 from core.events import StepCompleted
 from core.record import RunRecord
 
 
-def bar(width: int, fraction: float | None, ink: str, track: str, ascii_only: bool = False) -> Text:
+def bar(width: int, fraction: float | None, ink: str | Style, track: str | Style, ascii_only: bool = False) -> Text:
     """A line of `width` cells, filled up to `fraction` (0 to 1; None and NaN draw an empty one)."""
     share = min(1.0, max(0.0, fraction)) if fraction is not None and fraction == fraction else 0.0
     full, rest = ("#", "-") if ascii_only else ("━", "━")
     filled = round(share * width)
-    return Text(full * filled, style=ink) + Text(rest * (width - filled), style=track)
+    return Text().append(full * filled, ink).append(rest * (width - filled), track)
 
 
 def sparkline(values: list[float], width: int, ascii_only: bool = False) -> str:

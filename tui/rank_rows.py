@@ -133,11 +133,7 @@ def _left(text: str, width: int, inks: Inks) -> Text:
 
 
 def _bar(width: int, share: float | None, inks: Inks) -> Text:
-    filled = round(min(1.0, max(0.0, share or 0.0)) * width)
-    drawn = bar(width, share, "", "", inks.ascii_only)
-    drawn.stylize(inks.bar, 0, filled)
-    drawn.stylize(inks.track, filled)
-    return drawn
+    return bar(width, share, inks.bar, inks.track, inks.ascii_only)
 
 
 def _use(row: Row) -> float | None:

@@ -48,7 +48,7 @@ class Page(Screen[None]):
         yield KeyBar()
 
     def body(self) -> ComposeResult:
-        """What stands between the line at the top and the footer."""
+        """What stands between the lines at the top and the bottom."""
         raise NotImplementedError  # pragma: no cover
 
     def on_mount(self) -> None:

@@ -62,8 +62,7 @@ class SetupPage(Page):
         chosen = workspace.state.text("preset", "quickstart")
         first = chosen if chosen in self._presets else next(iter(self._presets))
         self._drafts: dict[str, Draft] = {}
-        self._draft = self._draft_of(first)
-        self._checked = Checked()
+        self._turn_to(self._draft_of(first))
         self._prospects = Prospects(workspace.data)
         self._settle: Timer | None = None
 
@@ -96,11 +95,15 @@ class SetupPage(Page):
         for section, values in config.items():
             for key in sorted(values, key=lambda key: key != "name"):
                 draft.put(f"{section}.{key}", as_text(values[key]))
-        self._draft = draft
+        self._turn_to(draft)
         self._list_presets()
         self.call_after_refresh(self._show_draft)
 
     # -- presets
+
+    def _turn_to(self, draft: Draft) -> None:
+        """Start what this draft says from now on, whether the form shows it yet or not."""
+        self._draft, self._checked = draft, draft.check()
 
     def _draft_of(self, name: str) -> Draft:
         return self._drafts.setdefault(name, Draft(self._presets[name]))
@@ -115,7 +118,7 @@ class SetupPage(Page):
 
     def on_preset_list_picked(self, message: PresetList.Picked) -> None:
         if message.name != self._draft.preset.name:
-            self._draft = self._draft_of(message.name)
+            self._turn_to(self._draft_of(message.name))
             self.workspace.state.keep("preset", message.name)
             self._later()
 
@@ -344,7 +347,8 @@ class SetupPage(Page):
         except TorchdeckError as error:
             self.notify(safe(error), severity="error", markup=False)
             return
-        self._draft = self._drafts[name] = Draft(self._presets[name])
+        self._drafts[name] = Draft(self._presets[name])
+        self._turn_to(self._drafts[name])
         self._list_presets()
         self.call_after_refresh(self._show_draft)
         self.notify(safe(f"saved in {path}"), timeout=5, markup=False)

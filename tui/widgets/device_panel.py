@@ -75,11 +75,8 @@ class DevicePanel(Inked):
         return lines
 
     def _line(self, label: str, share: float, told: str) -> Text:
-        width = self.size.width - LABEL - FIGURE
+        width = max(0, self.size.width - LABEL - FIGURE)
         line = Text(no_wrap=True).append(label.ljust(LABEL), self._ink("quiet"))
-        filled = round(min(1.0, max(0.0, share)) * max(0, width))
-        drawn = bar(max(0, width), share, "", "", self.app.has_class("-ascii"))
-        drawn.stylize(self._ink("bar"), 0, filled)
-        drawn.stylize(self._ink("track"), filled)
-        room = self.size.width - LABEL - max(0, width)
+        drawn = bar(width, share, self._ink("bar"), self._ink("track"), self.app.has_class("-ascii"))
+        room = self.size.width - LABEL - width
         return line.append_text(drawn).append(told.rjust(room)[-room:] if room > 0 else "")

@@ -57,8 +57,8 @@ class KeyBar(Inked):
                 label = self.app.get_key_display(binding)
                 keys[binding.action] = shown = Shown(binding.key, label, binding.description, enabled, start)
                 start = shown.end + 1
-        if self.keys != [*keys.values()]:
-            self.keys = [*keys.values()]
+        if self.keys != (found := [*keys.values()]):
+            self.keys = found
             self.refresh()
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - it has one line

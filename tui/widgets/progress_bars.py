@@ -7,7 +7,7 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 
 from core.record import RunRecord
-from tui.bars import epoch_seconds_left, images_per_second, last_step, run_seconds_left
+from tui.bars import bar, epoch_seconds_left, images_per_second, last_step, run_seconds_left
 from tui.text import count, duration, safe
 from tui.widgets.inked import Inked
 
@@ -95,9 +95,7 @@ class ProgressBars(Inked):
         width = max(0, self.size.width - LABEL - SHARE - DONE - SPEED)
         kind = "bad" if record.status == "failed" else "done" if record.status == "completed" else "bar"
         line = Text(no_wrap=True).append(label.ljust(LABEL), self._ink("quiet"))
-        full, rest = ("#", "-") if self._ascii else ("━", "━")
-        filled = round(min(1.0, max(0.0, fraction)) * width)
-        line.append(full * filled, self._ink(kind)).append(rest * (width - filled), self._ink("track"))
+        line.append_text(bar(width, fraction, self._ink(kind), self._ink("track"), self._ascii))
         line.append(f"{fraction:.0%}".rjust(SHARE), self._ink("strong"))
         line.append(f"  {done}".ljust(DONE)[:DONE])
         return line.append(speed.rjust(SPEED)[-SPEED:], self._ink("quiet"))
