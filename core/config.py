@@ -8,6 +8,7 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -206,12 +207,13 @@ def settings_of(section: str = "") -> list[Setting]:
     return found
 
 
-def section_settings(section: str, choice: str = "") -> list[Setting]:
+@cache
+def section_settings(section: str, choice: str = "") -> tuple[Setting, ...]:
     """The settings of one choice of a section, less its name."""
     table = SECTIONS[section]
     options = table.options(choice) if table else TrainingOptions
     properties = options.model_json_schema()["properties"]
-    return [_setting(section, choice, key, item) for key, item in properties.items() if key != "name"]
+    return tuple(_setting(section, choice, key, item) for key, item in properties.items() if key != "name")
 
 
 def _setting(section: str, choice: str, key: str, schema: dict[str, Any]) -> Setting:

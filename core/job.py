@@ -144,6 +144,7 @@ def _optimizer(plan: Plan, model: nn.Module) -> torch.optim.Optimizer:
     optimizer = OPTIMIZERS.builder(options.name)(options, model)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
+        group["half"] = plan.config.training.precision in ("fp16", "bf16")
     return optimizer
 
 

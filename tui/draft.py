@@ -43,7 +43,7 @@ class Draft:
         table = SECTIONS[section]
         rest = section_settings(section, self.choice(section))
         if table is None:
-            return rest
+            return [*rest]
         about = table.options(self.choice(section)).__doc__ or ""
         name = Setting(f"{section}.name", "", "", "", about.splitlines()[0], tuple(table.names()))
         return [name, *rest]

@@ -18,27 +18,31 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration that brings all singular values near 1."""
 
 
-def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
-    """Matrices [N, R, C] with their singular values brought near 1, by Newton-Schulz iterations in bfloat16."""
+def orthogonalized(matrices: Tensor, iterations: int, *, half: bool) -> Tensor:
+    """Matrices [N, R, C] with their singular values brought near 1, by Newton-Schulz iterations; `half` in bfloat16.
+
+    The iterations forgive coarse rounding, but a CPU that does not compute in bfloat16 takes twenty times as long.
+    """
     a, b, c = COEFFICIENTS
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if half else matrices
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     for _ in range(iterations):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(matrices.dtype)
 
 
 class Muon(Optimizer):
     """Groups with `orthogonal` are updated by Muon, the others by SGD; both with Nesterov momentum.
 
-    Weight decay is decoupled: at the full learning rate each step takes the share `weight_decay` of the weights.
+    Weight decay is decoupled: at the full learning rate each step takes the share `weight_decay` of the weights. Where
+    the run computes in half precision, its groups say so by `half`.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
-        super().__init__(groups, {"lr": lr, "momentum": 0.0, "weight_decay": 0.0, "orthogonal": False})
+        super().__init__(groups, {"lr": lr, "momentum": 0.0, "weight_decay": 0.0, "orthogonal": False, "half": False})
         for group in self.param_groups:
             group["initial_lr"] = group["lr"]
 
@@ -77,7 +81,8 @@ def _update_filters(parameters: list[nn.Parameter], updates: list[Tensor], group
         alike[update.shape].append(index)
     for indices in alike.values():
         stacked = torch.stack([updates[index].flatten(1) for index in indices])
-        for index, direction in zip(indices, orthogonalized(stacked, group["iterations"]), strict=True):
+        directions = orthogonalized(stacked, group["iterations"], half=group["half"])
+        for index, direction in zip(indices, directions, strict=True):
             weights = parameters[index]
             if group["normalize"]:
                 # The length of the weights only rescales the step: a norm follows.
