@@ -36,7 +36,7 @@ from core.files import (
     to_json_bytes,
     write_atomically,
 )
-from core.locks import lock_owner, take_lock
+from core.locks import is_held, lock_owner, take_lock
 from core.logs import MIN_READER, SCHEMA, encode_line
 from core.request import REQUEST, is_asked_for
 
@@ -225,6 +225,20 @@ def _freed_on_error(lock: int, disk: Disk) -> Generator[None]:
         raise
 
 
+def check_free(folder: Path) -> None:
+    """Make sure that no process has a run, as far as that can be told.
+
+    Raises:
+        BusyError: one has.
+    """
+    if is_held(folder / "run.lock"):
+        raise _busy(folder)
+
+
+def _busy(folder: Path) -> BusyError:
+    return BusyError(f"run {folder.name} is active in {lock_owner(folder / 'run.lock')}", "stop it there first")
+
+
 def reopen(folder: Path, disk: Disk = DISK, *, keep_requests: bool = False) -> RunWriter:
     """Lock an existing run directory to write on, and sweep what a writer that was killed left half done.
 
@@ -239,8 +253,7 @@ def reopen(folder: Path, disk: Disk = DISK, *, keep_requests: bool = False) -> R
         with _freed_on_error(lock, disk):
             writer = RunWriter(folder, lock, disk)
     except BlockingIOError:
-        owner = lock_owner(folder / "run.lock")
-        raise BusyError(f"run {folder.name} is active in {owner}", "stop it there first") from None
+        raise _busy(folder) from None
     except OSError as error:
         raise LogsError(f"run {folder.name} cannot be written ({in_words(error)})", "mend its permissions") from None
     _sweep(folder, disk)

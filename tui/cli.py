@@ -201,11 +201,13 @@ def resume(
     from core.launch import Patience, resume_detached
     from core.logs import request
     from core.runs import asked_ranks, find_run
+    from core.writer import check_free
 
     row, patience = find_run(logs, reference), Patience(dist_timeout, retries)
     if row.status == "paused":
         request(row.folder, "unpause")
         return typer.echo(f"unpaused {row.id}", err=True)
+    check_free(row.folder)
     if detach:
         return begin(resume_detached(row.folder, data, patience=patience), as_json)
 
