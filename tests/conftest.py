@@ -10,24 +10,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-import torch
-from pty_harness import Nursery, Terminals
 
-from core.config import ExperimentConfig, parse_config
-from core.control import Control
-from core.events import RunEvent
 from core.garbage import search_seldom
-from core.label import Label
-from core.runs import RunIndex
-from core.session import Surroundings, resume, run
-from tui.app import Torchdeck
-from tui.messages import Mode
-from tui.refresh import Refresh
-from tui.state import State
-from tui.workspace import Workspace
+
+if TYPE_CHECKING:
+    # What only deals out the tests reads this file, too: torch and the app, seconds to import, are for who runs them.
+    from nursery import Nursery
+    from pty_harness import Terminals
+
+    from core.config import ExperimentConfig
+    from core.control import Control
+    from core.events import RunEvent
+    from core.session import Surroundings
+    from tui.app import Torchdeck
+    from tui.messages import Mode
 
 # A shell's background has its processes ignore Ctrl-C, and so would those that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -107,6 +106,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Small tensors gain nothing from threads, and a busy machine punishes them."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -133,18 +134,24 @@ def changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 @pytest.fixture
 def small() -> Callable[..., ExperimentConfig]:
     """Makes a config that trains in a fraction of a second, changed by `{"section.key": value}`."""
+    from core.config import parse_config
+
     return lambda changes=None: parse_config(changed(SMALL, changes or {}))
 
 
 @pytest.fixture
 def surroundings(tmp_path: Path) -> Surroundings:
     """A data folder of the test's own, a fake clock, and an event for every step."""
+    from core.session import Surroundings
+
     return Surroundings(tmp_path / "data", clock=Clock(), now=Clock(), sample_every=0.0, wait=lambda _: None)
 
 
 @pytest.fixture
 def train(tmp_path: Path, surroundings: Surroundings) -> Callable[..., list[RunEvent]]:
     """Runs a config to its end and gives its events; the logs are in `tmp_path / "logs"`."""
+    from core.label import Label
+    from core.session import run
 
     def go(config: ExperimentConfig, control: Control | None = None, **label: Any) -> list[RunEvent]:
         return list(run(config, tmp_path / "logs", control, surroundings=surroundings, label=Label(**label)))
@@ -155,6 +162,8 @@ def train(tmp_path: Path, surroundings: Surroundings) -> Callable[..., list[RunE
 @pytest.fixture
 def go_on(surroundings: Surroundings) -> Callable[..., list[RunEvent]]:
     """Resumes the run of a folder to its end and gives the attempt's events."""
+    from core.session import resume
+
     return lambda folder, control=None: list(resume(folder, control, surroundings=surroundings))
 
 
@@ -166,15 +175,28 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    """One for all tests of a process: it takes seconds to import what commands need."""
-    opened = Nursery(tmp_path_factory.mktemp("data"))
+    """One for all tests, whichever process runs them."""
+    from nursery import Nursery
+
+    mine = tmp_path_factory.getbasetemp()
+    opened = Nursery((mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "nursery")
     yield opened
     opened.close()
 
 
 @pytest.fixture
+def forked_workers(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in processes of their own are forked where they would be started, which takes seconds."""
+    import core.launch
+
+    monkeypatch.setattr(core.launch, "_started", nursery.worker)
+
+
+@pytest.fixture
 def terminals(nursery: Nursery, tmp_path: Path) -> Iterator[Terminals]:
     """Opens terminals and starts commands on them."""
+    from pty_harness import Terminals
+
     opened = Terminals(nursery, tmp_path)
     yield opened
     opened.close()
@@ -195,6 +217,11 @@ def the_run(tmp_path: Path) -> Callable[[], Path]:
 @pytest.fixture
 def make_app(tmp_path: Path) -> Callable[..., Torchdeck]:
     """Makes an app on the logs and data of a temporary folder, drawn as soon as something changes."""
+    from core.runs import RunIndex
+    from tui.app import Torchdeck
+    from tui.refresh import Refresh
+    from tui.state import State
+    from tui.workspace import Workspace
 
     def make(
         logs: Path | None = None, *, theme: str = "torchdeck-dark", ascii_only: bool = False, page: Mode = "setup"

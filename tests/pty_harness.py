@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import select
 import struct
-import subprocess
-import sys
 import termios
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
+from nursery import Nursery, until
 from rich.cells import cell_len
 
 from core.events import EpochCompleted, RunEvent
 from core.logs import EventReader
 
-ROOT = Path(__file__).parent.parent
-HIDDEN = ("TORCHDECK_", "TEXTUAL", "TMUX", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
-PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
 MODE = re.compile(rb"\x1b\[\?(\d+)([hl])")
 WRITTEN = re.compile(r"\x1b\[(\d+;\d+)H|(\x1b\[[\d;?<>=$]*[a-zA-Z]|\x1b.|\r|\n|[^\x1b\r\n]+)")
 SYNC_QUERY, SYNC_ANSWER = b"\x1b[?2026$p", b"\x1b[?2026;2$y"
@@ -39,14 +32,6 @@ optimizer = {name = "sgd", lr = 0.01}
 training = {epochs = 30000, batch_size = 64, threads = 1, precision = "fp32"}
 """
 AS_FOUND = {1049: "l", 25: "h", 1000: "l", 1003: "l", 1006: "l", 1004: "l", 2004: "l", 7: "h", 2026: "l"}
-
-
-def until(met: Callable[[], object], what: Callable[[], object] = lambda: "", seconds: float = 60.0) -> None:
-    """Wait until a condition is met; fails with what is there instead when it is not in time."""
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, what()
-        threading.Event().wait(0.02)
 
 
 class Pty:
@@ -202,20 +187,27 @@ class Terminals:
         places = {"TORCHDECK_PRESETS": self._folder / "presets", "TORCHDECK_STATE": self._folder / "state"}
         places |= {"TORCHDECK_LOGS": self.logs, "TORCHDECK_DATA": self._nursery.data}
         environment = {name: str(path) for name, path in places.items()} | own
-        process = self._nursery.start(pty, arguments, ignored=ignored, change=change, environment=environment)
-        self._started.append(process)
+        pid = self._nursery.command(pty.path, arguments, environment, ignored=list(ignored), change=change)
+        self._started.append(process := psutil.Process(pid))
         return process
 
     def code(self, process: psutil.Process, seconds: float = 60.0) -> int:
         """The exit code of a command, once it has ended by itself."""
-        code = self._nursery.code(process, seconds)
+        codes: list[int] = []
+
+        def ended() -> bool:
+            code = self._nursery.code(process.pid)
+            codes.extend([] if code is None else [code])
+            return bool(codes)
+
+        until(ended, lambda: f"{process} stays: {process.threads()}", seconds)
         self._started.remove(process)
-        return code
+        return codes[0]
 
     def close(self) -> None:
-        for process in self._started:
+        for process in [*self._started]:
             process.kill()
-            self._nursery.code(process)
+            self.code(process)
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 # What took over a run outlives the test that fails.
@@ -223,53 +215,3 @@ class Terminals:
                     process.kill()
         for pty in self._ptys:
             pty.close()
-
-
-class Nursery:
-    """Starts commands on terminals, from a process that has imported what they need, and on data that is decoded."""
-
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
-        self._environment = {**environment, **PLAIN}
-        script = [sys.executable, str(Path(__file__).parent / "pty_nursery.py")]
-        self._process = subprocess.Popen(
-            script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=self._environment
-        )
-        self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-    def _ask(self, **request: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def start(
-        self, pty: Pty, arguments: Sequence[str], *, ignored: Sequence[str], change: str, environment: dict[str, str]
-    ) -> psutil.Process:
-        """Fork a process for a command."""
-        asked = {"terminal": pty.path, "arguments": list(arguments), "ignored": list(ignored), "change": change}
-        return psutil.Process(self._ask(**asked, environment={**self._environment, **environment})["pid"])
-
-    def code(self, process: psutil.Process, seconds: float = 60.0) -> int:
-        """The exit code of a command, once it has ended."""
-        codes: list[int] = []
-
-        def ended() -> bool:
-            code = self._ask(wait=process.pid)["code"]
-            codes.extend([] if code is None else [code])
-            return bool(codes)
-
-        until(ended, lambda: f"{process} stays: {process.threads()}", seconds)
-        return codes[0]
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(60)
-        assert self._process.stdout is not None
-        self._process.stdout.close()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from app_driver import Lives, screen_text, until
+from nursery import until as until_shown
 from pty_harness import Terminals
-from pty_harness import until as until_shown
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Button, Input

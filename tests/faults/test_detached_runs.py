@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Faults, only_run
-from pty_harness import Log, Terminals, until
+from nursery import until
+from pty_harness import Log, Terminals
 
 import presets
 from core import checkpoint
@@ -88,6 +89,7 @@ def weights(folder: Path) -> str:
     return hashlib.sha256((newest / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
     tmp_path: Path, workers: list[Detached], faults: Faults
 ) -> None:
@@ -181,6 +183,7 @@ def test_a_run_that_the_app_started_detached_outlives_it(terminals: Terminals, f
     assert sum(isinstance(event, RunStarted) for event in log.read()) == 1
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_of_two_processes_that_resume_one_run_one_gets_it(
     tmp_path: Path, torchdeck: Torchdeck, workers: list[Detached], faults: Faults
 ) -> None:

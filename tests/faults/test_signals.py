@@ -16,7 +16,8 @@ from typing import Any, Literal
 import psutil
 import pytest
 from conftest import Faults, only_run
-from pty_harness import F5, ROOT, Log, Pty, Terminals, until
+from nursery import ROOT, until
+from pty_harness import F5, Log, Pty, Terminals
 
 from core.events import CommandApplied, RunCompleted, RunStarted
 from core.logs import is_locked, load_record, request
@@ -96,7 +97,7 @@ def taken_up(log: Log) -> bool:
 @pytest.mark.parametrize("kind", ["HUP", "closed"])
 def test_a_lost_terminal_hands_the_run_over(terminals: Terminals, faults: Faults, kind: str, front: Front) -> None:
     pty = terminals.pty()
-    process, log = begin(terminals, pty, front)
+    process, log = begin(terminals, pty, front, change="workers are forked" if kind == "HUP" else "")
     KINDS[kind][0](process, pty, log)
     ended = terminals.code(process)
     until(lambda: taken_up(log), lambda: log.events[-5:])

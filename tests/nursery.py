@@ -1,0 +1,128 @@
+"""Commands and workers forked from one process that has imported what they need; torch takes seconds."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).parent.parent
+LONGEST = 65_536
+PLACE = "TEST_NURSERY"
+HIDDEN = ("TORCHDECK_", "TEXTUAL", "TMUX", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
+PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
+
+
+def until(met: Callable[[], object], what: Callable[[], object] = lambda: "", seconds: float = 60.0) -> None:
+    """Wait until a condition is met; fails with what is there instead when it is not in time."""
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, what()
+        threading.Event().wait(0.02)
+
+
+class Forked:
+    """A worker that was forked, asked of like one that was started."""
+
+    def __init__(self, pid: int, stdin: IO[bytes], nursery: Nursery) -> None:
+        self.pid, self.stdin = pid, stdin
+        self.returncode: int | None = None
+        self._nursery = nursery
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._nursery.code(self.pid)
+        return self.returncode
+
+    def wait(self) -> int:
+        until(lambda: self.poll() is not None)
+        return self.returncode or 0
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+
+class Nursery:
+    """A connection to the process that forks, which the first to ask starts: all that run tests share it."""
+
+    def __init__(self, folder: Path) -> None:
+        """The nursery of a folder, whose path has to be short; its `data` has the data sets decoded."""
+        folder.mkdir(exist_ok=True)
+        self.folder, self.data = folder, folder / "data"
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
+        self._environment = {**environment, **PLAIN, PLACE: str(folder)}
+        self._server: subprocess.Popen[bytes] | None = None
+        with open(folder / "lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._socket = self._connected() or self._begun()
+
+    @classmethod
+    def of_environment(cls) -> Nursery:
+        """The one that this process was forked from."""
+        return cls(Path(os.environ[PLACE]))
+
+    def _connected(self) -> socket.socket | None:
+        """A connection to the server, if there is one; the last one to leave it has it end."""
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            made.connect(str(self.folder / "socket"))
+            made.send(b'{"hello": 1}')
+            if made.recv(LONGEST):
+                return made
+        except OSError:
+            pass
+        made.close()
+        return None
+
+    def _begun(self) -> socket.socket:
+        path = self.folder / "socket"
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))
+            listener.listen(64)
+            self._server = subprocess.Popen(
+                [sys.executable, str(Path(__file__).parent / "nursery_server.py"), str(listener.fileno())],
+                stdin=subprocess.DEVNULL,
+                cwd=ROOT,
+                env=self._environment,
+                pass_fds=[listener.fileno()],
+            )
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            made.connect(str(path))
+            return made
+
+    def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+        socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
+        return json.loads(self._socket.recv(LONGEST))
+
+    def command(self, terminal: str, arguments: Sequence[str], environment: Mapping[str, str], **how: Any) -> int:
+        """The process id of a command on a terminal, forked now."""
+        asked = {"terminal": terminal, "arguments": list(arguments), **how}
+        return self._ask({**asked, "environment": {**self._environment, **environment}})["pid"]
+
+    def worker(self, output: IO[bytes], environment: Mapping[str, str], _: int | None) -> Forked:
+        """A worker, forked now; stands in for how the product starts one."""
+        stdin, said = os.pipe()
+        pid = self._ask({"environment": dict(environment)}, [stdin, output.fileno()])["pid"]
+        os.close(stdin)
+        return Forked(pid, os.fdopen(said, "wb"), self)
+
+    def code(self, pid: int) -> int | None:
+        """The exit code of a process that was forked, told once; None while it lives."""
+        return self._ask({"wait": pid})["code"]
+
+    def close(self) -> None:
+        """Leave; whoever began the server waits until all others have left, too."""
+        self._socket.close()
+        if self._server:
+            self._server.wait()
