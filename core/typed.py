@@ -79,10 +79,20 @@ def many(reader: Reader) -> Reader:
 
 def matrix(value: Any) -> tuple[tuple[int, ...], ...]:
     """A square table of counts."""
-    rows: tuple[tuple[int, ...], ...] = many(many(whole))(value)
+    rows: tuple[tuple[int, ...], ...] = many(_counts)(value)
     if any(len(row) != len(rows) for row in rows):
         raise ValueError("not square")
     return rows
+
+
+def _counts(value: Any) -> tuple[int, ...]:
+    """A list of counts, looked at as a whole: a matrix has thousands."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("not a list")
+    found = cast("list[Any]", value)
+    if not set(map(type, found)) <= {int} or (found and not 0 <= min(found) <= max(found) < 2**63):
+        raise ValueError("not whole numbers")
+    return tuple(found)
 
 
 def one_of(*choices: str) -> Reader:

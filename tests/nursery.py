@@ -107,15 +107,21 @@ class Nursery:
 
     def command(self, terminal: str, arguments: Sequence[str], environment: Mapping[str, str], **how: Any) -> int:
         """The process id of a command on a terminal, forked now."""
-        asked = {"terminal": terminal, "arguments": list(arguments), **how}
+        asked = {"kind": "command", "terminal": terminal, "arguments": list(arguments), **how}
         return self._ask({**asked, "environment": {**self._environment, **environment}})["pid"]
 
     def worker(self, output: IO[bytes], environment: Mapping[str, str], _: int | None) -> Forked:
         """A worker, forked now; stands in for how the product starts one."""
         stdin, said = os.pipe()
-        pid = self._ask({"environment": dict(environment)}, [stdin, output.fileno()])["pid"]
+        asked = {"kind": "worker", "environment": dict(environment)}
+        pid = self._ask(asked, [stdin, output.fileno()])["pid"]
         os.close(stdin)
         return Forked(pid, os.fdopen(said, "wb"), self)
+
+    def task(self, output: int, module: str, name: str, arguments: Mapping[str, Any]) -> int:
+        """The process id of a call of a function in a module of the tests, which prints to `output`, forked now."""
+        asked = {"kind": "task", "module": module, "name": name, "arguments": dict(arguments)}
+        return self._ask(asked, [output])["pid"]
 
     def code(self, pid: int) -> int | None:
         """The exit code of a process that was forked, told once; None while it lives."""

@@ -94,7 +94,7 @@ class Server:
         if child == 0:
             for opened in self._sockets:
                 opened.close()
-            return lambda: _be_a_command(request) if "terminal" in request else _be_a_worker(request, descriptors)
+            return lambda: BECOME[request["kind"]](request, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         return {"pid": child}
@@ -106,7 +106,15 @@ def _be_a_worker(request: dict[str, Any], descriptors: Sequence[int]) -> None:
     become_worker(request["environment"], *descriptors)
 
 
-def _be_a_command(request: dict[str, Any]) -> None:
+def _be_a_task(request: dict[str, Any], descriptors: Sequence[int]) -> None:
+    """Call a function of a module of the tests, with what it prints going to a descriptor."""
+    (output,) = descriptors
+    os.dup2(output, 1)
+    os.close(output)
+    getattr(import_module(request["module"]), request["name"])(**request["arguments"])
+
+
+def _be_a_command(request: dict[str, Any], _: Sequence[int]) -> None:
     """Live on the terminal of a request, in a session of one's own, and run its command as a person would."""
     os.setsid()
     terminal = os.open(request["terminal"], os.O_RDWR)
@@ -127,6 +135,9 @@ def _be_a_command(request: dict[str, Any]) -> None:
     from tui.cli import main as command_line
 
     command_line()
+
+
+BECOME = {"command": _be_a_command, "worker": _be_a_worker, "task": _be_a_task}
 
 
 def main() -> None:

@@ -10,8 +10,6 @@ import pickle
 import random
 import resource
 import struct
-import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -335,8 +333,7 @@ def test_an_analysis_of_any_size_is_not_read(tmp_path: Path, faults: Faults) -> 
 
 def test_loaded_without_care_the_same_file_runs_what_it_brings(tmp_path: Path) -> None:
     (tmp_path / "evil.pt").write_bytes(saved_by_torch(tmp_path / "canary"))
-    code = "import sys, torch; torch.load(sys.argv[1], weights_only=False)"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "evil.pt")], check=True, capture_output=True)
+    torch.load(tmp_path / "evil.pt", weights_only=False)
     assert (tmp_path / "canary").is_dir()
 
 

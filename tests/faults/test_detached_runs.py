@@ -167,7 +167,7 @@ def test_a_detached_run_outlives_who_started_and_who_watches_it(
 
 def test_a_run_that_the_app_started_detached_outlives_it(terminals: Terminals, faults: Faults) -> None:
     pty, log = terminals.pty(), Log(terminals.logs)
-    app = terminals.start(pty, "tui")
+    app = terminals.start(pty, "tui", change="workers are forked")
     until(lambda: pty.shows("150,000 steps"), lambda: pty.said[-2000:])
     pty.press(b"D")
     # Followed live: the curve that the other process makes is on the screen.
@@ -215,6 +215,7 @@ def test_of_two_processes_that_resume_one_run_one_gets_it(
     assert f"process {owner.process.pid}" in err
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_detached_run_that_cannot_begin_leaves_nothing(tmp_path: Path, faults: Faults) -> None:
     wrong = presets.load("lenet").with_overrides(["data.download=false"])
     detached = start_detached(wrong, Label("lenet"), tmp_path / "logs", tmp_path / "data", time.time())

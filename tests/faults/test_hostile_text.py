@@ -257,19 +257,6 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
             await seen.look()
             while name in ("closing", "action", "link") and text not in seen.text:
                 await seen.look()
-        page = app.screen
-        for number in range(len(NAMES)):
-            page._table.go_to(run_id(number))  # type: ignore[attr-defined]
-            # A few above each other: to close each would be to draw the page anew.
-            for ask in ("trash", "tags", "note"):
-                below = app.screen
-                getattr(page, f"action_{ask}")()
-                await until(pilot, lambda below=below: isinstance(app.screen, Ask | AskText) and app.screen != below)
-                await seen.look()
-                assert ask == "trash" or run_id(number) in seen.text
-            if number % 4 == 3 or number == len(NAMES) - 1:
-                page.pop_until_active()
-                await until(pilot, lambda: app.screen is page)
         for number in range(len(NAMES)):
             app.workspace.chosen = run_id(number)
             await seen.page("analyze")
@@ -284,6 +271,30 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
             await seen.page("compare")
         app.action_help()
         await seen.look()
+        faults("hostile texts", seen.looks)
+
+
+async def test_the_questions_about_a_run_take_text_from_a_log_for_no_more_than_text(
+    hostile: Path, make_app: Callable[..., Torchdeck], faults: Faults
+) -> None:
+    app = make_app(hostile, page="runs")
+    # A small terminal: what is below a question is drawn with it.
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        seen = Seen(app, pilot)
+        await seen.page("runs")
+        page = app.screen
+        for number in range(len(NAMES)):
+            page._table.go_to(run_id(number))  # type: ignore[attr-defined]
+            # A few above each other: to close each would be to draw the page anew.
+            for ask in ("trash", "tags", "note"):
+                below = app.screen
+                getattr(page, f"action_{ask}")()
+                await until(pilot, lambda below=below: isinstance(app.screen, Ask | AskText) and app.screen != below)
+                await seen.look()
+                assert ask == "trash" or run_id(number) in seen.text
+            if number % 4 == 3 or number == len(NAMES) - 1:
+                page.pop_until_active()
+                await until(pilot, lambda: app.screen is page)
         faults("hostile texts", seen.looks)
 
 

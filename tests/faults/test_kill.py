@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +13,12 @@ import pytest
 import torch
 from conftest import Faults
 from disk_scenario import verified
+from nursery import Nursery, until
 
 from core import checkpoint
 from core.events import RunCompleted
 from core.logs import EventReader, load_record
 
-ROOT = Path(__file__).parent.parent.parent
 DIGITS: dict[str, Any] = {
     "data": {"name": "digits"},
     "model": {"name": "lenet"},
@@ -30,50 +27,31 @@ DIGITS: dict[str, Any] = {
 }
 
 
-class Server:
-    """Forks children that are killed: see kill_server.py."""
+class Killer:
+    """Has tasks done in processes that it kills: see kill_tasks.py."""
 
-    def __init__(self) -> None:
-        one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "kill_server.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **one},
-        )
-        assert self._line() == "ready"
+    def __init__(self, nursery: Nursery) -> None:
+        self._nursery = nursery
 
-    def _line(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline().decode().rstrip("\n")
-
-    def until(self, told_enough: Callable[[list[str]], bool], **request: Any) -> list[str]:
-        """What a child told until it was killed, or ended by itself."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
-        child, told, killed = int(self._line()), list[str](), False
-        while (line := self._line()) != "gone":
-            assert line, "the server died"
-            told.append(line)
-            if not killed and told_enough(told):
-                os.kill(child, signal.SIGKILL)
-                killed = True
+    def until(self, told_enough: Callable[[list[str]], bool], task: str, **arguments: Any) -> list[str]:
+        """What a process told until it was killed, or ended by itself."""
+        reading, writing = os.pipe()
+        pid = self._nursery.task(writing, "kill_tasks", task, arguments)
+        os.close(writing)
+        told, killed = list[str](), False
+        with os.fdopen(reading) as said:
+            for line in said:
+                told.append(line.rstrip("\n"))
+                if not killed and told_enough(told):
+                    os.kill(pid, signal.SIGKILL)
+                    killed = True
+        until(lambda: self._nursery.code(pid) is not None)
         return told
 
-    def close(self) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.close()
-        self._process.wait(60)
-        self._process.stdout.close()
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.close()
+@pytest.fixture
+def killer(nursery: Nursery) -> Killer:
+    return Killer(nursery)
 
 
 def after(count: int) -> Callable[[list[str]], bool]:
@@ -81,12 +59,12 @@ def after(count: int) -> Callable[[list[str]], bool]:
 
 
 def test_a_killed_writer_loses_no_event_it_told_and_the_next_one_goes_on(
-    server: Server, tmp_path: Path, faults: Faults, soak: int
+    killer: Killer, tmp_path: Path, faults: Faults, soak: int
 ) -> None:
     chance, folder, kills = random.Random(1), tmp_path / "20260101-000000-x-abcd", 30 * soak
     told, live, seen = 0, EventReader(folder), []
     for _ in range(kills):
-        lines = server.until(after(chance.randint(1, 200)), task="log", folder=str(folder))
+        lines = killer.until(after(chance.randint(1, 200)), "log", folder=str(folder))
         told = max(told, int(lines[-1]) + 1)
         seen += [event.seq for event in live.read()]
     reader = EventReader(folder)
@@ -99,18 +77,18 @@ def test_a_killed_writer_loses_no_event_it_told_and_the_next_one_goes_on(
     assert reader.damaged <= kills
 
 
-def test_a_log_behind_a_buffer_loses_what_it_told(server: Server, tmp_path: Path) -> None:
-    told = server.until(after(50), task="naive_log", folder=str(tmp_path / "log"))
+def test_a_log_behind_a_buffer_loses_what_it_told(killer: Killer, tmp_path: Path) -> None:
+    told = killer.until(after(50), "naive_log", folder=str(tmp_path / "log"))
     assert len((tmp_path / "log").read_text().splitlines()) < len(told)
 
 
 def test_a_process_killed_while_it_saves_leaves_the_checkpoints_it_told_of(
-    server: Server, tmp_path: Path, faults: Faults, soak: int
+    killer: Killer, tmp_path: Path, faults: Faults, soak: int
 ) -> None:
     chance, root, kills, lost, number = random.Random(2), tmp_path / "run" / "checkpoints", 12 * soak, [], 0
     root.parent.mkdir()
     for _ in range(kills):
-        told = server.until(after(chance.randint(20, 80)), task="checkpoints", root=str(root), first=number + 1)
+        told = killer.until(after(chance.randint(20, 80)), "checkpoints", root=str(root), first=number + 1)
         saved = [line.split()[1:] for line in told if line.startswith("saved")]
         number = int(saved[-1][1]) if saved else number
         found = verified(root)
@@ -127,22 +105,22 @@ def test_a_process_killed_while_it_saves_leaves_the_checkpoints_it_told_of(
     assert lost == []
 
 
-def test_a_checkpoint_written_over_the_last_one_is_lost_by_a_kill(server: Server, tmp_path: Path) -> None:
-    server.until(after(26), task="naive_checkpoints", root=str(tmp_path / "last"), first=1)
+def test_a_checkpoint_written_over_the_last_one_is_lost_by_a_kill(killer: Killer, tmp_path: Path) -> None:
+    killer.until(after(26), "naive_checkpoints", root=str(tmp_path / "last"), first=1)
     assert (tmp_path / "last.bin").stat().st_size < 1_000_000
 
 
 def test_a_training_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(
-    server: Server, tmp_path: Path, faults: Faults, soak: int
+    killer: Killer, tmp_path: Path, faults: Faults, soak: int
 ) -> None:
-    request = {"task": "train", "logs": str(tmp_path), "config": DIGITS}
+    request = {"logs": str(tmp_path), "config": DIGITS}
     chance, kills = random.Random(3), 6 * soak
-    server.until(lambda _: False, run_id="undisturbed", **request)
+    killer.until(lambda _: False, "train", run_id="undisturbed", **request)
     for number in range(kills):
         # Far enough that some epochs end and some do not.
-        told = server.until(after(chance.randint(6, 20) if number % 2 else 4), run_id="killed", **request)
+        told = killer.until(after(chance.randint(6, 20) if number % 2 else 4), "train", run_id="killed", **request)
         assert told
-    server.until(lambda _: False, run_id="killed", **request)
+    killer.until(lambda _: False, "train", run_id="killed", **request)
     runs = [load_record(tmp_path / name) for name in ("undisturbed", "killed")]
     weights = [
         checkpoint.load_model(next(checkpoint.newest(tmp_path / name / "checkpoints")))

@@ -1,14 +1,8 @@
-"""A process that forks a child for each request, which tells of all it has done until it is killed.
-
-A request is one line of JSON on stdin: the name of a task and its arguments. On stdout come the child's number, its own
-lines, and `gone` when it is dead. What takes long to import is imported once, before the first fork.
-"""
+"""What processes do that are to be killed: each tells on stdout of all that it has done."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +13,6 @@ from core import checkpoint
 from core.config import parse_config
 from core.events import StepCompleted
 from core.files import Disk, write_all
-from core.fork_server import preload
 from core.logs import load_record
 from core.session import Surroundings, resume, run
 from core.writer import claim, reopen
@@ -28,7 +21,7 @@ Json = dict[str, Any]
 
 
 def tell(line: object) -> None:
-    """One line to the parent, past every buffer: what was told is done."""
+    """One line to the test, past every buffer: what was told is done."""
     os.write(1, f"{line}\n".encode())
 
 
@@ -116,26 +109,3 @@ def train(logs: str, run_id: str, config: Json) -> None:
         events = run(parse_config(config), Path(logs), surroundings=around, run_id=run_id)
     for event in events:
         tell(f"{event.seq} {type(event).__name__}")
-
-
-TASKS = {task.__name__: task for task in (log, naive_log, checkpoints, naive_checkpoints, train)}
-
-
-def main() -> None:
-    preload()
-    tell("ready")
-    for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            try:
-                tell(os.getpid())
-                TASKS[request.pop("task")](**request)
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        tell("gone")
-
-
-if __name__ == "__main__":
-    main()
