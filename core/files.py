@@ -191,9 +191,11 @@ def read_regular(path: Path, most: int = LARGEST_JSON) -> bytes:
         OSError: the file is absent, unreadable, not a regular file or larger.
     """
     with open(open_regular(path), "rb") as file:
-        if os.fstat(file.fileno()).st_size > most:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
             raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
-        return file.read(most)
+        # No more: to read so much, that much memory is taken first.
+        return file.read(size)
 
 
 def read_json(path: Path) -> Any:

@@ -28,7 +28,7 @@ from core.events import (
     to_json,
 )
 from core.milestones import milestones
-from core.typed import Reader, checked, finite, many, matrix, number, optional, table, text, whole
+from core.typed import Reader, checked, finite, many, matrix, number, numbers, optional, table, text, whole
 
 MOST_STEPS = 20_000
 """Of the epoch in hand: some minutes of ten words a second, and more points than any chart has."""
@@ -293,7 +293,7 @@ _SUMMARY: Mapping[str, Reader] = {
     "images_per_second": optional(number),
     "reported": many(table),
     "confusion": optional(matrix),
-    "milestones": many(many(optional(number))),
+    "milestones": many(numbers),
 }
 
 

@@ -77,6 +77,24 @@ def many(reader: Reader) -> Reader:
     return read
 
 
+_PLAIN_NUMBERS = {float, int, type(None)}
+_each_number = many(optional(number))
+
+
+def numbers(value: Any) -> tuple[float | None, ...]:
+    """A list of numbers, or None for those that are not known; looked at as a whole, since a list of runs has many."""
+    if isinstance(value, list | tuple):
+        found = cast("list[Any]", value)
+        try:
+            # Their sum is not below the bound where one of them is not, or is nan.
+            if set(map(type, found)) <= _PLAIN_NUMBERS and sum(map(abs, filter(None, found))) < 1e300:
+                return tuple(found)
+        except OverflowError:
+            # An integer that no float holds.
+            pass
+    return _each_number(value)
+
+
 def matrix(value: Any) -> tuple[tuple[int, ...], ...]:
     """A square table of counts."""
     rows: tuple[tuple[int, ...], ...] = many(_counts)(value)
@@ -128,20 +146,20 @@ def _fits(reader: Reader, value: Any) -> bool:
     return True
 
 
-_NESTS = (dict, list, tuple)
+_NESTS = frozenset((dict, list, tuple))
 
 
 def too_deep(value: Any, deepest: int = DEEPEST) -> bool:
     """Whether tables and lists stand deeper in one another than that; walked level by level, never recursively."""
-    level: list[Any] = [value] if isinstance(value, _NESTS) else []
+    level: list[Any] = [value] if type(value) in _NESTS else []
     for _ in range(deepest):
-        # Of the concrete types, which are told many times as fast as a Mapping.
-        level = [
-            item
-            for outer in level
-            for item in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(item, _NESTS)
-        ]
-        if not level:
+        inner: list[Any] = []
+        for outer in level:
+            items = outer.values() if type(outer) is dict else outer
+            # Most hold nothing that holds anything.
+            if not _NESTS.isdisjoint(map(type, items)):
+                inner += [item for item in items if type(item) in _NESTS]
+        if not inner:
             return False
+        level = inner
     return True
