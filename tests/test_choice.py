@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from app_driver import form_row, screen_text, until
 from textual.app import App, ComposeResult
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Select
 
@@ -72,6 +73,17 @@ async def test_typing_finds_a_text_of_the_list() -> None:
         await pilot.press(*"li", "enter")
         await until(pilot, lambda: app.is_closed)
         assert app.chosen == ["lion"]
+
+
+async def test_what_is_typed_before_the_list_is_there_is_for_the_list() -> None:
+    app = Bench()
+    async with app.run_test(size=(60, 20)) as pilot:
+        app.choice.focus()
+        await pilot.pause()
+        for key in ("enter", *"li", "up", "enter"):
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: app.chosen == ["adamw"] and app.is_closed)
+        assert app.focused is app.choice
 
 
 async def test_escape_closes_the_list_and_changes_nothing() -> None:

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
-from textual.widgets import Select
+from textual.widgets import OptionList, Select
 
 
 class Choice(Widget, can_focus=True):
@@ -22,7 +22,10 @@ class Choice(Widget, can_focus=True):
     Choice > Select { width: 1fr; }
     """
     ALLOW_SELECT = False
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space,down,up", "open", "Open the list", show=False)]
+    # By priority, so that the next key is looked at when the list has the focus: all that is typed is for it.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space,down,up", "open", "Open the list", show=False, priority=True)
+    ]
     value: reactive[str] = reactive("", init=False)
 
     class Changed(Message):
@@ -45,6 +48,10 @@ class Choice(Widget, can_focus=True):
     def watch_value(self, value: str) -> None:
         self.post_message(self.Changed(value))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """An open list has its keys."""
+        return not self.children if action == "open" else super().check_action(action, parameters)
+
     async def action_open(self) -> None:
         """Show the list; it goes when it is left, and takes the choice with it."""
         if self.children:
@@ -53,6 +60,7 @@ class Choice(Widget, can_focus=True):
         choices = Select([(text, text) for text in self._texts], value=value, allow_blank=False, compact=True)
         await self.mount(choices)
         choices.expanded = True
+        self.screen.set_focus(choices.query_one(OptionList), scroll_visible=False)
         self.watch(choices, "expanded", self._close, init=False)
 
     async def _close(self) -> None:
