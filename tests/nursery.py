@@ -62,6 +62,7 @@ class Nursery:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
         self._environment = {**environment, **PLAIN, PLACE: str(folder)}
         self._server: subprocess.Popen[bytes] | None = None
+        self._turn = threading.Lock()
         with open(folder / "lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._socket = self._connected() or self._begun()
@@ -102,8 +103,9 @@ class Nursery:
             return made
 
     def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
-        socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
-        return json.loads(self._socket.recv(LONGEST))
+        with self._turn:
+            socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
+            return json.loads(self._socket.recv(LONGEST))
 
     def command(self, terminal: str, arguments: Sequence[str], environment: Mapping[str, str], **how: Any) -> int:
         """The process id of a command on a terminal, forked now."""

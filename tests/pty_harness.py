@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import select
+import signal
 import struct
 import termios
 import threading
@@ -18,6 +20,7 @@ from nursery import Nursery, until
 from rich.cells import cell_len
 
 from core.events import EpochCompleted, RunEvent
+from core.locks import is_held
 from core.logs import EventReader
 
 MODE = re.compile(rb"\x1b\[\?(\d+)([hl])")
@@ -208,10 +211,9 @@ class Terminals:
         for process in [*self._started]:
             process.kill()
             self.code(process)
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                # What took over a run outlives the test that fails.
-                if process.environ().get("TORCHDECK_LOGS") == str(self.logs):
-                    process.kill()
+        for lock in self.logs.glob("*/run.lock"):
+            # What took over a run outlives the test that fails.
+            if is_held(lock):
+                os.kill(json.loads(lock.read_text())["pid"], signal.SIGKILL)
         for pty in self._ptys:
             pty.close()
