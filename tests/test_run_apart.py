@@ -13,14 +13,17 @@ import psutil
 import pytest
 import torch
 from conftest import Faults, changed, only_run
+from example_runs import gpus, make_run_on
 
 from core import checkpoint
+from core.apart import followed
 from core.config import ExperimentConfig, parse_config
 from core.control import Control
 from core.data import open_dataset
 from core.events import EpochCompleted, RunCompleted, RunEvent, RunFailed, RunStarted
 from core.launch import Patience
-from core.logs import load_record
+from core.locks import take_lock
+from core.logs import EventReader, load_record
 from core.session import Surroundings, resume, run
 
 PLAIN: dict[str, Any] = {
@@ -142,3 +145,46 @@ def test_what_no_rank_can_do_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     assert last.error.kind == "input"
     assert "torchdeck data fetch cifar10" in last.error.mend
     assert not list((tmp_path / "logs").iterdir()) if (tmp_path / "logs").exists() else True
+
+
+class Begun:
+    """Stands for the processes of a run that trains; to wait for their end would be to wait for ever."""
+
+    def __init__(self, started: RunStarted) -> None:
+        self._started = started
+        self.process = self
+
+    def began(self) -> RunStarted:
+        return self._started
+
+    def wait(self) -> None:
+        raise AssertionError("the run was waited for")
+
+
+def test_whoever_follows_a_run_leaves_it_to_itself_by_handing_it_over(tmp_path: Path) -> None:
+    folder = tmp_path / make_run_on(tmp_path, 1.8e9, gpus(2))
+    told = list(EventReader(folder).read())
+    log, lines = folder / "events.jsonl", (folder / "events.jsonl").read_bytes()
+    log.unlink()
+    lock, control = take_lock(folder / "run.lock"), Control()
+
+    def begin() -> Any:
+        log.write_bytes(lines)
+        return Begun(next(event for event in told if isinstance(event, RunStarted)))
+
+    try:
+        seen: list[RunEvent] = []
+        for event in followed(begin, folder, control):
+            seen.append(event)
+            if len(seen) == len(told):
+                control.request("hand-over")
+        assert seen[1:-1] == told
+        last = seen[-1]
+        assert isinstance(last, RunCompleted)
+        assert (last.status, last.seq) == ("handed_over", told[-1].seq + 1)
+        assert last.step == told[-1].step
+        # Nothing was asked of the run, nothing was written to its log.
+        assert log.read_bytes() == lines
+        assert not list(folder.glob("control/*"))
+    finally:
+        os.close(lock)
