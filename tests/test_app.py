@@ -439,3 +439,23 @@ async def test_every_page_comes_up_in_any_theme(make_app: MakeApp, theme: str) -
             app.action_show(mode)
             await pilot.pause()
         assert app.theme == theme
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+@pytest.mark.parametrize("away", ["live", "runs"])
+async def test_a_page_that_was_out_of_view_has_the_terminals_new_size(
+    make_app: MakeApp, size: tuple[int, int], away: str
+) -> None:
+    """It looks as on a terminal that had the size from the start."""
+    fresh, resized = make_app(), make_app()
+    async with fresh.run_test(size=size) as pilot:
+        await until(pilot, lambda: has_form(fresh) and "of memory" in screen_text(fresh))
+        await pilot.pause()
+        expected = screen_text(fresh)
+    async with resized.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: has_form(resized))
+        resized.action_show(away)
+        await until(pilot, lambda: resized.current_mode == away)
+        await pilot.resize_terminal(*size)
+        resized.action_show("setup")
+        await until(pilot, lambda: screen_text(resized) == expected)
