@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ Json = dict[str, Any]
 def tell(line: object) -> None:
     """One line to the test, past every buffer: what was told is done."""
     os.write(1, f"{line}\n".encode())
+
+
+def die() -> None:
+    """Be killed here and now."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def step(seq: int) -> StepCompleted:
@@ -69,12 +75,13 @@ def log(folder: str) -> None:
         tell(seq)
 
 
-def naive_log(folder: str) -> None:
-    """The same through a buffer: a promise that cannot be kept."""
+def naive_log(folder: str, lines: int) -> None:
+    """So many through a buffer, a promise that cannot be kept: the kill comes when they were told."""
     with open(folder, "a") as file:
-        for seq in count():
+        for seq in range(lines):
             file.write(f"{seq}\n")
             tell(seq)
+        die()
 
 
 def checkpoints(root: str, first: int) -> None:
@@ -88,16 +95,17 @@ def checkpoints(root: str, first: int) -> None:
         checkpoint.retain(Path(root), at, disk=TellingDisk())
 
 
-def naive_checkpoints(root: str, first: int) -> None:
-    """The same into one file, over and over."""
-    for number in count(first):
+def naive_checkpoints(root: str) -> None:
+    """Two into one file, one over the other: the kill comes within the second."""
+    for number in (1, 2):
         content = torch.full((250_000,), float(number)).numpy().tobytes()
         file = os.open(f"{root}.bin", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for part in range(10):
-            tell("write")
+            if (number, part) == (2, 4):
+                die()
             write_all(file, content[part * 100_000 : (part + 1) * 100_000])
         os.close(file)
-        tell(f"saved {number} {number}")
+        tell(f"saved {number}")
 
 
 def train(logs: str, run_id: str, config: Json) -> None:

@@ -58,6 +58,11 @@ def after(count: int) -> Callable[[list[str]], bool]:
     return lambda told: len(told) >= count
 
 
+def never(_: list[str]) -> bool:
+    """For one that ends, or has itself killed."""
+    return False
+
+
 def test_a_killed_writer_loses_no_event_it_told_and_the_next_one_goes_on(
     killer: Killer, tmp_path: Path, faults: Faults, soak: int
 ) -> None:
@@ -78,8 +83,8 @@ def test_a_killed_writer_loses_no_event_it_told_and_the_next_one_goes_on(
 
 
 def test_a_log_behind_a_buffer_loses_what_it_told(killer: Killer, tmp_path: Path) -> None:
-    told = killer.until(after(50), "naive_log", folder=str(tmp_path / "log"))
-    assert len((tmp_path / "log").read_text().splitlines()) < len(told)
+    told = killer.until(never, "naive_log", folder=str(tmp_path / "log"), lines=50)
+    assert len((tmp_path / "log").read_text().splitlines()) < len(told) == 50
 
 
 def test_a_process_killed_while_it_saves_leaves_the_checkpoints_it_told_of(
@@ -106,7 +111,7 @@ def test_a_process_killed_while_it_saves_leaves_the_checkpoints_it_told_of(
 
 
 def test_a_checkpoint_written_over_the_last_one_is_lost_by_a_kill(killer: Killer, tmp_path: Path) -> None:
-    killer.until(after(26), "naive_checkpoints", root=str(tmp_path / "last"), first=1)
+    assert killer.until(never, "naive_checkpoints", root=str(tmp_path / "last")) == ["saved 1"]
     assert (tmp_path / "last.bin").stat().st_size < 1_000_000
 
 
@@ -115,12 +120,12 @@ def test_a_training_killed_again_and_again_ends_with_the_weights_of_an_undisturb
 ) -> None:
     request = {"logs": str(tmp_path), "config": DIGITS}
     chance, kills = random.Random(3), 6 * soak
-    killer.until(lambda _: False, "train", run_id="undisturbed", **request)
+    killer.until(never, "train", run_id="undisturbed", **request)
     for number in range(kills):
         # Far enough that some epochs end and some do not.
         told = killer.until(after(chance.randint(6, 20) if number % 2 else 4), "train", run_id="killed", **request)
         assert told
-    killer.until(lambda _: False, "train", run_id="killed", **request)
+    killer.until(never, "train", run_id="killed", **request)
     runs = [load_record(tmp_path / name) for name in ("undisturbed", "killed")]
     weights = [
         checkpoint.load_model(next(checkpoint.newest(tmp_path / name / "checkpoints")))
