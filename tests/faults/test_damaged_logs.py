@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import Faults
-from damage import damaged, mistyped
+from damage import MUTATIONS, damaged, mistyped
 from example_runs import Example, make_example_runs, make_study
 from rich.console import Console
 
@@ -52,12 +52,14 @@ def printed(*parts: Any) -> str:
 def test_a_damaged_log_gives_the_events_that_are_whole_and_counts_the_rest(
     folder: Path, faults: Faults, soak: int
 ) -> None:
-    path, count, crashes, forged, miscounted = folder / "events.jsonl", 5000 * soak, 0, 0, 0
-    lines = path.read_bytes().splitlines(keepends=True)
-    known = {line[:-1]: repr(decode_line(line[:-1])) for line in lines}
+    count, crashes, forged, miscounted = 5000 * soak, 0, 0, 0
+    # Of a run that was completed, one that goes on, and one that failed: each kind of damage is done to each.
+    logs = [path.read_bytes().splitlines(keepends=True) for path in sorted(folder.parent.glob("*/events.jsonl"))]
+    known = {line[:-1]: repr(decode_line(line[:-1])) for lines in logs for line in lines}
+    assert {json.loads(line)["kind"] for line in known} >= {"StepCompleted", "RunCompleted", "RunFailed"}
     for seed in range(count):
-        content = damaged(lines, seed)
-        path.write_bytes(content)
+        content = damaged(logs[seed // len(MUTATIONS) % len(logs)], seed)
+        (folder / "events.jsonl").write_bytes(content)
         reader = EventReader(folder)
         whole = content.split(b"\n")[:-1]
         try:
