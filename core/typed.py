@@ -68,13 +68,13 @@ def optional(reader: Reader) -> Reader:
 
 def many(reader: Reader) -> Reader:
     """A reader of lists, as tuples."""
+    return lambda value: tuple(map(reader, _items(value)))
 
-    def read(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list | tuple):
-            raise ValueError("not a list")
-        return tuple(map(reader, cast("list[Any]", value)))
 
-    return read
+def _items(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("not a list")
+    return cast("list[Any]", value)
 
 
 _PLAIN_NUMBERS = {float, int, type(None)}
@@ -83,16 +83,14 @@ _each_number = many(optional(number))
 
 def numbers(value: Any) -> tuple[float | None, ...]:
     """A list of numbers, or None for those that are not known; looked at as a whole, since a list of runs has many."""
-    if isinstance(value, list | tuple):
-        found = cast("list[Any]", value)
-        try:
-            # Their sum is not below the bound where one of them is not, or is nan.
-            if set(map(type, found)) <= _PLAIN_NUMBERS and sum(map(abs, filter(None, found))) < 1e300:
-                return tuple(found)
-        except OverflowError:
-            # An integer that no float holds.
-            pass
-    return _each_number(value)
+    found = _items(value)
+    try:
+        # Their sum is not below the bound where one of them is not, or is nan.
+        plain = set(map(type, found)) <= _PLAIN_NUMBERS and sum(map(abs, filter(None, found))) < 1e300
+    except OverflowError:
+        # An integer that no float holds.
+        plain = False
+    return tuple(found) if plain else _each_number(value)
 
 
 def matrix(value: Any) -> tuple[tuple[int, ...], ...]:
@@ -105,9 +103,7 @@ def matrix(value: Any) -> tuple[tuple[int, ...], ...]:
 
 def _counts(value: Any) -> tuple[int, ...]:
     """A list of counts, looked at as a whole: a matrix has thousands."""
-    if not isinstance(value, list | tuple):
-        raise ValueError("not a list")
-    found = cast("list[Any]", value)
+    found = _items(value)
     if not set(map(type, found)) <= {int} or (found and not 0 <= min(found) <= max(found) < 2**63):
         raise ValueError("not whole numbers")
     return tuple(found)

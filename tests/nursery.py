@@ -10,24 +10,18 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+
+from waiting import until
 
 ROOT = Path(__file__).parent.parent
 LONGEST = 65_536
 PLACE = "TEST_NURSERY"
 HIDDEN = ("TORCHDECK_", "TEXTUAL", "TMUX", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
 PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
-
-
-def until(met: Callable[[], object], what: Callable[[], object] = lambda: "", seconds: float = 60.0) -> None:
-    """Wait until a condition is met; fails with what is there instead when it is not in time."""
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, what()
-        threading.Event().wait(0.02)
 
 
 class Forked:
@@ -75,13 +69,11 @@ class Nursery:
     def _connected(self) -> socket.socket | None:
         """A connection to the server, if there is one; the last one to leave it has it end."""
         made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
+        with suppress(OSError):
             made.connect(str(self.folder / "socket"))
             made.send(b'{"hello": 1}')
             if made.recv(LONGEST):
                 return made
-        except OSError:
-            pass
         made.close()
         return None
 

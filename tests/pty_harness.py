@@ -16,8 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from nursery import Nursery, until
+from nursery import Nursery
 from rich.cells import cell_len
+from waiting import until
 
 from core.events import EpochCompleted, RunEvent
 from core.locks import is_held

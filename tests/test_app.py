@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from app_driver import Lives, screen_text, until
-from nursery import until as until_shown
 from pty_harness import Terminals
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Button, Input
+from waiting import until as until_shown
 
 import presets
 from core.events import EpochCompleted

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nursery import until
+from waiting import until
 
 import core.forks
 from core.config import ExperimentConfig, to_plain

@@ -8,8 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,28 +16,20 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Faults
+from nursery import HIDDEN, ROOT
+from waiting import until
 
 from core.control import Control
 from core.events import RunCompleted, RunEvent
 from core.logs import is_locked, load_record, request
 from core.record import RunRecord
 
-ROOT = Path(__file__).parent.parent
-HIDDEN = ("TORCHDECK_", "TEXTUAL", "TMUX", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
 PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 TRAINS = re.compile(r"· running.* (?:[2-9]|[1-9]\d+)/3000 epochs", re.DOTALL)
 FOCUSED = re.compile(r"\x1b\[1;7m(?:\x1b\[[\d;]*m)* ([\w ]+?) \x1b")
 BRAILLE = re.compile(r"[\u2801-\u28ff]")
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-
-
-def until(met: Callable[[], object], what: Callable[[], str], seconds: float = 60.0) -> None:
-    """Wait until a condition is met; fails with what is there instead when it is not in time."""
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, what()
-        threading.Event().wait(0.05)
 
 
 def is_gone(process: psutil.Process) -> bool:

@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Faults, only_run
-from nursery import until
 from pty_harness import Log, Terminals
+from waiting import until
 
 import presets
 from core import checkpoint

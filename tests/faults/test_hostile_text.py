@@ -278,8 +278,7 @@ async def test_the_questions_about_a_run_take_text_from_a_log_for_no_more_than_t
     hostile: Path, make_app: Callable[..., Torchdeck], faults: Faults
 ) -> None:
     app = make_app(hostile, page="runs")
-    # A small terminal: what is below a question is drawn with it.
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
         seen = Seen(app, pilot)
         await seen.page("runs")
         page = app.screen

@@ -13,7 +13,8 @@ import pytest
 import torch
 from conftest import Faults
 from disk_scenario import verified
-from nursery import Nursery, until
+from nursery import Nursery
+from waiting import until
 
 from core import checkpoint
 from core.events import RunCompleted

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import psutil
 import pytest
 from conftest import Faults, only_run
-from nursery import ROOT, until
+from nursery import ROOT
 from pty_harness import F5, Log, Pty, Terminals
+from waiting import until
 
 from core.events import CommandApplied, RunCompleted, RunStarted
 from core.logs import is_locked, load_record, request
