@@ -11,10 +11,21 @@ from core.record import RunRecord
 
 def bar(width: int, fraction: float | None, ink: str | Style, track: str | Style, ascii_only: bool = False) -> Text:
     """A line of `width` cells, filled up to `fraction` (0 to 1; None and NaN draw an empty one)."""
-    share = min(1.0, max(0.0, fraction)) if fraction is not None and fraction == fraction else 0.0
+    full, rest = halves(width, fraction, ascii_only)
+    return Text().append(full, ink).append(rest, track)
+
+
+def halves(width: int, fraction: float | None, ascii_only: bool = False) -> tuple[str, str]:
+    """The filled part of a bar and the rest."""
     full, rest = ("#", "-") if ascii_only else ("━", "━")
-    filled = round(share * width)
-    return Text().append(full * filled, ink).append(rest * (width - filled), track)
+    filled = round(shown_share(fraction, width) * width)
+    return full * filled, rest * (width - filled)
+
+
+def shown_share(fraction: float | None, width: int) -> float:
+    """The fraction that a bar of `width` cells shows."""
+    share = min(1.0, max(0.0, fraction)) if fraction is not None and fraction == fraction else 0.0
+    return round(share * width) / width if width > 0 else 0.0
 
 
 def sparkline(values: list[float], width: int, ascii_only: bool = False) -> str:

@@ -14,7 +14,7 @@ class Refresh(NamedTuple):
 
     bars: float
     charts: float
-    share: float = 0.025
+    share: float = 0.02
 
 
 LONGEST = 3

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container, Horizontal
 from textual.widgets import Static
 
 from core.curves import AXES, Axis
@@ -28,6 +27,7 @@ from tui.widgets.device_panel import DevicePanel
 from tui.widgets.log_pane import LogPane
 from tui.widgets.progress_bars import ProgressBars
 from tui.widgets.ranks_panel import RanksPanel
+from tui.widgets.steady import Pane, Row
 from tui.workspace import Workspace
 
 FEW_RANKS = 2
@@ -62,14 +62,14 @@ class LivePage(Page):
 
     def body(self) -> ComposeResult:
         yield Static(NOTHING, id="nothing", markup=False)
-        with Container(id="live"):
+        with Pane(id="live"):
             yield Static(id="held", markup=False)
             yield ProgressBars()
-            with Container(id="live-panels"):
-                with Container(id="charts"):
+            with Pane(id="live-panels"):
+                with Pane(id="charts"):
                     yield Chart("Loss", id="loss")
                     yield Chart("Accuracy", percent=True, id="accuracy")
-                with Horizontal(id="live-side"):
+                with Row(id="live-side"):
                     yield DevicePanel(id="device")
                     yield RanksPanel(id="ranks")
                     yield LogPane(id="log")
@@ -122,7 +122,8 @@ class LivePage(Page):
     def _show_held(self, record: RunRecord) -> None:
         """A banner while the disk refuses what the run writes."""
         banner = self.query_one("#held", Static)
-        banner.display = record.held is not None
+        if banner.display != (record.held is not None):
+            banner.display = not banner.display
         if record.held:
             banner.update(
                 f"{safe(held_text(record))}. Training goes on; free space for {safe(str(self.workspace.logs))}"

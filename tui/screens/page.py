@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from textual.app import ComposeResult
-from textual.containers import Container
 from textual.events import ScreenResume
 from textual.screen import Screen
 from textual.widgets import Static
@@ -16,6 +15,7 @@ from core.places import device_text, places, together
 from tui.messages import Mode, ModeRequested
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.nav_bar import NavBar
+from tui.widgets.steady import Pane
 from tui.workspace import Workspace
 
 
@@ -42,7 +42,7 @@ class Page(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield NavBar(self.MODE)
-        with Container(id="body"):
+        with Pane(id="body"):
             yield from self.body()
         yield Static("too small: make the terminal at least 40x10", id="too-small", markup=False)
         yield KeyBar()
