@@ -141,7 +141,7 @@ def remove_tree(folder: Path, disk: Disk = DISK) -> None:
     disk.rmdir(folder)
 
 
-def open_regular(path: Path) -> int:
+def open_regular(path: str | Path) -> int:
     """A descriptor to read a regular file with; links, pipes and devices are refused.
 
     Raises:
@@ -184,7 +184,7 @@ def open_to_append(path: Path, disk: Disk = DISK) -> int:
     raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
-def read_regular(path: Path, most: int = LARGEST_JSON) -> bytes:
+def read_regular(path: str | Path, most: int = LARGEST_JSON) -> bytes:
     """The content of a regular file of at most so many bytes.
 
     Raises:
@@ -198,7 +198,7 @@ def read_regular(path: Path, most: int = LARGEST_JSON) -> bytes:
         return file.read(size)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: str | Path) -> Any:
     """The content of a JSON file; None where it is absent, unreadable, damaged, too large or nested too deep."""
     try:
         content = json.loads(read_regular(path))

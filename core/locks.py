@@ -65,7 +65,7 @@ def lock_owner(path: Path) -> str:
     return f"process {owner.get('pid')} on {owner.get('host')}" if isinstance(owner, dict) else "another process"
 
 
-def is_held(path: Path) -> bool | None:
+def is_held(path: str | Path) -> bool | None:
     """Whether a process holds the lock; None where that cannot be told."""
     try:
         lock = open_regular(path)

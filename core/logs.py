@@ -103,8 +103,8 @@ def decode_line(line: bytes) -> RunEvent | None:
 
 def is_locked(folder: Path) -> bool | None:
     """Whether a writer has the run; None where that cannot be told."""
-    held = is_held(folder / "run.lock")
-    return is_held(folder / AGENT_LOCK) if held is False else held
+    held = is_held(f"{folder}/run.lock")
+    return is_held(f"{folder}/{AGENT_LOCK}") if held is False else held
 
 
 class EventReader:

@@ -28,7 +28,7 @@ from core.events import (
     to_json,
 )
 from core.milestones import milestones
-from core.typed import Reader, checked, finite, many, matrix, number, numbers, optional, table, text, whole
+from core.typed import Reader, checked, finite, many, mapping, matrix, number, number_rows, optional, text, whole
 
 MOST_STEPS = 20_000
 """Of the epoch in hand: some minutes of ten words a second, and more points than any chart has."""
@@ -288,15 +288,15 @@ _SUMMARY: Mapping[str, Reader] = {
     **dict.fromkeys(("attempt", "devices", "epoch", "epochs", "step", "parameters", "forward_flops"), whole),
     **dict.fromkeys(("created", "updated", "train_seconds", "seconds"), finite),
     **dict.fromkeys(("peak_memory", "best_epoch"), optional(whole)),
-    **dict.fromkeys(("final", "best"), table),
+    **dict.fromkeys(("final", "best"), mapping),
     **dict.fromkeys(("class_names", "warnings"), many(text)),
     "images_per_second": optional(number),
-    "reported": many(table),
+    "reported": many(mapping),
     "confusion": optional(matrix),
-    "milestones": many(numbers),
+    "milestones": number_rows,
 }
 
 
 def read_summary(content: Any) -> dict[str, Any]:
-    """A summary as a file has it, without what is not of the type that `summarize` gives it."""
+    """A summary as `read_json` has it, without what is not of the type that `summarize` gives it."""
     return checked(content, _SUMMARY)

@@ -15,7 +15,7 @@ from core.errors import InputError, TorchdeckError, nearest
 from core.files import is_regular, read_json
 from core.logs import RUN_ID, SCHEMA, is_locked, is_run, load_record
 from core.record import read_summary, summarize
-from core.typed import Reader, checked, many, number, optional, table, text, whole
+from core.typed import Reader, checked, many, mapping, number, optional, text, whole
 
 Json = Mapping[str, Any]
 ENDED = ("completed", "stopped", "failed")
@@ -23,11 +23,11 @@ _NO_JSON: Json = {}
 _HEADER: Mapping[str, Reader] = {
     **dict.fromkeys(("run_id", "preset", "name", "config_sha256"), text),
     **dict.fromkeys(("parameters", "forward_flops"), whole),
-    **dict.fromkeys(("config", "data", "environment"), table),
+    **dict.fromkeys(("config", "data", "environment"), mapping),
     "created": number,
     "tags": many(text),
-    "reported": many(table),
-    "study": optional(table),
+    "reported": many(mapping),
+    "study": optional(mapping),
 }
 _NOTES: Mapping[str, Reader] = {"tags": many(text), "note": text}
 
@@ -151,7 +151,7 @@ def _in_order(rows: Iterable[RunRow]) -> list[RunRow]:
 
 def read_header(folder: Path) -> dict[str, Any]:
     """What run.json says, without values that are not of their type; nothing where it cannot be read."""
-    return checked(read_json(folder / "run.json"), _HEADER)
+    return checked(read_json(f"{folder}/run.json"), _HEADER)
 
 
 def asked_ranks(folder: Path) -> int:
@@ -172,8 +172,8 @@ def read_row(folder: Path) -> RunRow:
     if not isinstance(header.get("min_reader"), int) or header["min_reader"] > SCHEMA:
         known = {key: header[key] for key in ("preset", "name", "created") if key in header}
         return RunRow(folder.name, folder, "unreadable", "written by a newer Torchdeck; update to read it", known)
-    notes = checked(read_json(folder / "notes.json"), _NOTES)
-    summary = read_summary(read_json(folder / "summary.json"))
+    notes = checked(read_json(f"{folder}/notes.json"), _NOTES)
+    summary = read_summary(read_json(f"{folder}/summary.json"))
     locked = is_locked(folder)
     if locked:
         status = "paused" if summary.get("status") == "paused" else "running"

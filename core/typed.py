@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any, cast
 
 DEEPEST = 32
@@ -56,7 +57,14 @@ def flag(value: Any) -> bool:
 
 def table(value: Any) -> Mapping[str, Any]:
     """A table, of whatever it holds."""
-    if not isinstance(value, Mapping) or too_deep(value):
+    if too_deep(mapping(value)):
+        raise ValueError("not a table")
+    return value
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A table of a file that is not too deep as a whole."""
+    if not isinstance(value, Mapping):
         raise ValueError("not a table")
     return cast("Mapping[str, Any]", value)
 
@@ -84,13 +92,22 @@ _each_number = many(optional(number))
 def numbers(value: Any) -> tuple[float | None, ...]:
     """A list of numbers, or None for those that are not known; looked at as a whole, since a list of runs has many."""
     found = _items(value)
+    return tuple(found) if _plain(found) else _each_number(found)
+
+
+def number_rows(value: Any) -> tuple[tuple[float | None, ...], ...]:
+    """Lists of such numbers, looked at as a whole as well."""
+    rows = [_items(row) for row in _items(value)]
+    return tuple(map(tuple if _plain([*chain.from_iterable(rows)]) else numbers, rows))
+
+
+def _plain(found: list[Any]) -> bool:
+    """Whether all are numbers as they are; their sum is not below the bound where one is not, or is nan."""
     try:
-        # Their sum is not below the bound where one of them is not, or is nan.
-        plain = set(map(type, found)) <= _PLAIN_NUMBERS and sum(map(abs, filter(None, found))) < 1e300
+        return set(map(type, found)) <= _PLAIN_NUMBERS and sum(map(abs, filter(None, found))) < 1e300
     except OverflowError:
         # An integer that no float holds.
-        plain = False
-    return tuple(found) if plain else _each_number(value)
+        return False
 
 
 def matrix(value: Any) -> tuple[tuple[int, ...], ...]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.typed import matrix, numbers, too_deep
+from core.typed import matrix, number_rows, numbers, table, too_deep
 
 
 def nested(depth: int) -> Any:
@@ -29,6 +29,24 @@ def test_one_wrong_value_among_numbers_is_refused(wrong: Any, beside: list[Any])
     for value in ([wrong, *beside], [*beside, wrong]):
         with pytest.raises(ValueError, match="not a"):
             numbers(value)
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=[repr(value)[:9] for value in WRONG])
+def test_rows_of_numbers_are_as_given_and_have_nothing_else(wrong: Any) -> None:
+    assert number_rows([[1, 2.5], [], [None], (3.0, "nan")])[:3] == ((1, 2.5), (), (None,))
+    for value in ([[1.0], [wrong]], [[wrong, 1.0], []]):
+        with pytest.raises(ValueError, match="not a"):
+            number_rows(value)
+    with pytest.raises(ValueError, match="not a list"):
+        number_rows([1.0])
+
+
+@pytest.mark.parametrize("value", [{}, {"a": nested(31)}])
+def test_a_table_is_not_too_deep(value: Any) -> None:
+    assert table(value) == value
+    for wrong in ([value], None, {"a": nested(32)}):
+        with pytest.raises(ValueError, match="not a table"):
+            table(wrong)
 
 
 @pytest.mark.parametrize("value", [None, 1, "12", {"a": 1}])
