@@ -1,11 +1,13 @@
 """What the live page costs training: batches a second with it drawn over those with nothing drawn, as ratios.
 
-The app stands on a terminal of 120x40 that another process reads. In turn the page is drawn at its default rates for a
-block, then not at all for two blocks: drawn over not drawn is the cost, not drawn over not drawn (A/A) is what this
-machine makes of nothing. In the form `thread` the app trains in its own worker thread; in the form `detached` another
-process trains with one compute thread, and the app follows its run directory, as it does whether drawn or not.
+The app stands on a terminal of 120x40 that another process reads. In turn the page is not drawn at all for a block, and
+drawn at its default rates for one. The cost is a drawn block over the two beside it; what this machine makes of nothing
+(A/A) is one that was not drawn over the next such. A block lasts a multiple of the times at which charts may be drawn,
+and begins half a second after the change, for the page first catches up on what it had not drawn. In the form `thread`
+the app trains in its own worker thread; in the form `detached` another process trains with one compute thread, and the
+app follows its run directory, as it does whether drawn or not.
 
-Usage: python benchmarks/tui_overhead.py [--forms thread detached] [--model M] [--threads N] [--rounds 50] [--seconds 2]
+Usage: python benchmarks/tui_overhead.py [--forms thread detached] [--model M] [--threads N] [--rounds 51] [--seconds 6]
            [--short] [--json]
 """
 
@@ -27,6 +29,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
     from tui.feed import Feed
 
 Form = Literal["thread", "detached"]
-Speeds = list[tuple[float, float, float]]
+Speeds = list[tuple[float, float]]
+SETTLE = 0.5
 MODELS: dict[Form, str] = {"thread": "basic-cnn", "detached": "lenet"}
 BARS = {("thread", "basic-cnn"): ">= 0.97", ("detached", "lenet"): ">= 0.99"}
 WIDTH, HEIGHT = 120, 40
@@ -100,7 +104,7 @@ def feed_of(asked: argparse.Namespace, folder: Path) -> Feed:
 
 
 def show(asked: argparse.Namespace, folder: Path) -> Speeds:
-    """Batches a second of each round: drawn, not drawn, not drawn again. Runs in a child, on a terminal of its own."""
+    """Batches a second of each round: not drawn, drawn. Runs in a child, on a terminal of its own."""
     from core.runs import RunIndex
     from tui.app import Torchdeck
     from tui.refresh import RATES
@@ -128,7 +132,7 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
                 await asyncio.sleep(0.1)
             await asyncio.sleep(3)
             for _ in range(asked.rounds):
-                self.speeds.append((await self.block(True), await self.block(False), await self.block(False)))
+                self.speeds.append((await self.block(False), await self.block(True)))
             self.drawing = True
             if self.workspace.training:
                 self._quit_answered("stop")
@@ -137,6 +141,7 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
 
         async def block(self, drawing: bool) -> float:
             self.drawing = drawing
+            await asyncio.sleep(SETTLE)
             batches, start = int(counter), time.perf_counter()
             await asyncio.sleep(asked.seconds)
             return (int(counter) - batches) / (time.perf_counter() - start)
@@ -196,16 +201,16 @@ def measure(form: Form, model: str, threads: int, asked: argparse.Namespace) -> 
         result = folder / "rounds.json"
         if not result.exists():
             sys.exit("the app failed")
-        return [(drawn, held, again) for drawn, held, again in json.loads(result.read_text())]
+        return [(held, drawn) for held, drawn in json.loads(result.read_text())]
 
 
 def figure_of(form: Form, model: str, threads: int, rounds: Speeds) -> Figure:
     """Drawn over not drawn."""
-    held = [statistics.mean((first, second)) for _, first, second in rounds]
-    again = ([first for _, first, _ in rounds], [second for _, _, second in rounds])
+    held = [held for held, _ in rounds]
+    drawn = [drawn for _, drawn in rounds[:-1]]
+    beside = [statistics.mean(pair) for pair in pairwise(held)]
     name = f"{form}, {model}: live page drawn over not drawn"
-    drawn = [drawn for drawn, _, _ in rounds]
-    return ratio(name, drawn, held, again, "wall", threads=threads, bar=BARS.get((form, model), ""))
+    return ratio(name, drawn, beside, (held[:-1], held[1:]), "wall", threads=threads, bar=BARS.get((form, model), ""))
 
 
 def main() -> None:
@@ -215,8 +220,8 @@ def main() -> None:
     made.add_argument("--model", help="(default basic-cnn in the thread, lenet detached)")
     made.add_argument("--batch-size", type=int, default=100)
     made.add_argument("--threads", type=int, help="compute threads (default all in the thread, 1 detached)")
-    made.add_argument("--rounds", type=int, help="(default 50; short: 8)")
-    made.add_argument("--seconds", type=float, help="seconds of a block (default 2; short: 1)")
+    made.add_argument("--rounds", type=int, help="(default 51; short: 8)")
+    made.add_argument("--seconds", type=float, help="seconds of a block (default 6; short: 3)")
     for hidden in ("--role", "--form"):
         made.add_argument(hidden, help=argparse.SUPPRESS)
     made.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -224,8 +229,8 @@ def main() -> None:
     if asked.role:
         work(asked)
         return
-    asked.rounds = asked.rounds or (8 if asked.short else 50)
-    asked.seconds = asked.seconds or (1.0 if asked.short else 2.0)
+    asked.rounds = asked.rounds or (8 if asked.short else 51)
+    asked.seconds = asked.seconds or (3.0 if asked.short else 6.0)
     found: list[Figure] = []
     for form in asked.forms:
         model = asked.model or MODELS[form]
