@@ -14,10 +14,10 @@ class Refresh(NamedTuple):
 
     bars: float
     charts: float
-    share: float = 0.02
+    share: float = 0.015
 
 
-LONGEST = 3
+LONGEST = 5
 """So many times as long as asked charts wait at most."""
 
 RATES: dict[Speed, Refresh] = {"fast": Refresh(0.1, 0.4, 0.1), "normal": Refresh(0.25, 1.0), "slow": Refresh(1.0, 3.0)}
