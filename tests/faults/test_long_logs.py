@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,30 @@ async def test_the_page_of_runs_shows_a_long_log_once_it_is_read(
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "· best 64.71 %" in screen_text(app))
         assert "reading its log" not in screen_text(app)
+
+
+async def test_the_page_of_runs_tells_how_far_a_log_is_read_though_it_seldom_looks_for_other_runs(
+    make_app: Callable[..., Torchdeck], logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    further, through = threading.Event(), threading.Event()
+
+    def slowly(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
+        yield 0, 100
+        assert further.wait(30)
+        yield 40, 100
+        assert through.wait(30)
+        return load_record(folder)
+
+    monkeypatch.setattr("tui.long_logs.reading", slowly)
+    monkeypatch.setattr("tui.screens.runs.SELDOM", 1e9)
+    app = make_app(logs, page="runs")
+    app.workspace.long_logs.long = 0
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "reading its log: 0%" in screen_text(app))
+        further.set()
+        await until(pilot, lambda: "reading its log: 40%" in screen_text(app))
+        through.set()
+        await until(pilot, lambda: "· best 64.71 %" in screen_text(app))
 
 
 def test_the_steps_of_the_longest_epoch_fit_in_memory() -> None:

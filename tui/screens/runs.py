@@ -16,6 +16,7 @@ from core import housekeeping
 from core.errors import TorchdeckError
 from core.record import RunRecord
 from core.runs import RunRow, parse_filter
+from tui.long_logs import READING
 from tui.messages import CopyRequested, ModeRequested, ResumeRequested, ReuseRequested, StudyRequested, WatchRequested
 from tui.run_columns import INKS, Look, Order, in_order, name_of
 from tui.run_text import details, two_lines
@@ -110,6 +111,8 @@ class RunsPage(Page):
         """Look again, so seldom that a folder of many runs costs a hundredth of a core."""
         if time.perf_counter() >= self._next_look:
             self.look()
+        elif self._detailed and (record := self._detailed[1]) and record.status == READING:
+            self._show_details()
 
     def look(self) -> None:
         """Read what changed, and show it."""
@@ -148,21 +151,19 @@ class RunsPage(Page):
 
     def _take_filter(self, text: str) -> bool:
         """Use a filter and keep it; one that is not understood is told, and the last good one stays."""
-        error = self._error
         try:
             self._test = parse_filter(text)
         except TorchdeckError as fault:
-            error.update(safe(fault))
-            error.display = True
+            self._error.update(safe(fault))
+            self._error.display = True
             return False
-        error.display = False
+        self._error.display = False
         self.workspace.state.keep("runs.filter", text)
         return True
 
     @on(Input.Submitted, "#filter")
     def action_leave_filter(self) -> None:
-        table = self._table
-        self.set_focus(table if table.display else None)
+        self.set_focus(self._table if self._table.display else None)
 
     def action_filter(self) -> None:
         self._field.focus()
@@ -215,13 +216,12 @@ class RunsPage(Page):
 
     def _write(self, row: RunRow | None, record: RunRecord | None) -> None:
         self._detailed = (row, record) if row else None
-        detail, brief = self._detail, self._brief
         if row is None:
-            detail.show(None)
-            brief.show(None)
+            self._detail.show(None)
+            self._brief.show(None)
         else:
-            detail.show(lambda width, height: details(row, record, self._look(), width, height))
-            brief.show(lambda width, _: two_lines(row, self._look(), width))
+            self._detail.show(lambda width, height: details(row, record, self._look(), width, height))
+            self._brief.show(lambda width, _: two_lines(row, self._look(), width))
         if record is not None or row is None or row.status == "unreadable":
             self._draw(record or RunRecord())
 
