@@ -2,12 +2,12 @@
 
 The app stands on a terminal of 120x40 that another process reads. In turn the page is not drawn at all for a block, and
 drawn at its default rates for one. The cost is a drawn block over the two beside it; what this machine makes of nothing
-(A/A) is one that was not drawn over the next such. A block lasts a multiple of the times at which charts may be drawn,
+(A/A) is one that was not drawn over the next such. A block lasts as long as charts wait at most (short form: less)
 and begins half a second after the change, for the page first catches up on what it had not drawn. In the form `thread`
 the app trains in its own worker thread; in the form `detached` another process trains with one compute thread, and the
 app follows its run directory, as it does whether drawn or not.
 
-Usage: python benchmarks/tui_overhead.py [--forms thread detached] [--model M] [--threads N] [--rounds 51] [--seconds 6]
+Usage: python benchmarks/tui_overhead.py [--forms thread detached] [--model M] [--threads N] [--rounds 51] [--seconds 5]
            [--short] [--json]
 """
 
@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from blocks import Figure, parser, ratio, report
 
 from core.garbage import search_seldom
+from tui.refresh import LONGEST, RATES
 
 if TYPE_CHECKING:
     from tui.feed import Feed
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 Form = Literal["thread", "detached"]
 Speeds = list[tuple[float, float]]
 SETTLE = 0.5
+"""Seconds between the change and the block."""
 MODELS: dict[Form, str] = {"thread": "basic-cnn", "detached": "lenet"}
 BARS = {("thread", "basic-cnn"): ">= 0.97", ("detached", "lenet"): ">= 0.99"}
 WIDTH, HEIGHT = 120, 40
@@ -107,7 +109,6 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
     """Batches a second of each round: not drawn, drawn. Runs in a child, on a terminal of its own."""
     from core.runs import RunIndex
     from tui.app import Torchdeck
-    from tui.refresh import RATES
     from tui.state import State
     from tui.workspace import Workspace
 
@@ -220,8 +221,8 @@ def main() -> None:
     made.add_argument("--model", help="(default basic-cnn in the thread, lenet detached)")
     made.add_argument("--batch-size", type=int, default=100)
     made.add_argument("--threads", type=int, help="compute threads (default all in the thread, 1 detached)")
-    made.add_argument("--rounds", type=int, help="(default 51; short: 8)")
-    made.add_argument("--seconds", type=float, help="seconds of a block (default 6; short: 3)")
+    made.add_argument("--rounds", type=int, help="(default 51; short: 5)")
+    made.add_argument("--seconds", type=float, help="seconds of a block (default 5; short: 2)")
     for hidden in ("--role", "--form"):
         made.add_argument(hidden, help=argparse.SUPPRESS)
     made.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -229,8 +230,8 @@ def main() -> None:
     if asked.role:
         work(asked)
         return
-    asked.rounds = asked.rounds or (8 if asked.short else 51)
-    asked.seconds = asked.seconds or (3.0 if asked.short else 6.0)
+    asked.rounds = asked.rounds or (5 if asked.short else 51)
+    asked.seconds = asked.seconds or (2.0 if asked.short else LONGEST * RATES["normal"].charts)
     found: list[Figure] = []
     for form in asked.forms:
         model = asked.model or MODELS[form]

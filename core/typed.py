@@ -89,16 +89,10 @@ _PLAIN_NUMBERS = {float, int, type(None)}
 _each_number = many(optional(number))
 
 
-def numbers(value: Any) -> tuple[float | None, ...]:
-    """A list of numbers, or None for those that are not known; looked at as a whole, since a list of runs has many."""
-    found = _items(value)
-    return tuple(found) if _plain(found) else _each_number(found)
-
-
 def number_rows(value: Any) -> tuple[tuple[float | None, ...], ...]:
-    """Lists of such numbers, looked at as a whole as well."""
+    """Lists of numbers, or None for those not known; looked at as a whole, since a list of runs has many."""
     rows = [_items(row) for row in _items(value)]
-    return tuple(map(tuple if _plain([*chain.from_iterable(rows)]) else numbers, rows))
+    return tuple(map(tuple if _plain([*chain.from_iterable(rows)]) else _each_number, rows))
 
 
 def _plain(found: list[Any]) -> bool:

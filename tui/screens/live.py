@@ -122,8 +122,7 @@ class LivePage(Page):
     def _show_held(self, record: RunRecord) -> None:
         """A banner while the disk refuses what the run writes."""
         banner = self.query_one("#held", Static)
-        if banner.display != (record.held is not None):
-            banner.display = not banner.display
+        banner.display = record.held is not None
         if record.held:
             banner.update(
                 f"{safe(held_text(record))}. Training goes on; free space for {safe(str(self.workspace.logs))}"

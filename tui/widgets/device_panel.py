@@ -49,6 +49,7 @@ class DevicePanel(ToldLines):
         self._samples: Sequence[DeviceSampled] = ()
         self._device = ""
         self._highest = 1.0
+        self._tell()
 
     def show(self, name: str, samples: Sequence[DeviceSampled]) -> None:
         """Take in the device's name and its samples, the newest last."""
@@ -62,9 +63,6 @@ class DevicePanel(ToldLines):
             self._titled = told
             self.border_title = Content(told)  # pyright: ignore[reportAttributeAccessIssue]
         self._highest = max([self._highest, *(sample.power or 0.0 for sample in samples)])
-        self._tell()
-
-    def on_mount(self) -> None:
         self._tell()
 
     def on_resize(self) -> None:

@@ -30,6 +30,7 @@ class Steady(Widget):
         return self._drawn[1]
 
 
+# Textual takes the rules of the first base alone.
 class Pane(Container, Steady):
     """A part of a page."""
 
