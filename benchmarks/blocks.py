@@ -224,7 +224,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def machine() -> dict[str, Any]:
     """Where and with what it was measured."""
-    from core.device import processor  # torch, seconds, which the peers' processes need not load for this
+    from torchdeck.core.devices.torch_device import (
+        processor,  # torch, seconds, which the peers' processes need not load for this
+    )
 
     return {
         "processor": processor(),

@@ -31,13 +31,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from core.config import parse_config, parse_data
-from core.data.batches import augmentation_of, open_batches
-from core.data.dataset import Split
-from core.data.index_plan import epoch_plan
-from core.heap import keep_freed_memory
-from core.images import ImageSpec
-from core.models import build
+from torchdeck.core.config import parse_config, parse_data
+from torchdeck.core.data.batches import augmentation_of, open_batches
+from torchdeck.core.data.dataset import Split
+from torchdeck.core.data.image_spec import ImageSpec
+from torchdeck.core.data.index_plan import epoch_plan
+from torchdeck.core.models import build
+from torchdeck.core.training.malloc import keep_freed_memory
 
 Pairs = Iterator[tuple[Tensor, Tensor]]
 BATCH_SIZE, PADDING = 100, 4

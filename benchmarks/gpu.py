@@ -23,13 +23,13 @@ from data_path import Pictures
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-import presets
-from core.config import ExperimentConfig, parse_config, to_plain
-from core.control import Control
-from core.events import RunCompleted, RunFailed, RunStarted, StepCompleted
-from core.images import ImageSpec
-from core.models import build
-from core.session import Surroundings, run
+from torchdeck import presets
+from torchdeck.core.config import ExperimentConfig, parse_config, to_plain
+from torchdeck.core.control import Control
+from torchdeck.core.data.image_spec import ImageSpec
+from torchdeck.core.events import RunCompleted, RunFailed, RunStarted, StepCompleted
+from torchdeck.core.models import build
+from torchdeck.core.session.session import Surroundings, run
 
 WARM_UP = 5.0
 IN_SHORT = ("lenet", "basic-cnn", "resnet18")

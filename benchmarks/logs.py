@@ -20,13 +20,14 @@ from typing import Any
 
 from blocks import Figure, figure, parser, report
 
-import presets
-from core.config import config_hash, to_plain
-from core.events import EpochCompleted, RunCompleted, RunEvent, RunStarted, StepCompleted, stamp
-from core.logs import encode_line, load_record, write_caches
-from core.record import RunRecord
-from core.runs import RunIndex
-from core.writer import claim
+from torchdeck import presets
+from torchdeck.core.config import config_hash, to_plain
+from torchdeck.core.events import EpochCompleted, RunCompleted, RunEvent, RunStarted, StepCompleted, stamp
+from torchdeck.core.runs.index import RunIndex
+from torchdeck.core.runs.line_format import encode_line
+from torchdeck.core.runs.reader import load_record, write_caches
+from torchdeck.core.runs.record import RunRecord
+from torchdeck.core.runs.writer import claim
 
 EPOCHS = 30
 
@@ -98,7 +99,7 @@ def listing(logs: Path, runs: int, rounds: int) -> list[Figure]:
         write_run(logs, run_id, events_of(run_id, 0, 10), 1.8e9 + number)
     index = RunIndex(logs)
     assert len(index.rows()) == runs
-    command = [sys.executable, "-m", "tui.cli", "runs", "--json", "--logs", str(logs)]
+    command = [sys.executable, "-m", "torchdeck.tui.cli", "runs", "--json", "--logs", str(logs)]
     cold = rounds_of(rounds, lambda: RunIndex(logs).rows(), lambda: dropped(logs))
     first = rounds_of(rounds, lambda: RunIndex(logs).rows())
     warm = rounds_of(rounds, index.rows)

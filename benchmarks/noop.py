@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.control import CommandName
-from core.events import RunEvent, RunFailed, stamp
-from core.launch import place_of
-from core.logs import encode_line, load_record, write_caches
-from core.slots import Slot
 from logs import events_of, write_run
+from torchdeck.core.control import CommandName
+from torchdeck.core.devices.slots import Slot
+from torchdeck.core.events import RunEvent, RunFailed, stamp
+from torchdeck.core.processes.launch import place_of
+from torchdeck.core.runs.line_format import encode_line
+from torchdeck.core.runs.reader import load_record, write_caches
 
 STEPS_PER_EPOCH = 5
 

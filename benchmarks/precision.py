@@ -20,12 +20,12 @@ import torch
 from blocks import Figure, Times, alternate, parser, report, seconds, speed_ratio, timed
 from torch.nn import functional
 
-from core.config import ExperimentConfig, parse_config
-from core.control import Control
-from core.events import RunFailed, RunStarted
-from core.images import ImageSpec
-from core.models import build
-from core.session import Surroundings, run
+from torchdeck.core.config import ExperimentConfig, parse_config
+from torchdeck.core.control import Control
+from torchdeck.core.data.image_spec import ImageSpec
+from torchdeck.core.events import RunFailed, RunStarted
+from torchdeck.core.models import build
+from torchdeck.core.session.session import Surroundings, run
 
 STEPS = {"lenet": 12, "basic-cnn": 3}
 """Steps of a block; one of a wide network takes as long."""

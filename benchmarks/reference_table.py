@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-import presets
-from core.logs import load_record
-from core.record import RunRecord
-from core.reported import ReportedFigure, verdict
-from core.runs import list_runs
-from tui.text import count, duration, figure
+from torchdeck import presets
+from torchdeck.core.runs.index import list_runs
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.runs.record import RunRecord
+from torchdeck.core.runs.reported import ReportedFigure, verdict
+from torchdeck.tui.format.values import count, duration, figure
 
 
 def table(logs: Path) -> str:

@@ -25,23 +25,24 @@ import safetensors.numpy
 from blocks import Figure, figure, parser, report
 from noop import NoOp
 
-import presets
-from core.executor import Circumstances
-from core.findings import PREDICTIONS
-from core.ledger import Ledger
-from core.runs import RunIndex
-from core.slots import Slot
-from core.studies import run_study
-from core.study import Study, create_study
-from core.study_events import RunEnded, StudyEnded
 from logs import rounds_of
-from presets.declarations import grid_study
-from tui.app import Torchdeck
-from tui.refresh import Refresh
-from tui.screens.study import StudyPage
-from tui.state import State
-from tui.study_reader import StudyReader
-from tui.workspace import Workspace
+from torchdeck import presets
+from torchdeck.core.devices.slots import Slot
+from torchdeck.core.results.predictions import PREDICTIONS
+from torchdeck.core.runs.index import RunIndex
+from torchdeck.core.studies.events import RunEnded, StudyEnded
+from torchdeck.core.studies.executor import Circumstances
+from torchdeck.core.studies.ledger import Ledger
+from torchdeck.core.studies.model import Study
+from torchdeck.core.studies.run_study import run_study
+from torchdeck.core.studies.store import create_study
+from torchdeck.presets.study_presets import grid_study
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.screens.studies.page import StudyPage
+from torchdeck.tui.state.preferences import State
+from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.workspace import Workspace
+from torchdeck.tui.studies.reader import StudyReader
 
 SIZE = (120, 40)
 

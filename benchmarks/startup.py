@@ -38,7 +38,7 @@ def compile_packages() -> None:
 def help_seconds() -> float:
     """Seconds until `torchdeck --help` is done."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "tui.cli", "--help"], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([sys.executable, "-m", "torchdeck.tui.cli", "--help"], stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - start
 
 
@@ -50,7 +50,7 @@ def first_frame_seconds() -> float:
         environment = os.environ | {"TERM": "xterm-256color", "TORCHDECK_STATE": folder, "TORCHDECK_LOGS": folder}
         start = time.perf_counter()
         child = subprocess.Popen(
-            [sys.executable, "-m", "tui.cli"],
+            [sys.executable, "-m", "torchdeck.tui.cli"],
             stdin=its,
             stdout=its,
             stderr=its,

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from blocks import Figure, figure, parser, ratio, report
 
-import presets
+from torchdeck import presets
 
 SCRIPT = Path(__file__).parent / "report_script.py"
 RECIPE = (
@@ -47,7 +47,7 @@ def script_seconds(data: str, epochs: int, batch_size: int) -> float:
 def run_seconds(data: str, *settings: str) -> float:
     """Seconds of `torchdeck run` as a process, its lines read by nobody."""
     with tempfile.TemporaryDirectory() as logs:
-        command = [sys.executable, "-m", "tui.cli", "run", *settings, "--data", data, "--logs", logs]
+        command = [sys.executable, "-m", "torchdeck.tui.cli", "run", *settings, "--data", data, "--logs", logs]
         start = time.perf_counter()
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         return time.perf_counter() - start
@@ -56,7 +56,18 @@ def run_seconds(data: str, *settings: str) -> float:
 def accuracies(data: str, *settings: str) -> Iterator[tuple[float, float]]:
     """Seconds since the start of `torchdeck run` and test accuracy, after each epoch; closed, the run stops."""
     with tempfile.TemporaryDirectory() as logs:
-        command = [sys.executable, "-m", "tui.cli", "run", *settings, "--json", "--data", data, "--logs", logs]
+        command = [
+            sys.executable,
+            "-m",
+            "torchdeck.tui.cli",
+            "run",
+            *settings,
+            "--json",
+            "--data",
+            data,
+            "--logs",
+            logs,
+        ]
         start = time.perf_counter()
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert child.stdout

@@ -29,14 +29,14 @@ from blocks import CLOCKS, Figure, Times, Turns, figure, figure_from, parser, re
 from peers import NAMES, PEERS, PEERS_SCRIPT, peers_command
 from rich.console import Console
 
-from core.config import ExperimentConfig, parse_config
-from core.control import CommandName, Control
-from core.data import open_dataset
-from core.events import EpochCompleted, RunFailed, RunStarted
-from core.images import ImageSpec
-from core.models import build
-from core.session import Surroundings, run
-from tui.progress import RichProgress
+from torchdeck.core.config import ExperimentConfig, parse_config
+from torchdeck.core.control import CommandName, Control
+from torchdeck.core.data import open_dataset
+from torchdeck.core.data.image_spec import ImageSpec
+from torchdeck.core.events import EpochCompleted, RunFailed, RunStarted
+from torchdeck.core.models import build
+from torchdeck.core.session.session import Surroundings, run
+from torchdeck.tui.cli.run_progress import RichProgress
 
 BARS = {100: ">= 0.97", 4: ">= 0.92"}
 STEP_SECONDS = {100: 0.0085, 4: 0.0013}

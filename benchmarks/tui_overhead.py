@@ -35,11 +35,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from blocks import Figure, parser, ratio, report
 
-from core.garbage import search_seldom
-from tui.refresh import LONGEST, RATES
+from torchdeck.core.utils.gc_tuning import search_seldom
+from torchdeck.tui.state.refresh_rates import LONGEST, RATES
 
 if TYPE_CHECKING:
-    from tui.feed import Feed
+    from torchdeck.tui.state.feed import Feed
 
 Form = Literal["thread", "detached"]
 Speeds = list[tuple[float, float]]
@@ -69,9 +69,9 @@ class Counter:
 
 def training(asked: argparse.Namespace, folder: Path) -> tuple[Callable[[], Iterator[Any]], Any]:
     """A run without end that counts its batches, and its control."""
-    from core.config import parse_config
-    from core.control import CommandName, Control
-    from core.session import Surroundings, run
+    from torchdeck.core.config import parse_config
+    from torchdeck.core.control import CommandName, Control
+    from torchdeck.core.session.session import Surroundings, run
 
     counter = Counter(folder / "batches")
 
@@ -96,8 +96,8 @@ def training(asked: argparse.Namespace, folder: Path) -> tuple[Callable[[], Iter
 
 def feed_of(asked: argparse.Namespace, folder: Path) -> Feed:
     """The run that another process trains, or one of this process."""
-    from tui.feed import Feed
-    from tui.trainings import watched
+    from torchdeck.tui.state.feed import Feed
+    from torchdeck.tui.state.open_feed import watched
 
     if asked.form == "detached":
         return watched(next((folder / "logs").iterdir()))
@@ -107,10 +107,10 @@ def feed_of(asked: argparse.Namespace, folder: Path) -> Feed:
 
 def show(asked: argparse.Namespace, folder: Path) -> Speeds:
     """Batches a second of each round: not drawn, drawn. Runs in a child, on a terminal of its own."""
-    from core.runs import RunIndex
-    from tui.app import Torchdeck
-    from tui.state import State
-    from tui.workspace import Workspace
+    from torchdeck.core.runs.index import RunIndex
+    from torchdeck.tui.app.app import Torchdeck
+    from torchdeck.tui.state.preferences import State
+    from torchdeck.tui.state.workspace import Workspace
 
     counter = Counter(folder / "batches")
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from core.data import DATASETS, DataOptions
-from core.errors import ConfigError, Fault, InputError, nearest
-from core.models import MODELS
-from core.optim import OPTIMIZERS, SCHEDULES, ConstantOptions, OptimizerOptions, ScheduleOptions
-from core.placement import DEVICE, MOST_RANKS, devices_of
-from core.registry import NamedOptions, Options, Table
+from .data import DATASETS, DataOptions
+from .devices.device_spec import DEVICE, MOST_RANKS, devices_of
+from .errors import ConfigError, Fault, InputError, nearest
+from .models import MODELS
+from .optim import OPTIMIZERS, SCHEDULES, ConstantOptions, OptimizerOptions, ScheduleOptions
+from .utils.registry import NamedOptions, Options, Table
 
 if TYPE_CHECKING:
     DataSection = DataOptions

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
-from core.typed import Reader, flag, many, matrix, number, one_of, optional, positive, table, text, whole
+from .utils.validation import Reader, flag, many, matrix, number, one_of, optional, positive, table, text, whole
 
 RunStatus = Literal["completed", "stopped", "handed_over"]
 FailureKind = Literal["input", "busy", "crash", "memory", "diverged", "disk"]

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from core.logs import EventReader
-from core.runs import RunIndex
-from tui.app import Torchdeck
-from tui.feed import Feed
-from tui.refresh import Refresh
-from tui.state import State
-from tui.workspace import Workspace
+from torchdeck.core.runs.index import RunIndex
+from torchdeck.core.runs.reader import EventReader
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.state.feed import Feed
+from torchdeck.tui.state.preferences import State
+from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
 LOGS, PICTURES = ROOT / "logs" / "reference", ROOT / "docs" / "pictures"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.results.declared import read_study
-from core.study import study_folders
-from tui.report.write import write_report
+from torchdeck.core.results.declaration import read_study
+from torchdeck.core.studies.store import study_folders
+from torchdeck.tui.report.write import write_report
 
 DOCS = Path(__file__).parent
 

@@ -12,7 +12,7 @@ trap 'kill $cluster; wait $cluster; rm -rf "$place"' EXIT
 until [ -s "$place/variables" ]; do sleep 1; kill -0 $cluster; done
 . "$place/variables"
 
-torchdeck() { "$python" -P -m tui.cli "$@"; }
+torchdeck() { "$python" -P -m torchdeck.tui.cli.main "$@"; }
 short() { sed -e "s#$place/##g" -e "s#$PWD/##g"; }
 show() { echo; echo "\$ $*" | short; "$@" 2>&1 | short; }
 attempts() {
@@ -20,8 +20,8 @@ attempts() {
 import sys
 from pathlib import Path
 
-from core.events import RunCompleted, RunStarted
-from core.logs import EventReader
+from torchdeck.core.events import RunCompleted, RunStarted
+from torchdeck.core.runs.reader import EventReader
 
 for event in EventReader(Path(sys.argv[1])).read():
     match event:

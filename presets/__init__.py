@@ -13,12 +13,12 @@ from typing import Any, cast
 import platformdirs
 import tomli_w
 
-from core.config import SECTIONS, ExperimentConfig, parse_config, setting_names, to_plain, with_overrides
-from core.errors import ConfigError, Fault, InputError, nearest
-from core.files import write_atomically
-from core.flat import mapping
-from core.reported import ReportedFigure, parse_reported
-from core.typed import too_deep
+from ..core.config import SECTIONS, ExperimentConfig, parse_config, setting_names, to_plain, with_overrides
+from ..core.errors import ConfigError, Fault, InputError, nearest
+from ..core.runs.reported import ReportedFigure, parse_reported
+from ..core.utils.files import write_atomically
+from ..core.utils.flatten import mapping
+from ..core.utils.validation import too_deep
 
 FOLDER = Path(__file__).parent
 LARGEST_PRESET = 2**16

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from core.garbage import search_seldom
+from torchdeck.core.utils.gc_tuning import search_seldom
 
 if TYPE_CHECKING:
     # What only deals out the tests reads this file, too: torch and the app, seconds to import, are for who runs them.
     from nursery import Nursery
     from pty_harness import Terminals
 
-    from core.config import ExperimentConfig
-    from core.control import Control
-    from core.events import RunEvent
-    from core.session import Surroundings
-    from tui.app import Torchdeck
-    from tui.messages import Mode
+    from torchdeck.core.config import ExperimentConfig
+    from torchdeck.core.control import Control
+    from torchdeck.core.events import RunEvent
+    from torchdeck.core.session.session import Surroundings
+    from torchdeck.tui.app.app import Torchdeck
+    from torchdeck.tui.state.messages import Mode
 
 # A shell's background has its processes ignore Ctrl-C, and so would those that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -134,7 +134,7 @@ def changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 @pytest.fixture
 def small() -> Callable[..., ExperimentConfig]:
     """Makes a config that trains in a fraction of a second, changed by `{"section.key": value}`."""
-    from core.config import parse_config
+    from torchdeck.core.config import parse_config
 
     return lambda changes=None: parse_config(changed(SMALL, changes or {}))
 
@@ -142,7 +142,7 @@ def small() -> Callable[..., ExperimentConfig]:
 @pytest.fixture
 def surroundings(tmp_path: Path) -> Surroundings:
     """A data folder of the test's own, a fake clock, and an event for every step."""
-    from core.session import Surroundings
+    from torchdeck.core.session.session import Surroundings
 
     return Surroundings(tmp_path / "data", clock=Clock(), now=Clock(), sample_every=0.0, wait=lambda _: None)
 
@@ -150,8 +150,8 @@ def surroundings(tmp_path: Path) -> Surroundings:
 @pytest.fixture
 def train(tmp_path: Path, surroundings: Surroundings) -> Callable[..., list[RunEvent]]:
     """Runs a config to its end and gives its events; the logs are in `tmp_path / "logs"`."""
-    from core.label import Label
-    from core.session import run
+    from torchdeck.core.runs.label import Label
+    from torchdeck.core.session.session import run
 
     def go(config: ExperimentConfig, control: Control | None = None, **label: Any) -> list[RunEvent]:
         return list(run(config, tmp_path / "logs", control, surroundings=surroundings, label=Label(**label)))
@@ -162,7 +162,7 @@ def train(tmp_path: Path, surroundings: Surroundings) -> Callable[..., list[RunE
 @pytest.fixture
 def go_on(surroundings: Surroundings) -> Callable[..., list[RunEvent]]:
     """Resumes the run of a folder to its end and gives the attempt's events."""
-    from core.session import resume
+    from torchdeck.core.session.session import resume
 
     return lambda folder, control=None: list(resume(folder, control, surroundings=surroundings))
 
@@ -187,9 +187,9 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 @pytest.fixture
 def forked_workers(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in processes of their own are forked where they would be started, which takes seconds."""
-    import core.launch
+    import torchdeck.core.processes.launch
 
-    monkeypatch.setattr(core.launch, "_started", nursery.worker)
+    monkeypatch.setattr(torchdeck.core.processes.launch, "_started", nursery.worker)
 
 
 @pytest.fixture
@@ -217,11 +217,11 @@ def the_run(tmp_path: Path) -> Callable[[], Path]:
 @pytest.fixture
 def make_app(tmp_path: Path) -> Callable[..., Torchdeck]:
     """Makes an app on the logs and data of a temporary folder, drawn as soon as something changes."""
-    from core.runs import RunIndex
-    from tui.app import Torchdeck
-    from tui.refresh import Refresh
-    from tui.state import State
-    from tui.workspace import Workspace
+    from torchdeck.core.runs.index import RunIndex
+    from torchdeck.tui.app.app import Torchdeck
+    from torchdeck.tui.state.preferences import State
+    from torchdeck.tui.state.refresh_rates import Refresh
+    from torchdeck.tui.state.workspace import Workspace
 
     def make(
         logs: Path | None = None, *, theme: str = "torchdeck-dark", ascii_only: bool = False, page: Mode = "setup"

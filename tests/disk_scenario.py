@@ -12,13 +12,12 @@ import torch
 from conftest import SMALL, changed
 from fault_disk import FaultDisk
 
-from core import checkpoint
-from core.config import parse_config
-from core.control import Control
-from core.data import open_dataset
-from core.data.prepare import prepare
-from core.errors import CheckpointError, DiskError, LogsError
-from core.events import (
+from torchdeck.core.config import parse_config
+from torchdeck.core.control import Control
+from torchdeck.core.data import open_dataset
+from torchdeck.core.data.prepare import prepare
+from torchdeck.core.errors import CheckpointError, DiskError, LogsError
+from torchdeck.core.events import (
     CheckpointSaved,
     EpochCompleted,
     Failure,
@@ -29,14 +28,16 @@ from core.events import (
     StageStarted,
     StepCompleted,
 )
-from core.files import Disk
-from core.job import Job, build_job
-from core.logs import EventReader, FolderControl, load_record, request
-from core.plan import make_plan
-from core.prediction import Predictions
-from core.recorder import Recorder
-from core.saving import Saver
-from core.writer import SYNCED, claim, reopen
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs.commands import FolderControl, request
+from torchdeck.core.runs.reader import EventReader, load_record
+from torchdeck.core.runs.writer import SYNCED, claim, reopen
+from torchdeck.core.session.recorder import Recorder
+from torchdeck.core.session.saver import Saver
+from torchdeck.core.training.inference import Predictions
+from torchdeck.core.training.plan import make_plan
+from torchdeck.core.training.state import Job, build_job
+from torchdeck.core.utils.files import Disk
 
 RUN_ID = "20260101-000000-x-abcd"
 STEPS = 2

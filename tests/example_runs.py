@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-import presets
-from core.config import config_hash, to_plain
-from core.events import (
+from torchdeck import presets
+from torchdeck.core.config import config_hash, to_plain
+from torchdeck.core.events import (
     DeviceSampled,
     EpochCompleted,
     EvaluationCompleted,
@@ -27,11 +27,11 @@ from core.events import (
     StepCompleted,
     stamp,
 )
-from core.events import Failure as FailureOf
-from core.locks import take_lock
-from core.logs import write_caches
-from core.record import RunRecord
-from core.writer import claim
+from torchdeck.core.events import Failure as FailureOf
+from torchdeck.core.runs.reader import write_caches
+from torchdeck.core.runs.record import RunRecord
+from torchdeck.core.runs.writer import claim
+from torchdeck.core.utils.locks import take_lock
 
 STEPS = 23
 CLASSES = tuple("0123456789")

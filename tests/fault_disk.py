@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from core.files import Disk
+from torchdeck.core.utils.files import Disk
 
 Moment = Literal["before", "half", "after"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from example_runs import Example, make_study
 
-from core.logs import load_record, write_caches
+from torchdeck.core.runs.reader import load_record, write_caches
 
 PAYLOADS: dict[str, str] = {
     "clear": "\x1b[2J\x1b[Hx",
@@ -149,8 +149,8 @@ def make_hostile_presets(folder: Path) -> Iterator[Path]:
     """Presets of a person's own that have payloads in each of their texts; what TOML cannot hold is left out."""
     import tomli_w
 
-    from core.config import to_plain
-    from presets import load
+    from torchdeck.core.config import to_plain
+    from torchdeck.presets import load
 
     plain = to_plain(load("quickstart").config)
     (folder / "studies").mkdir(parents=True, exist_ok=True)

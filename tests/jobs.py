@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 
-from core.config import ExperimentConfig
-from core.control import Control
-from core.data import open_dataset
-from core.data.prepare import prepare
-from core.device import open_sampler
-from core.events import RunEvent, StepCompleted
-from core.job import Job, build_job, configure_process
-from core.plan import make_plan
-from core.training import train
-from core.watch import Watch
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.data import open_dataset
+from torchdeck.core.data.prepare import prepare
+from torchdeck.core.devices.torch_device import open_sampler
+from torchdeck.core.events import RunEvent, StepCompleted
+from torchdeck.core.training.loop import train
+from torchdeck.core.training.pacing import Watch
+from torchdeck.core.training.plan import make_plan
+from torchdeck.core.training.state import Job, build_job, configure_process
 
 
 def job_of(config: ExperimentConfig, root: Path) -> Job:

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from core import checkpoint
-from core.config import parse_config
-from core.events import StepCompleted
-from core.files import Disk, write_all
-from core.logs import load_record
-from core.session import Surroundings, resume, run
-from core.writer import claim, reopen
+from torchdeck.core.config import parse_config
+from torchdeck.core.events import StepCompleted
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.runs.writer import claim, reopen
+from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.utils.files import Disk, write_all
 
 Json = dict[str, Any]
 

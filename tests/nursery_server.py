@@ -21,22 +21,37 @@ from typing import Any
 
 from nursery import LONGEST, Nursery
 
-NEEDED = ("tui.cli", "core.session", "core.worker", "core.data.synthetic", "core.models.lenet", "core.optim.optimizers")
-SHOWN = ("tui.start", "tui.screens.setup", "tui.screens.live", "tui.progress", "tui.headless", "tui.tables", "plotext")
+NEEDED = (
+    "torchdeck.tui.cli.main",
+    "torchdeck.core.session.session",
+    "torchdeck.core.processes.worker",
+    "torchdeck.core.data.synthetic",
+    "torchdeck.core.models.lenet",
+    "torchdeck.core.optim.optimizers",
+)
+SHOWN = (
+    "torchdeck.tui.app.start",
+    "torchdeck.tui.screens.setup.page",
+    "torchdeck.tui.screens.live.page",
+    "torchdeck.tui.cli.run_progress",
+    "torchdeck.tui.cli.headless",
+    "torchdeck.tui.format.tables",
+    "plotext",
+)
 
 
 def _leave_signals_alone() -> None:
-    import tui.start
+    import torchdeck.tui.app.start
 
     @contextmanager
     def nothing(_: object) -> Iterator[None]:
         yield
 
-    tui.start.signals_taken = nothing  # type: ignore[assignment]
+    torchdeck.tui.app.start.signals_taken = nothing  # type: ignore[assignment]
 
 
 def _crash_at_help() -> None:
-    from tui.app import Torchdeck
+    from torchdeck.tui.app.app import Torchdeck
 
     def crash(_: Torchdeck) -> None:
         secret = "a value that is nobody's business"
@@ -46,9 +61,9 @@ def _crash_at_help() -> None:
 
 
 def _fork_workers() -> None:
-    import core.launch
+    import torchdeck.core.processes.launch
 
-    core.launch._started = Nursery.of_environment().worker  # type: ignore[assignment]
+    torchdeck.core.processes.launch._started = Nursery.of_environment().worker  # type: ignore[assignment]
 
 
 CHANGES: dict[str, Callable[[], None]] = {
@@ -101,7 +116,7 @@ class Server:
 
 
 def _be_a_worker(request: dict[str, Any], descriptors: Sequence[int]) -> None:
-    from core.fork_server import become_worker
+    from torchdeck.core.processes.fork_server import become_worker
 
     become_worker(request["environment"], *descriptors)
 
@@ -132,7 +147,7 @@ def _be_a_command(request: dict[str, Any], _: Sequence[int]) -> None:
         signal.signal(getattr(signal, name), signal.SIG_IGN if name in request["ignored"] else signal.SIG_DFL)
     CHANGES[request["change"]]()
     sys.argv = ["torchdeck", *request["arguments"]]
-    from tui.cli import main as command_line
+    from torchdeck.tui.cli.main import main as command_line
 
     command_line()
 

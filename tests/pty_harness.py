@@ -20,9 +20,9 @@ from nursery import Nursery
 from rich.cells import cell_len
 from waiting import until
 
-from core.events import EpochCompleted, RunEvent
-from core.locks import is_held
-from core.logs import EventReader
+from torchdeck.core.events import EpochCompleted, RunEvent
+from torchdeck.core.runs.reader import EventReader
+from torchdeck.core.utils.locks import is_held
 
 MODE = re.compile(rb"\x1b\[\?(\d+)([hl])")
 WRITTEN = re.compile(r"\x1b\[(\d+;\d+)H|(\x1b\[[\d;?<>=$]*[a-zA-Z]|\x1b.|\r|\n|[^\x1b\r\n]+)")

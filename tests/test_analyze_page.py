@@ -15,24 +15,24 @@ from PIL import Image
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from core.config import ExperimentConfig
-from core.control import Control
-from core.data import open_dataset
-from core.events import EpochCompleted, RunEvent
-from core.logs import load_record
-from core.runs import RunIndex
-from tui.app import Torchdeck
-from tui.feed import Feed
-from tui.pictures import worst_pairs
-from tui.refresh import Refresh
-from tui.screens.analyze import AnalyzePage
-from tui.state import State
-from tui.widgets.class_table import ClassTable
-from tui.widgets.filter_grid import FilterGrid
-from tui.widgets.heat_map import HeatMap
-from tui.widgets.key_bar import KeyBar
-from tui.widgets.mistakes import Mistakes
-from tui.workspace import Workspace
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.data import open_dataset
+from torchdeck.core.events import EpochCompleted, RunEvent
+from torchdeck.core.runs.index import RunIndex
+from torchdeck.core.runs.reader import load_record
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.charts.half_blocks import worst_pairs
+from torchdeck.tui.screens.analyze.class_table import ClassTable
+from torchdeck.tui.screens.analyze.filter_grid import FilterGrid
+from torchdeck.tui.screens.analyze.heat_map import HeatMap
+from torchdeck.tui.screens.analyze.mistakes import Mistakes
+from torchdeck.tui.screens.analyze.page import AnalyzePage
+from torchdeck.tui.state.feed import Feed
+from torchdeck.tui.state.preferences import State
+from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.workspace import Workspace
+from torchdeck.tui.widgets.key_bar import KeyBar
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

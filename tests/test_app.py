@@ -13,28 +13,28 @@ from textual.widget import Widget
 from textual.widgets import Button, Input
 from waiting import until as until_shown
 
-import presets
-from core.events import EpochCompleted
-from core.logs import load_record
-from core.runs import list_runs
-from core.study import load_study, study_folders
-from tui.app import Torchdeck
-from tui.draft import Draft
-from tui.messages import StartRequested, StudyRequested
-from tui.screens import setup
-from tui.screens.analyze import AnalyzePage
-from tui.screens.ask import Ask
-from tui.screens.compare import ComparePage
-from tui.screens.live import LivePage
-from tui.screens.runs import RunsPage
-from tui.screens.setup import SetupPage
-from tui.screens.studies import StudiesPage
-from tui.screens.study import StudyPage
-from tui.study_processes import StudyProcesses
-from tui.widgets.chart import Chart
-from tui.widgets.field_row import FieldRow
-from tui.widgets.plan_panel import PlanPanel
-from tui.widgets.settings_form import Section, SettingsForm
+from torchdeck import presets
+from torchdeck.core.events import EpochCompleted
+from torchdeck.core.runs.index import list_runs
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.studies.store import load_study, study_folders
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.screens.analyze.page import AnalyzePage
+from torchdeck.tui.screens.compare.page import ComparePage
+from torchdeck.tui.screens.dialogs import Ask
+from torchdeck.tui.screens.live.page import LivePage
+from torchdeck.tui.screens.runs.page import RunsPage
+from torchdeck.tui.screens.setup import page as setup
+from torchdeck.tui.screens.setup.field_row import FieldRow
+from torchdeck.tui.screens.setup.page import SetupPage
+from torchdeck.tui.screens.setup.plan_panel import PlanPanel
+from torchdeck.tui.screens.setup.settings_form import Section, SettingsForm
+from torchdeck.tui.screens.studies.list_page import StudiesPage
+from torchdeck.tui.screens.studies.page import StudyPage
+from torchdeck.tui.state.messages import StartRequested, StudyRequested
+from torchdeck.tui.state.settings_draft import Draft
+from torchdeck.tui.studies.processes import StudyProcesses
+from torchdeck.tui.widgets.chart import Chart
 
 MakeApp = Callable[..., Torchdeck]
 END_OF_FRAME = b"\x1b[?2026l"
@@ -137,7 +137,7 @@ async def test_the_whole_way_from_a_preset_to_the_analysis(make_app: MakeApp, tm
 
 async def start(app: Torchdeck, *changes: str) -> None:
     """Start the quickstart with changes, past the form."""
-    from core.label import Label
+    from torchdeck.core.runs.label import Label
 
     item = presets.load("quickstart")
     app.post_message(StartRequested(item.with_overrides([*changes, "training.threads=1"]), Label(item.name)))
@@ -298,9 +298,9 @@ async def test_a_measured_warm_up_tells_the_time(make_app: MakeApp) -> None:
 
 
 async def test_a_run_of_another_process_is_watched(make_app: MakeApp, small: object, surroundings: object) -> None:
-    from core.control import Control
-    from core.session import run
-    from tui.messages import WatchRequested
+    from torchdeck.core.control import Control
+    from torchdeck.core.session.session import run
+    from torchdeck.tui.state.messages import WatchRequested
 
     app = make_app()
     other = run(small({"training.epochs": 50}), app.workspace.logs, Control(), surroundings=surroundings)  # type: ignore[operator, arg-type]

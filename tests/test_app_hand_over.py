@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from app_driver import until
 
-import presets
-from core.errors import LogsError
-from core.events import RunStarted
-from core.label import Label
-from core.launch import Detached, resume_detached
-from core.logs import load_record, news_of, request
-from tui.app import Torchdeck
-from tui.hand_over import HandOver
-from tui.messages import StartRequested
-from tui.screens.ask import Ask
-from tui.screens.live import LivePage
+from torchdeck import presets
+from torchdeck.core.errors import LogsError
+from torchdeck.core.events import RunStarted
+from torchdeck.core.processes.launch import Detached, resume_detached
+from torchdeck.core.runs.commands import request
+from torchdeck.core.runs.label import Label
+from torchdeck.core.runs.reader import load_record, news_of
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.screens.dialogs import Ask
+from torchdeck.tui.screens.live.page import LivePage
+from torchdeck.tui.state.handover import HandOver
+from torchdeck.tui.state.messages import StartRequested
 
 MakeApp = Callable[..., Torchdeck]
 
@@ -34,7 +35,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Detached]]:
         began.append(detached)
         return detached
 
-    monkeypatch.setattr("tui.hand_over.resume_detached", begin)
+    monkeypatch.setattr("torchdeck.tui.state.handover.resume_detached", begin)
     yield began
     for detached in began:
         detached.process.terminate()
@@ -104,7 +105,7 @@ async def test_a_run_stays_where_it_is_when_no_process_can_take_it(
     def fails(*_: object, **__: object) -> Detached:
         raise LogsError("no process can be started", "free memory")
 
-    monkeypatch.setattr("tui.hand_over.resume_detached", fails)
+    monkeypatch.setattr("torchdeck.tui.state.handover.resume_detached", fails)
     app = make_app()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         start(app)

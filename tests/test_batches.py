@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from core.config import parse_data
-from core.data import DataOptions
-from core.data.augment import Windows, lay_out, new_canvas
-from core.data.batches import TOGETHER, Batches, augmentation_of, open_batches
-from core.data.dataset import Split
-from core.data.index_plan import IndexPlan, derive_seed, epoch_plan
+from torchdeck.core.config import parse_data
+from torchdeck.core.data import DataOptions
+from torchdeck.core.data.augment import Windows, lay_out, new_canvas
+from torchdeck.core.data.batches import TOGETHER, Batches, augmentation_of, open_batches
+from torchdeck.core.data.dataset import Split
+from torchdeck.core.data.index_plan import IndexPlan, derive_seed, epoch_plan
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)

@@ -9,7 +9,7 @@ import blocks
 import precision
 import pytest
 
-from core.plan import LEAST_WORK, make_plan
+from torchdeck.core.training.plan import LEAST_WORK, make_plan
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 

@@ -24,11 +24,11 @@ from aiohttp import web
 from example_runs import Example, make_study
 from textual_serve.server import Server
 
-from core.logs import load_record
-from core.results.declared import find_declared
-from tui.report.write import write_report
-from tui.serving import LoopbackServer
-from tui.start import serve_app
+from torchdeck.core.results.declaration import find_declared
+from torchdeck.core.runs.reader import load_record
+from torchdeck.tui.app.start import serve_app
+from torchdeck.tui.app.web_server import LoopbackServer
+from torchdeck.tui.report.write import write_report
 
 ROOT = Path(__file__).parent.parent
 HIDDEN = ("TORCHDECK_", "TEXTUAL", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
@@ -158,7 +158,7 @@ def free_port() -> int:
 def address(tmp_path: Path, free_port: int) -> Iterator[str]:
     """The address that a server of the app printed."""
     folders = ["--logs", str(tmp_path / "logs"), "--data", str(tmp_path / "data")]
-    command = [sys.executable, "-m", "tui.cli", "serve", "--port", str(free_port), *folders]
+    command = [sys.executable, "-m", "torchdeck.tui.cli", "serve", "--port", str(free_port), *folders]
     with running(command, tmp_path) as server:
         log, end = tmp_path / f"{Path(sys.executable).name}.log", time.monotonic() + 60
         while not (found := ADDRESS.search(log.read_text())):
@@ -248,7 +248,10 @@ def test_a_taken_port_is_told_in_one_message() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         told = subprocess.run(
-            [sys.executable, "-m", "tui.cli", "serve", "--port", str(port)], capture_output=True, text=True, cwd=ROOT
+            [sys.executable, "-m", "torchdeck.tui.cli", "serve", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
         )
     assert told.returncode == 2
     assert (

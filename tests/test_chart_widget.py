@@ -6,8 +6,8 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from tui.charts import Line
-from tui.widgets.chart import Chart
+from torchdeck.tui.charts.drawing import Line
+from torchdeck.tui.widgets.chart import Chart
 
 INKS = ("#56b4e9", "#e69f00", "#2bc48a", "#f0e442", "#f07838", "#cc79a7", "#8da0cb", "#b0b7c3")
 VARIABLES = {f"chart-{index}": ink for index, ink in enumerate(INKS)}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import Faults
 
-from tui.axes import column_ticks, even_rows, limits, log_rows
-from tui.charts import Line, Rule, View, draw, lettered
-from tui.points import Memo, clean, logarithms, smoothed, thin
-from tui.readings import readings, step_cursor
+from torchdeck.tui.charts.axes import column_ticks, even_rows, limits, log_rows
+from torchdeck.tui.charts.cursor import readings, step_cursor
+from torchdeck.tui.charts.drawing import Line, Rule, View, draw, lettered
+from torchdeck.tui.charts.points import Memo, clean, logarithms, smoothed, thin
 
 NAN, INF = float("nan"), float("inf")
 

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from core import checkpoint
-from core.errors import CheckpointError
+from torchdeck.core.errors import CheckpointError
+from torchdeck.core.runs import checkpoint
 
 TENSORS = {
     "model.weight": torch.arange(6.0).view(2, 3),

@@ -12,9 +12,9 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Select
 
-from tui.app import Torchdeck
-from tui.widgets.choice import Choice
-from tui.widgets.settings_form import SettingsForm
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.screens.setup.choice import Choice
+from torchdeck.tui.screens.setup.settings_form import SettingsForm
 
 TEXTS = ("sgd", "adam", "adamw", "lion")
 

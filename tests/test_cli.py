@@ -19,7 +19,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def torchdeck(folder: Path, *arguments: str) -> Shown:
-    command = [sys.executable, "-P", "-m", "tui.cli", *arguments]
+    command = [sys.executable, "-P", "-m", "torchdeck.tui.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment(folder), timeout=120, check=False)
 
 
@@ -192,7 +192,7 @@ def test_a_killed_run_is_resumed_and_told_truly_at_every_point(tmp_path: Path) -
         sys.executable,
         "-P",
         "-m",
-        "tui.cli",
+        "torchdeck.tui.cli",
         "run",
         "quickstart",
         "training.epochs=100000",
@@ -230,7 +230,7 @@ def test_a_killed_run_is_resumed_and_told_truly_at_every_point(tmp_path: Path) -
 
 
 def test_output_that_nobody_takes_is_no_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "tui.cli", "settings", "--json"]
+    command = [sys.executable, "-P", "-m", "torchdeck.tui.cli", "settings", "--json"]
     reading, writing = os.pipe()
     os.close(reading)
     with subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE, env=environment(tmp_path)) as process:

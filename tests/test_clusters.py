@@ -15,27 +15,29 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
-import presets
-from core.clusters import Share, places
-from core.clusters.ray_runs import Ray, RayRun
-from core.clusters.slurm import Slurm, Wanted
-from core.clusters.slurm_run import TRY_AGAIN, SlurmRun
-from core.clusters.slurm_script import AFTER, BEFORE, warning
-from core.clusters.squeue import JobState, Listing, parse_jobs
-from core.config import ExperimentConfig, to_plain
-from core.control import CommandName
-from core.errors import InputError
-from core.events import CommandApplied, RunCompleted, RunEvent, RunStarted, stamp
-from core.logs import EventReader, FolderControl, load_record
-from core.request import is_asked_for, leave, request_of
-from core.slots import Slot
-from core.studies import Circumstances, run_study
-from core.study import PRUNED, create_study, load_study, save_study
-from core.study_events import RunBegan, StudyEnded
-from core.trial_queue import TrialQueue
-from core.writer import RunWriter, claim, reopen
-from presets.declarations import grid_study
-from tui.cli import app
+from torchdeck import presets
+from torchdeck.core.clusters import Share, places
+from torchdeck.core.clusters.ray_runs import Ray, RayRun
+from torchdeck.core.clusters.slurm import Slurm, Wanted
+from torchdeck.core.clusters.slurm_run import TRY_AGAIN, SlurmRun
+from torchdeck.core.clusters.slurm_script import AFTER, BEFORE, warning
+from torchdeck.core.clusters.squeue import JobState, Listing, parse_jobs
+from torchdeck.core.config import ExperimentConfig, to_plain
+from torchdeck.core.control import CommandName
+from torchdeck.core.devices.slots import Slot
+from torchdeck.core.errors import InputError
+from torchdeck.core.events import CommandApplied, RunCompleted, RunEvent, RunStarted, stamp
+from torchdeck.core.runs.commands import FolderControl
+from torchdeck.core.runs.reader import EventReader, load_record
+from torchdeck.core.runs.request import is_asked_for, leave, request_of
+from torchdeck.core.runs.writer import RunWriter, claim, reopen
+from torchdeck.core.studies.events import RunBegan, StudyEnded
+from torchdeck.core.studies.model import PRUNED
+from torchdeck.core.studies.run_study import Circumstances, run_study
+from torchdeck.core.studies.store import create_study, load_study, save_study
+from torchdeck.core.studies.trial_queue import TrialQueue
+from torchdeck.presets.study_presets import grid_study
+from torchdeck.tui.cli.main import app
 
 WAITS, RUNS = JobState("PENDING", "Priority"), JobState("RUNNING", "None", "n1")
 INTERRUPTED = "signal SIGUSR2"
@@ -341,7 +343,7 @@ def test_what_slurm_has_against_a_job_is_told_and_nothing_is_printed_or_left(
 TRAINED = """
 import os, signal, sys
 from pathlib import Path
-from core.clusters.job import train
+from torchdeck.core.clusters.slurm_job import train
 
 def taken(number, handler, take=signal.signal):
     before = take(number, handler)
@@ -469,7 +471,7 @@ def test_sbatch_prints_a_script_and_makes_the_run_that_it_trains(tmp_path: Path)
     assert (training["device"], training["nodes"]) == ("cuda:0,1,2,3", 2)
     for flag in ("nodes=2", "ntasks-per-node=1", "gpus-per-node=4", "time=90", "partition=gpu", "signal=USR2@120"):
         assert f"#SBATCH --{flag}\n" in script
-    assert f"-m core.worker '{folder}'" in script
+    assert f"-m torchdeck.core.processes.worker '{folder}'" in script
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
     assert folder.name in printed.stderr
 

@@ -11,20 +11,20 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-import tui.app
-from core.bands import band
-from core.curves import Curve, curve, seconds_to
-from core.logs import load_record
-from core.runs import RunIndex, list_runs
-from tui.app import Torchdeck
-from tui.compared import Figures, fitted
-from tui.messages import CopyRequested
-from tui.refresh import Refresh
-from tui.screens.compare import ComparePage
-from tui.state import State
-from tui.widgets.chart import Chart
-from tui.widgets.diff_table import DiffTable
-from tui.workspace import Workspace
+import torchdeck.tui.app.app
+from torchdeck.core.results.bands import band
+from torchdeck.core.results.curves import Curve, curve, seconds_to
+from torchdeck.core.runs.index import RunIndex, list_runs
+from torchdeck.core.runs.reader import load_record
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.runs.comparison import Figures, fitted
+from torchdeck.tui.screens.compare.diff_table import DiffTable
+from torchdeck.tui.screens.compare.page import ComparePage
+from torchdeck.tui.state.messages import CopyRequested
+from torchdeck.tui.state.preferences import State
+from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.workspace import Workspace
+from torchdeck.tui.widgets.chart import Chart
 
 Train = Callable[..., Any]
 Made = Callable[..., Any]
@@ -68,7 +68,7 @@ def test_columns_that_find_no_room_are_counted() -> None:
 class Driven(Torchdeck):
     """The app, which notes what is to be copied."""
 
-    CSS_PATH = Path(tui.app.__file__).with_name("app.tcss")
+    CSS_PATH = Path(torchdeck.tui.app.app.__file__).with_name("app.tcss")
     copied = ""
 
     def on_copy_requested(self, message: CopyRequested) -> None:

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from core.config import ExperimentConfig, config_hash, parse_config, settings_of, to_plain, with_overrides
-from core.errors import ConfigError, InputError
+from torchdeck.core.config import ExperimentConfig, config_hash, parse_config, settings_of, to_plain, with_overrides
+from torchdeck.core.errors import ConfigError, InputError
 
 GOOD: dict[str, Any] = {
     "data": {"name": "digits"},

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from core.curves import curve, metrics_of, seconds_to
-from core.events import EpochCompleted, RunStarted, StepCompleted
-from core.record import RunRecord
+from torchdeck.core.events import EpochCompleted, RunStarted, StepCompleted
+from torchdeck.core.results.curves import curve, metrics_of, seconds_to
+from torchdeck.core.runs.record import RunRecord
 
 
 def started(steps: int = 4) -> RunStarted:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.config import parse_data
-from core.data import DATASETS, open_dataset
-from core.data.dataset import ArrayDataset, Dataset, Split, download
-from core.data.mnist import Idx
-from core.data.prepare import Prepared, channel_statistics, prepare
-from core.errors import ConfigError, DataError
-from core.images import Progress
+from torchdeck.core.config import parse_data
+from torchdeck.core.data import DATASETS, open_dataset
+from torchdeck.core.data.dataset import ArrayDataset, Dataset, Split, download
+from torchdeck.core.data.image_spec import Progress
+from torchdeck.core.data.mnist import Idx
+from torchdeck.core.data.prepare import Prepared, channel_statistics, prepare
+from torchdeck.core.errors import ConfigError, DataError
 
 
 def opened(root: Path, name: str, **settings: Any) -> Dataset:

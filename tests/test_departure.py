@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tui.departure import Departure, Patience, signals_taken
+from torchdeck.tui.terminal.shutdown import Departure, Patience, signals_taken
 
 TIMEOUT = 30
 

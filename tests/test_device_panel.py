@@ -5,8 +5,8 @@ from __future__ import annotations
 from app_driver import screen_text, until
 from textual.app import App, ComposeResult
 
-from core.events import DeviceSampled
-from tui.widgets.device_panel import DevicePanel
+from torchdeck.core.events import DeviceSampled
+from torchdeck.tui.screens.live.device_panel import DevicePanel
 
 GIB = 2**30
 

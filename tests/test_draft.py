@@ -1,9 +1,9 @@
 import pytest
 
-import presets
-from core.config import parse_config, to_plain
-from presets.declarations import grid_study
-from tui.draft import Draft, values_of
+from torchdeck import presets
+from torchdeck.core.config import parse_config, to_plain
+from torchdeck.presets.study_presets import grid_study
+from torchdeck.tui.state.settings_draft import Draft, values_of
 
 
 @pytest.fixture

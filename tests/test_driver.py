@@ -11,8 +11,8 @@ from textual import _ansi_sequences
 from textual.drivers._writer_thread import WriterThread
 from textual.drivers.linux_driver import LinuxDriver
 
-from tui.driver import FRAME_END, FRAME_START, LONGEST_MODE, MODES, TerminalDriver
-from tui.terminal import LEAVE_SCREEN, MOST_WAITING, Found, Outlet
+from torchdeck.tui.terminal.driver import FRAME_END, FRAME_START, LONGEST_MODE, MODES, TerminalDriver
+from torchdeck.tui.terminal.terminal import LEAVE_SCREEN, MOST_WAITING, Found, Outlet
 
 TIMEOUT = 30
 FRAME = "x" * 2048

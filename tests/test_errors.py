@@ -1,4 +1,4 @@
-from core.errors import ConfigError, Fault, InputError, nearest
+from torchdeck.core.errors import ConfigError, Fault, InputError, nearest
 
 
 def test_an_error_names_its_mend() -> None:

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from core.config import ExperimentConfig
-from core.device import device_name
-from core.errors import RunError
-from core.estimate import from_runs, measure
-from core.plan import make_plan
-from core.runs import list_runs
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.devices.torch_device import device_name
+from torchdeck.core.errors import RunError
+from torchdeck.core.runs.index import list_runs
+from torchdeck.core.training.estimate import from_runs, measure
+from torchdeck.core.training.plan import make_plan
 
 Small = Callable[..., ExperimentConfig]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from core.evaluation import accuracy, class_figures, macro
+from torchdeck.core.results.class_metrics import accuracy, class_figures, macro
 
 CONFUSION = ((5, 1, 0), (2, 3, 1), (0, 0, 0))
 

@@ -9,18 +9,18 @@ import safetensors.torch
 import torch
 from example_runs import Example, make_study
 
-from core.config import ExperimentConfig, parse_config
-from core.curves import step_losses
-from core.data import open_dataset
-from core.errors import CheckpointError, InputError
-from core.events import EpochCompleted, RunEvent
-from core.export import export
-from core.files import read_json
-from core.logs import load_record
-from core.results.declared import find_declared
-from core.results.tabular import Exported, runs_of, write_csv
-from core.results.tensorboard import write_events
-from core.session import Surroundings
+from torchdeck.core.config import ExperimentConfig, parse_config
+from torchdeck.core.data import open_dataset
+from torchdeck.core.errors import CheckpointError, InputError
+from torchdeck.core.events import EpochCompleted, RunEvent
+from torchdeck.core.results.csv_export import Exported, runs_of, write_csv
+from torchdeck.core.results.curves import step_losses
+from torchdeck.core.results.declaration import find_declared
+from torchdeck.core.results.model_export import export
+from torchdeck.core.results.tensorboard_export import write_events
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.session.session import Surroundings
+from torchdeck.core.utils.files import read_json
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from core.config import ExperimentConfig
-from core.control import Control
-from core.events import RunCompleted, RunEvent, StageStarted, StepCompleted
-from core.logs import load_record
-from core.session import Surroundings, run
-from tui.feed import MOST_WAITING, Feed
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.events import RunCompleted, RunEvent, StageStarted, StepCompleted
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.session.session import Surroundings, run
+from torchdeck.tui.state.feed import MOST_WAITING, Feed
 
 Small = Callable[..., ExperimentConfig]
 

@@ -5,8 +5,8 @@ from app_driver import screen_text, until
 from test_chart_widget import VARIABLES
 from textual.app import App, ComposeResult
 
-from core.results.figures import Figure, Series
-from tui.widgets.figure_charts import FigureCharts
+from torchdeck.core.results.chart_data import Figure, Series
+from torchdeck.tui.screens.studies.figure_charts import FigureCharts
 
 LABELS = ("optimizer.lr=0.1", "optimizer.lr=0.3")
 

@@ -12,15 +12,22 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.config import ExperimentConfig, parse_config
-from core.data import open_dataset
-from core.data.prepare import prepare, prepare_test
-from core.errors import ConfigError, DataError, LogsError
-from core.events import RunEvent
-from core.files import read_json
-from core.findings import Predictions, matrix_of, read_filters, read_images, read_predictions, source_of
-from core.logs import load_record
-from core.record import RunRecord
+from torchdeck.core.config import ExperimentConfig, parse_config
+from torchdeck.core.data import open_dataset
+from torchdeck.core.data.prepare import prepare, prepare_test
+from torchdeck.core.errors import ConfigError, DataError, LogsError
+from torchdeck.core.events import RunEvent
+from torchdeck.core.results.predictions import (
+    Predictions,
+    matrix_of,
+    read_filters,
+    read_images,
+    read_predictions,
+    source_of,
+)
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.runs.record import RunRecord
+from torchdeck.core.utils.files import read_json
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

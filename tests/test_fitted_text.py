@@ -6,7 +6,7 @@ from app_driver import screen_text, until
 from rich.text import Text
 from textual.app import App, ComposeResult
 
-from tui.widgets.fitted_text import FittedText
+from torchdeck.tui.widgets.fitted_text import FittedText
 
 
 class Bench(App[None]):

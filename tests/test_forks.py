@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from waiting import until
 
-import core.forks
-from core.config import ExperimentConfig, to_plain
-from core.events import EpochCompleted, RunCompleted, RunStarted
-from core.forks import LOST, ForkServer
-from core.launch import WorkerProcess, start_worker
-from core.locks import is_held, take_lock
-from core.logs import EventReader, follow, load_record
-from core.runs import read_header
-from core.slots import Slot
+import torchdeck.core.processes.fork_client
+from torchdeck.core.config import ExperimentConfig, to_plain
+from torchdeck.core.devices.slots import Slot
+from torchdeck.core.events import EpochCompleted, RunCompleted, RunStarted
+from torchdeck.core.processes.fork_client import LOST, ForkServer
+from torchdeck.core.processes.launch import WorkerProcess, start_worker
+from torchdeck.core.runs.index import read_header
+from torchdeck.core.runs.reader import EventReader, follow, load_record
+from torchdeck.core.utils.locks import is_held, take_lock
 
 LONG = {"training.epochs": 100_000}
 
@@ -147,7 +147,7 @@ def test_without_the_server_its_workers_train_on_and_the_next_are_started(
 
 
 def test_a_server_that_cannot_begin_is_done_without(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core.forks, "MODULE", "core.nothing")
+    monkeypatch.setattr(torchdeck.core.processes.fork_client, "MODULE", "core.nothing")
     nursery.server = ForkServer()
     lost = nursery.begin("run", {}, Slot("cpu"))
     until(lambda: lost.ended)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 CYCLE = """
-from core.garbage import search_seldom
+from torchdeck.core.utils.gc_tuning import search_seldom
 class Told:
     def __del__(self): print("searched")
 {call}

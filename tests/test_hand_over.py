@@ -10,15 +10,23 @@ from typing import Any
 import pytest
 import torch
 
-from core import checkpoint
-from core.config import ExperimentConfig
-from core.control import CommandName
-from core.errors import BusyError, InputError
-from core.events import CommandApplied, EpochCompleted, RunCompleted, RunEvent, RunFailed, RunStarted, WarningRaised
-from core.hand_over import PATIENCE, taken
-from core.logs import load_record
-from core.session import Surroundings, resume, run
-from core.writer import reopen
+from torchdeck.core.api import Surroundings, resume, run
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import CommandName
+from torchdeck.core.errors import BusyError, InputError
+from torchdeck.core.events import (
+    CommandApplied,
+    EpochCompleted,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    WarningRaised,
+)
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.runs.writer import reopen
+from torchdeck.core.session.handover import PATIENCE, taken
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from core.config import ExperimentConfig
-from core.control import Control
-from core.errors import LogsError
-from core.events import EpochCompleted, Failure, RunCompleted, RunEvent, RunFailed, RunStarted
-from core.launch import Detached
-from core.logs import load_record
-from core.session import Surroundings, run
-from tui.hand_over import HandOver
-from tui.headless import drive
-from tui.progress import PlainLines, RichProgress
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.errors import LogsError
+from torchdeck.core.events import EpochCompleted, Failure, RunCompleted, RunEvent, RunFailed, RunStarted
+from torchdeck.core.processes.launch import Detached
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.session.session import Surroundings, run
+from torchdeck.tui.cli.headless import drive
+from torchdeck.tui.cli.run_progress import PlainLines, RichProgress
+from torchdeck.tui.state.handover import HandOver
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

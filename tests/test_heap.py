@@ -5,7 +5,7 @@ import pytest
 
 SCRIPT = """
 import ctypes, psutil
-from core.heap import give_back_memory, keep_freed_memory
+from torchdeck.core.training.malloc import give_back_memory, keep_freed_memory
 from ctypes import c_size_t, c_void_p
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = c_void_p, [c_size_t], [c_void_p]

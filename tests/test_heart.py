@@ -1,7 +1,7 @@
-from core.control import Control
-from core.events import WarningRaised
-from core.heart import BEAT_SECONDS, LONGEST_STUTTER, Heart
-from core.watch import Watch
+from torchdeck.core.control import Control
+from torchdeck.core.events import WarningRaised
+from torchdeck.core.session.suspend_detector import BEAT_SECONDS, LONGEST_STUTTER, Heart
+from torchdeck.core.training.pacing import Watch
 
 
 def test_only_a_heart_that_missed_its_beats_for_long_tells_of_it() -> None:

@@ -10,14 +10,14 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from core.errors import BusyError, LogsError
-from core.housekeeping import read_notes, restore, trash, trashed, write_notes
-from core.runs import RunIndex, list_runs
-from core.writer import claim, reopen
-from tui.app import Torchdeck
-from tui.refresh import Refresh
-from tui.state import State
-from tui.workspace import Workspace
+from torchdeck.core.errors import BusyError, LogsError
+from torchdeck.core.runs.index import RunIndex, list_runs
+from torchdeck.core.runs.manage import read_notes, restore, trash, trashed, write_notes
+from torchdeck.core.runs.writer import claim, reopen
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.state.preferences import State
+from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.workspace import Workspace
 
 ONE, TWO = "20260101-000000-x-aaaa", "20260101-000000-x-bbbb"
 

@@ -7,7 +7,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.widgets import Input
 
-from tui.widgets.key_bar import KeyBar
+from torchdeck.tui.widgets.key_bar import KeyBar
 
 
 class Field(Input):

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from fault_disk import FaultDisk
 
-from core.config import ExperimentConfig
-from core.control import Control
-from core.errors import BusyError, LogsError
-from core.events import (
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.errors import BusyError, LogsError
+from torchdeck.core.events import (
     KINDS,
     CommandApplied,
     DeviceSampled,
@@ -32,22 +32,14 @@ from core.events import (
     from_json,
     to_json,
 )
-from core.files import write_atomically
-from core.logs import (
-    EventReader,
-    FolderControl,
-    decode_line,
-    encode_line,
-    follow,
-    is_locked,
-    load_record,
-    new_run_id,
-    request,
-    settle_status,
-)
-from core.record import RunRecord, record_from_json
-from core.runs import RunIndex
-from core.writer import RunWriter, claim, reopen
+from torchdeck.core.runs.commands import FolderControl, request
+from torchdeck.core.runs.index import RunIndex
+from torchdeck.core.runs.layout import is_locked, new_run_id
+from torchdeck.core.runs.line_format import decode_line, encode_line
+from torchdeck.core.runs.reader import EventReader, follow, load_record, settle_status
+from torchdeck.core.runs.record import RunRecord, record_from_json
+from torchdeck.core.runs.writer import RunWriter, claim, reopen
+from torchdeck.core.utils.files import write_atomically
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

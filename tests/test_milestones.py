@@ -3,13 +3,13 @@ from typing import Any
 
 import pytest
 
-from core.config import ExperimentConfig
-from core.control import Control
-from core.events import DeviceSampled, EpochCompleted, RunCompleted, RunEvent
-from core.job import Position
-from core.milestones import milestones, time_to
-from core.record import RunRecord, summarize
-from core.watch import Watch
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.events import DeviceSampled, EpochCompleted, RunCompleted, RunEvent
+from torchdeck.core.runs.milestones import milestones, time_to
+from torchdeck.core.runs.record import RunRecord, summarize
+from torchdeck.core.training.pacing import Watch
+from torchdeck.core.training.state import Position
 
 
 def epoch(number: int, accuracy: float, energy: float | None = 5.0) -> EpochCompleted:

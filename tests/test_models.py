@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from core.data.dataset import Facts
-from core.errors import ConfigError
-from core.images import ImageSpec
-from core.models import MODELS, ModelOptions, build
-from core.models.whitening import Whitening
-from core.plan import describe
+from torchdeck.core.data.dataset import Facts
+from torchdeck.core.data.image_spec import ImageSpec
+from torchdeck.core.errors import ConfigError
+from torchdeck.core.models import MODELS, ModelOptions, build
+from torchdeck.core.models.whitening import Whitening
+from torchdeck.core.training.plan import describe
 
 CIFAR = ImageSpec(3, 32, 32, 10)
 MNIST = ImageSpec(1, 28, 28, 10)
@@ -99,7 +99,7 @@ def test_depth_and_width_of_a_wide_resnet_count() -> None:
 
 
 def test_options_load_no_torch() -> None:
-    code = "import sys, core.models; assert 'torch' not in sys.modules"
+    code = "import sys, torchdeck.core.models; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -14,21 +14,21 @@ from example_runs import Example, make_study
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-import presets
-from core.config import parse_config, with_overrides
-from core.machine import Machine, this_machine
-from core.placement import DEVICE, listed
-from core.slots import parse_slots
-from core.space import values_of
-from presets.declarations import grid_study
-from tui.app import Torchdeck
-from tui.draft import Draft
-from tui.messages import StudyRequested
-from tui.offers import for_a_run, for_a_study
-from tui.plan_text import batch_text, rate_text
-from tui.screens.ask_offer import AskOffer
-from tui.study_processes import StudyProcesses
-from tui.widgets.plan_panel import PlanPanel
+from torchdeck import presets
+from torchdeck.core.config import parse_config, with_overrides
+from torchdeck.core.devices.device_spec import DEVICE, listed
+from torchdeck.core.devices.hardware import Machine, this_machine
+from torchdeck.core.devices.slots import parse_slots
+from torchdeck.core.studies.search_space import values_of
+from torchdeck.presets.study_presets import grid_study
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.format.plan_text import batch_text, rate_text
+from torchdeck.tui.screens.device_dialog import AskOffer
+from torchdeck.tui.screens.setup.plan_panel import PlanPanel
+from torchdeck.tui.state.device_choices import for_a_run, for_a_study
+from torchdeck.tui.state.messages import StudyRequested
+from torchdeck.tui.state.settings_draft import Draft
+from torchdeck.tui.studies.processes import StudyProcesses
 
 MakeApp = Callable[..., Torchdeck]
 FOUR = Machine(8, ("H100",) * 4)
@@ -73,7 +73,9 @@ def test_a_machine_without_a_driver_has_its_cores() -> None:
 
 @pytest.mark.parametrize("machine", [Machine(1), Machine(2), Machine(6, ("A",)), FOUR, Machine(64, ("A",) * 5)])
 def test_all_that_is_offered_can_be_asked_for(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.slots.cuda_devices", lambda: [str(number) for number in range(len(machine.gpus))])
+    monkeypatch.setattr(
+        "torchdeck.core.devices.slots.cuda_devices", lambda: [str(number) for number in range(len(machine.gpus))]
+    )
     values = [offer.value for offer in for_a_run(machine)]
     assert all(re.fullmatch(DEVICE, value) for value in values)
     assert len(set(values)) == len(values)
@@ -173,7 +175,7 @@ async def test_the_time_that_one_device_takes_for_its_share_is_the_least_that_se
 async def test_where_a_study_trains_is_chosen_from_the_slots_of_this_machine(
     make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.slots.cuda_devices", lambda: ["0", "1", "2", "3"])
+    monkeypatch.setattr("torchdeck.core.devices.slots.cuda_devices", lambda: ["0", "1", "2", "3"])
     study = make_study(tmp_path / "logs", [Example("lr=2", state="waiting", begun=False)])
     app, commands = make_app(page="runs"), list[Sequence[str]]()
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from core.optim import OPTIMIZERS, SCHEDULES, MuonOptions
-from core.optim.eager import eager
-from core.optim.lookahead import Lookahead
-from core.optim.muon import orthogonalized
-from core.optim.schedules import Schedule
+from torchdeck.core.optim import OPTIMIZERS, SCHEDULES, MuonOptions
+from torchdeck.core.optim.eager import eager
+from torchdeck.core.optim.lookahead import Lookahead
+from torchdeck.core.optim.muon import orthogonalized
+from torchdeck.core.optim.schedules import Schedule
 
 EPOCHS, STEPS = 10, 20
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tui.pictures import (
+from torchdeck.tui.charts.half_blocks import (
     SHADES,
     Cell,
     Tiling,

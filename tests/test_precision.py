@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from core import precision
-from core.config import ExperimentConfig
-from core.control import Control
-from core.device import computes_bf16
-from core.events import RunEvent, RunStarted, StageStarted
-from core.plan import Plan, make_plan, with_precision
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.devices.torch_device import computes_bf16
+from torchdeck.core.events import RunEvent, RunStarted, StageStarted
+from torchdeck.core.training import precision
+from torchdeck.core.training.plan import Plan, make_plan, with_precision
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import TrainingOptions
-from core.prediction import predict
+from torchdeck.core.config import TrainingOptions
+from torchdeck.core.training.inference import predict
 
 
 def asked(how: str, **options: Any) -> TrainingOptions:

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-import presets
-from core.config import to_plain
-from core.errors import ConfigError, InputError
-from core.events import EpochCompleted
-from core.reported import ReportedFigure
+from torchdeck import presets
+from torchdeck.core.config import to_plain
+from torchdeck.core.errors import ConfigError, InputError
+from torchdeck.core.events import EpochCompleted
+from torchdeck.core.runs.reported import ReportedFigure
 
 # The recipes of the reports: what their text says, not what the files say.
 RECIPES: dict[str, dict[str, Any]] = {

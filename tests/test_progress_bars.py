@@ -5,8 +5,8 @@ from __future__ import annotations
 from app_driver import screen_text, until
 from textual.app import App, ComposeResult
 
-from core.record import RunRecord
-from tui.widgets.progress_bars import ProgressBars
+from torchdeck.core.runs.record import RunRecord
+from torchdeck.tui.screens.live.progress_bars import ProgressBars
 
 
 class Bench(App[None]):

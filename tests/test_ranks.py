@@ -5,13 +5,13 @@ import torch
 from conftest import SMALL, changed
 from torch.nn import functional
 
-from core.config import parse_config
-from core.data.index_plan import ALL, IndexPlan, Shard, epoch_plan
-from core.errors import ConfigError, InputError
-from core.placement import device_from, devices_of
-from core.prediction import Predictions, joined, of_no_images
-from core.ranks import Ranks
-from core.tally import Tally
+from torchdeck.core.config import parse_config
+from torchdeck.core.data.index_plan import ALL, IndexPlan, Shard, epoch_plan
+from torchdeck.core.devices.device_spec import device_from, devices_of
+from torchdeck.core.errors import ConfigError, InputError
+from torchdeck.core.training.inference import Predictions, joined, of_no_images
+from torchdeck.core.training.metrics import Tally
+from torchdeck.core.training.process_group import Ranks
 
 CPU = torch.device("cpu")
 

@@ -14,8 +14,8 @@ from typing import IO, Any
 
 import pytest
 
-from core.events import RunCompleted, RunStarted
-from core.logs import EventReader, load_record
+from torchdeck.core.events import RunCompleted, RunStarted
+from torchdeck.core.runs.reader import EventReader, load_record
 
 pytestmark = [
     pytest.mark.ray,
@@ -57,7 +57,7 @@ def cluster() -> Iterator[Cluster]:
 def started(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[Line]]]:
     """A study as it runs, and its JSON lines."""
     place = {"TORCHDECK_LOGS": str(folder / "logs"), "TORCHDECK_DATA": str(folder / "data")}
-    command = [sys.executable, "-P", "-m", "tui.cli", *arguments, "--json"]
+    command = [sys.executable, "-P", "-m", "torchdeck.tui.cli", *arguments, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **place}) as process:
         yield process, lines_of(process.stdout)
 

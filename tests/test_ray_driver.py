@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.logs import follow, load_record
+from torchdeck.core.runs.reader import follow, load_record
 
 TINY = ("data.train_limit=128", "data.test_limit=64", "training.batch_size=32")
 ON_RAY = ("--on", "ray", "--gpus-per-run", "0", "--max-parallel", "2", "--json")
@@ -23,7 +23,7 @@ def started(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
     """A study as it runs, and its lines: all are JSON, whatever Ray prints."""
     place = {"TORCHDECK_LOGS": str(folder / "logs"), "TORCHDECK_DATA": str(folder / "data")}
     environment = {**os.environ, **place, "PYTHONPATH": str(Path(__file__).with_name("fake_ray"))}
-    command = [sys.executable, "-P", "-m", "tui.cli", *arguments]
+    command = [sys.executable, "-P", "-m", "torchdeck.tui.cli", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:

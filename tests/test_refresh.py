@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui.refresh import RATES, Pace
+from torchdeck.tui.state.refresh_rates import RATES, Pace
 
 
 class Machine:

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from core.config import ExperimentConfig
-from core.control import Control
-from core.errors import LogsError
-from core.events import CheckpointSaved, CommandApplied, RunCompleted, RunEvent, RunStarted
-from core.logs import load_record
-from core.remote import obeyed
-from core.session import Surroundings, run
-from core.writer import reopen
-from tui.cli import app
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.errors import LogsError
+from torchdeck.core.events import CheckpointSaved, CommandApplied, RunCompleted, RunEvent, RunStarted
+from torchdeck.core.runs.commands import obeyed
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.runs.writer import reopen
+from torchdeck.core.session.session import Surroundings, run
+from torchdeck.tui.cli.main import app
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from example_runs import Example, make_example_runs, make_hostile_run, make_study
 
-from core.errors import InputError
-from core.results.declared import find_declared
-from core.runs import find_run
-from tui.report.write import write_report
+from torchdeck.core.errors import InputError
+from torchdeck.core.results.declaration import find_declared
+from torchdeck.core.runs.index import find_run
+from torchdeck.tui.report.write import write_report
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the extra named report")
 ROOT = Path(__file__).parent.parent
@@ -180,9 +180,8 @@ def test_what_an_extra_would_bring_is_named_with_the_way_to_get_it(
 ) -> None:
     make_study(tmp_path / "logs", RUNS[:1])
     arguments = [part.format(tmp_path) for part in command] + ["--logs", str(tmp_path / "logs")]
-    code = (
-        f"import sys; sys.modules['{package}'] = None; sys.argv[1:] = {arguments!r}; from tui.cli import main; main()"
-    )
+    code = f"import sys; sys.modules['{package}'] = None; sys.argv[1:] = {arguments!r}\n"
+    code += "from torchdeck.tui.cli.main import main; main()"
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert shown.returncode == 2
     assert f"needs {package}" in shown.stderr

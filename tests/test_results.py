@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 from example_runs import STEPS, Example, make_study
 
-from core.errors import InputError, LogsError
-from core.events import DeviceSampled, RunStarted
-from core.files import read_json
-from core.logs import encode_line, load_record
-from core.results.declared import declared_of, find_declared, find_either, read_study
-from core.results.figures import accuracy_dots, curves, landscape, panels, regularization, step_curve
-from core.results.rows import seconds_to_percent
-from core.results.samples import mean_utilization
-from core.results.study import StudyResult, result_of
-from core.runs import RunRow, list_runs
-from tui.result_charts import chart_text
-from tui.result_tables import tables
+from torchdeck.core.errors import InputError, LogsError
+from torchdeck.core.events import DeviceSampled, RunStarted
+from torchdeck.core.results.chart_data import accuracy_dots, curves, landscape, panels, regularization, step_curve
+from torchdeck.core.results.declaration import declared_of, find_declared, find_either, read_study
+from torchdeck.core.results.device_samples import mean_utilization
+from torchdeck.core.results.run_result import seconds_to_percent
+from torchdeck.core.results.study_result import StudyResult, result_of
+from torchdeck.core.runs.index import RunRow, list_runs
+from torchdeck.core.runs.line_format import encode_line
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.utils.files import read_json
+from torchdeck.tui.charts.study_charts import chart_text
+from torchdeck.tui.studies.tables import tables
 
 
 def rewritten(folder: Path, **changes: Any) -> None:

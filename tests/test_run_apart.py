@@ -15,16 +15,16 @@ import torch
 from conftest import Faults, changed, only_run
 from example_runs import gpus, make_run_on
 
-from core import checkpoint
-from core.apart import followed
-from core.config import ExperimentConfig, parse_config
-from core.control import Control
-from core.data import open_dataset
-from core.events import EpochCompleted, RunCompleted, RunEvent, RunFailed, RunStarted
-from core.launch import Patience
-from core.locks import take_lock
-from core.logs import EventReader, load_record
-from core.session import Surroundings, resume, run
+from torchdeck.core.api import Surroundings, resume, run
+from torchdeck.core.config import ExperimentConfig, parse_config
+from torchdeck.core.control import Control
+from torchdeck.core.data import open_dataset
+from torchdeck.core.events import EpochCompleted, RunCompleted, RunEvent, RunFailed, RunStarted
+from torchdeck.core.processes.multi_device import followed
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs.reader import EventReader, load_record
+from torchdeck.core.runs.request import Patience
+from torchdeck.core.utils.locks import take_lock
 
 PLAIN: dict[str, Any] = {
     "data": {

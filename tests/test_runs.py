@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from core.config import ExperimentConfig
-from core.errors import InputError
-from core.events import RunEvent
-from core.runs import RunRow, find_run, list_runs, parse_filter
-from core.writer import claim, reopen
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.errors import InputError
+from torchdeck.core.events import RunEvent
+from torchdeck.core.runs.index import RunRow, find_run, list_runs, parse_filter
+from torchdeck.core.runs.writer import claim, reopen
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

@@ -14,18 +14,18 @@ from textual.message import Message
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-import tui.app
-from core.config import to_plain
-from core.runs import RunIndex
-from core.writer import claim, reopen
-from tui.app import Torchdeck
-from tui.messages import CopyRequested, ModeRequested, ResumeRequested, ReuseRequested, WatchRequested
-from tui.refresh import Refresh
-from tui.run_columns import Order, fitting, in_order
-from tui.screens.runs import RunsPage
-from tui.state import State
-from tui.widgets.run_table import RunTable
-from tui.workspace import Workspace
+import torchdeck.tui.app.app
+from torchdeck.core.config import to_plain
+from torchdeck.core.runs.index import RunIndex
+from torchdeck.core.runs.writer import claim, reopen
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.runs.columns import Order, fitting, in_order
+from torchdeck.tui.screens.runs.page import RunsPage
+from torchdeck.tui.screens.runs.run_table import RunTable
+from torchdeck.tui.state.messages import CopyRequested, ModeRequested, ResumeRequested, ReuseRequested, WatchRequested
+from torchdeck.tui.state.preferences import State
+from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.workspace import Workspace
 
 NOW = 1_000_000.0
 BASE: dict[str, Any] = {
@@ -55,7 +55,7 @@ def a_run(logs: Path, four: str, *, accuracy: float | None = 0.5, status: str = 
 class Driven(Torchdeck):
     """The app, which notes what the page asks of it and does nothing about it."""
 
-    CSS_PATH = Path(tui.app.__file__).with_name("app.tcss")
+    CSS_PATH = Path(torchdeck.tui.app.app.__file__).with_name("app.tcss")
 
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace, refresh=Refresh(0.25, 0.05))

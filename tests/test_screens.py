@@ -15,13 +15,13 @@ from example_runs import Example, at_work, gpus, make_example_runs, make_run_on,
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from core.logs import EventReader
-from core.machine import Machine
-from tui.app import Torchdeck
-from tui.feed import Feed
-from tui.messages import StudyRequested
-from tui.screens.live import LivePage
-from tui.widgets.chart import Chart
+from torchdeck.core.devices.hardware import Machine
+from torchdeck.core.runs.reader import EventReader
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.screens.live.page import LivePage
+from torchdeck.tui.state.feed import Feed
+from torchdeck.tui.state.messages import StudyRequested
+from torchdeck.tui.widgets.chart import Chart
 
 GOLDENS = Path(__file__).parent / "fixtures" / "screens"
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from core import checkpoint
-from core.config import ExperimentConfig
-from core.events import (
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.events import (
     CheckpointSaved,
     DeviceSampled,
     EpochCompleted,
@@ -22,11 +21,13 @@ from core.events import (
     StepCompleted,
     WarningRaised,
 )
-from core.label import Label
-from core.logs import EventReader, is_locked, load_record
-from core.record import RunRecord
-from core.session import Surroundings, resume, run
-from core.writer import reopen
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs.label import Label
+from torchdeck.core.runs.layout import is_locked
+from torchdeck.core.runs.reader import EventReader, load_record
+from torchdeck.core.runs.record import RunRecord
+from torchdeck.core.runs.writer import reopen
+from torchdeck.core.session.session import Surroundings, resume, run
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

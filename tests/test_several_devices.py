@@ -11,18 +11,18 @@ from app_driver import screen_text, until
 from example_runs import DEVICE, gpus, make_example_runs, make_run_on
 from rich.console import Console
 
-from core.events import DeviceSampled, LogReplaced, RunEvent, RunStarted, StepCompleted
-from core.logs import EventReader, load_record
-from core.places import device_text, name_text, places, together
-from core.runs import list_runs, parse_filter
-from tui.app import Torchdeck
-from tui.compared import Entry, table
-from tui.feed import Feed
-from tui.lines import lines_of
-from tui.progress import RichProgress
-from tui.rank_rows import rank_rows
-from tui.run_columns import fitting
-from tui.tables import fact_rows
+from torchdeck.core.devices.rank_devices import device_text, name_text, places, together
+from torchdeck.core.events import DeviceSampled, LogReplaced, RunEvent, RunStarted, StepCompleted
+from torchdeck.core.runs.index import list_runs, parse_filter
+from torchdeck.core.runs.reader import EventReader, load_record
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.cli.run_progress import RichProgress
+from torchdeck.tui.format.event_lines import lines_of
+from torchdeck.tui.format.rank_table import rank_rows
+from torchdeck.tui.format.tables import fact_rows
+from torchdeck.tui.runs.columns import fitting
+from torchdeck.tui.runs.comparison import Entry, table
+from torchdeck.tui.state.feed import Feed
 
 MakeApp = Callable[..., Torchdeck]
 CPUS = ({"host": "box", "device": "cpu", "name": "A processor"},) * 2

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from slurm_cluster import missing, said, slurm_cluster, until
 
-from core.events import RunCompleted, RunStarted
-from core.logs import EventReader, load_record
+from torchdeck.core.events import RunCompleted, RunStarted
+from torchdeck.core.runs.reader import EventReader, load_record
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=missing() or "Slurm is here")]
 pytest.importorskip("submitit", reason="the extra named slurm is not installed")
@@ -42,7 +42,7 @@ def cluster(tmp_path: Path, flavour: str) -> Iterator[Environment]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "tui.cli", *arguments, "--json"]
+    return [sys.executable, "-P", "-m", "torchdeck.tui.cli", *arguments, "--json"]
 
 
 @contextmanager
@@ -159,7 +159,18 @@ def test_jobs_outlive_the_study_s_process_and_the_same_command_looks_after_them(
 
 
 def test_a_run_on_two_nodes_is_preempted_resumes_at_its_step_and_finishes(cluster: Environment) -> None:
-    asked = [sys.executable, "-P", "-m", "tui.cli", "sbatch", "quickstart", "--nodes", "2", "--devices", "cpu"]
+    asked = [
+        sys.executable,
+        "-P",
+        "-m",
+        "torchdeck.tui.cli",
+        "sbatch",
+        "quickstart",
+        "--nodes",
+        "2",
+        "--devices",
+        "cpu",
+    ]
     asked += ["training.epochs=60", *TINY[1:], "--partition", "low", "--time", "10m"]
     script = subprocess.run(asked, env=cluster, stdout=subprocess.PIPE, text=True, check=True).stdout
     subprocess.run(["sbatch"], input=script, env=cluster, stdout=subprocess.DEVNULL, text=True, check=True)

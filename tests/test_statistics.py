@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from core.statistics import mcnemar, p_words, spread, wilson
+from torchdeck.core.results.statistics import mcnemar, p_words, spread, wilson
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from textual.color import Color
 from textual.geometry import Region
 from textual.strip import Strip
 
-from tui.widgets.inked import Inked
-from tui.widgets.steady import Pane
-from tui.widgets.told_lines import ToldLines
+from torchdeck.tui.widgets.cached_render import Pane
+from torchdeck.tui.widgets.line_list import ToldLines
+from torchdeck.tui.widgets.styled_parts import Inked
 
 
 class Word(Inked):

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -5,36 +6,49 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCREEN = ("rich", "textual", "typer", "plotext", "tui", "presets")
+SCREEN = ("rich", "textual", "typer", "plotext", "torchdeck.tui", "torchdeck.presets")
 
 
 def loaded_by(*modules: str) -> set[str]:
-    """The top-level packages that a fresh interpreter has after importing some modules."""
-    code = f"import sys, {', '.join(modules)}; print(' '.join({{name.partition('.')[0] for name in sys.modules}}))"
+    """The modules that a fresh interpreter has after importing some."""
+    code = f"import sys, {', '.join(modules)}; print(' '.join(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return set(shown.stdout.split())
 
 
 def test_the_command_line_starts_without_torch_or_a_screen_library() -> None:
-    assert not loaded_by("tui.cli") & {"torch", "torchvision", "textual", "plotext", "numpy", "pydantic", "optuna"}
+    assert not loaded_by("torchdeck.tui.cli.main") & {
+        "torch",
+        "torchvision",
+        "textual",
+        "plotext",
+        "numpy",
+        "pydantic",
+        "optuna",
+    }
 
 
 def test_the_core_loads_no_screen_library() -> None:
-    names = [f"core.{path.stem}" for path in (ROOT / "core").glob("*.py") if path.stem != "__init__"]
-    names += [f"core.{path.parent.name}.{path.stem}" for path in (ROOT / "core").glob("*/*.py") if path.stem[0] != "_"]
+    files = [path for path in (ROOT / "core").rglob("*.py") if path.stem[0] != "_"]
+    names = [".".join(("torchdeck", *path.relative_to(ROOT).with_suffix("").parts)) for path in files]
     assert not loaded_by(*names) & set(SCREEN)
 
 
 def test_training_does_not_load_torchvision() -> None:
-    assert "torchvision" not in loaded_by("core.session", "core.data.cifar", "core.data.mnist", "core.data.digits")
+    assert "torchvision" not in loaded_by(
+        "torchdeck.core.session.session",
+        "torchdeck.core.data.cifar",
+        "torchdeck.core.data.mnist",
+        "torchdeck.core.data.digits",
+    )
 
 
 def test_a_run_does_not_load_torchs_compiler(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from core.config import parse_config
-from core.session import Surroundings, run
+from torchdeck.core.config import parse_config
+from torchdeck.core.session.session import Surroundings, run
 data = {{"name": "synthetic", "train_images": 20, "test_images": 10}}
 training = {{"epochs": 1, "batch_size": 10, "device": "cpu"}}
 folder = Path({str(tmp_path)!r})
@@ -50,7 +64,12 @@ for name in ("sgd", "adam", "adamw", "muon"):
 
 def test_the_tables_load_no_torch() -> None:
     assert "torch" not in loaded_by(
-        "core.config", "core.events", "core.record", "core.runs", "core.reported", "presets"
+        "torchdeck.core.config",
+        "torchdeck.core.events",
+        "torchdeck.core.runs.record",
+        "torchdeck.core.runs.index",
+        "torchdeck.core.runs.reported",
+        "torchdeck.presets",
     )
 
 
@@ -69,3 +88,16 @@ def test_nothing_waits_for_the_screen_from_another_thread() -> None:
     """Textual's `call_from_thread` holds up a training for as long as a terminal is slow."""
     files = [path for folder in ("core", "presets", "tui") for path in (ROOT / folder).rglob("*.py")]
     assert [str(path) for path in files if "call_from_thread" in path.read_text()] == []
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "core", "presets", "tui"])
+def test_the_package_is_the_root_under_its_name(name: str) -> None:
+    shown = ROOT / "src" / "torchdeck" / name
+    assert shown.is_symlink(), "a copy without links? take git clone, or cp -a"
+    assert shown.resolve() == ROOT / name
+
+
+def test_modules_of_the_package_name_each_other_from_where_they_stand() -> None:
+    """A module has one name, and tools that do not follow links see what imports what."""
+    files = [path for folder in ("core", "presets", "tui") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in files if re.search(r"^ *(from|import) torchdeck", path.read_text(), re.M)] == []

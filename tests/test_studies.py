@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-import presets
-from core.errors import BusyError, ConfigError, InputError, LogsError
-from core.parents import enter
-from core.slots import parse_slots
-from core.study import Study, StudyRun, create_study, find_study, latest_like, load_study, save_study, status_of
-from core.study_requests import placed
-from core.trial_queue import JOURNAL, TrialQueue, heal
-from core.writer import claim, reopen
-from presets.declarations import grid_study, load_declaration, search_study, study_names
-from tui.study_work import parse_budget
+from torchdeck import presets
+from torchdeck.core.devices.slots import parse_slots
+from torchdeck.core.errors import BusyError, ConfigError, InputError, LogsError
+from torchdeck.core.runs.writer import claim, reopen
+from torchdeck.core.studies.coordinators import enter
+from torchdeck.core.studies.model import Study, StudyRun
+from torchdeck.core.studies.requests import placed
+from torchdeck.core.studies.store import create_study, find_study, latest_like, load_study, save_study, status_of
+from torchdeck.core.studies.trial_queue import JOURNAL, TrialQueue, heal
+from torchdeck.presets.study_presets import grid_study, load_declaration, search_study, study_names
+from torchdeck.tui.cli.study_options import parse_budget
 
 # What the reports say: the settings that vary in each run, and the figures claimed of it.
 EPOCHS, BATCH, LR, MOMENTUM = "training.epochs", "training.batch_size", "optimizer.lr", "optimizer.momentum"
@@ -205,17 +206,17 @@ def test_a_wrong_space_is_told_before_anything_runs(texts: list[str], told: str)
 
 
 def test_devices_are_slots_that_share_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.slots.cores", lambda: 4)
+    monkeypatch.setattr("torchdeck.core.devices.slots.cores", lambda: 4)
     assert [(slot.device, slot.threads) for slot in parse_slots("cpu:2")] == [("cpu", 2), ("cpu", 2)]
     assert [(slot.device, slot.threads) for slot in parse_slots("cpu")] == [("cpu", None)]
     assert [slot.device for slot in parse_slots("auto")] == ["auto"]
-    monkeypatch.setattr("core.slots.cuda_devices", lambda: ["4", "7"])
+    monkeypatch.setattr("torchdeck.core.devices.slots.cuda_devices", lambda: ["4", "7"])
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in parse_slots("0,1")] == ["4", "7"]
 
 
 def test_a_slot_of_several_devices_sees_just_these_and_trains_one_run_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.slots.cores", lambda: 8)
-    monkeypatch.setattr("core.slots.cuda_devices", lambda: ["4", "7", "GPU-ab", "1"])
+    monkeypatch.setattr("torchdeck.core.devices.slots.cores", lambda: 8)
+    monkeypatch.setattr("torchdeck.core.devices.slots.cuda_devices", lambda: ["4", "7", "GPU-ab", "1"])
     first, second = parse_slots("0+1, 2+3")
     assert (first.name, first.device, first.threads) == ("cuda 0+1", "cuda:0,1", 2)
     assert (second.device, second.environment["CUDA_VISIBLE_DEVICES"]) == ("cuda:0,1", "GPU-ab,1")
@@ -244,7 +245,7 @@ def test_a_slot_of_several_devices_sees_just_these_and_trains_one_run_over_all(m
 def test_devices_that_cannot_be_had_are_told_with_the_mend(
     monkeypatch: pytest.MonkeyPatch, wrong: str, told: str
 ) -> None:
-    monkeypatch.setattr("core.slots.cuda_devices", lambda: ["4", "7"])
+    monkeypatch.setattr("torchdeck.core.devices.slots.cuda_devices", lambda: ["4", "7"])
     with pytest.raises(InputError) as caught:
         parse_slots(wrong)
     assert told in str(caught.value)

@@ -15,16 +15,17 @@ from pathlib import Path
 from conftest import Faults
 from test_studies_many import check_each_ran_once, run_folders, trial_states
 
-import presets
-from core.config import parse_config, to_plain
-from core.events import EpochCompleted, RunStarted
-from core.executor import Circumstances
-from core.logs import EventReader
-from core.slots import parse_slots
-from core.studies import run_study
-from core.study import StudyRun, create_study, load_study
-from core.study_events import RunBegan, RunSaid, StudyEnded
-from presets.declarations import grid_study
+from torchdeck import presets
+from torchdeck.core.config import parse_config, to_plain
+from torchdeck.core.devices.slots import parse_slots
+from torchdeck.core.events import EpochCompleted, RunStarted
+from torchdeck.core.runs.reader import EventReader
+from torchdeck.core.studies.events import RunBegan, RunSaid, StudyEnded
+from torchdeck.core.studies.executor import Circumstances
+from torchdeck.core.studies.model import StudyRun
+from torchdeck.core.studies.run_study import run_study
+from torchdeck.core.studies.store import create_study, load_study
+from torchdeck.presets.study_presets import grid_study
 
 TINY = ("data.train_limit=32", "data.test_limit=32", "training.batch_size=32", "training.threads=1")
 TINY += ("training.epochs=1", "training.precision=fp32")
@@ -82,7 +83,7 @@ def test_two_of_four_workers_are_killed_and_their_runs_go_on_where_they_stood(tm
 def joined(study: Path) -> subprocess.Popen[str]:
     command = ["study", study.name, "--join", "--devices", "cpu:2", "--json", "--logs", str(study.parent)]
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "tui.cli", *command, "--data", str(study.parent.parent / "data")],
+        [sys.executable, "-P", "-m", "torchdeck.tui.cli", *command, "--data", str(study.parent.parent / "data")],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -16,22 +16,24 @@ from typing import Any
 import pytest
 from noop import NoOp
 
-import presets
-from core.control import CommandName, Control
-from core.errors import BusyError, InputError
-from core.events import RunCompleted, RunEvent, RunStatus, stamp
-from core.executor import Circumstances
-from core.launch import Starter
-from core.ledger import hold_run, retry_run
-from core.locks import take_lock
-from core.logs import EventReader, encode_line, load_record, write_caches
-from core.parents import enter, request_stop
-from core.runs import read_header
-from core.slots import Slot
-from core.studies import run_study
-from core.study import HOLD, create_study, load_study
-from core.study_events import RunBegan, RunEnded, RunSaid, StudyEnded, StudyEvent
-from presets.declarations import grid_study, search_study
+from torchdeck import presets
+from torchdeck.core.control import CommandName, Control
+from torchdeck.core.devices.slots import Slot
+from torchdeck.core.errors import BusyError, InputError
+from torchdeck.core.events import RunCompleted, RunEvent, RunStatus, stamp
+from torchdeck.core.processes.launch import Starter
+from torchdeck.core.runs.index import read_header
+from torchdeck.core.runs.line_format import encode_line
+from torchdeck.core.runs.reader import EventReader, load_record, write_caches
+from torchdeck.core.studies.coordinators import enter, request_stop
+from torchdeck.core.studies.events import RunBegan, RunEnded, RunSaid, StudyEnded, StudyEvent
+from torchdeck.core.studies.executor import Circumstances
+from torchdeck.core.studies.ledger import hold_run, retry_run
+from torchdeck.core.studies.model import HOLD
+from torchdeck.core.studies.run_study import run_study
+from torchdeck.core.studies.store import create_study, load_study
+from torchdeck.core.utils.locks import take_lock
+from torchdeck.presets.study_presets import grid_study, search_study
 
 TINY = ("data.train_limit=64", "data.test_limit=32", "training.batch_size=32", "training.threads=1")
 FOUR = tuple(Slot(f"cpu {number}", "cpu") for number in range(1, 5))
@@ -61,7 +63,7 @@ def run_folders(study: Path) -> dict[int, Path]:
 
 def trial_states(study: Path) -> Counter[str]:
     """How many trials the queue has in each state."""
-    from core.trial_queue import TrialQueue  # optuna
+    from torchdeck.core.studies.trial_queue import TrialQueue  # optuna
 
     return Counter(trial.state.name for trial in TrialQueue(study, load_study(study), 1)._optuna.trials)
 

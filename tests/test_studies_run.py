@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from core.events import RunCompleted, RunStarted
-from core.logs import EventReader, follow, load_record
-from core.study import load_study
+from torchdeck.core.events import RunCompleted, RunStarted
+from torchdeck.core.runs.reader import EventReader, follow, load_record
+from torchdeck.core.studies.store import load_study
 
 Line = dict[str, Any]
 TINY = ("training.epochs=2", "data.train_limit=128", "data.test_limit=64", "training.batch_size=32")
@@ -28,7 +28,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "tui.cli", *arguments]
+    return [sys.executable, "-P", "-m", "torchdeck.tui.cli", *arguments]
 
 
 @contextmanager

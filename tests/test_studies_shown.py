@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import presets
-from core.events import EpochCompleted, Failure, RunStarted, StageStarted
-from core.study import Study
-from core.study_events import RunBegan, RunEnded, RunSaid, StudyEnded, StudyEvent, StudyStarted, StudyWarned
-from presets.declarations import grid_study
-from tui.study_progress import StudyJson, StudyLines, StudyTable, study_exit_code, visible_runs
+from torchdeck import presets
+from torchdeck.core.events import EpochCompleted, Failure, RunStarted, StageStarted
+from torchdeck.core.studies.events import RunBegan, RunEnded, RunSaid, StudyEnded, StudyEvent, StudyStarted, StudyWarned
+from torchdeck.core.studies.model import Study
+from torchdeck.presets.study_presets import grid_study
+from torchdeck.tui.cli.study_progress import StudyJson, StudyLines, StudyTable, study_exit_code, visible_runs
 
 
 @pytest.fixture

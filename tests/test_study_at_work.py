@@ -13,17 +13,17 @@ from example_runs import STEPS, Example, at_work, make_study
 from textual.pilot import Pilot
 from textual.widgets import Button
 
-from core.events import EpochCompleted, RunCompleted, StageStarted, StepCompleted, stamp
-from core.locks import take_lock
-from core.logs import load_record
-from core.parents import places
-from core.study import load_study
-from core.writer import RunWriter, reopen
-from tui.app import Torchdeck
-from tui.messages import StudyRequested
-from tui.screens.live import LivePage
-from tui.study_processes import StudyProcesses
-from tui.study_workers import WorkersReader
+from torchdeck.core.events import EpochCompleted, RunCompleted, StageStarted, StepCompleted, stamp
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.runs.writer import RunWriter, reopen
+from torchdeck.core.studies.coordinators import places
+from torchdeck.core.studies.store import load_study
+from torchdeck.core.utils.locks import take_lock
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.screens.live.page import LivePage
+from torchdeck.tui.state.messages import StudyRequested
+from torchdeck.tui.studies.processes import StudyProcesses
+from torchdeck.tui.studies.workers import WorkersReader
 
 MakeApp = Callable[..., Torchdeck]
 DONE = Example("lr=0.01", ("optimizer.lr=0.01",), hits=355, place="cuda 0 on node1")

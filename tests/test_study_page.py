@@ -12,22 +12,22 @@ from example_runs import Example, make_study
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
-import presets
-from core.errors import BusyError
-from core.parents import enter
-from core.runs import list_runs
-from core.study import create_study, load_study, study_folders
-from presets.declarations import grid_study
-from tui.app import Torchdeck
-from tui.messages import StudyRequested, WatchRequested
-from tui.screens.analyze import AnalyzePage
-from tui.screens.compare import ComparePage
-from tui.screens.runs import RunsPage
-from tui.screens.studies import StudiesPage
-from tui.screens.study import StudyPage
-from tui.study_processes import StudyProcesses
-from tui.study_reader import StudyReader
-from tui.widgets.text_table import TextTable
+from torchdeck import presets
+from torchdeck.core.errors import BusyError
+from torchdeck.core.runs.index import list_runs
+from torchdeck.core.studies.coordinators import enter
+from torchdeck.core.studies.store import create_study, load_study, study_folders
+from torchdeck.presets.study_presets import grid_study
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.screens.analyze.page import AnalyzePage
+from torchdeck.tui.screens.compare.page import ComparePage
+from torchdeck.tui.screens.runs.page import RunsPage
+from torchdeck.tui.screens.studies.list_page import StudiesPage
+from torchdeck.tui.screens.studies.page import StudyPage
+from torchdeck.tui.state.messages import StudyRequested, WatchRequested
+from torchdeck.tui.studies.processes import StudyProcesses
+from torchdeck.tui.studies.reader import StudyReader
+from torchdeck.tui.widgets.text_table import TextTable
 
 MakeApp = Callable[..., Torchdeck]
 HIGH, LOW = (
@@ -284,17 +284,17 @@ async def test_foreign_text_reaches_the_terminal_without_control_characters(app:
 
 
 def test_a_finished_run_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tui.study_reader
+    import torchdeck.tui.studies.reader
 
     folder = make_study(tmp_path, [HIGH, LOW])
     reader, looked = StudyReader(folder), list[int]()
-    read = tui.study_reader.read_result_row
+    read = torchdeck.tui.studies.reader.read_result_row
 
     def noted(run: object, *about: object) -> object:
         looked.append(run.number)  # type: ignore[attr-defined]
         return read(run, *about)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tui.study_reader, "read_result_row", noted)
+    monkeypatch.setattr(torchdeck.tui.studies.reader, "read_result_row", noted)
     first = reader.read()
     assert reader.read() is first
     assert looked == [0, 1]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from core.tally import Tally
+from torchdeck.core.training.metrics import Tally
 
 CPU = torch.device("cpu")
 SIZES = [8] * 12 + [4]

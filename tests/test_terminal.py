@@ -19,10 +19,12 @@ from conftest import Faults
 from nursery import HIDDEN, ROOT
 from waiting import until
 
-from core.control import Control
-from core.events import RunCompleted, RunEvent
-from core.logs import is_locked, load_record, request
-from core.record import RunRecord
+from torchdeck.core.control import Control
+from torchdeck.core.events import RunCompleted, RunEvent
+from torchdeck.core.runs.commands import request
+from torchdeck.core.runs.layout import is_locked
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.runs.record import RunRecord
 
 PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 TRAINS = re.compile(r"· running.* (?:[2-9]|[1-9]\d+)/3000 epochs", re.DOTALL)
@@ -55,7 +57,16 @@ class Terminal:
 
     def open(self) -> None:
         """Start the app, and behind it a `cat` that stands where a shell would prompt."""
-        app = [sys.executable, "-m", "tui.cli", "tui", "--logs", str(self.logs), "--data", str(self._folder / "data")]
+        app = [
+            sys.executable,
+            "-m",
+            "torchdeck.tui.cli",
+            "tui",
+            "--logs",
+            str(self.logs),
+            "--data",
+            str(self._folder / "data"),
+        ]
         line = f"{shlex.join(app)}; echo EXIT $?; exec cat"
         self.tmux("new-session", "-d", "-x", "120", "-y", "40", "-c", str(ROOT), "sh", "-c", line)
         self._socket = Path(self.ask("socket_path"))

@@ -1,6 +1,6 @@
 import pytest
 
-from tui.text import count, duration, figure, percent, safe, size
+from torchdeck.tui.format.values import count, duration, figure, percent, safe, size
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,22 @@ from typing import Any
 import pytest
 import torch
 
-from core.config import ExperimentConfig
-from core.control import Control
-from core.data import open_dataset
-from core.data.prepare import prepare
-from core.events import CommandApplied, EpochCompleted, EvaluationCompleted, RunCompleted, RunEvent, StepCompleted
-from core.job import Job, build_job, configure_process
-from core.plan import make_plan
-from core.session import Surroundings, run
-from core.training import train_step
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.data import open_dataset
+from torchdeck.core.data.prepare import prepare
+from torchdeck.core.events import (
+    CommandApplied,
+    EpochCompleted,
+    EvaluationCompleted,
+    RunCompleted,
+    RunEvent,
+    StepCompleted,
+)
+from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.training.loop import train_step
+from torchdeck.core.training.plan import make_plan
+from torchdeck.core.training.state import Job, build_job, configure_process
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.typed import matrix, number_rows, table, too_deep
+from torchdeck.core.utils.validation import matrix, number_rows, table, too_deep
 
 
 def nested(depth: int) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.slots import Slot
+from ..devices.slots import Slot
 
 
 @dataclass(frozen=True, slots=True)

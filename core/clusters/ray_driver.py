@@ -1,4 +1,4 @@
-"""`python -P -m core.clusters.ray_driver ADDRESS GPUS CPUS`: Ray's side of a study, in a process of its own.
+"""`python -P -m torchdeck.core.clusters.ray_driver ADDRESS GPUS CPUS`: Ray's side of a study, in a process of its own.
 
 Ray prints on stdout and stderr as it likes, and ends the process where it loses the cluster; neither may reach the
 study's. Orders come in on stdin, a line of JSON each; the end of stdin ends the process, and with it all tasks.
@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from core.clusters.ray_task import train
-from core.extras import extra_module
-from core.files import open_to_append
+from ..utils.extras import extra_module
+from ..utils.files import open_to_append
+from .ray_task import train
 
 RETRIES = 10
 """How often a task is placed anew whose node or process is lost: its run goes on, so little is lost by it."""

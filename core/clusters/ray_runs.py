@@ -11,22 +11,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from core.clusters import Share, from_anywhere
-from core.clusters.watched import Watched
-from core.control import CommandName
-from core.errors import InputError
-from core.events import RunFailed
-from core.extras import check_extra
-from core.files import read_json
-from core.launch import failure_told, length_of
-from core.logs import is_locked
-from core.slots import Slot
+from ..control import CommandName
+from ..devices.slots import Slot
+from ..errors import InputError
+from ..events import RunFailed
+from ..processes.launch import failure_told, length_of
+from ..runs.layout import is_locked
+from ..utils.extras import check_extra
+from ..utils.files import read_json
+from . import Share, from_anywhere
+from .remote_run import Watched
 
 LOST = "the connection to Ray was lost"
 
 
 class Ray:
-    """A Ray cluster, through `core.clusters.ray_driver`; `start` is its `core.launch.Starter`."""
+    """A Ray cluster, through `ray_driver`; `start` is its `core.processes.launch.Starter`."""
 
     def __init__(self, address: str, share: Share) -> None:
         """Connect, which takes seconds.
@@ -35,12 +35,20 @@ class Ray:
             InputError: Ray is not installed, or no cluster answers at the address.
         """
         check_extra("ray", "ray", "--on ray")
-        command = [sys.executable, "-P", "-m", "core.clusters.ray_driver", address, str(share.gpus), str(share.cpus)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "torchdeck.core.clusters.ray_driver",
+            address,
+            str(share.gpus),
+            str(share.cpus),
+        ]
         self._driver = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Ray has its workers import from here first: a folder named core must not be among what they find.
+            # Ray has its workers import from here first: a folder named torchdeck must not be among what they find.
             cwd="/",
             start_new_session=True,
         )
@@ -87,7 +95,7 @@ class Ray:
 
 
 class RayRun:
-    """A run as a Ray task; a `core.launch.Worker`."""
+    """A run as a Ray task; a `torchdeck.core.processes.launch.Worker`."""
 
     def __init__(self, ray: Ray, request: Mapping[str, Any], console: Path) -> None:
         self._ray, self._console, self._run_id = ray, console, str(request["run_id"])

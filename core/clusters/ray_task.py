@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.events import RunCompleted
-from core.launch import start_worker
-from core.logs import is_run, load_record
-from core.slots import Slot
+from ..devices.slots import Slot
+from ..events import RunCompleted
+from ..processes.launch import start_worker
+from ..runs.layout import is_run
+from ..runs.reader import load_record
 
 POLL = 0.2
 PATIENCE = 120.0

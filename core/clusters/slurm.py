@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.clusters import Share, from_anywhere
-from core.clusters.job import Job
-from core.clusters.slurm_run import SlurmRun
-from core.clusters.slurm_script import AFTER, BEFORE, warning
-from core.clusters.squeue import GONE, JobState, Listing, ask_squeue
-from core.clusters.watched import ended_by_itself
-from core.errors import InputError
-from core.extras import extra_module
-from core.logs import is_run
-from core.request import leave
-from core.slots import Slot
-from core.study import clear_unborn
+from ..devices.slots import Slot
+from ..errors import InputError
+from ..runs.layout import is_run
+from ..runs.request import leave
+from ..studies.store import clear_unborn
+from ..utils.extras import extra_module
+from . import Share, from_anywhere
+from .remote_run import ended_by_itself
+from .slurm_job import Job
+from .slurm_run import SlurmRun
+from .slurm_script import AFTER, BEFORE, warning
+from .squeue import GONE, JobState, Listing, ask_squeue
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Wanted:
 
 
 class Slurm:
-    """The jobs of one study; `start` is its `core.launch.Starter`."""
+    """The jobs of one study; `start` is its `torchdeck.core.processes.launch.Starter`."""
 
     def __init__(self, wanted: Wanted) -> None:
         """Look for Slurm and submitit.
@@ -89,7 +89,7 @@ class Slurm:
         folder, wanted = Path(request["logs"]) / request["run_id"], self._wanted
         if not folder.exists():
             leave(folder, request)
-        # -P keeps a folder named core, where the job starts, from being imported.
+        # -P keeps a folder named torchdeck, where the job starts, from being imported.
         executor = self._executor(console.parent / "slurm", python=f"{shlex.quote(sys.executable)} -P")
         executor.update_parameters(
             job_name=request["study"]["id"],

@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from core.clusters.squeue import GONE, WAITS, JobState
-from core.clusters.watched import Watched
-from core.control import CommandName
-from core.errors import InputError
-from core.events import RunFailed
-from core.launch import failure_told, length_of
-from core.logs import is_run
-from core.study import PRUNED, clear_unborn
+from ..control import CommandName
+from ..errors import InputError
+from ..events import RunFailed
+from ..processes.launch import failure_told, length_of
+from ..runs.layout import is_run
+from ..studies.model import PRUNED
+from ..studies.store import clear_unborn
+from .remote_run import Watched
+from .squeue import GONE, WAITS, JobState
 
 TRY_AGAIN = 30.0
 """Seconds after which a job that Slurm would not take is submitted again."""
@@ -40,7 +41,7 @@ class Scheduler(Protocol):
 
 
 class SlurmRun:
-    """A run as a `core.launch.Worker`: a job that ends before its run does is followed by another.
+    """A run as a `torchdeck.core.processes.launch.Worker`: a job that ends before its run does is followed by another.
 
     A job that was interrupted requeues itself, and is the same job then; one that cannot, ends.
     """

@@ -8,8 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.clusters import Share
-from core.worker import STOPPED_UNDER_A_SCHEDULER
+from ..processes.worker import STOPPED_UNDER_A_SCHEDULER
+from . import Share
 
 # Slurm signals the shell too where a job is requeued; bash waits for the command in hand before it obeys this.
 BEFORE = ("trap : TERM USR1 USR2",)
@@ -67,6 +67,6 @@ def script_of(folder: Path, data: Path, batch: Batch) -> str:
         r"""host=$(scontrol show node "$first" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')""",
         f"port=$(({first} + SLURM_JOB_ID % {count}))",
     ]
-    worker = [sys.executable, "-P", "-m", "core.worker", str(folder), "--data", str(data)]
+    worker = [sys.executable, "-P", "-m", "torchdeck.core.processes.worker", str(folder), "--data", str(data)]
     train = f'srun --cpus-per-task={batch.share.cpus} {shlex.join(worker)} --rendezvous "$host:$port"'
     return "\n".join(["#!/bin/bash", *flags, "#SBATCH --requeue", "", *BEFORE, *meeting, train, *AFTER, ""])

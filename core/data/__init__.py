@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from core.registry import Entry, NamedOptions, Table
+from ..utils.registry import Entry, NamedOptions, Table
 
 if TYPE_CHECKING:
-    from core.data.dataset import Dataset
+    from .dataset import Dataset
 
 Normalization = Literal["cifar-a", "cifar-b", "mnist", "computed", "none"]
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -122,14 +122,14 @@ class SyntheticOptions(DataOptions):
 DATASETS = Table(
     "data set",
     {
-        "digits": Entry(DigitsOptions, "core.data.digits:Digits"),
-        "mnist": Entry(MnistOptions, "core.data.mnist:mnist"),
-        "fashion-mnist": Entry(FashionMnistOptions, "core.data.mnist:fashion_mnist"),
-        "cifar10": Entry(Cifar10Options, "core.data.cifar:cifar10"),
-        "cifar100": Entry(Cifar100Options, "core.data.cifar:cifar100"),
-        "tiny-imagenet": Entry(TinyImageNetOptions, "core.data.tiny_imagenet:TinyImageNet"),
-        "image-folder": Entry(ImageFolderOptions, "core.data.image_folder:ImageFolder"),
-        "synthetic": Entry(SyntheticOptions, "core.data.synthetic:Synthetic"),
+        "digits": Entry(DigitsOptions, "torchdeck.core.data.digits:Digits"),
+        "mnist": Entry(MnistOptions, "torchdeck.core.data.mnist:mnist"),
+        "fashion-mnist": Entry(FashionMnistOptions, "torchdeck.core.data.mnist:fashion_mnist"),
+        "cifar10": Entry(Cifar10Options, "torchdeck.core.data.cifar:cifar10"),
+        "cifar100": Entry(Cifar100Options, "torchdeck.core.data.cifar:cifar100"),
+        "tiny-imagenet": Entry(TinyImageNetOptions, "torchdeck.core.data.tiny_imagenet:TinyImageNet"),
+        "image-folder": Entry(ImageFolderOptions, "torchdeck.core.data.image_folder:ImageFolder"),
+        "synthetic": Entry(SyntheticOptions, "torchdeck.core.data.synthetic:Synthetic"),
     },
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.data.index_plan import IndexPlan
+from .index_plan import IndexPlan
 
 
 def new_canvas(images: int, shape: tuple[int, int, int], padding: int, mirror: bool, device: torch.device) -> Tensor:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.data import DataOptions
-from core.data.augment import Windows, cut_out, jitter, lay_out, new_canvas, plain
-from core.data.dataset import Split
-from core.data.index_plan import ALL, IndexPlan, Shard
+from . import DataOptions
+from .augment import Windows, cut_out, jitter, lay_out, new_canvas, plain
+from .dataset import Split
+from .index_plan import ALL, IndexPlan, Shard
 
 Pair = tuple[Tensor, Tensor]
 Ahead = tuple[Tensor, Tensor, torch.cuda.Event | None]

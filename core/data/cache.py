@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from core.data.dataset import Dataset, Facts, Split, SplitName, digest
-from core.errors import DataError
-from core.images import Progress
+from ..errors import DataError
+from .dataset import Dataset, Facts, Split, SplitName, digest
+from .image_spec import Progress
 
 SCHEMA = 2
 BLOCK = 4 * 2**20

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from core.data import DataOptions
-from core.data.dataset import ArrayDataset, Dataset, Facts, Split, SplitName, checked_bytes, digest, download
-from core.images import ImageSpec, Progress
+from . import DataOptions
+from .dataset import ArrayDataset, Dataset, Facts, Split, SplitName, checked_bytes, digest, download
+from .image_spec import ImageSpec, Progress
 
 
 @dataclass(frozen=True, slots=True)

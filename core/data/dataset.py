@@ -18,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.data import DataOptions
-from core.errors import DataError
-from core.images import ImageSpec, Progress
+from ..errors import DataError
+from . import DataOptions
+from .image_spec import ImageSpec, Progress
 
 SplitName = Literal["train", "test"]
 Bytes = NDArray[np.uint8]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.dataset import ArrayDataset, Facts, Split, SplitName, digest
-from core.images import ImageSpec
+from .dataset import ArrayDataset, Facts, Split, SplitName, digest
+from .image_spec import ImageSpec
 
 _FILE = Path(__file__).with_name("digits.npz")
 

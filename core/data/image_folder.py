@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.data import ImageFolderOptions
-from core.data.dataset import Facts, FileDataset, SplitName, digest
-from core.errors import DataError
-from core.images import ImageSpec
+from ..errors import DataError
+from . import ImageFolderOptions
+from .dataset import Facts, FileDataset, SplitName, digest
+from .image_spec import ImageSpec
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from core.data import DataOptions
+    from . import DataOptions
 
 
 def derive_seed(seed: int, purpose: str, epoch: int) -> int:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data import DataOptions
-from core.data.dataset import ArrayDataset, Dataset, Facts, Split, SplitName, checked_bytes, digest, download
-from core.errors import DataError
-from core.images import ImageSpec, Progress
+from ..errors import DataError
+from . import DataOptions
+from .dataset import ArrayDataset, Dataset, Facts, Split, SplitName, checked_bytes, digest, download
+from .image_spec import ImageSpec, Progress
 
 _PREFIX: dict[SplitName, str] = {"train": "train", "test": "t10k"}
 _CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")

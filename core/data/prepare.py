@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from core.data import NORMALIZATIONS
-from core.data.cache import cache_folder, check_caches, is_whole, mapped, write_manifest
-from core.data.dataset import ArrayDataset, Bytes, Dataset, Facts, FileDataset, Labels, Split, SplitName
-from core.data.index_plan import derive_seed
-from core.errors import ConfigError, DataError, Fault
-from core.images import ImageSpec, Progress
+from ..errors import ConfigError, DataError, Fault
+from . import NORMALIZATIONS
+from .cache import cache_folder, check_caches, is_whole, mapped, write_manifest
+from .dataset import ArrayDataset, Bytes, Dataset, Facts, FileDataset, Labels, Split, SplitName
+from .image_spec import ImageSpec, Progress
+from .index_plan import derive_seed
 
 SPLITS: tuple[SplitName, ...] = ("train", "test")
 CHUNK = 512

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.data import SyntheticOptions
-from core.data.dataset import ArrayDataset, Facts, Split, SplitName, digest
-from core.images import ImageSpec
+from . import SyntheticOptions
+from .dataset import ArrayDataset, Facts, Split, SplitName, digest
+from .image_spec import ImageSpec
 
 
 class Synthetic(ArrayDataset):

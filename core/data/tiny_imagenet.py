@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.data.dataset import Facts, FileDataset, SplitName, digest
-from core.errors import DataError
-from core.images import ImageSpec
+from ..errors import DataError
+from .dataset import Facts, FileDataset, SplitName, digest
+from .image_spec import ImageSpec
 
 _FOLDER = "tiny-imagenet-200"
 

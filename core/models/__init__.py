@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from core.errors import ConfigError, Fault
-from core.images import ImageSpec
-from core.registry import Entry, NamedOptions, Table
+from ..data.image_spec import ImageSpec
+from ..errors import ConfigError, Fault
+from ..utils.registry import Entry, NamedOptions, Table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,17 +124,17 @@ class AirbenchOptions(ModelOptions):
 MODELS = Table(
     "model",
     {
-        "lenet": Entry(LeNetOptions, "core.models.lenet:lenet"),
-        "resnet9": Entry(ResNet9Options, "core.models.resnet:resnet9"),
-        "resnet18": Entry(ResNet18Options, "core.models.resnet:resnet18"),
-        "resnet34-mnist": Entry(ResNet34MnistOptions, "core.models.resnet:resnet34_mnist"),
-        "basic-cnn": Entry(BasicCnnOptions, "core.models.cnn:basic_cnn"),
-        "improved-cnn": Entry(ImprovedCnnOptions, "core.models.cnn:improved_cnn"),
-        "residual-cnn": Entry(ResidualCnnOptions, "core.models.resnet:residual_cnn"),
-        "vgg-a": Entry(VggAOptions, "core.models.vgg:vgg_a"),
-        "vgg-a-bn": Entry(VggABnOptions, "core.models.vgg:vgg_a_bn"),
-        "airbench": Entry(AirbenchOptions, "core.models.airbench:airbench"),
-        "wrn-28-10": Entry(WideResNetOptions, "core.models.wide_resnet:wide_resnet"),
+        "lenet": Entry(LeNetOptions, "torchdeck.core.models.lenet:lenet"),
+        "resnet9": Entry(ResNet9Options, "torchdeck.core.models.resnet:resnet9"),
+        "resnet18": Entry(ResNet18Options, "torchdeck.core.models.resnet:resnet18"),
+        "resnet34-mnist": Entry(ResNet34MnistOptions, "torchdeck.core.models.resnet:resnet34_mnist"),
+        "basic-cnn": Entry(BasicCnnOptions, "torchdeck.core.models.cnn:basic_cnn"),
+        "improved-cnn": Entry(ImprovedCnnOptions, "torchdeck.core.models.cnn:improved_cnn"),
+        "residual-cnn": Entry(ResidualCnnOptions, "torchdeck.core.models.resnet:residual_cnn"),
+        "vgg-a": Entry(VggAOptions, "torchdeck.core.models.vgg:vgg_a"),
+        "vgg-a-bn": Entry(VggABnOptions, "torchdeck.core.models.vgg:vgg_a_bn"),
+        "airbench": Entry(AirbenchOptions, "torchdeck.core.models.airbench:airbench"),
+        "wrn-28-10": Entry(WideResNetOptions, "torchdeck.core.models.wide_resnet:wide_resnet"),
     },
 )
 
@@ -163,7 +163,7 @@ def build(options: NamedOptions, spec: ImageSpec) -> nn.Module:
         return builder(options, spec)
     from torch import nn  # seconds
 
-    from core.models.whitening import Whitening, spec_behind
+    from .whitening import Whitening, spec_behind
 
     return nn.Sequential(Whitening(spec.channels, side), nn.GELU(), builder(options, spec_behind(spec, side)))
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from core.images import ImageSpec
-from core.models import AirbenchOptions
+from ..data.image_spec import ImageSpec
+from . import AirbenchOptions
 
 ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU}
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from core.images import ImageSpec
-from core.models import BasicCnnOptions, ImprovedCnnOptions
-from core.models.pooling import relu_and_pool
+from ..data.image_spec import ImageSpec
+from . import BasicCnnOptions, ImprovedCnnOptions
+from .pooling import relu_and_pool
 
 
 def basic_cnn(options: BasicCnnOptions, spec: ImageSpec) -> nn.Module:  # noqa: ARG001

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from core.images import ImageSpec
-from core.models import LeNetOptions
-from core.models.pooling import relu_and_pool
+from ..data.image_spec import ImageSpec
+from . import LeNetOptions
+from .pooling import relu_and_pool
 
 
 def lenet(options: LeNetOptions, spec: ImageSpec) -> nn.Module:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from core.images import ImageSpec
-from core.models import ResidualCnnOptions, ResNet9Options, ResNet18Options, ResNet34MnistOptions
+from ..data.image_spec import ImageSpec
+from . import ResidualCnnOptions, ResNet9Options, ResNet18Options, ResNet34MnistOptions
 
 
 class PlainBlock(nn.Module):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from core.images import ImageSpec
-from core.models import VggABnOptions, VggAOptions
-from core.models.pooling import relu_and_pool
+from ..data.image_spec import ImageSpec
+from . import VggABnOptions, VggAOptions
+from .pooling import relu_and_pool
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.images import ImageSpec
+from ..data.image_spec import ImageSpec
 
 EPSILON = 5e-4
 """Added to each eigenvalue: the pixels' own noise is not blown up."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from core.images import ImageSpec
-from core.models import WideResNetOptions
+from ..data.image_spec import ImageSpec
+from . import WideResNetOptions
 
 
 class PreActivationBlock(nn.Module):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.registry import Entry, NamedOptions, Table
+from ..utils.registry import Entry, NamedOptions, Table
 
 
 class OptimizerOptions(NamedOptions):
@@ -123,20 +123,20 @@ class PlateauOptions(ScheduleOptions):
 OPTIMIZERS = Table(
     "optimizer",
     {
-        "sgd": Entry(SgdOptions, "core.optim.optimizers:sgd"),
-        "adam": Entry(AdamOptions, "core.optim.optimizers:adam"),
-        "adamw": Entry(AdamWOptions, "core.optim.optimizers:adamw"),
-        "muon": Entry(MuonOptions, "core.optim.optimizers:muon"),
+        "sgd": Entry(SgdOptions, "torchdeck.core.optim.optimizers:sgd"),
+        "adam": Entry(AdamOptions, "torchdeck.core.optim.optimizers:adam"),
+        "adamw": Entry(AdamWOptions, "torchdeck.core.optim.optimizers:adamw"),
+        "muon": Entry(MuonOptions, "torchdeck.core.optim.optimizers:muon"),
     },
 )
 SCHEDULES = Table(
     "schedule",
     {
-        "constant": Entry(ConstantOptions, "core.optim.schedules:constant"),
-        "cosine": Entry(CosineOptions, "core.optim.schedules:cosine"),
-        "step": Entry(StepOptions, "core.optim.schedules:step"),
-        "one-cycle": Entry(OneCycleOptions, "core.optim.schedules:one_cycle"),
-        "triangular": Entry(TriangularOptions, "core.optim.schedules:triangular"),
-        "plateau": Entry(PlateauOptions, "core.optim.schedules:plateau"),
+        "constant": Entry(ConstantOptions, "torchdeck.core.optim.schedules:constant"),
+        "cosine": Entry(CosineOptions, "torchdeck.core.optim.schedules:cosine"),
+        "step": Entry(StepOptions, "torchdeck.core.optim.schedules:step"),
+        "one-cycle": Entry(OneCycleOptions, "torchdeck.core.optim.schedules:one_cycle"),
+        "triangular": Entry(TriangularOptions, "torchdeck.core.optim.schedules:triangular"),
+        "plateau": Entry(PlateauOptions, "torchdeck.core.optim.schedules:plateau"),
     },
 )

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn, optim
 
-from core.optim import AdamOptions, AdamWOptions, MuonOptions, SgdOptions
-from core.optim.eager import eager
-from core.optim.muon import Muon
+from . import AdamOptions, AdamWOptions, MuonOptions, SgdOptions
+from .eager import eager
+from .muon import Muon
 
 
 def sgd(options: SgdOptions, model: nn.Module) -> optim.Optimizer:

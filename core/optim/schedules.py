@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from core.optim import (
+from . import (
     ConstantOptions,
     CosineOptions,
     OneCycleOptions,

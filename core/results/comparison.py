@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from core.errors import LogsError
-from core.findings import PREDICTIONS, read_predictions
-from core.reported import ReportedFigure, verdict
-from core.results.rows import ResultRow
-from core.statistics import McNemar, Spread, mcnemar, spread
+from ..errors import LogsError
+from ..runs.reported import ReportedFigure, verdict
+from .predictions import PREDICTIONS, read_predictions
+from .run_result import ResultRow
+from .statistics import McNemar, Spread, mcnemar, spread
 
 _BETWEEN = " ,·=:-()"
 """What may stand between a name and its seed."""

@@ -12,10 +12,10 @@ from bad_settings import BAD_SETTINGS
 from conftest import SMALL, Faults, changed
 from jobs import job_of, stepped
 
-from core.config import SECTIONS, TrainingOptions, parse_config, section_settings
-from core.errors import ConfigError, TorchdeckError
-from core.events import RunFailed, StageStarted
-from core.session import Surroundings, run
+from torchdeck.core.config import SECTIONS, TrainingOptions, parse_config, section_settings
+from torchdeck.core.errors import ConfigError, TorchdeckError
+from torchdeck.core.events import RunFailed, StageStarted
+from torchdeck.core.session.session import Surroundings, run
 
 
 def told_of(changes: Mapping[str, Any], tmp_path: Path, surroundings: Surroundings) -> str:

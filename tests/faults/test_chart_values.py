@@ -7,15 +7,23 @@ from collections.abc import Callable
 import numpy as np
 from conftest import Clock, Faults
 
-from core.curves import AXES
-from core.events import DeviceSampled, EpochCompleted, RunCompleted, RunEvent, RunStarted, StepCompleted, stamp
-from core.record import RunRecord, summarize
-from tui.bars import bar, epoch_seconds_left, images_per_second, run_seconds_left, sparkline
-from tui.charts import View, draw
-from tui.lines import lines_of
-from tui.pictures import filter_images
-from tui.series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
-from tui.text import count, duration, figure, flops, moment, percent, size
+from torchdeck.core.events import (
+    DeviceSampled,
+    EpochCompleted,
+    RunCompleted,
+    RunEvent,
+    RunStarted,
+    StepCompleted,
+    stamp,
+)
+from torchdeck.core.results.curves import AXES
+from torchdeck.core.runs.record import RunRecord, summarize
+from torchdeck.tui.charts.drawing import View, draw
+from torchdeck.tui.charts.half_blocks import filter_images
+from torchdeck.tui.charts.run_series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
+from torchdeck.tui.format.bars import bar, epoch_seconds_left, images_per_second, run_seconds_left, sparkline
+from torchdeck.tui.format.event_lines import lines_of
+from torchdeck.tui.format.values import count, duration, figure, flops, moment, percent, size
 
 TOLD = [float("nan"), float("inf"), float("-inf"), 1e299, -1e299, 1e-308, 0.0, -0.0, -1.0, 1.0, 0.5, 1e30, 3e38]
 """What a log can hold: its readers take no greater number for one."""

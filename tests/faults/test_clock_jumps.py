@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from conftest import Faults
 
-from core.config import ExperimentConfig
-from core.events import EpochCompleted, RunEvent
-from core.logs import EventReader, load_record
-from core.record import RunRecord
-from core.runs import RunIndex
-from core.session import Surroundings, run
-from tui.bars import epoch_seconds_left, run_seconds_left
-from tui.lines import lines_of
-from tui.run_columns import age
-from tui.text import moment, time_of_day
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.events import EpochCompleted, RunEvent
+from torchdeck.core.runs.index import RunIndex
+from torchdeck.core.runs.reader import EventReader, load_record
+from torchdeck.core.runs.record import RunRecord
+from torchdeck.core.session.session import Surroundings, run
+from torchdeck.tui.format.bars import epoch_seconds_left, run_seconds_left
+from torchdeck.tui.format.event_lines import lines_of
+from torchdeck.tui.format.values import moment, time_of_day
+from torchdeck.tui.runs.columns import age
 
 Made = Callable[..., ExperimentConfig]
 

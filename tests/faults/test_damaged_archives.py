@@ -14,14 +14,14 @@ import pytest
 from conftest import Faults
 from PIL import Image
 
-from core.config import parse_data
-from core.data import open_dataset
-from core.data.cache import check_caches
-from core.data.cifar import Cifar, Layout
-from core.data.dataset import Dataset
-from core.data.mnist import Idx
-from core.data.prepare import Prepared, check, prepare
-from core.errors import DataError
+from torchdeck.core.config import parse_data
+from torchdeck.core.data import open_dataset
+from torchdeck.core.data.cache import check_caches
+from torchdeck.core.data.cifar import Cifar, Layout
+from torchdeck.core.data.dataset import Dataset
+from torchdeck.core.data.mnist import Idx
+from torchdeck.core.data.prepare import Prepared, check, prepare
+from torchdeck.core.errors import DataError
 
 
 def prepared(dataset: Dataset, *, streamed: bool = False) -> Prepared:
@@ -179,7 +179,7 @@ def test_a_check_reads_every_byte_of_what_was_decoded(tmp_path: Path, faults: Fa
 
 def test_a_large_map_is_checked_in_part_before_use_and_whole_on_request(tmp_path: Path) -> None:
     """What is promised of it: its size, its ends and every so many megabytes."""
-    from core.data import cache
+    from torchdeck.core.data import cache
 
     folder = tmp_path / "cache" / "large-0"
     folder.mkdir(parents=True)

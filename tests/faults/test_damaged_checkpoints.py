@@ -23,14 +23,14 @@ import safetensors.torch
 import torch
 from conftest import Faults
 
-from core import checkpoint
-from core.config import ExperimentConfig
-from core.control import Control
-from core.errors import CheckpointError, InputError, LogsError
-from core.events import RunEvent, RunStarted, WarningRaised
-from core.export import export
-from core.files import to_json_bytes
-from core.findings import LARGEST, read_filters, read_predictions
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.errors import CheckpointError, InputError, LogsError
+from torchdeck.core.events import RunEvent, RunStarted, WarningRaised
+from torchdeck.core.results.model_export import export
+from torchdeck.core.results.predictions import LARGEST, read_filters, read_predictions
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.utils.files import to_json_bytes
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = (*checkpoint.FILES, "manifest.json")

@@ -15,23 +15,24 @@ from damage import MUTATIONS, damaged, mistyped
 from example_runs import Example, make_example_runs, make_study
 from rich.console import Console
 
-from core.curves import AXES, curve
-from core.errors import LogsError
-from core.events import EpochCompleted, LogReplaced, RunEvent, from_json, to_json
-from core.ledger import Ledger, hold_run
-from core.logs import LONGEST_LINE, EventReader, decode_line, encode_line, follow, load_record
-from core.record import RunRecord, read_summary, summarize
-from core.results.declared import read_study
-from core.results.study import result_of
-from core.runs import RunIndex, list_runs, parse_filter
-from core.study import load_study
-from core.study_files import CHANGES
-from tui.bars import epoch_seconds_left, images_per_second, run_seconds_left
-from tui.lines import lines_of
-from tui.report.sections import run_document
-from tui.result_tables import tables
-from tui.study_reader import StudyLister
-from tui.tables import record_json, run_page, runs_table
+from torchdeck.core.errors import LogsError
+from torchdeck.core.events import EpochCompleted, LogReplaced, RunEvent, from_json, to_json
+from torchdeck.core.results.curves import AXES, curve
+from torchdeck.core.results.declaration import read_study
+from torchdeck.core.results.study_result import result_of
+from torchdeck.core.runs.index import RunIndex, list_runs, parse_filter
+from torchdeck.core.runs.line_format import LONGEST_LINE, decode_line, encode_line
+from torchdeck.core.runs.reader import EventReader, follow, load_record
+from torchdeck.core.runs.record import RunRecord, read_summary, summarize
+from torchdeck.core.studies.journal import CHANGES
+from torchdeck.core.studies.ledger import Ledger, hold_run
+from torchdeck.core.studies.store import load_study
+from torchdeck.tui.format.bars import epoch_seconds_left, images_per_second, run_seconds_left
+from torchdeck.tui.format.event_lines import lines_of
+from torchdeck.tui.format.tables import record_json, run_page, runs_table
+from torchdeck.tui.report.sections import run_document
+from torchdeck.tui.studies.reader import StudyLister
+from torchdeck.tui.studies.tables import tables
 
 NOW = 1_800_000_000.0
 

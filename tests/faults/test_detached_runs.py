@@ -20,15 +20,23 @@ from conftest import Faults, only_run
 from pty_harness import Log, Terminals
 from waiting import until
 
-import presets
-from core import checkpoint
-from core.config import ExperimentConfig
-from core.events import CommandApplied, EpochCompleted, RunCompleted, RunEvent, RunFailed, RunStarted, from_json
-from core.label import Label
-from core.launch import Detached, resume_detached, start_detached
-from core.logs import follow, load_record, request
-from core.remote import obeyed
-from core.session import Surroundings, run
+from torchdeck import presets
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.events import (
+    CommandApplied,
+    EpochCompleted,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    from_json,
+)
+from torchdeck.core.processes.launch import Detached, resume_detached, start_detached
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs.commands import obeyed, request
+from torchdeck.core.runs.label import Label
+from torchdeck.core.runs.reader import follow, load_record
+from torchdeck.core.session.session import Surroundings, run
 
 Torchdeck = Callable[..., subprocess.Popen[str]]
 
@@ -40,7 +48,7 @@ def torchdeck(tmp_path: Path) -> Iterator[Torchdeck]:
     environment = {**os.environ, "TORCHDECK_LOGS": str(tmp_path / "logs"), "TORCHDECK_DATA": str(tmp_path / "data")}
 
     def begin(*arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-P", "-m", "tui.cli", *arguments]
+        command = [sys.executable, "-P", "-m", "torchdeck.tui.cli", *arguments]
         pipe = subprocess.PIPE
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, env=environment

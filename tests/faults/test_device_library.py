@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from conftest import Faults
 
-from core.bounded import bounded
-from core.device import NvidiaFigures
+from torchdeck.core.devices.torch_device import NvidiaFigures
+from torchdeck.core.utils.timeouts import bounded
 
 
 class LibraryError(Exception):

@@ -15,9 +15,9 @@ from disk_scenario import RUN_ID, Told, harm, play, texts, tiny_job
 from fault_disk import Crash, FaultDisk, Moment
 from power_cut import Model, TraceDisk, tails
 
-from core.errors import LogsError
-from core.events import EventsHeld, RunCompleted, RunFailed
-from core.job import Job
+from torchdeck.core.errors import LogsError
+from torchdeck.core.events import EventsHeld, RunCompleted, RunFailed
+from torchdeck.core.training.state import Job
 
 REFUSALS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EACCES, errno.EROFS)
 MEMORY = Path("/dev/shm")

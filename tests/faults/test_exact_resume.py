@@ -14,13 +14,13 @@ from conftest import Faults
 from jobs import events_of, job_of, stepped
 from torch import Tensor
 
-from core import checkpoint
-from core.config import ExperimentConfig
-from core.divergence import CountedScaler
-from core.events import EpochCompleted, RunCompleted, RunEvent, RunStarted, StepCompleted, WarningRaised
-from core.job import Job, restore, state_of
-from core.logs import load_record
-from core.session import Surroundings, resume, run
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.events import EpochCompleted, RunCompleted, RunEvent, RunStarted, StepCompleted, WarningRaised
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.training.divergence import CountedScaler
+from torchdeck.core.training.state import Job, restore, state_of
 
 Made = Callable[..., ExperimentConfig]
 State = dict[str, Any]

@@ -12,18 +12,20 @@ from app_driver import screen_text, until
 from conftest import Clock, Faults
 from torch import nn
 
-import presets
-from core.config import ExperimentConfig
-from core.events import CheckpointSaved, EpochCompleted, RunCompleted, RunEvent, RunFailed, StepCompleted
-from core.label import Label
-from core.logs import is_locked, load_record
-from core.memory import images_that_fit
-from core.plan import make_plan
-from core.session import Surroundings, resume, run
-from core.study import StudyRun, settled_run
-from tui.app import Torchdeck
-from tui.headless import run_exit_code
-from tui.messages import StartRequested
+from torchdeck import presets
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.events import CheckpointSaved, EpochCompleted, RunCompleted, RunEvent, RunFailed, StepCompleted
+from torchdeck.core.runs.label import Label
+from torchdeck.core.runs.layout import is_locked
+from torchdeck.core.runs.reader import load_record
+from torchdeck.core.session.out_of_memory import images_that_fit
+from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.studies.model import StudyRun
+from torchdeck.core.studies.store import settled_run
+from torchdeck.core.training.plan import make_plan
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.state.messages import StartRequested
+from torchdeck.tui.terminal.exit_codes import run_exit_code
 
 Made = Callable[..., ExperimentConfig]
 TheRun = Callable[[], Path]

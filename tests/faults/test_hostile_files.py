@@ -14,23 +14,26 @@ import pytest
 from conftest import Faults
 from example_runs import Example, make_study
 
-from core import checkpoint, housekeeping
-from core.config import ExperimentConfig
-from core.control import Control
-from core.errors import InputError, LogsError, TorchdeckError
-from core.events import CheckpointSaved, RunEvent, RunStarted
-from core.export import best_weights
-from core.files import open_to_append, write_atomically
-from core.findings import read_filters, read_predictions
-from core.ledger import Ledger, hold_run
-from core.logs import CONSOLE, EventReader, FolderControl, load_record, request
-from core.parents import enter, request_stop
-from core.results.declared import find_either
-from core.results.samples import mean_utilization
-from core.runs import RunIndex, find_run, list_runs
-from core.study import find_study, load_study, study_folders
-from core.writer import reopen
-from tui.console import keep
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.errors import InputError, LogsError, TorchdeckError
+from torchdeck.core.events import CheckpointSaved, RunEvent, RunStarted
+from torchdeck.core.results.declaration import find_either
+from torchdeck.core.results.device_samples import mean_utilization
+from torchdeck.core.results.model_export import best_weights
+from torchdeck.core.results.predictions import read_filters, read_predictions
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs import manage as housekeeping
+from torchdeck.core.runs.commands import FolderControl, request
+from torchdeck.core.runs.index import RunIndex, find_run, list_runs
+from torchdeck.core.runs.layout import CONSOLE
+from torchdeck.core.runs.reader import EventReader, load_record
+from torchdeck.core.runs.writer import reopen
+from torchdeck.core.studies.coordinators import enter, request_stop
+from torchdeck.core.studies.ledger import Ledger, hold_run
+from torchdeck.core.studies.store import find_study, load_study, study_folders
+from torchdeck.core.utils.files import open_to_append, write_atomically
+from torchdeck.tui.terminal.captured_output import keep
 
 NOW = 1_800_000_000.0
 RUN_FILES = (
@@ -176,7 +179,7 @@ def test_what_is_no_regular_file_of_a_run_is_not_used(
 def test_what_is_no_regular_file_of_a_study_is_not_used(
     tmp_path: Path, home: Callable[[Path], None], faults: Faults, kind: str
 ) -> None:
-    from core.trial_queue import JOURNAL, TrialQueue  # optuna
+    from torchdeck.core.studies.trial_queue import JOURNAL, TrialQueue  # optuna
 
     for number, name in enumerate(STUDY_FILES):
         logs, outside = tmp_path / str(number) / "logs", Outside(tmp_path / str(number) / "outside")

@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 from conftest import Faults
 
-import presets
-from core.config import config_hash, parse_config, to_plain
-from core.errors import InputError
-from presets import LARGEST_PRESET
-from presets.declarations import LARGEST_STUDY, load_declaration, study_names
+from torchdeck import presets
+from torchdeck.core.config import config_hash, parse_config, to_plain
+from torchdeck.core.errors import InputError
+from torchdeck.presets import LARGEST_PRESET
+from torchdeck.presets.study_presets import LARGEST_STUDY, load_declaration, study_names
 
 GOOD = (presets.FOLDER / "quickstart.toml").read_bytes()
 VALUES = (
     "-1", "0", "1e400", "inf", "-inf", "nan", "9" * 400, "true", "'x'", "''", "'''a\nb'''", "[]", "[[[]]]", "{}",
     "{a = 1}", "1979-05-27T07:32:00Z", "1979-05-27", "07:32:00", "0x7fffffffffffffff", "1_000", "'../../etc/passwd'",
     "'/etc/passwd'", '"\\u001b[2J"', '"\\ud800"', "'[@click=app.quit]'", "'!!python/object/apply:os.system [id]'",
-    "'__import__'", "'core.session:run'", "'cuda:99999'", "9223372036854775808", "1.7976931348623157e308", "5e-324",
+    "'__import__'", "'torchdeck.core.session.session:run'",
+    "'cuda:99999'", "9223372036854775808", "1.7976931348623157e308", "5e-324",
 )  # fmt: skip
 KEYS = ("lr", "name", "size", "batch_size", "epochs", "__class__", '"\\u001b"', '""', "a.b.c", "'../x'", "seed", "path")
 

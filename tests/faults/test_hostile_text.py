@@ -22,14 +22,14 @@ from textual.pilot import Pilot
 from textual.widgets import Label, OptionList, Static
 from typer.main import get_command
 
-from core.logs import EventReader
-from core.study import study_folders
-from tui import cli
-from tui.app import Torchdeck
-from tui.feed import Feed
-from tui.messages import Mode, StudyRequested
-from tui.screens.ask import Ask, AskText
-from tui.text import LONGEST, safe
+from torchdeck.core.runs.reader import EventReader
+from torchdeck.core.studies.store import study_folders
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.cli import main as cli
+from torchdeck.tui.format.values import LONGEST, safe
+from torchdeck.tui.screens.dialogs import Ask, AskText
+from torchdeck.tui.state.feed import Feed
+from torchdeck.tui.state.messages import Mode, StudyRequested
 
 NAMES = list(PAYLOADS)
 STUDY = "20270115-120000-example-host"

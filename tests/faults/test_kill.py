@@ -16,9 +16,9 @@ from disk_scenario import verified
 from nursery import Nursery
 from waiting import until
 
-from core import checkpoint
-from core.events import RunCompleted
-from core.logs import EventReader, load_record
+from torchdeck.core.events import RunCompleted
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs.reader import EventReader, load_record
 
 DIGITS: dict[str, Any] = {
     "data": {"name": "digits"},

@@ -11,11 +11,11 @@ from app_driver import screen_text, until
 from conftest import Faults
 from example_runs import make_example_runs
 
-from core.events import StepCompleted
-from core.logs import load_record, reading, write_caches
-from core.record import MOST_STEPS, RunRecord
-from tui.app import Torchdeck
-from tui.long_logs import READING, LongLogs
+from torchdeck.core.events import StepCompleted
+from torchdeck.core.runs.reader import load_record, reading, write_caches
+from torchdeck.core.runs.record import MOST_STEPS, READING, RunRecord
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.state.log_loader import LongLogs
 
 RUN = "20270115-080000-quickstart-aaaa"
 
@@ -45,7 +45,7 @@ def test_a_long_log_is_read_beside_the_screen_and_then_cached(
         assert seen.wait(30)
         write_caches(*parts, **how)
 
-    monkeypatch.setattr("tui.long_logs.write_caches", write)
+    monkeypatch.setattr("torchdeck.tui.state.log_loader.write_caches", write)
     wanted = load_record(folder)
     (folder / "curves.json").unlink()
     faults("lost caches")
@@ -96,8 +96,8 @@ async def test_the_page_of_runs_tells_how_far_a_log_is_read_though_it_seldom_loo
         assert through.wait(30)
         return load_record(folder)
 
-    monkeypatch.setattr("tui.long_logs.reading", slowly)
-    monkeypatch.setattr("tui.screens.runs.SELDOM", 1e9)
+    monkeypatch.setattr("torchdeck.tui.state.log_loader.reading", slowly)
+    monkeypatch.setattr("torchdeck.tui.screens.runs.page.SELDOM", 1e9)
     app = make_app(logs, page="runs")
     app.workspace.long_logs.long = 0
     async with app.run_test(size=(120, 40)) as pilot:

@@ -12,9 +12,9 @@ import pytest
 from conftest import Faults
 from fault_disk import FaultDisk, PickyDisk
 
-from core.config import ExperimentConfig
-from core.control import Control
-from core.events import (
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.control import Control
+from torchdeck.core.events import (
     CheckpointSaved,
     CommandApplied,
     EpochCompleted,
@@ -28,14 +28,15 @@ from core.events import (
     StepCompleted,
     WarningRaised,
 )
-from core.files import Disk
-from core.logs import EventReader, is_locked, load_record
-from core.record import RunRecord
-from core.recorder import Recorder
-from core.runs import list_runs
-from core.session import Surroundings, resume, run
-from core.writer import claim, reopen
-from tui.lines import held_text, lines_of
+from torchdeck.core.runs.index import list_runs
+from torchdeck.core.runs.layout import is_locked
+from torchdeck.core.runs.reader import EventReader, load_record
+from torchdeck.core.runs.record import RunRecord
+from torchdeck.core.runs.writer import claim, reopen
+from torchdeck.core.session.recorder import Recorder
+from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.utils.files import Disk
+from torchdeck.tui.format.event_lines import held_text, lines_of
 
 Made = Callable[..., ExperimentConfig]
 TheRun = Callable[[], Path]

@@ -10,10 +10,10 @@ from app_driver import screen_text, until
 from conftest import Faults
 from example_runs import make_example_runs
 
-from core.events import RunEvent
-from core.logs import EventReader
-from tui.app import Torchdeck
-from tui.feed import Feed
+from torchdeck.core.events import RunEvent
+from torchdeck.core.runs.reader import EventReader
+from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.state.feed import Feed
 
 NOW = 1_800_000_000.0
 

@@ -20,8 +20,10 @@ from nursery import ROOT
 from pty_harness import F5, Log, Pty, Terminals
 from waiting import until
 
-from core.events import CommandApplied, RunCompleted, RunStarted
-from core.logs import is_locked, load_record, request
+from torchdeck.core.events import CommandApplied, RunCompleted, RunStarted
+from torchdeck.core.runs.commands import request
+from torchdeck.core.runs.layout import is_locked
+from torchdeck.core.runs.reader import load_record
 
 Front = Literal["app", "headless"]
 IN_TIME = 3.0
@@ -296,7 +298,7 @@ def test_a_terminal_of_any_size_may_change_it_as_fast_as_it_likes(terminals: Ter
 def test_output_that_nobody_reads_is_no_failure(arguments: list[str], tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "tui.cli", *arguments]
+    command = [sys.executable, "-m", "torchdeck.tui.cli", *arguments]
     environment = {**os.environ, "TORCHDECK_LOGS": str(ROOT / "logs" / "reference"), "TORCHDECK_DATA": str(tmp_path)}
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, cwd=ROOT, env=environment, check=False)
     os.close(writing)

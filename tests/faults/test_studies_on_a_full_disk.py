@@ -15,15 +15,15 @@ from fault_disk import FaultDisk, Moment
 from noop import NoOp
 from test_studies_many import around, check_each_ran_once, run_folders
 
-import presets
-from core.control import Control
-from core.events import RunCompleted
-from core.files import DISK, Disk
-from core.slots import Slot
-from core.studies import run_study
-from core.study import create_study, load_study
-from core.study_events import RunEnded, RunSaid, StudyEnded, StudyEvent, StudyWarned
-from presets.declarations import grid_study, search_study
+from torchdeck import presets
+from torchdeck.core.control import Control
+from torchdeck.core.devices.slots import Slot
+from torchdeck.core.events import RunCompleted
+from torchdeck.core.studies.events import RunEnded, RunSaid, StudyEnded, StudyEvent, StudyWarned
+from torchdeck.core.studies.run_study import run_study
+from torchdeck.core.studies.store import create_study, load_study
+from torchdeck.core.utils.files import DISK, Disk
+from torchdeck.presets.study_presets import grid_study, search_study
 
 REFUSES = "cannot be written"
 RUNS = 2

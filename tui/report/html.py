@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
-from tui.colors import ON_DARK, ON_LIGHT
-from tui.report.document import Block, Bullets, Code, Document, KeyFigure, Paragraph, Picture, Pictures, TableBlock
-from tui.report.drawings import colored
-from tui.result_tables import Grid
-from tui.text import safe
+from ..charts.palette import ON_DARK, ON_LIGHT
+from ..format.values import safe
+from ..studies.tables import Grid
+from .document import Block, Bullets, Code, Document, KeyFigure, Paragraph, Picture, Pictures, TableBlock
+from .plots import colored
 
 STYLE = Path(__file__).parent / "style.css"
 Number = Callable[[], int]

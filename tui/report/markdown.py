@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
-from tui.report.document import Block, Bullets, Code, Document, Paragraph, Picture, Pictures, TableBlock
-from tui.report.drawings import PAPER, colored
-from tui.result_tables import Grid
-from tui.text import safe
+from ..format.values import safe
+from ..studies.tables import Grid
+from .document import Block, Bullets, Code, Document, Paragraph, Picture, Pictures, TableBlock
+from .plots import PAPER, colored
 
 Number = Callable[[], int]
 _MARKS = re.compile(r"([\\`*_{}\[\]<>#|~$&])")

@@ -9,24 +9,23 @@ from typing import Any
 
 import tomli_w
 
-import presets
-from core.errors import LogsError
-from core.evaluation import class_figures, macro
-from core.findings import matrix_of, read_filters
-from core.flat import Settings, flat, mapping, unlike
-from core.places import name_text
-from core.results.declared import Declared, declared_of
-from core.results.figures import Figure, Panel, accuracy_dots, panels, run_panels
-from core.results.rows import ResultRow
-from core.results.study import StudyResult, result_of
-from core.runs import RunRow, read_row
-from presets.declarations import study_names
-from tui.draft import as_text
-from tui.report import drawings
-from tui.report.document import Block, Bullets, Code, Document, KeyFigure, Paragraph, Picture, Pictures, Section
-from tui.report.document import TableBlock as Table
-from tui.report.findings import findings
-from tui.result_tables import (
+from ... import presets
+from ...core.devices.rank_devices import name_text
+from ...core.errors import LogsError
+from ...core.results.chart_data import Figure, Panel, accuracy_dots, panels, run_panels
+from ...core.results.class_metrics import class_figures, macro
+from ...core.results.declaration import Declared, declared_of
+from ...core.results.predictions import matrix_of, read_filters
+from ...core.results.run_result import ResultRow
+from ...core.results.study_result import StudyResult, result_of
+from ...core.runs.index import RunRow, read_row
+from ...core.utils.flatten import Settings, flat, mapping, unlike
+from ...presets.study_presets import study_names
+from ..format.tables import fact_rows
+from ..format.values import as_text, count, duration, figure, moment, percent, size
+from ..runs.settings import changes, shown
+from ..studies.sentences import findings
+from ..studies.tables import (
     Grid,
     comparison_table,
     cost_table,
@@ -37,9 +36,9 @@ from tui.result_tables import (
     seeds_table,
     trouble_table,
 )
-from tui.run_settings import changes, shown
-from tui.tables import fact_rows
-from tui.text import count, duration, figure, moment, percent, size
+from . import plots as drawings
+from .document import Block, Bullets, Code, Document, KeyFigure, Paragraph, Picture, Pictures, Section
+from .document import TableBlock as Table
 
 MOST_MATRICES = 6
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.errors import InputError
-from core.files import write_atomically
-from core.results.declared import Declared
-from core.runs import RunRow
-from tui.report.document import Document
-from tui.report.drawings import require_matplotlib
-from tui.report.html import to_html
-from tui.report.markdown import files_of, to_markdown
-from tui.report.sections import run_document, study_document
+from ...core.errors import InputError
+from ...core.results.declaration import Declared
+from ...core.runs.index import RunRow
+from ...core.utils.files import write_atomically
+from .document import Document
+from .html import to_html
+from .markdown import files_of, to_markdown
+from .plots import require_matplotlib
+from .sections import run_document, study_document
 
 
 def write_report(found: RunRow | Declared, target: Path, force: bool) -> list[Path]:

@@ -6,18 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tui.console import Console
-    from tui.messages import Mode
-    from tui.refresh import Refresh
-    from tui.screens.page import Page
-    from tui.workspace import Workspace
+    from ..state.messages import Mode
+    from ..state.refresh_rates import Refresh
+    from ..state.workspace import Workspace
+    from ..terminal.captured_output import Console
+    from .page import Page
 
 PAGES: dict[Mode, tuple[str, str, str]] = {
-    "setup": ("tui.screens.setup", "SetupPage", "presets and settings"),
-    "live": ("tui.screens.live", "LivePage", "the training in hand"),
-    "runs": ("tui.screens.runs", "RunsPage", "all runs"),
-    "compare": ("tui.screens.compare", "ComparePage", "marked runs side by side"),
-    "analyze": ("tui.screens.analyze", "AnalyzePage", "what a network takes for what"),
+    "setup": ("torchdeck.tui.screens.setup.page", "SetupPage", "presets and settings"),
+    "live": ("torchdeck.tui.screens.live.page", "LivePage", "the training in hand"),
+    "runs": ("torchdeck.tui.screens.runs.page", "RunsPage", "all runs"),
+    "compare": ("torchdeck.tui.screens.compare.page", "ComparePage", "marked runs side by side"),
+    "analyze": ("torchdeck.tui.screens.analyze.page", "AnalyzePage", "what a network takes for what"),
 }
 """Where each page is found, and what the palette says of it."""
 

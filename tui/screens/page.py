@@ -10,13 +10,13 @@ from textual.events import ScreenResume
 from textual.screen import Screen
 from textual.widgets import Static
 
-from core.events import RunEvent
-from core.places import device_text, places, together
-from tui.messages import Mode, ModeRequested
-from tui.widgets.key_bar import KeyBar
-from tui.widgets.nav_bar import NavBar
-from tui.widgets.steady import Pane
-from tui.workspace import Workspace
+from ...core.devices.rank_devices import device_text, places, together
+from ...core.events import RunEvent
+from ..state.messages import Mode, ModeRequested
+from ..state.workspace import Workspace
+from ..widgets.cached_render import Pane
+from ..widgets.key_bar import KeyBar
+from ..widgets.nav_bar import NavBar
 
 
 @runtime_checkable

@@ -19,12 +19,12 @@ from textual.style import Style
 from textual.timer import Timer
 from textual.widget import Widget
 
-from tui.charts import INKS, Drawing, Line, Rule, View, curve_of, draw, extent, lettered
-from tui.points import Memo
-from tui.readings import readings, step_cursor
-from tui.sheet import Cell
-from tui.snapshots import kept
-from tui.text import figure, safe
+from ..charts.canvas import Cell
+from ..charts.cursor import readings, step_cursor
+from ..charts.drawing import INKS, Drawing, Line, Rule, View, curve_of, draw, extent, lettered
+from ..charts.line_copies import kept
+from ..charts.points import Memo
+from ..format.values import figure, safe
 
 SMOOTHINGS = (0.0, 0.6, 0.9, 0.98)
 TINT = 0.3

@@ -10,7 +10,7 @@ from textual import events
 from textual.screen import Screen
 from textual.strip import Strip
 
-from tui.widgets.inked import Inked
+from .styled_parts import Inked
 
 
 class Shown(NamedTuple):

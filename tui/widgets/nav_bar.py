@@ -7,10 +7,10 @@ from rich.text import Text
 from textual.message import Message
 from textual.strip import Strip
 
-from core.events import DeviceSampled
-from tui.rank_rows import memory_shown
-from tui.text import safe, size
-from tui.widgets.inked import Inked
+from ...core.events import DeviceSampled
+from ..format.rank_table import memory_shown
+from ..format.values import safe, size
+from .styled_parts import Inked
 
 PAGES = (("setup", "Setup"), ("live", "Live"), ("runs", "Runs"), ("compare", "Compare"), ("analyze", "Analyze"))
 

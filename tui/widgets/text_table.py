@@ -10,8 +10,8 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
-from tui.columns import TextColumn, fitted
-from tui.run_columns import INKS, Look
+from ..format.columns import TextColumn, fitted
+from ..runs.columns import INKS, Look
 
 
 class TextTable(DataTable[Text]):

@@ -1,0 +1,49 @@
+"""Run and resume: in this process, or, on several devices, in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from .config import ExperimentConfig
+from .control import Control, Inbox
+from .events import RunEvent
+from .processes.launch import resume_detached, start_detached
+from .processes.multi_device import followed, is_apart, trained_apart
+from .runs.label import Label
+from .runs.layout import new_run_id
+from .session import session
+from .session.session import Surroundings
+
+__all__ = ["Surroundings", "resume", "run"]
+
+
+def run(
+    config: ExperimentConfig,
+    logs: Path,
+    control: Inbox | None = None,
+    *,
+    surroundings: Surroundings,
+    label: Label | None = None,
+    run_id: str = "",
+) -> Iterator[RunEvent]:
+    """Train a config and record it under `logs`; every failure is the last event, nothing is raised."""
+    if not is_apart(config):
+        yield from session.run(config, logs, control, surroundings=surroundings, label=label, run_id=run_id)
+        return
+    name = run_id or new_run_id((label or Label()).preset, surroundings.now())
+    asked = config, label or Label(), logs, surroundings.data_root, surroundings.now()
+    begin = partial(start_detached, *asked, run_id=name, patience=surroundings.patience)
+    yield from followed(begin, logs / name, control or Control())
+
+
+def resume(
+    folder: Path, control: Inbox | None = None, *, surroundings: Surroundings, take_over: bool = False
+) -> Iterator[RunEvent]:
+    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one."""
+    if not trained_apart(folder):
+        yield from session.resume(folder, control, surroundings=surroundings, take_over=take_over)
+        return
+    begin = partial(resume_detached, folder, surroundings.data_root, patience=surroundings.patience)
+    yield from followed(begin, folder, control or Control())

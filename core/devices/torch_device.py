@@ -1,0 +1,145 @@
+"""Devices and their figures: NVIDIA's through its management library, the process's own through psutil."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import torch
+
+from ..events import DeviceSampled
+from ..utils.timeouts import bounded
+
+PATIENCE = 0.05
+"""Seconds that a batch waits for the figures of its device; they take a millisecond."""
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here, with its index."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device("cuda:0" if wanted == "cuda" else wanted)
+
+
+def device_name(device: torch.device) -> str:
+    """The name a person knows the device by."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()} ({os.cpu_count()} threads)"
+
+
+def processor() -> str:
+    """The name of the CPU."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most allocated on a CUDA device since the run began, else this process's memory now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss
+
+
+def computes_bf16() -> bool:
+    """Whether this CPU has instructions that multiply bfloat16."""
+    # Absent from older releases of torch.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
+
+
+def environment() -> dict[str, Any]:
+    """Versions and processor, for the run's own record."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": processor(),
+        "cpus": os.cpu_count(),
+    }
+
+
+Sampler = Callable[[int], DeviceSampled]
+
+
+def open_sampler(device: torch.device) -> Sampler:
+    """A function from the step to the device's figures now; on a CPU, the process's memory and share of all cores."""
+    return _nvidia_sampler(device) if device.type == "cuda" else _process_sampler()
+
+
+def _process_sampler() -> Sampler:
+    process = psutil.Process()
+    cores = os.cpu_count() or 1
+    process.cpu_percent(None)
+
+    def sample(step: int) -> DeviceSampled:
+        return DeviceSampled(
+            step=step,
+            memory_process=process.memory_info().rss,
+            memory_total=psutil.virtual_memory().total,
+            memory_used=psutil.virtual_memory().used,
+            utilization=min(1.0, process.cpu_percent(None) / 100 / cores),
+        )
+
+    return sample
+
+
+def _nvidia_sampler(device: torch.device) -> Sampler:
+    import pynvml
+
+    uuid = torch.cuda.get_device_properties(device).uuid
+    figures = bounded(NvidiaFigures(pynvml, f"GPU-{uuid}"), PATIENCE)
+
+    def sample(step: int) -> DeviceSampled:
+        return DeviceSampled(step=step, memory_process=torch.cuda.memory_reserved(device), **(figures() or {}))
+
+    return sample
+
+
+class NvidiaFigures:
+    """The figures of a GPU from NVIDIA's management library `nvml`; what it does not tell is left out."""
+
+    def __init__(self, nvml: Any, uuid: str) -> None:
+        self._nvml, self._uuid = nvml, uuid
+        self._handle: Any = None
+
+    def __call__(self) -> dict[str, Any]:
+        nvml = self._nvml
+        if self._handle is None:
+            # Loads the driver's library, which is absent where there is no driver and may hang where it is ill.
+            nvml.nvmlInit()
+            self._handle = nvml.nvmlDeviceGetHandleByUUID(self._uuid.encode())
+        handle = self._handle
+        memory = self._told(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+        use = self._told(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        power = self._told(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
+        degrees = self._told(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+        return {
+            "memory_used": int(memory.used) if memory else None,
+            "memory_total": int(memory.total) if memory else None,
+            "utilization": None if use is None else float(use) / 100,
+            "temperature": None if degrees is None else float(degrees),
+            "power": None if power is None else float(power) / 1000,
+        }
+
+    def _told(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except self._nvml.NVMLError:
+            return None

@@ -1,0 +1,266 @@
+"""The agent of a run on several devices: starts its ranks by torch's elastic launcher, passes on what they are asked,
+and tells of a failure that none of them could.
+
+Each launch is a launcher of its own, with a store of its own: one that restarts ranks by itself meets its own old keys.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from ..config import ExperimentConfig
+from ..control import CommandName, Control
+from ..devices.device_spec import devices_of
+from ..errors import BusyError, LogsError, TorchdeckError
+from ..events import Failure, RunCompleted, RunEvent, RunFailed, WarningRaised
+from ..runs.commands import request
+from ..runs.layout import AGENT_LOCK, is_run
+from ..runs.reader import load_record
+from ..runs.writer import reopen
+from ..session.recorder import Recorder
+from ..session.run_header import failure_of
+from ..utils.files import in_words, make_folders, read_json, remove_tree, to_json_bytes, write_atomically
+from ..utils.locks import is_held, lock_owner, take_lock
+
+RANKS = "ranks"
+"""In the run's directory: what its ranks print, and how they failed."""
+
+GRACE = 5.0
+"""Seconds from the failure of a rank until those that still do not leave are ended."""
+
+AGAIN = 5.0
+"""Seconds until a stop that nobody obeyed is asked for once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the ranks of a run are started: where they meet, and what is borne with."""
+
+    folder: Path
+    data: Path
+    rendezvous: str = ""
+    """HOST:PORT where the machines meet; "" for one machine."""
+    timeout: float = 600.0
+    """Seconds without an answer after which a rank is given up."""
+    retries: int = 0
+    """How often the run goes on from its last checkpoint after a rank died."""
+
+
+def conduct(config: ExperimentConfig, launch: Launch, control: Control, began: Callable[[], None]) -> RunEvent:
+    """Train a run by its ranks to its end; its last event, which is in its log unless it left none.
+
+    `began` is called once the run has a directory of its own.
+    """
+    try:
+        lock = take_lock(launch.folder / AGENT_LOCK)
+    except BlockingIOError:
+        if config.training.nodes == 1:
+            owner = lock_owner(launch.folder / AGENT_LOCK)
+            return RunFailed(error=failure_of(BusyError(f"run {launch.folder.name} is active in {owner}")))
+        lock = None
+    except OSError as error:
+        told = f"run {launch.folder.name} cannot be written ({in_words(error)})"
+        return RunFailed(error=failure_of(LogsError(told, "mend its permissions")))
+    try:
+        with _relayed(launch.folder, control, began):
+            return _to_the_end(config, launch, tells=lock is not None)
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _to_the_end(config: ExperimentConfig, launch: Launch, *, tells: bool) -> RunEvent:
+    for left in range(launch.retries, -1, -1):
+        before = load_record(launch.folder).attempt
+        if tells:
+            _forget_words(launch.folder)
+        died = _launched(config, launch)
+        record = load_record(launch.folder)
+        begun = record.attempt > before
+        if begun and isinstance(record.ending, RunCompleted):
+            return record.ending
+        failure, lost = _why(launch.folder, died)
+        if not begun:
+            if not is_run(launch.folder):
+                remove_tree(launch.folder)
+            return RunFailed(error=failure)
+        if not (tells and lost and left):
+            return _told(launch.folder, RunFailed(error=failure)) if tells else RunFailed(error=failure)
+        again = RunCompleted(status="handed_over", reason=f"{failure.message}; trained on from the last checkpoint",
+                             epoch=0, step=record.step, train_seconds=record.train_seconds)  # fmt: skip
+        _told(launch.folder, again)
+    raise AssertionError("a launch is the last one or has another after it")
+
+
+def _launched(config: ExperimentConfig, launch: Launch) -> dict[int, Any]:
+    """Start the ranks and wait for their end; those that failed, by their rank."""
+    training, here = config.training, devices_of(config.training.device)
+    threads = training.threads if isinstance(training.threads, int) else max(1, (os.cpu_count() or 1) // len(here))
+    alone = training.nodes == 1
+    environment = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": str(threads)}
+    if alone and sys.platform == "linux":
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    make_folders(launch.folder / RANKS)
+    asked = LaunchConfig(
+        min_nodes=training.nodes,
+        max_nodes=training.nodes,
+        nproc_per_node=len(here),
+        run_id=launch.folder.name,
+        rdzv_backend="c10d",
+        rdzv_endpoint=launch.rendezvous or "127.0.0.1:0",
+        local_addr="127.0.0.1" if alone else None,
+        max_restarts=0,
+        # A signal is passed on as a request, so that all ranks stop at the same step.
+        signals_to_handle="SIGQUIT",
+        logs_specs=DefaultLogsSpecs(log_dir=str(launch.folder / RANKS), redirects=Std.ALL),
+    )
+    arguments = ["-P", "-m", "torchdeck.core.processes.worker", str(launch.folder), "--data", str(launch.data)]
+    try:
+        elastic_launch(asked, sys.executable)(*arguments, "--timeout", str(launch.timeout))
+    except ChildFailedError as error:
+        return dict(error.failures)
+    return {}
+
+
+def report_failure(folder: Path, rank: int, failure: Failure, lost: bool) -> None:
+    """Leave word of how a rank failed; `lost`: only because another one did not answer."""
+    with suppress(OSError):
+        make_folders(folder / RANKS)
+        told = {"t": time.time(), "lost": lost, "failure": _plain(failure)}
+        write_atomically(folder / RANKS / f"failure-{rank}.json", to_json_bytes(told))
+
+
+def _plain(failure: Failure) -> dict[str, str]:
+    return {name: str(getattr(failure, name)) for name in Failure.__dataclass_fields__}
+
+
+def _why(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
+    """Why a launch failed, by what came first; and whether a rank was lost, which another try may mend."""
+    told = [(rank, word) for rank, word in _words(folder)]
+    resume = f"go on from the last checkpoint with: torchdeck resume {folder.name}"
+    for rank, word in sorted(told, key=lambda item: item[1]["t"]):
+        if not word["lost"]:
+            failure = Failure(**word["failure"])
+            return Failure(failure.kind, failure.type, f"rank {rank}: {failure.message}", failure.mend,
+                           failure.traceback), False  # fmt: skip
+    silent = [word for _, word in told if "timed out" in word["failure"]["message"].lower()]
+    for rank, process in sorted(died.items(), key=lambda item: item[1].timestamp):
+        # Those that wait for a lost one are ended by TERM, and a silent one by KILL.
+        if process.exitcode < 0 and rank not in dict(told) and process.exitcode != -signal.SIGTERM:
+            name = signal.Signals(-process.exitcode).name
+            how = "did not answer and was ended" if silent else f"was killed by {name}"
+            return Failure("crash", "RankDied", f"rank {rank} (process {process.pid}) {how}", resume), True
+    if told:
+        rank, word = told[0]
+        message = f"rank {rank} lost the others, which did not answer ({word['failure']['message'].splitlines()[0]})"
+        return Failure("crash", "RankLost", message, resume, word["failure"]["traceback"]), True
+    mend = f"see what they printed in {folder / RANKS}"
+    return Failure("crash", "RankDied", "the processes of the run ended without a word", mend), True
+
+
+def _forget_words(folder: Path) -> None:
+    for path in (folder / RANKS).glob("failure-*.json"):
+        path.unlink(missing_ok=True)
+
+
+def _words(folder: Path) -> Generator[tuple[int, dict[str, Any]]]:
+    for path in sorted((folder / RANKS).glob("failure-*.json")):
+        content = read_json(path)
+        with suppress(TypeError, KeyError, ValueError):
+            Failure(**content["failure"])
+            yield int(path.stem.removeprefix("failure-")), {"t": float(content["t"]), **content}
+
+
+def _told(folder: Path, ending: RunCompleted | RunFailed) -> RunEvent:
+    """Write the last event of an attempt whose writer is gone."""
+    recorder = Recorder(time.time, time.sleep)
+    try:
+        recorder.record = load_record(folder)
+        recorder.attempt, recorder.record.ending = recorder.record.attempt, None
+        recorder.use(reopen(folder))
+        if isinstance(ending, RunCompleted):
+            recorder(WarningRaised(message=ending.reason))
+        return recorder(ending)
+    except TorchdeckError as error:
+        return RunFailed(error=failure_of(error))
+    finally:
+        recorder.close()
+
+
+@contextmanager
+def _relayed(folder: Path, control: Control, began: Callable[[], None]) -> Generator[None]:
+    """Pass on what the agent is asked to the ranks, as long as they live."""
+    over = threading.Event()
+    relay = threading.Thread(target=_relay, args=(folder, control, began, over), name="relay", daemon=True)
+    relay.start()
+    try:
+        yield
+    finally:
+        over.set()
+        relay.join()
+
+
+def _relay(folder: Path, control: Control, began: Callable[[], None], over: threading.Event) -> None:
+    begun, failed_at, waiting = False, None, list[tuple[CommandName, str]]()
+    while not over.is_set():
+        if not begun and is_run(folder):
+            begun = True
+            began()
+        while command := control.take():
+            waiting.append(command)
+        if waiting and _passed_on(folder, *waiting[0]):
+            # A stop may come just before the ranks look for one: it is repeated until they are gone.
+            if waiting[0][0] == "stop":
+                over.wait(AGAIN)
+            else:
+                waiting.pop(0)
+        if not any((folder / RANKS).glob("failure-*.json")):
+            failed_at = None
+        elif failed_at is None:
+            failed_at = time.monotonic()
+        elif time.monotonic() - failed_at > GRACE:
+            _end(signal.SIGKILL)
+        control.wait(0.1)
+
+
+def _end(number: signal.Signals) -> bool:
+    """Signal the ranks of this machine; whether there are any."""
+    ranks = psutil.Process().children()
+    for rank in ranks:
+        with suppress(psutil.Error):
+            rank.send_signal(number)
+    return bool(ranks)
+
+
+def _passed_on(folder: Path, name: CommandName, reason: str) -> bool:
+    """Whether somebody was asked; ranks that have not begun yet can only be ended."""
+    if is_held(folder / "run.lock"):
+        with suppress(TorchdeckError):
+            request(folder, name, reason)
+            return True
+    return name == "stop" and _end(signal.SIGTERM)
+
+
+def die_with_parent() -> None:
+    """Let this process be asked to stop when the agent that started it dies."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_death_signal = 1
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)

@@ -1,0 +1,123 @@
+"""`python -P -m torchdeck.core.processes.fork_server FD`: has torch loaded, and forks a worker a request on a socket.
+
+A worker that is forked is like one that is started: a session of its own, its own stdin, console and environment. What
+it forks from has never computed, started a thread or opened a GPU. Each message is one packet: a request comes with the
+worker's descriptors, the answer tells its exit code once it is gone. The server ends with its socket; its workers live
+on for whoever holds their stdin.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from ..utils.gc_tuning import search_seldom
+
+LONGEST_REQUEST = 65_536
+DESCRIPTORS = 3
+"""What comes with a request: stdin, the console, and perhaps a lock to keep."""
+
+
+def preload() -> None:
+    """Load what every run needs."""
+    from ..data import DATASETS
+    from ..models import MODELS
+    from ..optim import OPTIMIZERS, SCHEDULES
+
+    importlib.import_module("torchdeck.core.session.session")
+    for table in (DATASETS, MODELS, OPTIMIZERS, SCHEDULES):
+        for name in table.names():
+            table.builder(name)
+
+
+class Server:
+    """Forks workers and tells their ends."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._numbers: dict[int, int] = {}
+
+    def serve(self) -> None:
+        """Until the other end of the socket is gone."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        while True:
+            ready, _, _ = select.select([self._connection, self._woken], [], [])
+            if self._woken in ready:
+                os.read(self._woken, 4096)
+                self._tell_ends()
+            if self._connection in ready:
+                packet = socket.recv_fds(self._connection, LONGEST_REQUEST, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+                message, descriptors = packet[:2]
+                if not message:
+                    return
+                self._fork(json.loads(message), descriptors)
+
+    def _fork(self, request: dict[str, Any], descriptors: Sequence[int]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            # Held on to here, they would keep the other end from seeing that the server is gone.
+            for descriptor in (self._connection.detach(), self._woken, self._waker):
+                os.close(descriptor)
+            become_worker(request["environment"], *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self._numbers[pid] = request["number"]
+
+    def _tell_ends(self) -> None:
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if (number := self._numbers.pop(ended[0], None)) is not None:
+                    self._say(number, os.waitstatus_to_exitcode(ended[1]))
+
+    def _say(self, number: int, code: int) -> None:
+        with suppress(OSError):
+            self._connection.send(json.dumps({"number": number, "code": code}).encode())
+
+
+def become_worker(environment: Mapping[str, str], stdin: int, console: int, *lock: int) -> NoReturn:
+    """Be the worker, in the process just forked; start one where a fork of this process could not use a GPU."""
+    from .worker import train_and_leave
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    os.environ.update(environment)
+    for descriptor, place in ((stdin, 0), (console, 1), (console, 2)):
+        os.dup2(descriptor, place)
+    os.close(stdin)
+    os.close(console)
+    if opened_a_gpu():
+        for kept in lock:
+            os.set_inheritable(kept, True)
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "torchdeck.core.processes.worker"])
+    train_and_leave()
+
+
+def opened_a_gpu() -> bool:
+    """Whether this process, or the one that it was forked from, has a GPU's driver open."""
+    for entry in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{entry}").startswith(("/dev/nvidia", "/dev/kfd", "/dev/dri")):
+                return True
+    return False
+
+
+if __name__ == "__main__":
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection.set_inheritable(False)
+    search_seldom()
+    preload()
+    # What was loaded stays shared with the workers: nothing of it is ever looked at for garbage.
+    gc.freeze()
+    Server(connection).serve()

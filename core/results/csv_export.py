@@ -1,0 +1,111 @@
+"""Runs as CSV: a line for every epoch, and in a second file a line for every step."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..runs.layout import is_run
+from ..runs.reader import load_record
+from ..runs.record import RunRecord
+from ..utils.files import write_atomically
+from .curves import METRICS, step_losses
+from .declaration import Declared
+
+Cells = Sequence[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A run to write; its label is empty where it stands alone."""
+
+    label: str
+    folder: Path
+
+
+def runs_of(study: Declared) -> list[Exported]:
+    """The runs of a study that have a directory.
+
+    Raises:
+        InputError: none has.
+    """
+    named = [(run, study.logs / run.run_id) for run in study.runs if run.run_id]
+    found = [Exported(run.label, folder) for run, folder in named if is_run(folder)]
+    if not found:
+        raise InputError(f"no run of study {study.study_id} has begun", "export it later")
+    return found
+
+
+def write_csv(runs: Sequence[Exported], target: Path) -> list[Path]:
+    """Write the epochs to `target` and the loss of every step beside it; the files written.
+
+    Raises:
+        InputError: no run has a whole epoch, or the files cannot be written.
+    """
+    records = with_epochs(runs)
+    steps = target.with_name(f"{target.stem}-steps{target.suffix}")
+    try:
+        write_atomically(target, _table(_epoch_rows(records)), durable=True)
+        write_atomically(steps, _table(_step_rows(records)), durable=True)
+    except OSError as error:
+        raise unwritable(target, error) from None
+    return [target, steps]
+
+
+def with_epochs(runs: Sequence[Exported]) -> list[tuple[Exported, RunRecord]]:
+    """The records of the runs that have a whole epoch.
+
+    Raises:
+        InputError: none has.
+    """
+    records = [(run, load_record(run.folder)) for run in runs]
+    found = [(run, record) for run, record in records if record.epochs]
+    if not found:
+        raise InputError(f"run {runs[0].folder.name} has no whole epoch yet", "export it later")
+    return found
+
+
+def unwritable(target: Path, error: OSError) -> InputError:
+    """What to say of a target that the disk refuses."""
+    return InputError(f"{target} cannot be written ({error.strerror})", "choose another file with --output")
+
+
+def _table(rows: Iterator[Cells]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode(errors="replace")
+
+
+def _head(run: Exported) -> list[object]:
+    """What tells the lines of one run from another's."""
+    return [run.folder.name, run.label] if run.label else []
+
+
+def _titles(records: Sequence[tuple[Exported, RunRecord]]) -> list[str]:
+    return ["run", "label"] if records[0][0].label else []
+
+
+def _epoch_rows(records: Sequence[tuple[Exported, RunRecord]]) -> Iterator[Cells]:
+    known = {name for _, record in records for epoch in record.epochs for name in epoch.metrics}
+    metrics = [name for name in METRICS if name in known]
+    costs = ("images_per_second", "train_seconds", "seconds")
+    yield [*_titles(records), "epoch", "step", "lr", *metrics, *costs, "best"]
+    for run, record in records:
+        for epoch in record.epochs:
+            figures = [epoch.metrics.get(metric, "") for metric in metrics]
+            figures += [getattr(epoch, cost) for cost in costs]
+            yield [*_head(run), epoch.epoch, epoch.step, epoch.lr, *figures, int(epoch.best)]
+
+
+def _step_rows(records: Sequence[tuple[Exported, RunRecord]]) -> Iterator[Cells]:
+    yield [*_titles(records), "epoch", "step", "train/loss"]
+    for run, record in records:
+        for epoch in record.epochs:
+            losses = step_losses(epoch)
+            first = epoch.step - len(losses) + 1
+            for place, loss in enumerate(losses):
+                yield [*_head(run), epoch.epoch, first + place, str(loss)]

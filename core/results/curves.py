@@ -1,0 +1,122 @@
+"""The curves of a run: one metric over steps, epochs or training time, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..events import EpochCompleted
+from ..runs.record import RunRecord
+
+Axis = Literal["step", "epoch", "time"]
+AXES: tuple[Axis, ...] = ("step", "epoch", "time")
+METRICS = tuple(f"{split}/{figure}" for figure in ("loss", "accuracy") for split in ("train", "validation", "test"))
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """Points in order: `x` in steps, epochs or seconds of training, `y` in the metric's unit."""
+
+    x: Numbers
+    y: Numbers
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def curve(record: RunRecord, metric: str, axis: Axis = "step") -> Curve:
+    """A metric of a run: `train/loss` has a point a step, the others a point an epoch.
+
+    Of the epoch in hand, `train/loss` and `train/accuracy` have the steps that were told.
+    """
+    # A log may tell endless times: what would stand at no place is a gap, not a warning.
+    with np.errstate(invalid="ignore"):
+        match metric:
+            case "train/loss":
+                return _step_losses(record, axis)
+            case "train/accuracy":
+                return _joined(_of_epochs(record, metric, axis), _told(record, axis, "accuracy"))
+            case _:
+                return _of_epochs(record, metric, axis)
+
+
+def metrics_of(record: RunRecord) -> tuple[str, ...]:
+    """The metrics that a run has points of, in a fixed order."""
+    known = record.epochs[-1].metrics if record.epochs else {"train/loss": 0.0, "train/accuracy": 0.0}
+    return tuple(name for name in METRICS if name in known)
+
+
+def seconds_to(record: RunRecord, accuracy: float, metric: str = "test/accuracy") -> float | None:
+    """Seconds of training until a metric first reached a value; None where it never did."""
+    seconds = 0.0
+    for epoch in record.epochs:
+        seconds += epoch.train_seconds
+        if epoch.metrics.get(metric, -1.0) >= accuracy:
+            return seconds
+    return None
+
+
+def step_losses(epoch: EpochCompleted) -> NDArray[np.float32]:
+    """The loss of every step of an epoch."""
+    return np.frombuffer(epoch.step_losses, "<f4")
+
+
+def _step_losses(record: RunRecord, axis: Axis) -> Curve:
+    parts: list[Curve] = []
+    seconds = 0.0
+    for epoch in record.epochs:
+        losses = step_losses(epoch).astype(np.float64)
+        share = np.arange(1, len(losses) + 1) / max(1, len(losses))
+        parts.append(Curve(_places(epoch, share, seconds, axis), losses))
+        seconds += epoch.train_seconds
+    return _joined(*parts, _told(record, axis, "loss"))
+
+
+def _places(epoch: EpochCompleted, share: Numbers, seconds: float, axis: Axis) -> Numbers:
+    """Where the points of an epoch stand that are at these shares of it."""
+    match axis:
+        case "step":
+            return epoch.step - len(share) + share * len(share)
+        case "epoch":
+            return epoch.epoch - 1 + share
+        case "time":
+            return seconds + share * epoch.train_seconds
+
+
+def _of_epochs(record: RunRecord, metric: str, axis: Axis) -> Curve:
+    seen = [epoch for epoch in record.epochs if metric in epoch.metrics]
+    match axis:
+        case "step":
+            x = [float(epoch.step) for epoch in seen]
+        case "epoch":
+            x = [float(epoch.epoch) for epoch in seen]
+        case "time":
+            x = np.cumsum([epoch.train_seconds for epoch in seen]).tolist()
+    return Curve(np.array(x, np.float64), np.array([epoch.metrics[metric] for epoch in seen], np.float64))
+
+
+def _told(record: RunRecord, axis: Axis, figure: Literal["loss", "accuracy"]) -> Curve:
+    """The training steps of the epoch in hand that were told."""
+    seen = [step for step in record.steps if step.phase == "train"]
+    started = record.started
+    per_epoch = started.steps_per_epoch if started else 1
+    images = started.train_images / per_epoch if started else 1.0
+    match axis:
+        case "step":
+            x = [float(step.step) for step in seen]
+        case "epoch":
+            x = [step.epoch - 1 + step.batch / step.batches for step in seen]
+        case "time":
+            before = sum(epoch.train_seconds for epoch in record.epochs)
+            x = [before + step.batch * images / max(1e-9, step.images_per_second) for step in seen]
+    return Curve(np.array(x, np.float64), np.array([getattr(step, figure) for step in seen], np.float64))
+
+
+def _joined(*parts: Curve) -> Curve:
+    if not parts:
+        return Curve(np.empty(0), np.empty(0))
+    return Curve(np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts]))

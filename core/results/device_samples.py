@@ -1,0 +1,45 @@
+"""What the samples of a run's device come to, read from its log without reading the rest of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from math import isfinite
+from pathlib import Path
+
+from ..events import DeviceSampled, RunStarted
+from ..runs.line_format import LONGEST_LINE, decode_line
+from ..utils.files import open_regular
+
+_WANTED = (b'"kind":"DeviceSampled"', b'"kind":"RunStarted"')
+
+
+def mean_utilization(folder: Path) -> float | None:
+    """The mean share of the device that was busy over a run's samples; None where none was told."""
+    seen: list[DeviceSampled] = []
+    for event in _events(folder):
+        if isinstance(event, RunStarted):
+            kept = event.resumed_from or 0
+            seen = [sample for sample in seen if sample.step <= kept]
+        else:
+            seen.append(event)
+    told = [sample.utilization for sample in seen if sample.utilization is not None and isfinite(sample.utilization)]
+    return sum(told) / len(told) if told else None
+
+
+def _events(folder: Path) -> Iterator[DeviceSampled | RunStarted]:
+    """The samples and starts of a log; a damaged line is passed over, as it is where the log is shown."""
+    try:
+        file = os.fdopen(open_regular(folder / "events.jsonl"), "rb")
+    except OSError:
+        return
+    with file:
+        while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+            if not any(kind in line[:200] for kind in _WANTED):
+                continue
+            try:
+                event = decode_line(line[:-1])
+            except ValueError:
+                continue
+            if isinstance(event, DeviceSampled | RunStarted):
+                yield event

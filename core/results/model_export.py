@@ -1,0 +1,124 @@
+"""A run in the forms that other programs read: TorchScript and safetensors."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ..config import parse_config
+from ..data.image_spec import ImageSpec
+from ..errors import CheckpointError, InputError, LogsError, TorchdeckError
+from ..models import build
+from ..runs import checkpoint
+from ..runs.index import read_header
+from ..runs.reader import load_record
+from ..utils.files import write_atomically
+from ..utils.validation import positive
+
+Form = Literal["torchscript", "safetensors"]
+ENDINGS: dict[Form, str] = {"torchscript": "pt", "safetensors": "safetensors"}
+
+
+class Deployed(nn.Module):
+    """A model that takes pixels from 0 to 1 [B, C, H, W], normalises them as in training, and gives logits [B, K]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model((pixels - self.mean) / self.std)
+
+
+def export(folder: Path, form: Form, target: Path) -> tuple[str, ...]:
+    """Write a run's best weights to `target`, replacing it whole or not at all; why better ones were passed over.
+
+    Raises:
+        InputError: the run lacks what the form needs, or the target cannot be written.
+        CheckpointError: no checkpoint verifies.
+    """
+    make = {"torchscript": _torchscript, "safetensors": _safetensors}
+    header, weights = _header(folder), best_weights(folder)
+    try:
+        content = make[form](header, weights.tensors)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise LogsError(
+            f"{folder / 'run.json'} does not describe its weights ({error})", "export another run"
+        ) from None
+    try:
+        write_atomically(target, content, durable=True)
+    except OSError as error:
+        raise InputError(
+            f"{target} cannot be written ({error.strerror})", "choose another file with --output"
+        ) from None
+    return weights.passed_over
+
+
+def _torchscript(header: dict[str, Any], weights: dict[str, Tensor]) -> bytes:
+    spec = ImageSpec(**{name: positive(header["data"]["image"][name]) for name in ImageSpec.__dataclass_fields__})
+    options = parse_config(header["config"]).model
+    # A size that somebody forged shows here, before there is memory for it.
+    with torch.device("meta"):
+        described = {name: value.shape for name, value in build(options, spec).state_dict().items()}
+    if described != {name: value.shape for name, value in weights.items()}:
+        raise ValueError("their shapes differ")
+    model = build(options, spec)
+    model.load_state_dict(weights)
+    deployed = Deployed(model, header["data"]["mean"], header["data"]["std"]).eval()
+    example = torch.zeros(2, spec.channels, spec.height, spec.width)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # Deprecated in favour of torch.export, whose files other runtimes do not yet take.
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(deployed, example), buffer)
+    return buffer.getvalue()
+
+
+def _safetensors(header: dict[str, Any], weights: dict[str, Tensor]) -> bytes:
+    return safetensors.torch.save(weights, {key: json.dumps(header[key]) for key in ("run_id", "config", "data")})
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights by name, and why better ones were passed over."""
+
+    tensors: dict[str, Tensor]
+    passed_over: tuple[str, ...] = ()
+
+
+def best_weights(folder: Path) -> Weights:
+    """The weights of the best epoch, else of the newest checkpoint that verifies.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    root = folder / "checkpoints"
+    best = load_record(folder).best_saved
+    places = [checkpoint.folder_of(root, best)] if best is not None else []
+    passed: dict[Path, str] = {}
+    for place in [*places, *checkpoint.newest(root)]:
+        try:
+            return Weights(checkpoint.load_model(place), tuple(passed.values()))
+        except TorchdeckError as error:
+            passed[place] = f"checkpoint {place.name} was passed over: {error.message}"
+    raise CheckpointError(f"run {folder.name} has no checkpoint that verifies", "train it again, or resume it")
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    header = read_header(folder)
+    if not {"run_id", "config", "data"} <= set(header):
+        raise LogsError(f"{folder / 'run.json'} is missing or damaged", "export another run")
+    return header

@@ -1,0 +1,306 @@
+"""The runs of a logs folder: list them, find one by its reference, filter them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from operator import eq, ge, gt, le, lt, ne
+from pathlib import Path
+from typing import Any, cast
+
+from ..errors import InputError, TorchdeckError, nearest
+from ..utils.files import is_regular, read_json
+from ..utils.validation import Reader, checked, many, mapping, number, optional, text, whole
+from .layout import RUN_ID, SCHEMA, is_locked, is_run
+from .reader import load_record
+from .record import read_summary, summarize
+
+Json = Mapping[str, Any]
+ENDED = ("completed", "stopped", "failed")
+_NO_JSON: Json = {}
+_HEADER: Mapping[str, Reader] = {
+    **dict.fromkeys(("run_id", "preset", "name", "config_sha256"), text),
+    **dict.fromkeys(("parameters", "forward_flops"), whole),
+    **dict.fromkeys(("config", "data", "environment"), mapping),
+    "created": number,
+    "tags": many(text),
+    "reported": many(mapping),
+    "study": optional(mapping),
+}
+_NOTES: Mapping[str, Reader] = {"tags": many(text), "note": text}
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """What lists and tables know of one run, from its run.json, its summary and its lock."""
+
+    id: str
+    folder: Path
+    status: str
+    problem: str = ""
+    header: Json = field(default_factory=lambda: _NO_JSON)
+    summary: Json = field(default_factory=lambda: _NO_JSON)
+    notes: Json = field(default_factory=lambda: _NO_JSON)
+
+    @property
+    def preset(self) -> str:
+        """The preset the run was made from."""
+        return str(self.header.get("preset", ""))
+
+    @property
+    def name(self) -> str:
+        """The name a person gave."""
+        return str(self.header.get("name", ""))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags given at the start and later."""
+        given = [*_list(self.header.get("tags")), *_list(self.notes.get("tags"))]
+        return tuple(dict.fromkeys(str(tag) for tag in given))
+
+    @property
+    def study(self) -> str:
+        """The id of the study the run belongs to, "" where it has none."""
+        return str(_mapping(self.header.get("study")).get("id", ""))
+
+    @property
+    def created(self) -> float:
+        """When the run was made, as Unix time."""
+        created = self.header.get("created")
+        # An integer of a hundred digits is one that no float holds.
+        return float(created) if isinstance(created, int | float) and abs(created) < 1e12 else 0.0
+
+    def figure(self, metric: str) -> float | None:
+        """A metric at the best epoch, else at the last."""
+        for kind in ("best", "final"):
+            value = _mapping(self.summary.get(kind)).get(metric)
+            if isinstance(value, int | float) and abs(value) < 1e300:
+                return float(value)
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `runs --json` prints of a run: its summary without the large tables, and its settings."""
+        small = {key: value for key, value in self.summary.items() if key not in ("confusion", "class_names", "schema")}
+        head = {"id": self.id, "status": self.status, "problem": self.problem, "preset": self.preset}
+        more = {"name": self.name, "tags": list(self.tags), "created": self.created}
+        more |= {"study": self.header.get("study")}
+        return {**small, **head, **more, "config": self.header.get("config", {})}
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _mapping(value: Any) -> Json:
+    return cast("Json", value) if isinstance(value, Mapping) else {}
+
+
+def list_runs(logs: Path) -> list[RunRow]:
+    """All runs directly below a logs folder, the newest last; what cannot be read is shown as such."""
+    return _in_order(map(read_row, _run_folders(logs)))
+
+
+class RunIndex:
+    """The runs of a logs folder, read again only where their files changed."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self._known: dict[str, tuple[object, RunRow]] = {}
+
+    def rows(self) -> list[RunRow]:
+        """All runs as `list_runs` gives them."""
+        known, self._known = self._known, {}
+        for name in _names(self.logs):
+            stamp = tuple(_changed(f"{self.logs}/{name}/{file}") for file in ("run.json", "summary.json", "notes.json"))
+            if stamp[0] is None:
+                continue
+            before = known.get(name)
+            fresh = before is not None and before[0] == stamp and before[1].status in (*ENDED, "died", "unreadable")
+            self._known[name] = before if before and fresh else (stamp, read_row(self.logs / name))
+        return _in_order(row for _, row in self._known.values())
+
+
+def _names(logs: Path) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(logs) if _may_be_run(entry)]
+    except OSError:
+        return []
+
+
+def _may_be_run(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and RUN_ID.fullmatch(entry.name) is not None
+
+
+def _run_folders(logs: Path) -> list[Path]:
+    return [logs / name for name in _names(logs) if is_run(logs / name)]
+
+
+def _changed(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _in_order(rows: Iterable[RunRow]) -> list[RunRow]:
+    return sorted(rows, key=lambda row: (row.created, row.id))
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """What run.json says, without values that are not of their type; nothing where it cannot be read."""
+    return checked(read_json(f"{folder}/run.json"), _HEADER)
+
+
+def asked_ranks(folder: Path) -> int:
+    """How many devices a run was asked to train on; 1 where that cannot be told."""
+    from ..config import parse_config, ranks_of  # pydantic, 0.2 s, which lists do without
+
+    with suppress(TorchdeckError):
+        return ranks_of(parse_config(read_header(folder).get("config", {})))
+    return 1
+
+
+def read_row(folder: Path) -> RunRow:
+    """One run as lists show it; its status tells the truth."""
+    header = read_header(folder)
+    if not header:
+        why = "damaged" if is_regular(folder / "run.json") else "not a regular file"
+        return RunRow(folder.name, folder, "unreadable", f"run.json is {why}")
+    if not isinstance(header.get("min_reader"), int) or header["min_reader"] > SCHEMA:
+        known = {key: header[key] for key in ("preset", "name", "created") if key in header}
+        return RunRow(folder.name, folder, "unreadable", "written by a newer Torchdeck; update to read it", known)
+    notes = checked(read_json(f"{folder}/notes.json"), _NOTES)
+    summary = read_summary(read_json(f"{folder}/summary.json"))
+    locked = is_locked(folder)
+    if locked:
+        status = "paused" if summary.get("status") == "paused" else "running"
+        return RunRow(folder.name, folder, status, "", header, summary, notes)
+    if summary.get("status") not in ENDED:
+        record = load_record(folder)
+        summary = summarize(record)
+    return RunRow(folder.name, folder, str(summary["status"]), "", header, summary, notes)
+
+
+def find_run(logs: Path, reference: str) -> RunRow:
+    """The run that a reference means: an id, a unique prefix, its last four characters, `@last` or `@best:PRESET`.
+
+    Raises:
+        InputError: none, or more than one.
+    """
+    if RUN_ID.fullmatch(reference) and is_run(logs / reference):
+        return read_row(logs / reference)
+    rows = list_runs(logs)
+    if not rows:
+        raise InputError(f"there are no runs in {logs}", "start one with: torchdeck run quickstart")
+    if reference.startswith("@"):
+        return _by_role(rows, reference)
+    found = [row for row in rows if reference and (row.id.startswith(reference) or row.id[-4:] == reference)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        known = [row.id for row in rows[-5:]] + [row.id[-4:] for row in rows[-5:]] + ["@last"]
+        raise InputError(f"no run '{reference}' in {logs}", nearest(reference, known))
+    listed = ", ".join(row.id for row in found[-5:])
+    raise InputError(f"'{reference}' means {len(found)} runs ({listed})", "write more of the id")
+
+
+def _by_role(rows: list[RunRow], reference: str) -> RunRow:
+    role, _, preset = reference.partition(":")
+    if reference == "@last":
+        return rows[-1]
+    if role != "@best" or not preset:
+        raise InputError(f"'{reference}' is no reference to a run", "use an id, @last or @best:PRESET")
+    rated = [(figure, row) for row in rows if row.preset == preset and (figure := row.figure("test/accuracy"))]
+    if not rated:
+        known = {row.preset for row in rows}
+        raise InputError(f"no finished run of preset '{preset}'", nearest(preset, sorted(known)))
+    return max(rated, key=lambda pair: pair[0])[1]
+
+
+Test = Callable[[RunRow], bool]
+_TERM = re.compile(r"(?P<key>[A-Za-z][\w./-]*)(?P<relation>:|<=|>=|!=|=|<|>)(?P<value>.*)")
+_RELATIONS: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge, "=": eq, "!=": ne}
+_TEXTS: dict[str, Callable[[RunRow], Iterable[str]]] = {
+    "status": lambda row: (row.status,),
+    "preset": lambda row: (row.preset,),
+    "name": lambda row: (row.name,),
+    "tag": lambda row: row.tags,
+    "id": lambda row: (row.id,),
+    "study": lambda row: (row.study,),
+}
+_ALIASES = {"done": "completed"}
+_SECTIONS = ("data", "model", "optimizer", "schedule", "training")
+_METRICS = tuple(f"{split}/{metric}" for split in ("train", "validation", "test") for metric in ("accuracy", "loss"))
+_NUMBERS = (
+    "epoch",
+    "epochs",
+    "devices",
+    "step",
+    "parameters",
+    "forward_flops",
+    "train_seconds",
+    "images_per_second",
+    "created",
+)
+
+
+def parse_filter(text: str) -> Test:
+    """The test that a filter such as `vgg status:done optimizer.lr<0.1 test/accuracy>0.8 tag:paper` describes.
+
+    Every term must hold; a bare word is looked for in the id, preset, name, tags, model and data set.
+
+    Raises:
+        InputError: a term is not understood.
+    """
+    tests = [_term(word) for word in text.split()]
+    return lambda row: all(test(row) for test in tests)
+
+
+def _term(word: str) -> Test:
+    match = _TERM.fullmatch(word)
+    if match is None:
+        return lambda row: word.lower() in _searchable(row)
+    key, relation, value = match["key"], match["relation"], match["value"]
+    if not value:
+        raise InputError(f"'{word}' has no value", f"write {key}{relation}VALUE")
+    if relation == ":" and key in _TEXTS:
+        wanted = _ALIASES.get(value, value).lower()
+        return lambda row: any(wanted == text.lower() for text in _TEXTS[key](row))
+    if key not in _METRICS and key not in _NUMBERS and key not in _TEXTS and key.partition(".")[0] not in _SECTIONS:
+        known = [*_TEXTS, *_METRICS, *_NUMBERS, *(f"{section}.NAME" for section in _SECTIONS)]
+        raise InputError(f"a filter cannot ask for '{key}'", nearest(key, known))
+    compare = _RELATIONS["=" if relation == ":" else relation]
+    return lambda row: _holds(compare, _value(row, key), value)
+
+
+def _searchable(row: RunRow) -> str:
+    config = _mapping(row.header.get("config"))
+    names = [str(_mapping(config.get(section)).get("name", "")) for section in ("model", "data")]
+    return " ".join([row.id, row.preset, row.name, *row.tags, *names]).lower()
+
+
+def _value(row: RunRow, key: str) -> Any:
+    if key in _TEXTS:
+        return " ".join(_TEXTS[key](row))
+    if key in _METRICS:
+        return row.figure(key)
+    if key in _NUMBERS:
+        return row.summary.get(key, row.header.get(key))
+    section, _, name = key.partition(".")
+    return _mapping(_mapping(row.header.get("config")).get(section)).get(name)
+
+
+def _holds(compare: Callable[[Any, Any], bool], found: Any, wanted: str) -> bool:
+    """Compare as numbers where both are, else as texts; what a run lacks holds for nothing."""
+    if found is None:
+        return False
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        try:
+            return compare(float(found), float(wanted))
+        except (ValueError, OverflowError):
+            return False
+    return compare(str(found).lower(), _ALIASES.get(wanted, wanted).lower())

@@ -1,0 +1,214 @@
+"""Run directories as they are read and asked: the events are the truth, the other files can be rebuilt from them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..events import LogReplaced, RunCompleted, RunEvent, RunFailed
+from ..utils.files import (
+    DISK,
+    Disk,
+    is_regular,
+    open_regular,
+    read_regular,
+    to_json_bytes,
+    write_atomically,
+)
+from ..utils.validation import text, whole
+from .layout import SCHEMA, is_locked
+from .line_format import LONGEST_LINE, decode_line, sealed, unsealed
+from .record import RunRecord, record_from_json, summarize
+
+MARK = 12
+"""Bytes at the end of a line that tell it from others: its checksum and what closes it."""
+
+
+READ_TOGETHER = 500
+"""Events between two words of how far a log is read."""
+
+PATIENCE = 30.0
+"""Seconds in which the process that a run was handed over to must take it up."""
+
+
+class EventReader:
+    """Reads the events of a run from a byte offset on; damaged lines are counted, never raised.
+
+    `mark` are the bytes that end at the offset. Where they are no longer there, the log is another one.
+    """
+
+    def __init__(self, folder: Path, offset: int = 0, mark: bytes = b"") -> None:
+        self.path = folder / "events.jsonl"
+        self.offset = offset
+        self.damaged = 0
+        self._mark = mark
+        self._skipping = False
+
+    def read(self) -> Iterator[RunEvent]:
+        """The events of whole lines written since the last call; after a `LogReplaced`, those of another log."""
+        try:
+            file = os.fdopen(open_regular(self.path), "rb")
+        except OSError:
+            if self.offset and not self.path.exists():
+                yield self._begin_anew(removed=True)
+            return
+        with file:
+            if mark_at(file, self.offset) != self._mark:
+                yield self._begin_anew(removed=False)
+            file.seek(self.offset)
+            while line := file.readline(LONGEST_LINE):
+                whole = line.endswith(b"\n")
+                if not whole and len(line) < LONGEST_LINE:
+                    return
+                self.offset += len(line)
+                self._mark = (self._mark + line)[-MARK:]
+                if self._skipping or not whole:
+                    self.damaged += not self._skipping
+                    self._skipping = not whole
+                    continue
+                yield from self._decoded(line[:-1])
+
+    def _begin_anew(self, *, removed: bool) -> RunEvent:
+        self.offset, self.damaged, self._mark, self._skipping = 0, 0, b"", False
+        return LogReplaced(removed=removed)
+
+    def _decoded(self, line: bytes) -> Iterator[RunEvent]:
+        if not line:
+            return
+        try:
+            event = decode_line(line)
+        except ValueError:
+            self.damaged += 1
+            return
+        if event is not None:
+            yield event
+
+
+def mark_at(file: BinaryIO, offset: int) -> bytes:
+    """The bytes of a log that end at an offset: with the checksum of a line among them, they tell it from others."""
+    file.seek(max(0, offset - MARK))
+    return file.read(min(MARK, offset))
+
+
+def news_of(folder: Path) -> EventReader:
+    """A reader of what a run says from now on; of all of it where it has said nothing yet."""
+    try:
+        size = (folder / "events.jsonl").stat().st_size
+        return EventReader(folder, size, _mark(folder, size))
+    except OSError:
+        return EventReader(folder)
+
+
+def follow(
+    folder: Path,
+    *,
+    wait: Callable[[float], object] = time.sleep,
+    poll: float = 0.2,
+    reader: EventReader | None = None,
+) -> Iterator[RunEvent]:
+    """The events of a run, past ones at once and live ones as they come, until it ends or its writer is gone.
+
+    It reads on through `handed_over`, also while nobody holds the run yet; there, and where locks cannot be tested, it
+    ends when nothing has come for as long as its patience lasts.
+    """
+    reader, last, quiet = reader or EventReader(folder), None, 0.0
+    while True:
+        alive = is_locked(folder)
+        for event in reader.read():
+            yield event
+            last, quiet = event, 0.0
+        handed_over = _handed_over(last)
+        if isinstance(last, RunFailed | RunCompleted) and not handed_over:
+            return
+        if not alive and ((alive is False and not handed_over) or quiet >= PATIENCE):
+            return
+        quiet = 0.0 if alive else quiet + poll
+        wait(poll)
+
+
+def _handed_over(event: RunEvent | None) -> bool:
+    return isinstance(event, RunCompleted) and event.status == "handed_over"
+
+
+def load_record(folder: Path) -> RunRecord:
+    """The record of a run now, from the cache and the tail of its events; its status tells the truth.
+
+    A run without an ending whose writer is gone has the status `died`, or `unknown` where locks cannot be tested; one
+    that was handed over and that nobody took up is given some time before it is called that.
+    """
+    steps = reading(folder)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def reading(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
+    """`load_record` in parts: it yields the bytes that are read and those there are, first once the cache is read."""
+    record, reader = opened(folder)
+    total = _size(reader.path)
+    yield reader.offset, total
+    for number, event in enumerate(reader.read(), start=1):
+        record.apply(event)
+        if number % READ_TOGETHER == 0:
+            yield reader.offset, total
+    if os.path.lexists(reader.path) and not is_regular(reader.path):
+        record.warnings.append("events.jsonl is not a regular file and was not read")
+    if reader.damaged:
+        record.warnings.append(f"{reader.damaged} damaged lines in events.jsonl were skipped")
+    settle_status(record, is_locked(folder))
+    return record
+
+
+def opened(folder: Path) -> tuple[RunRecord, EventReader]:
+    """The record that a run's cache holds, and a reader of what its log says beyond that."""
+    record, offset, mark = _cached(folder)
+    return record, EventReader(folder, offset, mark)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def settle_status(record: RunRecord, locked: bool | None, now: Callable[[], float] = time.time) -> None:
+    """Correct the status of a record whose run is to go on by what the lock says."""
+    ending = record.ending
+    if locked or (ending is not None and not _handed_over(ending)):
+        return
+    if ending is None or abs(now() - ending.t) > PATIENCE:
+        record.status = "unknown" if locked is None else "died"
+
+
+def _cached(folder: Path) -> tuple[RunRecord, int, bytes]:
+    """The record that the cache holds, the offset it reaches and the mark there; nothing where it is of no use."""
+    try:
+        cache = unsealed(read_regular(folder / "curves.json"))
+        offset, mark = whole(cache["offset"]), text(cache["mark"]).encode()
+        if cache["schema"] == SCHEMA and _mark(folder, offset) == mark:
+            return record_from_json(cache["record"]), offset, mark
+    except (TypeError, KeyError, ValueError, OSError, AttributeError, RecursionError):
+        pass  # The events have it all.
+    return RunRecord(), 0, b""
+
+
+def _mark(folder: Path, offset: int) -> bytes:
+    with open(open_regular(folder / "events.jsonl"), "rb") as file:
+        return mark_at(file, offset)
+
+
+def write_caches(folder: Path, record: RunRecord, *, curves: bool, disk: Disk = DISK) -> None:
+    """Replace summary.json, and curves.json when asked; a disk that will not take them is no loss."""
+    with contextlib.suppress(OSError):
+        write_atomically(folder / "summary.json", to_json_bytes({"schema": SCHEMA, **summarize(record)}), disk=disk)
+        if curves:
+            offset = (folder / "events.jsonl").stat().st_size
+            cache = {"schema": SCHEMA, "offset": offset, "mark": _mark(folder, offset).decode("ascii", "replace")}
+            write_atomically(folder / "curves.json", sealed({**cache, "record": record.to_json()}), disk=disk)

@@ -1,0 +1,114 @@
+"""Figures that a report claims of an experiment, and what a run of it reached."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ConfigError, Fault
+from ..events import EpochCompleted
+
+_AT = re.compile(r"best|final|(?:by )?epoch ([1-9]\d{0,6})")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedFigure:
+    """One figure: a metric such as `test/accuracy`, when it holds, and its value (a fraction, or a loss).
+
+    `at` is `best`, `final`, `epoch N`, or `by epoch N`: the best of the first N epochs.
+    """
+
+    metric: str
+    at: str
+    value: float
+
+    @property
+    def lower_is_better(self) -> bool:
+        """True for a loss."""
+        return self.metric.endswith("/loss")
+
+    @property
+    def epochs(self) -> int | None:
+        """The epochs that it speaks of; None where it speaks of all there are."""
+        match = _AT.fullmatch(self.at)
+        return int(match[1]) if match and match[1] else None
+
+    def reached(self, epochs: Sequence[EpochCompleted], finished: bool) -> float | None:
+        """The figure that a run with these epochs has in its place; None while there is none."""
+        seen = [epoch for epoch in epochs if self.metric in epoch.metrics]
+        number = self.epochs
+        if self.at == "final":
+            return seen[-1].metrics[self.metric] if seen and finished else None
+        if self.at.startswith("epoch"):
+            return next((epoch.metrics[self.metric] for epoch in seen if epoch.epoch == number), None)
+        figures = [epoch.metrics[self.metric] for epoch in seen if number is None or epoch.epoch <= number]
+        if not figures:
+            return None
+        return min(figures) if self.lower_is_better else max(figures)
+
+    def shortfall(self, epochs: Sequence[EpochCompleted], finished: bool) -> float | None:
+        """How much a run falls short of the figure, 0 where it does not; None while it can still get there."""
+        reached = self.reached(epochs, finished)
+        if reached is None:
+            return None
+        short = max(0.0, reached - self.value if self.lower_is_better else self.value - reached)
+        return None if short and not finished and self._open(epochs) else short
+
+    def _open(self, epochs: Sequence[EpochCompleted]) -> bool:
+        """Whether later epochs could still count."""
+        return self.epochs is None or epochs[-1].epoch < self.epochs
+
+
+def verdict(claim: ReportedFigure, reached: float, seeds: Sequence[float] = ()) -> str:
+    """What a run that reached so much is to the figure: reached, within noise, or short by so much.
+
+    Within noise: the mean of three or more `seeds` is at most two of their standard deviations short of the figure.
+    """
+    sign = -1 if claim.lower_is_better else 1
+    short = sign * (claim.value - reached)
+    if short <= 0:
+        return "reached"
+    if len(seeds) >= 3 and sign * (claim.value - statistics.mean(seeds)) <= 2 * statistics.stdev(seeds):
+        return "within noise"
+    return short_by(claim, short)
+
+
+def short_by(claim: ReportedFigure, short: float) -> str:
+    """A shortfall in words: in points of percent for an accuracy."""
+    return f"short by {short:.4f}" if claim.lower_is_better else f"short by {100 * short:.2f} points"
+
+
+def parse_reported(content: Any) -> tuple[ReportedFigure, ...]:
+    """The figures of a list of tables with metric, at and value.
+
+    Raises:
+        ConfigError: the content is of another form.
+    """
+    if not isinstance(content, list | tuple):
+        raise ConfigError([Fault("reported", "must be a list of tables: write [[reported]]")])
+    return tuple(_figure(item, index) for index, item in enumerate(content))
+
+
+def claims(content: Any) -> tuple[ReportedFigure, ...]:
+    """The reported figures of a log; none where they are of another form."""
+    try:
+        return parse_reported(content)
+    except ConfigError:
+        return ()
+
+
+def _figure(item: Any, index: int) -> ReportedFigure:
+    place = f"reported.{index + 1}"
+    if not isinstance(item, dict) or set(item) != {"metric", "at", "value"}:
+        raise ConfigError([Fault(place, "must have metric, at and value, nothing else")])
+    metric, at, value = item["metric"], item["at"], item["value"]
+    if not isinstance(metric, str) or not re.fullmatch(r"(train|validation|test)/(accuracy|loss)", metric):
+        raise ConfigError([Fault(f"{place}.metric", "must be train, validation or test/accuracy or /loss")])
+    if not isinstance(at, str) or not _AT.fullmatch(at):
+        raise ConfigError([Fault(f"{place}.at", "must be best, final, 'epoch N' or 'by epoch N'")])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        raise ConfigError([Fault(f"{place}.value", "must be a finite number")])
+    return ReportedFigure(metric, at, float(value))

@@ -1,0 +1,283 @@
+"""The one writer of a run directory: claims it, appends events; what the disk refuses waits in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections import deque
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import BusyError, LogsError
+from ..events import (
+    CheckpointSaved,
+    DeviceSampled,
+    EpochCompleted,
+    EventsDropped,
+    RolledBack,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    StepCompleted,
+)
+from ..utils.files import (
+    DISK,
+    Disk,
+    in_words,
+    is_folder,
+    make_folders,
+    open_to_append,
+    remove_tree,
+    sync_folder,
+    to_json_bytes,
+    write_atomically,
+)
+from ..utils.locks import is_held, lock_owner, take_lock
+from . import checkpoint
+from .layout import MIN_READER, SCHEMA
+from .line_format import encode_line
+from .request import REQUEST, is_asked_for
+
+MOST_WAITING = 10_000
+SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RolledBack, RunCompleted, RunFailed)
+"""The events that survive a power cut, and with them all before."""
+
+_PASSING = (StepCompleted, DeviceSampled)
+_REPLACED = ("run.json", "summary.json", "curves.json", "predictions.safetensors", "filters.safetensors")
+
+
+class RunWriter:
+    """The one writer of a run directory; it holds the lock for its life.
+
+    An event that the disk refuses waits in memory, in its place, for the next call. Once too many wait, the oldest
+    that are only for the eye give way to an `EventsDropped` that counts them.
+    """
+
+    def __init__(self, folder: Path, lock: int, disk: Disk = DISK, most_waiting: int = MOST_WAITING) -> None:
+        """Take over a lock.
+
+        Raises:
+            OSError: the log cannot be written; the lock is still held.
+        """
+        self.folder, self.disk = folder, disk
+        self.refusal: OSError | None = None
+        """Why the disk refused the last write; None where it did not."""
+        self.dropped = 0
+        self._lock, self._most_waiting = lock, most_waiting
+        self._events = open_to_append(folder / "events.jsonl", disk)
+        self._waiting: deque[RunEvent] = deque()
+        self._first_unsynced: int | None = None
+        self._sync_due = False
+        self._torn = not _ends_with_newline(folder / "events.jsonl")
+
+    def append(self, event: RunEvent) -> None:
+        """Write one event, after those that wait."""
+        self._waiting.append(event)
+        if self._first_unsynced is None:
+            self._first_unsynced = event.seq
+        self._sync_due = self._sync_due or isinstance(event, SYNCED)
+        self.flush()
+        while len(self._waiting) > self._most_waiting and self._drop_oldest():
+            pass
+
+    def flush(self) -> bool:
+        """Try to write what waits; whether the disk has all that it should have."""
+        if not self._waiting and not self._sync_due:
+            return True
+        try:
+            while self._waiting:
+                self._write(self._waiting[0])
+                self._waiting.popleft()
+            if self._sync_due:
+                self.disk.sync(self._events)
+                self._sync_due, self._first_unsynced = False, None
+            self.refusal = None
+        except OSError as error:
+            self.refusal = error
+        return self.refusal is None
+
+    def _write(self, event: RunEvent) -> None:
+        """Write one line; what stands of it after an error is closed off by the newline that the next begins with."""
+        content = memoryview((b"\n" if self._torn else b"") + encode_line(event))
+        self._torn = True
+        while content:
+            content = content[self.disk.write(self._events, content) or _refuse() :]
+        self._torn = False
+
+    def _drop_oldest(self) -> bool:
+        """Let the oldest event that is only for the eye give way to the count of those that did; False without one."""
+        places = (place for place, event in enumerate(self._waiting) if isinstance(event, _PASSING))
+        place = next(places, None)
+        if place is None:
+            return False
+        gone, self.dropped = self._waiting[place], self.dropped + 1
+        before = self._waiting[place - 1] if place else None
+        count = 1
+        if isinstance(before, EventsDropped):
+            count += before.count
+            del self._waiting[place - 1]
+            place -= 1
+        # In the place of the last that it counts: the sequence has a hole of just `count - 1` before it.
+        self._waiting[place] = EventsDropped(seq=gone.seq, t=gone.t, attempt=gone.attempt, count=count)
+        return True
+
+    @property
+    def problem(self) -> str:
+        """The refusal in words; "" without one."""
+        return in_words(self.refusal) if self.refusal else ""
+
+    @property
+    def unwritten(self) -> int:
+        """Events that wait in memory because the disk refuses them."""
+        return len(self._waiting)
+
+    @property
+    def since(self) -> int | None:
+        """The `seq` of the first event that is not safely on disk; None where all are that should be."""
+        if self._waiting:
+            return self._waiting[0].seq
+        return self._first_unsynced if self._sync_due else None
+
+    def replace_last(self, event: RunEvent) -> None:
+        """Let another event take the place of the last one, which still waits, and try once more."""
+        assert self._waiting
+        self._waiting[-1] = event
+        self.flush()
+
+    def close(self) -> None:
+        """Free the lock."""
+        for descriptor in (self._events, self._lock):
+            with contextlib.suppress(OSError):
+                self.disk.close(descriptor)
+
+
+def _refuse() -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with open(path, "rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def check_writable(logs: Path) -> None:
+    """Make sure that a run could be claimed under `logs`, without leaving anything behind.
+
+    Raises:
+        LogsError: it could not.
+    """
+    place = logs
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise LogsError(f"the logs folder {logs} cannot be written", "choose another with --logs or TORCHDECK_LOGS")
+
+
+def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK) -> RunWriter:
+    """Make the directory of a new run, with its run.json, and lock it; it appears whole or not at all.
+
+    One that was `asked_for` is there already, with nothing in it but the request.
+
+    Raises:
+        LogsError: the folder cannot be written.
+    """
+    folder = logs / run_id
+    try:
+        make_folders(logs, disk)
+        asked_for = is_asked_for(folder)
+        if not asked_for:
+            disk.mkdir(folder)
+        writer = _furnished(folder, {"schema": SCHEMA, "min_reader": MIN_READER, "run_id": run_id, **content}, disk)
+        if asked_for:
+            _delete([folder / REQUEST], disk)
+        return writer
+    except OSError as error:
+        mend = "free or choose another folder with --logs or TORCHDECK_LOGS"
+        raise LogsError(f"the run directory {folder} cannot be made ({in_words(error)})", mend) from None
+
+
+def _furnished(folder: Path, header: dict[str, Any], disk: Disk) -> RunWriter:
+    """The writer of a directory just made, which goes again where that fails."""
+    try:
+        lock = take_lock(folder / "run.lock", disk)
+        with _freed_on_error(lock, disk):
+            writer = RunWriter(folder, lock, disk)
+            write_atomically(folder / "run.json", to_json_bytes(header), durable=True, disk=disk)
+            sync_folder(folder.parent, disk)
+            return writer
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove_tree(folder, disk)
+        raise
+
+
+@contextlib.contextmanager
+def _freed_on_error(lock: int, disk: Disk) -> Generator[None]:
+    try:
+        yield
+    except BaseException:
+        disk.close(lock)
+        raise
+
+
+def check_free(folder: Path) -> None:
+    """Make sure that no process has a run, as far as that can be told.
+
+    Raises:
+        BusyError: one has.
+    """
+    if is_held(folder / "run.lock"):
+        raise _busy(folder)
+
+
+def _busy(folder: Path) -> BusyError:
+    return BusyError(f"run {folder.name} is active in {lock_owner(folder / 'run.lock')}", "stop it there first")
+
+
+def reopen(folder: Path, disk: Disk = DISK, *, keep_requests: bool = False) -> RunWriter:
+    """Lock an existing run directory to write on, and sweep what a writer that was killed left half done.
+
+    What its last writer was asked for is forgotten, unless kept.
+
+    Raises:
+        BusyError: another process has it.
+        LogsError: it cannot be written.
+    """
+    try:
+        lock = take_lock(folder / "run.lock", disk)
+        with _freed_on_error(lock, disk):
+            writer = RunWriter(folder, lock, disk)
+    except BlockingIOError:
+        raise _busy(folder) from None
+    except OSError as error:
+        raise LogsError(f"run {folder.name} cannot be written ({in_words(error)})", "mend its permissions") from None
+    _sweep(folder, disk)
+    if not keep_requests:
+        _forget_requests(folder, disk)
+    return writer
+
+
+def _sweep(folder: Path, disk: Disk) -> None:
+    """Delete what a killed writer left half done."""
+    for name in _REPLACED:
+        _delete(folder.glob(f".{name}.*.tmp"), disk)
+    checkpoint.sweep(folder / "checkpoints", disk)
+
+
+def _forget_requests(folder: Path, disk: Disk) -> None:
+    """Delete what a run was asked for; of a link in the place of the folder, nothing of where it leads."""
+    control = folder / "control"
+    _delete(control.glob("*") if is_folder(control) else [control], disk)
+
+
+def _delete(paths: Iterable[Path], disk: Disk) -> None:
+    """Delete files; one that cannot be deleted does no harm."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            disk.unlink(path)

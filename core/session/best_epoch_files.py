@@ -1,0 +1,32 @@
+"""What a person looks into after training: the predictions and the first filters of the best epoch, kept small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from ..training.inference import Predictions
+from ..utils.files import DISK, Disk, write_atomically
+
+
+def save_analysis(folder: Path, model: nn.Module, predictions: Predictions, epoch: int, disk: Disk = DISK) -> None:
+    """Replace predictions.safetensors (three likeliest classes an image) and filters.safetensors (first convolution).
+
+    Raises:
+        OSError: the disk would not take them.
+    """
+    tensors = {
+        "classes": predictions.classes.cpu().to(torch.int16),
+        "probabilities": predictions.probabilities.cpu().to(torch.float16),
+        "labels": predictions.labels.cpu().to(torch.int16),
+    }
+    about = {"epoch": str(epoch)}
+    write_atomically(folder / "predictions.safetensors", safetensors.torch.save(tensors, about), disk=disk)
+    first = next((parameter for parameter in model.parameters() if parameter.ndim == 4), None)
+    if first is not None:
+        weight = first.detach().float().cpu().contiguous()
+        content = safetensors.torch.save({"filters": weight}, about)
+        write_atomically(folder / "filters.safetensors", content, disk=disk)

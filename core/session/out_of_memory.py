@@ -1,0 +1,71 @@
+"""Memory that ran out: how it is told from other failures, freed, and what would fit instead."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from ..devices.torch_device import free_memory, peak_memory
+from ..events import Failure
+from ..runs.record import RunRecord
+from ..training.malloc import give_back_memory
+from ..training.plan import Plan
+
+SPARE = 0.9
+"""Share of the free memory that a suggestion fills."""
+_CPU_ALLOCATOR = "DefaultCPUAllocator"
+"""Torch tells a CPU's exhaustion by a RuntimeError that names it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)
+
+
+def release_memory() -> None:
+    """Return what is free to the device and the system."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    give_back_memory()
+
+
+def images_that_fit(plan: Plan, free: int, peak: int = 0) -> int:
+    """Images at a time that would train in `free` bytes: a power of two below what failed; 0 where not one would.
+
+    `peak`, the bytes that the failed run was seen to use, corrects the plan's estimate.
+    """
+    failed = plan.images_at_once
+    per_image = max(plan.memory_per_image, (peak - plan.fixed_memory) / failed, 1)
+    room = int(min((SPARE * free - plan.fixed_memory) / per_image, failed / 2))
+    return 2 ** int(math.log2(room)) if room >= 1 else 0
+
+
+def advised(failure: Failure, record: RunRecord, plan: Plan | None) -> Failure:
+    """The failure of an attempt, once its memory is freed; where that ran out, with the batch that would fit."""
+    if failure.kind != "memory" or plan is None or record.status not in ("running", "paused"):
+        return failure
+    last = record.steps[-1] if record.steps else None
+    what, mend = _advice(plan, last is not None and (last.phase == "evaluate" or last.batch == last.batches))
+    return replace(failure, message=f"out of memory {what} ({failure.message.splitlines()[0][:200]})", mend=mend)
+
+
+def _advice(plan: Plan, evaluating: bool) -> tuple[str, str]:
+    """What failed, and the mend."""
+    training = plan.config.training
+    if evaluating:
+        size = training.evaluation_batch_size
+        assert isinstance(size, int)
+        fits = max(1, size // 2)
+        return f"evaluating {size} images at once", f"set training.evaluation_batch_size={fits}"
+    on_gpu = plan.device.type == "cuda"
+    fits = images_that_fit(plan, free_memory(plan.device), peak_memory(plan.device) if on_gpu else 0)
+    what = f"training on {plan.images_at_once} images at once"
+    if not fits:
+        return f"{what}, and not even one would fit", "choose a smaller model, or set data.source=streamed"
+    parts = math.ceil(training.batch_size / plan.ranks / fits)
+    mend = f"set training.batch_size={fits * plan.ranks}, or training.accumulation={parts}, which keeps the batch"
+    return f"{what}; {fits} would fit", mend

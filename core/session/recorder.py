@@ -1,0 +1,142 @@
+"""Where events go on their way to whoever iterates a run: stamped, folded, written, and cached now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from ..events import (
+    CommandApplied,
+    EpochCompleted,
+    EventsHeld,
+    EventsReleased,
+    Failure,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+    stamp,
+)
+from ..runs.reader import write_caches
+from ..runs.record import RunRecord
+from ..runs.writer import RunWriter
+from ..training.plan import Plan
+
+CURVES_EVERY = 30.0
+RETRY_EVERY = 1.0
+"""Seconds between two tries at the end of a run, when a disk refuses what is left to write."""
+
+
+def tries(completed: bool) -> int:
+    """How often a disk is asked at a run's end: longer for a finished run than for one that somebody wants to stop."""
+    return 60 if completed else 10
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Stamps each event, folds it, and writes it once a directory is claimed."""
+
+    now: Callable[[], float]
+    wait: Callable[[float], object]
+    record: RunRecord = field(default_factory=RunRecord)
+    attempt: int = 1
+    writer: RunWriter | None = None
+    silent: bool = False
+    """Of a rank that does not lead: what it says is only folded."""
+    failed: Failure | None = None
+    """Of a rank: a failure that whoever started the ranks tells of."""
+    early: list[RunEvent] = field(default_factory=list[RunEvent])
+    """What was said before there was a directory."""
+    curves_written: float = 0.0
+    plan: Plan | None = None
+    """What is to be trained, once that is known."""
+
+    def __call__(self, event: RunEvent) -> RunEvent:
+        """The event as the log has it."""
+        stamped = stamp(event, seq=self.record.next_seq, t=self.now(), attempt=self.attempt)
+        if self.writer is None:
+            self.early += [] if self.silent else [stamped]
+        else:
+            self.writer.append(stamped)
+            if isinstance(stamped, RunCompleted | RunFailed):
+                stamped = self._ended(self.writer, stamped)
+        self.record.apply(stamped)
+        if isinstance(stamped, EpochCompleted | RunStarted | CommandApplied):
+            # A clock that is put back must not keep the cache waiting.
+            self._write_caches(abs(stamped.t - self.curves_written) >= CURVES_EVERY)
+        return stamped
+
+    def use(self, writer: RunWriter) -> None:
+        """Write to a claimed directory from now on, beginning with what came before."""
+        self.writer, early, self.early = writer, self.early, []
+        for event in early:
+            writer.append(event)
+
+    def with_news(self, events: Generator[RunEvent]) -> Iterator[RunEvent]:
+        """The events of a run, and between them what is to be told of the disk."""
+        with closing(events):
+            for event in events:
+                yield event
+                yield from self._news()
+
+    def _news(self) -> Iterator[RunEvent]:
+        writer, held = self.writer, self.record.held
+        if writer is None or self.record.ending:
+            return
+        if writer.problem and not held:
+            yield self(EventsHeld(since=_first(writer, self.record.next_seq), reason=writer.problem))
+        elif held and not writer.problem:
+            dropped, writer.dropped = writer.dropped, 0
+            yield self(EventsReleased(count=self.record.waiting - dropped, dropped=dropped))
+
+    def _ended(self, writer: RunWriter, event: RunCompleted | RunFailed) -> RunEvent:
+        """The last event; where the disk refuses it however often it is asked, a failure that tells what is missing."""
+        for _ in range(tries(isinstance(event, RunCompleted) and event.status == "completed")):
+            if writer.flush():
+                return event
+            self.wait(RETRY_EVERY)
+        if writer.flush():
+            return event
+        failed = RunFailed(seq=event.seq, t=event.t, attempt=event.attempt, error=_unwritten(writer, event))
+        writer.replace_last(failed)
+        return failed
+
+    def close(self) -> None:
+        """End the log properly whatever happened, and free the lock."""
+        if self.writer is None:
+            return
+        record = self.record
+        if record.ending is None and not self.failed:
+            self(RunCompleted(status="stopped", reason="abandoned", epoch=epochs_done(record), step=record.step,
+                              train_seconds=record.train_seconds))  # fmt: skip
+        self.writer.flush()
+        self._write_caches(True)
+        self.writer.close()
+        self.writer = None
+
+    def _write_caches(self, curves: bool) -> None:
+        """Replace the caches, which must not know more than the log."""
+        if self.writer is None or self.writer.unwritten:
+            return
+        if curves:
+            self.curves_written = self.now()
+        write_caches(self.writer.folder, self.record, curves=curves, disk=self.writer.disk)
+
+
+def _first(writer: RunWriter, otherwise: int) -> int:
+    return otherwise if writer.since is None else writer.since
+
+
+def _unwritten(writer: RunWriter, event: RunCompleted | RunFailed) -> Failure:
+    """What the end of a run comes to whose last events are not on disk."""
+    told = f"the last {writer.unwritten} events are not on disk ({writer.problem})"
+    mend = f"free space for {writer.folder}, then go on with: torchdeck resume {writer.folder.name}"
+    if isinstance(event, RunFailed):
+        return replace(event.error, mend="\n".join(filter(None, (event.error.mend, f"{told}; {mend}"))))
+    return Failure("disk", "DiskError", f"{told}, nor is that the run was {event.status}", mend)
+
+
+def epochs_done(record: RunRecord) -> int:
+    """Whole epochs that a run has behind it."""
+    return record.epochs[-1].epoch if record.epochs else 0

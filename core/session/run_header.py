@@ -1,0 +1,101 @@
+"""What a run says of itself at its start, and of a failure at its end."""
+
+from __future__ import annotations
+
+import platform
+import traceback
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from ..config import config_hash, to_plain
+from ..data.prepare import Prepared
+from ..devices.torch_device import device_name, environment
+from ..errors import BusyError, DiskError, DivergedError, InputError, TorchdeckError
+from ..events import Failure, FailureKind, RunStarted
+from ..runs.label import Label
+from ..training.plan import Plan, steps_per_epoch
+from ..training.state import Job
+from .out_of_memory import is_out_of_memory
+
+
+def header_of(plan: Plan, prepared: Prepared, label: Label, now: float) -> dict[str, Any]:
+    """What run.json says: what was asked and where."""
+    return {
+        "created": now,
+        "preset": label.preset,
+        "name": label.name,
+        "tags": list(label.tags),
+        "reported": [asdict(figure) for figure in label.reported],
+        "study": asdict(label.study) if label.study else None,
+        "config": to_plain(plan.config),
+        "config_sha256": config_hash(plan.config),
+        "data": {
+            "name": plan.config.data.name,
+            "sha256": prepared.fingerprint,
+            "mean": prepared.mean,
+            "std": prepared.std,
+            "image": asdict(prepared.spec),
+        },
+        "parameters": plan.parameters,
+        "forward_flops": plan.forward_flops,
+        "environment": environment(),
+    }
+
+
+def started(
+    job: Job, prepared: Prepared, label: Label, run_id: str, resumed_from: int | None, *, same_data: bool = True
+) -> RunStarted:
+    plan, ranks = job.plan, job.ranks
+    training, images = plan.config.training, len(prepared.train.labels)
+    place = {"host": platform.node(), "device": str(plan.device), "name": device_name(plan.device)}
+    places = ranks.told_by_all(place)
+    exact = same_data and (plan.device.type == "cpu" or training.deterministic)
+    return RunStarted(
+        run_id=run_id,
+        resumed_from=resumed_from,
+        preset=label.preset,
+        name=label.name,
+        reported=tuple(asdict(figure) for figure in label.reported),
+        config=to_plain(plan.config),
+        device=training.device,
+        device_name=_names(places),
+        parameters=plan.parameters,
+        forward_flops=plan.forward_flops,
+        epochs=training.epochs,
+        steps_per_epoch=steps_per_epoch(images, training.batch_size),
+        train_images=images,
+        test_images=len(prepared.test.labels),
+        class_names=tuple(prepared.class_names),
+        chosen_on="validation" if prepared.validation else "test",
+        reproducible="exact" if exact else "seeded",
+        environment=environment(),
+        ranks=tuple(places) if ranks.world > 1 else (),
+    )
+
+
+def _names(places: list[dict[str, str]]) -> str:
+    """The devices as a person knows them, alike ones counted."""
+    counts = Counter(place["name"] for place in places)
+    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items())
+
+
+def failure_of(error: Exception) -> Failure:
+    """An exception as the last event tells it."""
+    kind: FailureKind = "crash"
+    mend = error.mend if isinstance(error, TorchdeckError) else ""
+    match error:
+        case InputError():
+            kind = "input"
+        case BusyError():
+            kind = "busy"
+        case DivergedError():
+            kind = "diverged"
+        case DiskError():
+            kind = "disk"
+        case _ if is_out_of_memory(error):
+            kind, mend = "memory", "choose a smaller model or data set, or set data.source=streamed"
+        case _:
+            mend = mend or "the traceback stands in the run's log"
+    message = error.message if isinstance(error, TorchdeckError) else str(error) or type(error).__name__
+    return Failure(kind, type(error).__name__, message, mend, "".join(traceback.format_exception(error)))

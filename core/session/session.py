@@ -1,0 +1,325 @@
+"""A run as an iterator of events: plan, prepare the data, claim a directory, train, record, save."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..config import ExperimentConfig, parse_config, to_plain
+from ..control import Control, Inbox
+from ..data import open_dataset
+from ..data.prepare import Prepared, prepare
+from ..devices.torch_device import open_sampler, peak_memory
+from ..errors import BusyError, DivergedError, InputError, LogsError
+from ..events import (
+    CommandApplied,
+    EpochCompleted,
+    Failure,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStatus,
+    StageStarted,
+    WarningRaised,
+)
+from ..runs.commands import FolderControl
+from ..runs.index import read_header
+from ..runs.label import Label
+from ..runs.layout import new_run_id
+from ..runs.reader import load_record
+from ..runs.reported import parse_reported
+from ..runs.request import PATIENCE, Patience
+from ..runs.writer import RunWriter, check_writable, claim, reopen
+from ..training.loop import train
+from ..training.pacing import Watch
+from ..training.plan import Plan, make_plan, with_precision
+from ..training.precision import choose
+from ..training.process_group import ALONE, Ranks, check_alike
+from ..training.state import Job, build_job, configure_process
+from ..utils.files import DISK, Disk
+from . import handover as hand_over
+from .out_of_memory import advised, release_memory
+from .recorder import Recorder, epochs_done
+from .restore import restore_newest, roll_back
+from .run_header import failure_of, header_of, started
+from .saver import Saver
+from .suspend_detector import beating
+
+_ONE_TRAINING = threading.Lock()
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What varies around a run: folders, the disk, clocks, and how often it says something (seconds)."""
+
+    data_root: Path
+    clock: Callable[[], float] = time.perf_counter
+    now: Callable[[], float] = time.time
+    sample_every: float = 0.1
+    wait: Callable[[float], object] = time.sleep
+    disk: Disk = DISK
+    ranks: Ranks = ALONE
+    """Of a run on several devices, this process among the others."""
+    patience: Patience = PATIENCE
+    """Of a run on several devices."""
+
+
+def run(
+    config: ExperimentConfig,
+    logs: Path,
+    control: Inbox | None = None,
+    *,
+    surroundings: Surroundings,
+    label: Label | None = None,
+    run_id: str = "",
+) -> Iterator[RunEvent]:
+    """Train a config and record it under `logs`; every failure is the last event, nothing is raised.
+
+    Nothing happens before the first `next()`. What is wrong with the request is told before anything is left on disk.
+    A caller that must know the run before it begins gives its id, by `new_run_id`. A run on several devices trains in
+    processes of its own, which go on when nobody iterates.
+    """
+    ranks, name = surroundings.ranks, run_id or new_run_id((label or Label()).preset, surroundings.now())
+    recorder = Recorder(surroundings.now, surroundings.wait, silent=not ranks.leads)
+
+    def begin() -> Generator[RunEvent, None, Job]:
+        if ranks.leads:
+            check_writable(logs)
+        plan, prepared = yield from _prepared(config, surroundings, recorder)
+        recorder.plan = plan
+        if ranks.leads:
+            header = header_of(plan, prepared, label or Label(), surroundings.now())
+            recorder.use(claim(logs, name, header, surroundings.disk))
+        configure_process(plan)
+        job = build_job(plan, prepared, ranks)
+        yield recorder(started(job, prepared, label or Label(), name, None))
+        return job
+
+    yield from recorder.with_news(_attempt(begin, recorder, control, surroundings, logs / name))
+
+
+def resume(
+    folder: Path, control: Inbox | None = None, *, surroundings: Surroundings, take_over: bool = False
+) -> Iterator[RunEvent]:
+    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one.
+
+    To take it over is to ask the process that trains it for it, once all is ready to go on; it trains on until then.
+    """
+    ranks = surroundings.ranks
+    recorder = Recorder(surroundings.now, surroundings.wait, silent=not ranks.leads)
+
+    def begin() -> Generator[RunEvent, None, Job]:
+        config, label, fingerprint = _asked(folder)
+        ready = (
+            _drained(_prepared(config, surroundings, Recorder(surroundings.now, surroundings.wait)))
+            if take_over
+            else None
+        )
+        writer = _writer(folder, control or Control(), surroundings, take_over)
+        try:
+            _take_up(folder, recorder)
+            plan, prepared = ready or (yield from _prepared(config, surroundings, recorder))
+        except BaseException:
+            if writer:
+                writer.close()
+            raise
+        recorder.plan = plan
+        if writer:
+            recorder.use(writer)
+        configure_process(plan)
+        job = build_job(plan, prepared, ranks)
+        restored, same = restore_newest(job, folder / "checkpoints"), prepared.fingerprint == fingerprint
+        check_alike(ranks, restored.step, "checkpoints")
+        yield recorder(started(job, prepared, label, folder.name, restored.step or 0, same_data=same))
+        for message in restored.passed_over:
+            yield recorder(WarningRaised(message=message))
+        if not same:
+            message = "the data set is not the one that the run began with: what follows is no exact repetition"
+            yield recorder(WarningRaised(message=message))
+        return job
+
+    yield from recorder.with_news(_attempt(begin, recorder, control, surroundings, folder))
+
+
+def _writer(folder: Path, control: Inbox, surroundings: Surroundings, take_over: bool) -> RunWriter | None:
+    """The run's lock, for the rank that writes."""
+    if not surroundings.ranks.leads:
+        return None
+    disk = surroundings.disk
+    return hand_over.taken(folder, control, disk=disk) if take_over else reopen(folder, disk)
+
+
+def _take_up(folder: Path, recorder: Recorder) -> None:
+    """Go on with the record of a locked run."""
+    record = load_record(folder)
+    ending = record.ending
+    if isinstance(ending, RunCompleted) and ending.status == "completed":
+        raise InputError(f"run {folder.name} is complete", "start a new run to train longer")
+    recorder.record, recorder.attempt = record, record.attempt + 1
+    record.ending = None
+
+
+def _drained(steps: Generator[RunEvent, None, Done]) -> Done:
+    """What a generator returns at its end; nobody hears what it says until then."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _asked(folder: Path) -> tuple[ExperimentConfig, Label, str]:
+    """The settings of a run, what it is called, and the fingerprint of the data it began with."""
+    header = read_header(folder)
+    if "config" not in header:
+        raise LogsError(f"{folder / 'run.json'} is missing or damaged", "start a new run")
+    reported = parse_reported(header.get("reported", []))
+    label = Label(header.get("preset", "custom"), header.get("name", ""), (), reported)
+    return parse_config(header["config"]), label, str(header.get("data", {}).get("sha256", ""))
+
+
+def _prepared(
+    config: ExperimentConfig, surroundings: Surroundings, recorder: Recorder
+) -> Generator[RunEvent, None, tuple[Plan, Prepared]]:
+    """The plan, and the data ready to train on; slow steps are told as stages.
+
+    Of several ranks the leader comes first: it settles what is automatic, and fetches and decodes for all.
+    """
+    ranks = surroundings.ranks
+    if not ranks.leads:
+        ranks.wait_for_leader("prepared")
+        config = parse_config(ranks.agreed(dict[str, Any]()))
+    plan = make_plan(config, surroundings.data_root, ranks.rank)
+    if plan.config.training.precision == "auto":
+        yield recorder(StageStarted(message="measuring whether bf16 is faster"))
+        plan = with_precision(plan, choose(plan))
+    dataset = open_dataset(plan.config.data, surroundings.data_root)
+    steps = prepare(dataset, plan.config.training.seed, plan.config.data.source == "streamed")
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            prepared: Prepared = end.value
+            break
+        yield recorder(StageStarted(message=progress.message, done=progress.done, total=progress.total))
+    if ranks.leads:
+        ranks.wait_for_leader("prepared")
+        ranks.agreed(to_plain(plan.config))
+    check_alike(ranks, prepared.fingerprint, "data set")
+    return plan, prepared
+
+
+def _attempt(
+    begin: Callable[[], Generator[RunEvent, None, Job]],
+    recorder: Recorder,
+    control: Inbox | None,
+    surroundings: Surroundings,
+    folder: Path,
+) -> Generator[RunEvent]:
+    """One attempt from its first stage to its last event; what ends a rank is not in the log, but told to be."""
+    if not _ONE_TRAINING.acquire(blocking=False):
+        busy = BusyError("another training runs in this process", "wait for its end, or start another process")
+        yield recorder(RunFailed(error=failure_of(busy)))
+        return
+    failure: Failure | None = None
+    try:
+        try:
+            # Held by no name here, so that its memory is free when the heap is given back.
+            yield from _train((yield from begin()), folder, recorder, control or Control(), surroundings)
+        except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
+            failure = failure_of(error)
+        if failure:
+            # Only here is the traceback gone, and with it the model and its data; a next run may need their memory.
+            gc.collect()
+            release_memory()
+            failure = advised(failure, recorder.record, recorder.plan)
+            if surroundings.ranks.world > 1:
+                recorder.failed = failure
+                yield RunFailed(error=failure)
+            else:
+                yield recorder(RunFailed(error=failure))
+    finally:
+        # Whoever goes on with a run that is handed over needs the memory as soon as the lock is free.
+        release_memory()
+        recorder.close()
+        _ONE_TRAINING.release()
+
+
+def _train(
+    job: Job, folder: Path, recorder: Recorder, control: Inbox, surroundings: Surroundings
+) -> Iterator[RunEvent]:
+    disk = surroundings.disk
+    inbox = _inbox(folder, recorder, control, surroundings)
+    saver = Saver(job, recorder, folder, disk)
+    sampler = open_sampler(job.plan.device)
+    watch = Watch(inbox, surroundings.clock, surroundings.sample_every, sampler, job.ranks)
+    training = job.plan.config.training
+    if training.compile:
+        yield recorder(StageStarted(message="compiling the model"))
+    if training.on_divergence == "roll-back" and job.position.step == 0:
+        yield from saver.now()
+    outcome: tuple[RunStatus, str] | None = None
+    while outcome is None:
+        try:
+            with beating() as heart:
+                watch.stood_still = heart.stood_still
+                outcome = yield from _trained(watch, saver, inbox)
+            if outcome[0] != "handed_over":
+                yield from saver.last(completed=outcome[0] == "completed")
+        except DivergedError as error:
+            yield recorder(roll_back(job, folder / "checkpoints", error, disk))
+    status, reason = outcome
+    yield recorder(
+        RunCompleted(
+            status=status,
+            reason=reason,
+            epoch=epochs_done(recorder.record),
+            step=job.position.step,
+            train_seconds=recorder.record.train_seconds,
+            peak_memory=max(job.ranks.told_by_all(peak_memory(job.plan.device))),
+        )
+    )
+
+
+def _inbox(folder: Path, recorder: Recorder, control: Inbox, surroundings: Surroundings) -> Inbox:
+    """Where commands come in: of several ranks the leader hears them and passes them on."""
+    if not (writer := recorder.writer):
+        return Control()
+    return FolderControl(control, folder, surroundings.clock, looked=writer.flush, disk=surroundings.disk)
+
+
+def _trained(watch: Watch, saver: Saver, inbox: Inbox) -> Generator[RunEvent, None, tuple[RunStatus, str]]:
+    """Train to an outcome and its reason, and save what events ask for."""
+    job, recorder = saver.job, saver.recorder
+    loop = train(job, watch)
+    while True:
+        try:
+            event = next(loop)
+        except StopIteration as end:
+            return end.value
+        yield recorder(event)
+        yield from _saved(saver, event)
+        if isinstance(event, CommandApplied) and event.command == "hand-over":
+            if hand_over.is_safe(recorder.record, job.position.step):
+                loop.close()
+                if isinstance(inbox, FolderControl):
+                    hand_over.pass_on(inbox, watch)
+                return "handed_over", event.reason
+            yield recorder(WarningRaised(message="the run was not handed over: it goes on where it is"))
+
+
+def _saved(saver: Saver, event: RunEvent) -> Iterator[RunEvent]:
+    """What an event asks to be saved."""
+    match event:
+        case EpochCompleted():
+            yield from saver.epoch(event)
+        case CommandApplied(command="checkpoint" | "hand-over"):
+            yield from saver.now()
+        case _:
+            pass

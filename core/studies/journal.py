@@ -1,0 +1,99 @@
+"""The files of a study: study.json, written once, which declares it, and changes.jsonl: what became of its runs since.
+
+A line of changes.jsonl is one change, with its CRC-32. Whoever writes it holds the study's lock, so a torn last line is
+of a process that died.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from ..runs.line_format import LONGEST_LINE, sealed, unsealed
+from ..utils.files import DISK, Disk, open_regular, open_to_append, read_json, write_all
+
+DECLARED = "study.json"
+CHANGES = "changes.jsonl"
+Json = dict[str, Any]
+
+
+class Changes:
+    """The changes of a study: read on from where the last reading ended, or written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / CHANGES
+        self._offset = 0
+
+    def read(self) -> Iterator[Json]:
+        """Those in whole lines since the last call; damaged lines are passed over."""
+        try:
+            file = os.fdopen(open_regular(self.path), "rb")
+        except OSError:
+            return
+        with file:
+            file.seek(self._offset)
+            while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+                self._offset += len(line)
+                try:
+                    yield unsealed(line[:-1])
+                except (ValueError, RecursionError):
+                    continue
+
+    def heal(self) -> None:
+        """Cut a torn last line, so that the next is not added to it; only while holding the study's lock."""
+        try:
+            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "r+b")
+        except OSError:
+            return
+        with file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            if file.read(1) in (b"", b"\n"):
+                return
+            file.seek(max(0, end - LONGEST_LINE))
+            tail = file.read()
+            file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
+
+    def write(self, change: Mapping[str, Any], disk: Disk = DISK) -> None:
+        """Add one that survives a power cut; only while holding the study's lock, with all others read.
+
+        Raises:
+            OSError: the disk refuses it.
+        """
+        line = sealed(dict(change)) + b"\n"
+        file = open_to_append(self.path, disk)
+        try:
+            write_all(file, line, disk)
+            disk.sync(file)
+        finally:
+            disk.close(file)
+        self._offset += len(line)
+
+
+def apply_change(content: Json, change: Mapping[str, Any]) -> int | None:
+    """Fold a change into what study.json declares; the number of the run that it is about, if it is.
+
+    It holds keys of the search, or of one run, which may be a new one.
+    """
+    search, run = change.get("search"), change.get("run")
+    if isinstance(search, dict) and isinstance(content.get("search"), dict):
+        content["search"] = {**content["search"], **search}
+    if not isinstance(run, dict) or not isinstance(content.get("runs"), list):
+        return None
+    runs, number = cast("list[Any]", content["runs"]), cast("Json", run).get("number")
+    if not isinstance(number, int) or not 0 <= number <= len(runs):
+        return None
+    known = runs[number] if number < len(runs) else {}
+    runs[number : number + 1] = [{**known, **run} if isinstance(known, dict) else run]
+    return number
+
+
+def read_content(folder: Path) -> Any:
+    """What a study's files say together, in JSON's types; None where study.json is missing or damaged."""
+    content = read_json(folder / DECLARED)
+    if isinstance(content, dict):
+        for change in Changes(folder).read():
+            apply_change(cast("Json", content), change)
+    return content

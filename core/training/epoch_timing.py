@@ -1,0 +1,98 @@
+"""`python -P -m torchdeck.core.training.epoch_timing DATA < config.json`: the time of an epoch, from a few batches."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from ..config import ExperimentConfig, parse_config
+from ..data import open_dataset
+from ..data.index_plan import epoch_plan
+from ..data.prepare import prepare
+from ..errors import TorchdeckError
+from ..utils.gc_tuning import search_seldom
+from .loop import evaluate_step, train_step
+from .plan import make_plan, steps_per_epoch, with_precision
+from .precision import choose
+from .process_group import Ranks
+from .state import Job, build_job, configure_process, evaluation_tally
+
+WARM = 3
+MOST_STEPS = 50
+SECONDS = 3.0
+
+
+def seconds_per_epoch(config: ExperimentConfig, data: Path) -> float:
+    """The seconds of an epoch's training and evaluation, from a few batches of each."""
+    plan = make_plan(config, data)
+    if plan.config.training.precision == "auto":
+        plan = with_precision(plan, choose(plan))
+    steps = prepare(open_dataset(plan.config.data, data), plan.config.training.seed, False)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            prepared = end.value
+            break
+    configure_process(plan)
+    job = build_job(plan, prepared, Ranks(world=plan.ranks))
+    size = plan.config.training.evaluation_batch_size
+    assert isinstance(size, int)
+    training = job.steps * _train(job)
+    return training + steps_per_epoch(len(job.test_batches), size * plan.ranks) * _evaluate(job, size)
+
+
+def _train(job: Job) -> float:
+    """Seconds of a training step."""
+    training = job.plan.config.training
+    plan = epoch_plan(len(job.train_batches), training.seed, 1, job.plan.config.data)
+    job.model.train()
+    count, started = -WARM, time.perf_counter()
+    for images, labels in islice(job.train_batches.train(plan, training.batch_size), WARM + MOST_STEPS):
+        train_step(job, images, labels)
+        count += 1
+        if count == 0 and job.steps > WARM:  # what came first was only to warm up
+            _wait(job)
+            started = time.perf_counter()
+        if count > 0 and time.perf_counter() - started > SECONDS:
+            break
+    count = count if count > 0 else count + WARM
+    _wait(job)
+    return (time.perf_counter() - started) / max(1, count)
+
+
+def _evaluate(job: Job, size: int) -> float:
+    """Seconds of an evaluation batch."""
+    job.model.eval()
+    tally, count, started = evaluation_tally(job.plan, len(job.test_batches), job.ranks), 0, time.perf_counter()
+    for images, labels in islice(job.test_batches.evaluate(size), MOST_STEPS):
+        evaluate_step(job, images, labels, tally)
+        count += 1
+        if time.perf_counter() - started > SECONDS:
+            break
+    _wait(job)
+    return (time.perf_counter() - started) / max(1, count)
+
+
+def _wait(job: Job) -> None:
+    if job.plan.device.type == "cuda":
+        torch.cuda.synchronize(job.plan.device)
+
+
+def main() -> None:
+    """Print one JSON object, or the reason on stderr."""
+    search_seldom()
+    try:
+        seconds = seconds_per_epoch(parse_config(json.load(sys.stdin)), Path(sys.argv[1]))
+    except TorchdeckError as error:
+        sys.exit(str(error))
+    sys.stdout.write(json.dumps({"seconds_per_epoch": seconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""The training loop: `train` reads from top to bottom, `train_step` and `evaluate_step` own the torch contexts.
+
+A generator never yields inside a torch context: the mode would leak into whoever iterates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..data.batches import Batches
+from ..data.index_plan import derive_seed, epoch_plan
+from ..events import EpochCompleted, EvaluationCompleted, RunEvent, StepCompleted
+from .divergence import check_figures, check_losses, check_scaler, check_tensors
+from .inference import Predictions, joined, of_no_images, predict
+from .metrics import Tally
+from .pacing import StopRequested, Watch
+from .state import Job, evaluation_tally, set_learning_rate, state_of, training_tally
+
+Outcome = tuple[Literal["completed", "stopped"], str]
+
+
+def train(job: Job, watch: Watch) -> Generator[RunEvent, None, Outcome]:
+    """Train until the last epoch, an early stop or a stop by control; the outcome and its reason are returned.
+
+    Raises:
+        DivergedError: numbers are no longer finite.
+    """
+    try:
+        while not (reason := _finished(job)):
+            if watch.stop_after_epoch:
+                return "stopped", watch.stop_after_epoch
+            yield from _train_epoch(job, watch)
+            yield from _evaluate_epoch(job, watch)
+    except StopRequested as request:
+        return "stopped", str(request)
+    return "completed", reason
+
+
+def _finished(job: Job) -> str:
+    """Why nothing is left to do between two epochs, also for a run resumed there; empty while something is."""
+    training, position = job.plan.config.training, job.position
+    if position.batch:
+        return ""
+    if training.target_accuracy and position.reached_target:
+        return f"{100 * training.target_accuracy:g} % accuracy is reached"
+    if training.patience and position.bad_epochs >= training.patience:
+        return f"no better {training.patience_metric} for {training.patience} epochs"
+    return f"all {training.epochs} epochs are done" if position.epoch > training.epochs else ""
+
+
+def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
+    config, position = job.plan.config, job.position
+    training = config.training
+    job.model.train()
+    if not job.resumed_mid_epoch:
+        _begin_epoch(job)
+    job.resumed_mid_epoch = False
+    plan = epoch_plan(len(job.train_batches), training.seed, position.epoch, config.data)
+    started, begun_at, seen_before = watch.now(), position.epoch_seconds, job.tally.images
+    for images, labels in job.train_batches.train(plan, training.batch_size, position.batch):
+        lr = set_learning_rate(job, position.step)
+        train_step(job, images, labels)
+        position.batch += 1
+        position.step += 1
+        if job.lookahead:
+            job.lookahead.stepped(position.step)
+        position.epoch_seconds = begun_at + watch.now() - started
+        logged = bool(training.log_interval) and position.step % training.log_interval == 0
+        if watch.step_due() or logged or position.batch == job.steps:
+            job.tally.combine(job.ranks)
+            speed = (job.tally.images - seen_before) / max(1e-9, position.epoch_seconds - begun_at)
+            told = _step_event(job, lr, speed, logged)
+            yield told
+            check_losses(job.tally, told.mean_loss, position.step)
+            check_scaler(job.tally, job.scaler, position.step)
+            yield from watch.sample(position)
+        yield from watch.commands(position.step)
+
+
+def _begin_epoch(job: Job) -> None:
+    """A fresh count, and random state that depends on the seed, the epoch and the rank alone."""
+    position, seed = job.position, job.plan.config.training.seed
+    purpose = f"epoch of rank {job.ranks.rank}" if job.ranks.rank else "epoch"
+    torch.manual_seed(derive_seed(seed, purpose, position.epoch))
+    position.batch, position.epoch_seconds = 0, 0.0
+    job.tally = training_tally(job.plan, len(job.train_batches), job.ranks)
+
+
+def train_step(job: Job, images: Tensor, labels: Tensor) -> Tensor:
+    """One optimizer step on a batch [B, C, H, W] with labels [B]; the batch's mean loss, still on the device.
+
+    Of several ranks each has its part of the batch; the step is that of the whole one.
+    """
+    training = job.plan.config.training
+    job.optimizer.zero_grad(set_to_none=True)
+    if training.accumulation == 1 or not len(images):
+        loss, logits = _backward(job, images, labels, 1.0)
+    else:
+        *parts, last = zip(images.chunk(training.accumulation), labels.chunk(training.accumulation), strict=True)
+        with job.unshared():
+            done = [_backward(job, part, truth, len(part) / len(images)) for part, truth in parts]
+        done.append(_backward(job, *last, len(last[0]) / len(images)))
+        loss, logits = torch.stack([share for share, _ in done]).sum(), torch.cat([part for _, part in done])
+    if training.gradient_clipping:
+        job.scaler.unscale_(job.optimizer)
+        nn.utils.clip_grad_norm_(job.model.parameters(), training.gradient_clipping)
+    job.scaler.step(job.optimizer)
+    skipped = job.scaler.skipped(job.optimizer)
+    job.scaler.update()
+    job.tally.add(loss, logits, labels, skipped)
+    return loss
+
+
+def _backward(job: Job, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Add the gradients of a part of a batch, `share` of it; its share of the mean loss, and its logits."""
+    with autocast(job):
+        logits = job.forward(images)
+        smoothing = job.plan.config.training.label_smoothing
+        # A mean over no images is no number, but its gradients are zero.
+        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing) if len(images) else logits.sum()
+    if share < 1:
+        loss = loss * share
+    weight = job.weight(len(images) if share == 1 else round(len(images) / share))
+    job.scaler.scale(loss if weight == 1 else loss * weight).backward()
+    return loss.detach().float(), logits.detach()
+
+
+def autocast(job: Job) -> AbstractContextManager[object]:
+    """Autocast to the plan's half precision; nothing for fp32."""
+    precision = job.plan.config.training.precision
+    if precision in ("fp32", "fp64"):
+        return _AS_IT_IS
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return torch.autocast(job.plan.device.type, dtype=dtype)
+
+
+_AS_IT_IS = nullcontext()
+
+
+def _step_event(job: Job, lr: float, speed: float, logged: bool) -> StepCompleted:
+    """The event of the step just done; its figures leave the device here because it is due."""
+    position, tally = job.position, job.tally
+    return StepCompleted(
+        phase="train",
+        epoch=position.epoch,
+        step=position.step,
+        batch=position.batch,
+        batches=job.steps,
+        loss=tally.last_loss(),
+        mean_loss=tally.mean_loss(),
+        accuracy=tally.accuracy(),
+        lr=lr,
+        images_per_second=speed,
+        interval_loss=tally.recent_loss(job.plan.config.training.log_interval) if logged else None,
+    )
+
+
+def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
+    """Evaluate, settle whether this epoch is the best, and tell of it."""
+    position, training = job.position, job.plan.config.training
+    started = watch.now()
+    seen = job.tally
+    seen.combine(job.ranks)
+    job.ranks.copy_buffers(job.model)
+    metrics = {"train/loss": seen.mean_loss(), "train/accuracy": seen.accuracy()}
+    if job.validation_batches:
+        yield from _evaluate(job, watch, job.validation_batches, "validation", metrics, None)
+    confusion = torch.zeros((job.plan.facts.spec.classes,) * 2, dtype=torch.int64, device=job.plan.device)
+    predictions = yield from _evaluate(job, watch, job.test_batches, "test", metrics, confusion)
+    # Machines of different makes may round differently, and all must decide alike.
+    metrics = job.ranks.agreed(metrics)
+    check_figures(metrics, position.step)
+    check_tensors(state_of(job)[0], position.step)
+    best = _settle_best(job, metrics)
+    if best:
+        job.predictions = predictions
+    evaluate_seconds = watch.now() - started
+    position.train_seconds += position.epoch_seconds
+    epoch = position.epoch
+    event = EpochCompleted(
+        epoch=epoch,
+        step=position.step,
+        metrics=metrics,
+        lr=_last_learning_rate(job),
+        images_per_second=seen.images / max(1e-9, position.epoch_seconds),
+        train_seconds=position.epoch_seconds,
+        seconds=position.epoch_seconds + evaluate_seconds,
+        best=best,
+        energy=position.energy,
+        skipped_steps=int(seen.skipped.sum()) if job.scaler.is_enabled() else 0,
+        step_losses=seen.losses.cpu().numpy().astype("<f4").tobytes(),
+    )
+    last = epoch == training.epochs or position.bad_epochs >= training.patience > 0 or position.reached_target
+    if best or last:
+        rows = tuple(tuple(row) for row in confusion.tolist())
+        yield EvaluationCompleted(epoch=epoch, step=position.step, confusion=rows)
+    position.epoch, position.batch = epoch + 1, 0
+    position.energy = None if position.energy is None else 0.0
+    yield event
+
+
+def _last_learning_rate(job: Job) -> float:
+    """Of the step before, which a plateau at this epoch's end does not change."""
+    group = job.optimizer.param_groups[0]
+    return job.plan.config.optimizer.lr * float(group["lr"]) / float(group["initial_lr"])
+
+
+def _settle_best(job: Job, metrics: dict[str, float]) -> bool:
+    """Tell the schedule the watched figure; True when no earlier epoch had a better one."""
+    position, training = job.position, job.plan.config.training
+    split = "validation" if job.validation_batches else "test"
+    value = metrics[f"{split}/{training.patience_metric}"]
+    figure = value if training.patience_metric == "accuracy" else -value
+    job.schedule.epoch_ended(figure)
+    if metrics[f"{split}/accuracy"] >= training.target_accuracy > 0:
+        position.reached_target = True
+    if position.best_figure is not None and not figure > position.best_figure:
+        position.bad_epochs += 1
+        return False
+    position.best_figure, position.best_epoch, position.bad_epochs = figure, position.epoch, 0
+    return True
+
+
+def _evaluate(
+    job: Job, watch: Watch, batches: Batches, split: str, metrics: dict[str, float], confusion: Tensor | None
+) -> Generator[RunEvent, None, Predictions | None]:
+    """Evaluate one split: its mean loss and accuracy go into `metrics`, its counts into `confusion` [K, K]."""
+    position, size = job.position, job.plan.config.training.evaluation_batch_size
+    assert isinstance(size, int)
+    job.model.eval()
+    tally, started = evaluation_tally(job.plan, len(batches), job.ranks), watch.now()
+    count = len(tally.losses)
+    # A rank whose part of a small split is nothing joins in with as much.
+    kept = [] if confusion is None else [of_no_images(len(confusion), confusion.device)]
+    for number, (images, labels) in enumerate(batches.evaluate(size), start=1):
+        if not len(images):
+            tally.pass_over()
+        elif confusion is None:
+            evaluate_step(job, images, labels, tally)
+        else:
+            top = evaluate_step(job, images, labels, tally)
+            pairs = labels * len(confusion) + top.classes[:, 0]
+            # Not bincount, which on CUDA waits for the largest value.
+            confusion.view(-1).index_add_(0, pairs, torch.ones_like(pairs))
+            kept.append(top)
+        if watch.step_due() or number == count:
+            tally.combine(job.ranks)
+            yield StepCompleted(
+                phase="evaluate",
+                epoch=position.epoch,
+                step=position.step,
+                batch=number,
+                batches=count,
+                loss=tally.last_loss(),
+                mean_loss=tally.mean_loss(),
+                accuracy=tally.accuracy(),
+                lr=_last_learning_rate(job),
+                images_per_second=tally.images / max(1e-9, watch.now() - started),
+            )
+            yield from watch.sample(position)
+        yield from watch.commands(position.step)
+    metrics[f"{split}/loss"] = tally.mean_loss()
+    metrics[f"{split}/accuracy"] = tally.accuracy()
+    if confusion is not None:
+        job.ranks.total(confusion)
+    return joined(kept, job.ranks, len(batches), size)
+
+
+def evaluate_step(job: Job, images: Tensor, labels: Tensor, tally: Tally) -> Predictions:
+    """The likeliest classes of a batch; its mean loss, without smoothing, is counted."""
+    with torch.no_grad(), autocast(job):
+        logits = predict(job.forward, images, job.plan.config.training)
+        loss = functional.cross_entropy(logits, labels)
+        probabilities, classes = logits.softmax(1).topk(min(3, logits.shape[1]), dim=1)
+    tally.add(loss, logits, labels)
+    return Predictions(classes, probabilities, labels)

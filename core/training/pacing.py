@@ -1,0 +1,110 @@
+"""When a training says something, and what it is asked for in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from ..control import CommandName, Inbox
+from ..devices.torch_device import Sampler
+from ..events import CommandApplied, DeviceSampled, RunEvent, WarningRaised
+from .process_group import ALONE, Ranks
+from .state import Position
+
+Clock = Callable[[], float]
+SAMPLE_DEVICE_EVERY = 1.0
+
+
+class StopRequested(Exception):
+    """Control asked for a stop; carries the reason. `train` makes it an outcome."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """When an event is due, and what control asks for.
+
+    Of several ranks the leader decides both: they meet at the same steps, as many apart as the leader last said.
+    """
+
+    control: Inbox
+    clock: Clock
+    sample_every: float
+    sampler: Sampler
+    ranks: Ranks = ALONE
+    stood_still: Callable[[], float] = lambda: 0.0
+    """Seconds that the process was suspended since this was last asked."""
+    last_step: float = 0.0
+    last_sample: float | None = None
+    held: float = 0.0
+    paused: bool = False
+    stop_after_epoch: str | None = None
+    apart: int = 0
+    """Steps since the ranks last met."""
+    stride: int = 1
+    """Steps from one meeting to the next."""
+
+    def now(self) -> float:
+        """Seconds on the clock, without those spent paused."""
+        return self.clock() - self.held
+
+    def step_due(self) -> bool:
+        """True when `sample_every` has passed since it last was."""
+        if self.ranks.world > 1:
+            return self._meet()
+        now = self.clock()
+        if now - self.last_step < self.sample_every:
+            return False
+        self.last_step = now
+        return True
+
+    def _meet(self) -> bool:
+        """Whether the ranks meet at this step; there they agree on the next one, `sample_every` from now."""
+        self.apart += 1
+        if self.apart < self.stride:
+            return False
+        now = self.clock()
+        pace = (now - self.last_step) / self.apart
+        self.stride = self.ranks.agreed(max(1, round(self.sample_every / pace)) if pace > 0 else 1)
+        self.apart, self.last_step = 0, now
+        return True
+
+    def sample(self, position: Position) -> Iterator[DeviceSampled]:
+        """The devices' figures, when the last are old; the energy since then goes to the position."""
+        now = self.clock()
+        passed = 0.0 if self.last_sample is None else now - self.last_sample
+        if self.ranks.agreed(self.last_sample is not None and passed < SAMPLE_DEVICE_EVERY):
+            return
+        self.last_sample = now
+        for rank, figures in enumerate(self.ranks.told_by_all(asdict(self.sampler(position.step)))):
+            sampled = DeviceSampled(**{**figures, "rank": rank})
+            if sampled.power is not None:
+                position.energy = (position.energy or 0.0) + sampled.power * passed
+            yield sampled
+
+    def commands(self, step: int) -> Iterator[RunEvent]:
+        """Apply what waits in control; raises StopRequested for a stop, and holds here while paused."""
+        if self.apart:
+            return
+        if gap := self.stood_still():
+            self.held += gap
+            yield WarningRaised(message=f"the process was suspended for {gap:.0f} s")
+        while (command := self.ranks.agreed(self.control.take())) or self.paused:
+            if command is None:
+                before = self.clock()
+                self.control.wait(0.2)
+                self.held += self.clock() - before
+                continue
+            name, reason = command
+            yield CommandApplied(command=name, reason=reason, step=step)
+            self._apply(name, reason)
+
+    def _apply(self, name: CommandName, reason: str) -> None:
+        match name:
+            case "stop":
+                raise StopRequested(reason or "stop was asked for")
+            case "stop-after-epoch":
+                self.stop_after_epoch = reason or "stop after the epoch was asked for"
+            case "pause" | "unpause":
+                self.paused = name == "pause"
+            case "checkpoint" | "hand-over":
+                pass  # what saves the run hears of it by the event

@@ -1,0 +1,299 @@
+"""A job: everything one training works on, built from a plan, and its whole state as tensors and JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..data.batches import Augmentation, Batches, augmentation_of, open_batches
+from ..data.dataset import Split
+from ..data.index_plan import ALL, Shard, derive_seed
+from ..data.prepare import Prepared
+from ..models import build
+from ..models.whitening import Whitening
+from ..optim import OPTIMIZERS, SCHEDULES
+from ..optim.lookahead import Lookahead
+from ..optim.schedules import Schedule
+from .divergence import CountedScaler
+from .inference import Predictions
+from .malloc import keep_freed_memory
+from .metrics import Tally
+from .plan import Plan, steps_per_epoch
+from .process_group import ALONE, Ranks
+
+WHITENED = 5000
+"""Training images that a whitening layer is fitted to."""
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run stands: what a checkpoint keeps beside tensors."""
+
+    epoch: int = 1
+    batch: int = 0
+    step: int = 0
+    best_figure: float | None = None
+    best_epoch: int | None = None
+    bad_epochs: int = 0
+    epoch_seconds: float = 0.0
+    train_seconds: float = 0.0
+    reached_target: bool = False
+    roll_backs: int = 0
+    energy: float | None = None
+    """Joules since the last epoch ended, from the power at each sample; None where the device does not tell it."""
+
+    @property
+    def lr_factor(self) -> float:
+        """What roll-backs left of the learning rate."""
+        return 0.5**self.roll_backs
+
+
+@dataclass(slots=True)
+class Job:
+    """All that one training works on."""
+
+    plan: Plan
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    scaler: CountedScaler
+    train_batches: Batches
+    validation_batches: Batches | None
+    test_batches: Batches
+    tally: Tally
+    """Of the epoch in hand."""
+    forward: Callable[[Tensor], Tensor]
+    """The model as a training step calls it: compiled, and with its gradients averaged over the ranks."""
+    ranks: Ranks = ALONE
+    lookahead: Lookahead | None = None
+    position: Position = field(default_factory=Position)
+    resumed_mid_epoch: bool = False
+    predictions: Predictions | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps per epoch."""
+        return steps_per_epoch(len(self.train_batches), self.plan.config.training.batch_size)
+
+    @property
+    def epoch_began(self) -> int:
+        """The step at which the epoch in hand began."""
+        return (self.position.epoch - 1) * self.steps
+
+    def weight(self, images: int) -> float:
+        """What a mean over this rank's images of the batch in hand counts in the mean of all ranks' means."""
+        if self.ranks.world == 1:
+            return 1.0
+        size = self.plan.config.training.batch_size
+        return images * self.ranks.world / min(size, len(self.train_batches) - self.position.batch * size)
+
+    def unshared(self) -> AbstractContextManager[object]:
+        """Gradients stay this rank's, as long as more are added to them."""
+        return self.forward.no_sync() if isinstance(self.forward, DistributedDataParallel) else nullcontext()
+
+
+def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = ALONE) -> Job:
+    """Build the model, optimizer and batches of a plan on its device, at the very start."""
+    training = plan.config.training
+    model = build(plan.config.model, prepared.spec).to(plan.device)
+    if training.sync_batch_norm and ranks.world > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if training.precision == "fp64":
+        model = model.double()
+    if training.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    train_batches = _batches(plan, prepared, prepared.train, ranks.shard, augmentation_of(plan.config.data))
+    if ranks.leads:
+        _whiten(model, train_batches)
+    wrapped = ranks.wrapped(model)
+    steps = steps_per_epoch(len(train_batches), training.batch_size)
+    validation = prepared.validation
+    return Job(
+        plan=plan,
+        model=model,
+        optimizer=_optimizer(plan, model),
+        schedule=SCHEDULES.builder(plan.config.schedule.name)(plan.config.schedule, training.epochs, steps),
+        scaler=CountedScaler(plan.device.type, enabled=training.precision == "fp16"),
+        train_batches=train_batches,
+        validation_batches=_batches(plan, prepared, validation, ranks.shard) if validation else None,
+        test_batches=_batches(plan, prepared, prepared.test, ranks.shard),
+        tally=training_tally(plan, len(train_batches), ranks),
+        forward=_compiled(wrapped, plan.device, ranks) if training.compile else wrapped,
+        ranks=ranks,
+        lookahead=Lookahead(model, training.lookahead, steps * training.epochs) if training.lookahead else None,
+    )
+
+
+def _whiten(model: nn.Module, batches: Batches) -> None:
+    """Fit a whitening layer to the first training images."""
+    for module in model.modules():
+        if isinstance(module, Whitening):
+            images, _ = next(iter(batches.evaluate(min(len(batches), WHITENED))))
+            module.fit(images)
+
+
+def _optimizer(plan: Plan, model: nn.Module) -> torch.optim.Optimizer:
+    options = plan.config.optimizer
+    optimizer = OPTIMIZERS.builder(options.name)(options, model)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+        group["half"] = plan.config.training.precision in ("fp16", "bf16")
+    return optimizer
+
+
+def _compiled(model: nn.Module, device: torch.device, ranks: Ranks) -> Callable[[Tensor], Tensor]:
+    """The model compiled without replacing it, since checkpoints keep its parameters' names; on CUDA as graphs.
+
+    A graph would hold the exchange of gradients, which is not captured.
+    """
+    graphs = device.type == "cuda" and ranks.world == 1
+    return torch.compile(model, mode="reduce-overhead" if graphs else None, dynamic=False)
+
+
+def training_tally(plan: Plan, images: int, ranks: Ranks) -> Tally:
+    """A count at zero of an epoch's steps over `images` images."""
+    size = plan.config.training.batch_size
+    sizes, mine = ALL.sizes(images, size), ranks.shard.sizes(images, size)
+    return Tally(sizes, mine, plan.device, at_once=plan.config.training.compile)
+
+
+def evaluation_tally(plan: Plan, images: int, ranks: Ranks) -> Tally:
+    """A count at zero of the evaluation of `images` images: a step is a batch of every rank."""
+    size = plan.config.training.evaluation_batch_size
+    assert isinstance(size, int)
+    mine = [part.stop - part.start for part in ranks.shard.blocks(images, size)]
+    return Tally(ALL.sizes(images, size * ranks.world), mine, plan.device, at_once=plan.config.training.compile)
+
+
+def _batches(
+    plan: Plan, prepared: Prepared, split: Split, shard: Shard, augmentation: Augmentation | None = None
+) -> Batches:
+    config = plan.config
+    return open_batches(
+        split,
+        device=plan.device,
+        streamed=config.data.source == "streamed",
+        mean=prepared.mean,
+        std=prepared.std,
+        channels_last=bool(config.training.channels_last),
+        augmentation=augmentation,
+        dtype=torch.float64 if config.training.precision == "fp64" else torch.float32,
+        shard=shard,
+    )
+
+
+def configure_process(plan: Plan) -> None:
+    """Set what is the process's own: threads, seeds, and which CUDA algorithms may be used."""
+    training = plan.config.training
+    assert isinstance(training.threads, int)
+    torch.set_num_threads(training.threads)
+    # cuBLAS reads this when it first starts; without it, deterministic algorithms raise.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.manual_seed(derive_seed(training.seed, "weights", 0))
+    on_gpu = plan.device.type == "cuda"
+    exact = training.deterministic and on_gpu
+    if exact != torch.are_deterministic_algorithms_enabled():
+        # Only for a change: it imports torch's compiler, two seconds.
+        torch.use_deterministic_algorithms(exact)
+    torch.backends.cudnn.benchmark = on_gpu and not training.deterministic
+    torch.backends.cuda.matmul.allow_tf32 = not training.deterministic
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(plan.device)
+    else:
+        keep_freed_memory()
+
+
+def set_learning_rate(job: Job, step: int) -> float:
+    """Give the optimizer the learning rate of a step, counted from 0; what the settings' one has become."""
+    factor = job.schedule.at(step) * job.position.lr_factor * job.plan.config.training.lr_rule
+    for group in job.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    return job.plan.config.optimizer.lr * factor
+
+
+def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything a resumed run needs: tensors by name, and the rest in JSON's types; all ranks ask for it together."""
+    tensors = {f"model.{name}": value for name, value in job.model.state_dict().items()}
+    optimizer = job.optimizer.state_dict()
+    scalars: dict[str, Any] = {}
+    for index, state in optimizer["state"].items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value
+            else:
+                scalars[f"{index}.{name}"] = value
+    job.tally.combine(job.ranks)
+    tensors |= {"losses": job.tally.losses, "sums.hits": job.tally.hits, "skipped": job.tally.skipped}
+    if job.lookahead:
+        tensors |= {f"lookahead.{name}": value for name, value in job.lookahead.state().items()}
+    random = {"random.cpu": torch.get_rng_state()}
+    if job.plan.device.type == "cuda":
+        random["random.cuda"] = torch.cuda.get_rng_state(job.plan.device)
+    for name, value in random.items():
+        tensors |= {_of_rank(name, rank): state for rank, state in enumerate(job.ranks.gathered(value))}
+    position = {name: getattr(job.position, name) for name in Position.__dataclass_fields__}
+    state = {
+        "position": position,
+        "optimizer_scalars": scalars,
+        "schedule": job.schedule.state(),
+        "scaler": job.scaler.state_dict(),
+    }
+    return tensors, state
+
+
+def restore(job: Job, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Put a job where `state_of` found it; the random state comes last, so that nothing moves it again."""
+    job.model.load_state_dict(_below("model.", tensors))
+    job.optimizer.load_state_dict({"state": _optimizer_state(job, tensors, state), **_groups(job.optimizer)})
+    job.schedule.restore(state["schedule"])
+    job.scaler.load_state_dict(state["scaler"])
+    job.position = Position(**state["position"])
+    sums = tensors["losses"], tensors["sums.hits"], tensors.get("skipped")
+    job.tally.restore(*sums, job.position.batch)
+    # An epoch that is only to be evaluated tells the rate of its last step.
+    set_learning_rate(job, max(0, job.position.step - 1))
+    if job.lookahead:
+        job.lookahead.restore(_below("lookahead.", tensors))
+    device = job.plan.device
+    job.resumed_mid_epoch = job.position.batch > 0
+    torch.set_rng_state(tensors[_of_rank("random.cpu", job.ranks.rank)])
+    if device.type == "cuda" and (of_cuda := _of_rank("random.cuda", job.ranks.rank)) in tensors:
+        torch.cuda.set_rng_state(tensors[of_cuda], device)
+
+
+def _of_rank(name: str, rank: int) -> str:
+    """What a checkpoint calls a rank's own tensor; the leader's has no number."""
+    return f"{name}.{rank}" if rank else name
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _optimizer_state(job: Job, tensors: dict[str, Tensor], state: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    parameters = [parameter for group in job.optimizer.param_groups for parameter in group["params"]]
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            found.setdefault(int(index), {})[name] = _like(parameters[int(index)], value)
+    for key, value in state["optimizer_scalars"].items():
+        index, name = key.split(".", 1)
+        found.setdefault(int(index), {})[name] = value
+    return found
+
+
+def _like(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """The value in the parameter's memory format, which checkpoints do not keep."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+
+
+def _groups(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    return {"param_groups": optimizer.state_dict()["param_groups"]}

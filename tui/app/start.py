@@ -1,0 +1,172 @@
+"""Opens the app: on this terminal, or in a browser on this machine."""
+
+from __future__ import annotations
+
+import locale
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing, nullcontext, suppress
+from pathlib import Path
+from typing import Literal
+
+from ...core.errors import InputError
+from ...core.runs.index import RunIndex
+from ..state.feed import Feed
+from ..state.messages import LeaveRequested, Mode
+from ..state.preferences import State
+from ..state.refresh_rates import RATES, Refresh, Speed
+from ..state.workspace import Workspace
+from ..terminal.captured_output import Console, guarded
+from ..terminal.driver import TerminalDriver
+from ..terminal.exit_codes import run_exit_code
+from ..terminal.shutdown import HangupPolicy, signals_taken
+from ..terminal.terminal import LEAVE_SCREEN, Found
+from .app import Torchdeck
+
+BEFORE_THE_RUN_SECONDS = 2.0
+
+
+def open_app(
+    logs: Path,
+    data: Path,
+    refresh: Literal["auto"] | Speed,
+    ascii_only: bool,
+    page: Mode = "setup",
+    watch: Path | None = None,
+    on_hangup: HangupPolicy = "hand-over",
+) -> int:
+    """Run the app on this terminal, watching the run of a directory where one is given; its exit code.
+
+    Raises:
+        InputError: there is no terminal.
+    """
+    served = "TEXTUAL_DRIVER" in os.environ
+    if not served:
+        _check_terminal()
+    workspace = Workspace(logs, data, State(_state_folder()), time.time, RunIndex(logs))
+    rates, plain = rates_for(refresh, os.environ), ascii_only or not _speaks_utf8()
+    # In a browser the descriptors carry the protocol, so nothing may be put in their place.
+    app = Torchdeck(
+        workspace,
+        refresh=rates,
+        ascii_only=plain,
+        page=page,
+        watch=watch,
+        driver_class=None if served else TerminalDriver,
+        on_failure=lambda: departure.depart(lambda: 1),
+    )
+    with (
+        nullcontext() if served else closing(Found(0, 2, LEAVE_SCREEN)) as found,
+        signals_taken(_Leaving(app, found, on_hangup)) as departure,
+        nullcontext(Console()) if served else guarded() as console,
+    ):
+        app.console_text = console
+        app.run()
+    return _code_of_the_run(app) if app.lets_go else app.return_code or 0
+
+
+class _Leaving:
+    """The app and its run, as a signal makes them leave."""
+
+    def __init__(self, app: Torchdeck, found: Found | None, on_hangup: HangupPolicy) -> None:
+        self._app, self._found, self._reason = app, found, ""
+        self._outlived = (signal.SIGHUP,) if on_hangup == "hand-over" else ()
+
+    def leave(self, number: int) -> None:
+        """Ask the run to end, here at least after a signal that it outlives; then wake the app."""
+        self._reason = f"signal {signal.Signals(number).name}"
+        feed = self._feed()
+        if feed and feed.hand_over and number in self._outlived:
+            feed.hand_over.ask()
+        elif feed:
+            feed.ask("stop", self._reason)
+        with suppress(RuntimeError):  # it is through
+            if self._app.is_running:
+                self._app.post_message(LeaveRequested(self.code(number)))
+
+    def ended(self, seconds: float) -> bool:
+        """Wait for the run's last event; one that has not begun yet has nothing to save."""
+        feed = self._feed()
+        if feed is None:
+            return True
+        if feed.hand_over:
+            feed.hand_over.finish(lambda why: feed.ask("stop", f"{self._reason}; {why}"))
+        return feed.wait(seconds if feed.record.started else BEFORE_THE_RUN_SECONDS)
+
+    def code(self, number: int) -> int:
+        """A run that goes on elsewhere is no failure."""
+        feed = self._app.workspace.feed
+        return 0 if feed and feed.went_to else 128 + number
+
+    def put_back(self) -> None:
+        """Leave the terminal as it was found; a browser has none."""
+        if self._found:
+            self._found.put_back()
+
+    def _feed(self) -> Feed | None:
+        return self._app.workspace.feed if self._app.workspace.training else None
+
+
+def _code_of_the_run(app: Torchdeck) -> int:
+    """The exit code of a run that went on without the app."""
+    feed = app.workspace.feed
+    if feed is None:
+        return 0
+    feed.drain()
+    return run_exit_code(feed.record.ending, None)
+
+
+def _check_terminal() -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InputError("the app needs a terminal", "run it in one, or use: torchdeck run PRESET")
+    if (term := os.environ.get("TERM", "")) in ("dumb", "unknown"):
+        raise InputError(f"the app cannot draw on a terminal of the type {term}", "use: torchdeck run PRESET")
+
+
+def rates_for(refresh: Literal["auto"] | Speed, environment: Mapping[str, str]) -> Refresh:
+    """How often to draw; a line to elsewhere is spared."""
+    if refresh != "auto":
+        return RATES[refresh]
+    return RATES["slow" if environment.get("SSH_CONNECTION") else "normal"]
+
+
+def serve_app(port: int, logs: Path, data: Path) -> None:
+    """Serve the app on the loopback address until Ctrl-C.
+
+    Raises:
+        InputError: textual-serve is not installed, or the port is taken.
+    """
+    try:
+        from .web_server import LoopbackServer, check_free
+    except ImportError:
+        raise InputError(
+            "torchdeck serve needs textual-serve",
+            "install Torchdeck with its extra named serve: uv run --extra serve torchdeck serve",
+        ) from None
+    check_free(port)
+    command = [
+        sys.executable,
+        "-m",
+        "torchdeck.tui.cli",
+        "tui",
+        "--logs",
+        str(logs.absolute()),
+        "--data",
+        str(data.absolute()),
+    ]
+    LoopbackServer(shlex.join(command), port).serve()
+
+
+def _state_folder() -> Path:
+    import platformdirs
+
+    given = os.environ.get("TORCHDECK_STATE")
+    return Path(given) if given else platformdirs.user_state_path("torchdeck")
+
+
+def _speaks_utf8() -> bool:
+    return "utf" in locale.getpreferredencoding(False).lower()

@@ -1,0 +1,107 @@
+"""What the charts of a run show: its curves as lines, the reported figures as rules, and a note on where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...core.results.curves import Axis, curve, metrics_of
+from ...core.runs.record import READING, RunRecord
+from ...core.runs.reported import claims
+from ..format.values import percent
+from .drawing import Line, Rule
+
+INKS = {"train": 0, "test": 1, "validation": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """The best earlier run of a preset, to race against."""
+
+    run_id: str
+    record: RunRecord
+
+
+def loss_lines(record: RunRecord, axis: Axis) -> list[Line]:
+    """The loss of every step, and that of each split after every epoch."""
+    return _lines(record, axis, "loss")
+
+
+def accuracy_lines(record: RunRecord, axis: Axis, ghost: Ghost | None = None) -> list[Line]:
+    """The accuracy of each split after every epoch, and of the epoch in hand; the ghost's test accuracy dim behind."""
+    lines = _lines(record, axis, "accuracy")
+    if ghost is not None:
+        points = curve(ghost.record, "test/accuracy", axis)
+        lines.insert(0, Line(f"best {ghost.run_id[-4:]}", points.x, points.y, ink=7, dim=True))
+    return lines
+
+
+def _lines(record: RunRecord, axis: Axis, figure: str) -> list[Line]:
+    lines: list[Line] = []
+    for metric in metrics_of(record):
+        split, _, name = metric.partition("/")
+        if name != figure:
+            continue
+        points = curve(record, metric, axis)
+        training = split == "train"
+        raw = training and figure == "loss"
+        broken = training and record.status == "failed"
+        lines.append(
+            Line(split, points.x, points.y, ink=INKS[split], spread=raw, smooth=raw, marks=not training, broken=broken)
+        )
+    return lines
+
+
+def reported_rules(record: RunRecord) -> list[Rule]:
+    """The reported test accuracies, each once."""
+    started = record.started
+    figures = claims(started.reported if started else ())
+    return [
+        Rule(figure.value, f"reported {percent(figure.value)} {figure.at}")
+        for figure in figures
+        if figure.metric == "test/accuracy"
+    ]
+
+
+def loss_note(record: RunRecord) -> str:
+    """The newest losses."""
+    last = record.epochs[-1] if record.epochs else None
+    now = next((step.mean_loss for step in reversed(record.steps) if step.phase == "train"), None)
+    train = now if now is not None else last.metrics.get("train/loss") if last else None
+    parts = [f"train {train:.3f}" if train is not None else ""]
+    parts += [
+        f"{split} {last.metrics[f'{split}/loss']:.3f}"
+        for split in ("validation", "test")
+        if last and f"{split}/loss" in last.metrics
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def accuracy_note(record: RunRecord, ghost: Ghost | None) -> str:
+    """The last and the best test accuracy, and the lead over the ghost in points; of nothing yet, what is going on."""
+    if not record.epochs:
+        return record.stage if record.status == READING else ""
+    last, best = record.epochs[-1].metrics.get("test/accuracy"), record.best
+    parts = [f"test {percent(last)}"]
+    if best:
+        parts.append(f"best {percent(best.metrics.get('test/accuracy'))}")
+    lead = lead_over(record, ghost) if ghost else None
+    if lead is not None:
+        parts.append(f"{100 * lead:+.2f} points on {ghost.run_id[-4:]}" if ghost else "")
+    return " · ".join(parts)
+
+
+def lead_over(record: RunRecord, ghost: Ghost) -> float | None:
+    """How far a run is ahead of its ghost in test accuracy at the same epoch; None where the ghost had ended."""
+    last = record.epochs[-1] if record.epochs else None
+    if last is None:
+        return None
+    there = next((epoch for epoch in ghost.record.epochs if epoch.epoch == last.epoch), None)
+    if there is None or "test/accuracy" not in there.metrics:
+        return None
+    return last.metrics.get("test/accuracy", 0.0) - there.metrics["test/accuracy"]
+
+
+def run_line(record: RunRecord, letter: str, ink: int, metric: str = "test/accuracy", axis: Axis = "epoch") -> Line:
+    """One run's curve among those of others, told apart by its letter."""
+    points = curve(record, metric, axis)
+    return Line(letter, points.x, points.y, ink=ink, letter=letter, broken=record.status == "failed")

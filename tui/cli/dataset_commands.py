@@ -1,0 +1,93 @@
+"""What the data commands do: open, check and fetch a data set, with a line of progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, cast
+
+from ...core.config import parse_data
+from ...core.data import DATASETS, DataOptions, open_dataset
+from ...core.data.dataset import Dataset
+from ...core.data.image_spec import Progress
+from ...core.data.prepare import check as check_files
+from ...core.errors import InputError
+from ...core.utils.registry import Table
+from ..format.values import safe
+
+
+def dataset_rows(datasets: Table, data: Path) -> list[dict[str, str]]:
+    """Name, whether it is here, and what it is, of every data set."""
+    rows: list[dict[str, str]] = []
+    for name in datasets.names():
+        options = cast("DataOptions", datasets.options(name)(name=name))
+        missing = open_dataset(options, data).missing()
+        rows.append({"name": name, "here": "no" if missing else "yes", "summary": options.__doc__ or ""})
+    return rows
+
+
+def opened(name: str, overrides: list[str], data: Path) -> Dataset:
+    """The data set of a name with settings changed by `data.key=value` texts.
+
+    Raises:
+        InputError: no data set has that name, or a setting is wrong.
+    """
+    DATASETS.options(name)
+    return open_dataset(parse_data(name, overrides), data)
+
+
+def check(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
+    """Check every file; the data set's facts are returned.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    name = dataset.options.name
+    if missing := dataset.missing():
+        listed = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        raise InputError(f"{name} is not in {dataset.root}: no {listed}", f"run: torchdeck data fetch {name}")
+    yield from check_files(dataset)
+    facts = dataset.facts()
+    counts = {"train_images": facts.train_images, "test_images": facts.test_images}
+    return {"name": name, "folder": str(dataset.root), **counts, "classes": list(facts.class_names)}
+
+
+def fetch(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
+    """Download what is missing, then check; raises DataError where that cannot be done."""
+    if dataset.missing():
+        try:
+            dataset.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            mend = "choose another with --data or TORCHDECK_DATA"
+            raise InputError(f"the data folder {dataset.root} cannot be made ({error.strerror})", mend) from None
+        yield from dataset.fetch()
+    return (yield from check(dataset))
+
+
+def show_progress(work: Generator[Progress, None, dict[str, Any]]) -> dict[str, Any]:
+    """Run slow work to its end, its progress on stderr where that is a terminal."""
+    steps = _with_lines(work)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _with_lines(work: Generator[Progress, None, dict[str, Any]]) -> Generator[None, None, dict[str, Any]]:
+    lively = sys.stderr.isatty()
+    try:
+        while True:
+            step = next(work)
+            if lively:
+                share = f" {100 * step.done / step.total:.0f} %" if step.done is not None and step.total else ""
+                sys.stderr.write(f"\r\x1b[K{safe(step.message)}{share}")
+                sys.stderr.flush()
+            yield
+    except StopIteration as end:
+        return end.value
+    finally:
+        if lively:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

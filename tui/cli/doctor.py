@@ -1,0 +1,63 @@
+"""What a machine has for training: told on one page, and the first thing to look at when something fails."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from ...core.data import DATASETS
+from ...core.devices.torch_device import device_name, free_memory
+from ..format.values import size
+from .dataset_commands import dataset_rows
+
+
+def examine(logs: Path, data: Path) -> dict[str, str]:
+    """Versions, devices, data sets, terminal and free disk, each as one text."""
+    found = {"torchdeck": _version("torchdeck"), "python": f"{platform.python_version()} ({platform.system()})"}
+    found |= {name: _version(name) for name in ("torch", "torchvision", "numpy", "pydantic", "rich", "typer")}
+    found |= _devices()
+    here = [row["name"] for row in dataset_rows(DATASETS, data) if row["here"] == "yes"]
+    found["data sets here"] = ", ".join(here)
+    found["data folder"] = f"{data} ({_disk(data)})"
+    found["logs folder"] = f"{logs} ({_disk(logs)})"
+    found["terminal"] = _terminal()
+    return found
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> dict[str, str]:
+    cpu = torch.device("cpu")
+    found = {"cpu": f"{device_name(cpu)}, torch computes on {torch.get_num_threads()}, {size(free_memory(cpu))} free"}
+    for index in range(torch.cuda.device_count()):
+        device = torch.device("cuda", index)
+        found[str(device)] = f"{device_name(device)}, {size(free_memory(device))} free"
+    if not torch.cuda.is_available():
+        found["cuda"] = "none: runs train on the CPU"
+    return found
+
+
+def _disk(folder: Path) -> str:
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    writable = "" if os.access(place, os.W_OK) else ", not writable"
+    return f"{size(shutil.disk_usage(place).free)} free{writable}"
+
+
+def _terminal() -> str:
+    width, height = shutil.get_terminal_size()
+    kind = os.environ.get("TERM", "no TERM")
+    colour = "no colour" if "NO_COLOR" in os.environ else os.environ.get("COLORTERM", "colour as TERM says")
+    return f"{kind}, {width}x{height}, {colour}" if sys.stderr.isatty() else "none (output is redirected)"

@@ -1,0 +1,381 @@
+"""The command line. Every import that costs time stands inside its command: torch alone takes seconds."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+from ...core.errors import ConfigError, TorchdeckError
+from ...core.utils.gc_tuning import search_seldom
+from .foreground import in_foreground
+from .options import (
+    DATA,
+    LOGS,
+    Ascii,
+    Data,
+    Detach,
+    Devices,
+    DistTimeout,
+    Json,
+    Logs,
+    OnHangup,
+    Overrides,
+    PresetName,
+    RefreshOption,
+    Retries,
+    RunReference,
+    print_json,
+)
+from .result_commands import register as register_results
+from .run_commands import begin
+from .run_commands import register as register_runs
+from .slurm_command import register as register_sbatch
+from .study_commands import study_app
+
+if TYPE_CHECKING:
+    from ...core.api import Surroundings
+    from ...core.control import Control
+    from ...core.events import RunEvent
+
+app = typer.Typer(
+    help="Train image classifiers, watch them train, and keep what they did: in one terminal.",
+    epilog="Example: torchdeck run quickstart",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(
+    help="List, check and fetch data sets.", epilog="Example: torchdeck data check cifar10", no_args_is_help=True
+)
+app.add_typer(data_app, name="data")
+register_runs(app)
+register_results(app)
+register_sbatch(app)
+app.add_typer(study_app)
+
+
+@app.command(epilog="Example: torchdeck tui --logs logs/reference")
+def tui(
+    logs: Logs = LOGS,
+    data: Data = DATA,
+    page: Annotated[
+        Literal["setup", "live", "runs", "compare", "analyze"], typer.Option(help="The page to open with.")
+    ] = "setup",
+    refresh: RefreshOption = "auto",
+    ascii_only: Ascii = False,
+    on_hangup: OnHangup = "hand-over",
+) -> None:
+    """Open the app: set up, watch, review, compare and analyze runs. `torchdeck` alone does the same."""
+    # Looking for garbage among imports takes a tenth of the time to the first frame; the app turns it on again.
+    gc.disable()
+    from ..app.start import open_app  # textual, 0.2 s
+
+    raise typer.Exit(open_app(logs, data, refresh, ascii_only, page, on_hangup=on_hangup))
+
+
+@app.command(epilog="Example: torchdeck serve --port 8000")
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 8000,
+    logs: Logs = LOGS,
+    data: Data = DATA,
+) -> None:
+    """Open the app in a browser on this machine; nobody else can reach it (from elsewhere: ssh -L)."""
+    from ..app.start import serve_app
+
+    serve_app(port, logs, data)
+
+
+@app.command(epilog="Example: torchdeck presets --json | jq -r '.[].name'")
+def presets(as_json: Json = False) -> None:
+    """List the presets: experiments that are ready to run."""
+    from ... import presets as store  # pydantic, 0.2 s
+    from ..format.tables import presets_table
+    from .output import print_table
+
+    found, damaged = store.load_all()
+    for error in damaged:
+        _tell(error)
+    if as_json:
+        return print_json([{"name": item.name, "title": item.title, "summary": item.summary} for item in found])
+    return print_table(presets_table(found))
+
+
+@app.command(epilog="Example: torchdeck preset lenet")
+def preset(name: PresetName, as_json: Json = False) -> None:
+    """Show a preset: its settings, what is ours in them, and the reported figures."""
+    from dataclasses import asdict
+
+    from ... import presets as store
+    from ...core.config import to_plain
+    from ..format.tables import preset_page
+    from .output import print_table
+
+    item = store.load(name)
+    if as_json:
+        about = {"name": item.name, "title": item.title, "summary": item.summary, "notes": item.notes}
+        return print_json({**about, "reported": [asdict(f) for f in item.reported], "config": to_plain(item.config)})
+    return print_table(preset_page(item))
+
+
+@app.command(epilog="Example: torchdeck settings optimizer")
+def settings(
+    section: Annotated[str, typer.Argument(help="data, model, optimizer, schedule or training; all if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List every setting with its bounds, its default and what it means."""
+    from ...core.config import settings_of
+    from ..format.tables import setting_json, settings_table
+    from .output import print_table
+
+    found = settings_of(section)
+    return print_json(list(map(setting_json, found))) if as_json else print_table(settings_table(found))
+
+
+@app.command(epilog="Example: torchdeck run lenet optimizer.lr=0.01 training.epochs=20 --tag try")
+def run(
+    name: PresetName,
+    overrides: Overrides = None,
+    run_name: Annotated[str, typer.Option("--name", help="A name for the run.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag for the run; may be given again.")] = None,
+    logs: Logs = LOGS,
+    data: Data = DATA,
+    devices: Devices = "",
+    dist_timeout: DistTimeout = 600.0,
+    retries: Retries = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, do not train.")] = False,
+    detach: Detach = False,
+    on_hangup: OnHangup = "hand-over",
+    as_json: Json = False,
+) -> None:
+    """Train a preset, with progress on stderr and the results on stdout.
+
+    Ctrl-C stops it with a checkpoint; `torchdeck resume` goes on. Detached, it prints the run's id and returns.
+    When the terminal is lost, it goes on in a process of its own.
+    """
+    from ... import presets as store
+    from ...core.config import ranks_of
+    from ...core.devices.device_spec import device_from
+    from ...core.processes.launch import start_detached
+    from ...core.runs.request import Patience
+
+    item = store.load(name)
+    chosen = [f'training.device="{device_from(devices)}"'] if devices else []
+    config, patience = item.with_overrides([*(overrides or []), *chosen]), Patience(dist_timeout, retries)
+    if dry_run or detach:
+        from ...core.training.plan import make_plan  # torch, seconds
+        from ..format.tables import plan_page
+        from .output import print_table
+
+        plan = make_plan(config, data)
+        if dry_run:
+            return print_json(plan.to_json()) if as_json else print_table(plan_page(plan))
+
+    from ...core.runs.label import Label
+
+    label = Label(item.name, run_name, tuple(tag or ()), item.reported_for(config))
+    if detach:
+        return begin(start_detached(config, label, logs, data, time.time(), patience=patience), as_json)
+
+    from ...core.api import run as train
+
+    def begin_here(control: Control, around: Surroundings) -> Iterator[RunEvent]:
+        return train(config, logs, control, surroundings=replace(around, patience=patience), label=label)
+
+    return in_foreground(begin_here, logs, data, on_hangup, as_json, apart=ranks_of(config) > 1)
+
+
+@app.command(epilog="Example: torchdeck resume @last")
+def resume(
+    reference: RunReference,
+    logs: Logs = LOGS,
+    data: Data = DATA,
+    detach: Detach = False,
+    dist_timeout: DistTimeout = 600.0,
+    retries: Retries = 0,
+    on_hangup: OnHangup = "hand-over",
+    as_json: Json = False,
+) -> None:
+    """Go on with a stopped or dead run from its last checkpoint; unpause a paused one."""
+    from ...core.processes.launch import resume_detached
+    from ...core.runs.commands import request
+    from ...core.runs.index import asked_ranks, find_run
+    from ...core.runs.request import Patience
+    from ...core.runs.writer import check_free
+
+    row, patience = find_run(logs, reference), Patience(dist_timeout, retries)
+    if row.status == "paused":
+        request(row.folder, "unpause")
+        return typer.echo(f"unpaused {row.id}", err=True)
+    check_free(row.folder)
+    if detach:
+        return begin(resume_detached(row.folder, data, patience=patience), as_json)
+
+    from ...core.api import resume as go_on  # torch, seconds
+
+    def begin_here(control: Control, around: Surroundings) -> Iterator[RunEvent]:
+        return go_on(row.folder, control, surroundings=replace(around, patience=patience))
+
+    return in_foreground(begin_here, logs, data, on_hangup, as_json, apart=asked_ranks(row.folder) > 1)
+
+
+@app.command(epilog="Example: torchdeck runs 'lenet status:done test/accuracy>0.6'")
+def runs(
+    filter_text: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILTER]...", help="Terms that must hold.")
+    ] = None,
+    logs: Logs = LOGS,
+    as_json: Json = False,
+) -> None:
+    """List the runs, the newest last.
+
+    A filter has words to look for, and terms such as status:done, preset:lenet, tag:paper, optimizer.lr<0.1
+    or test/accuracy>0.8.
+    """
+    from ...core.runs.index import list_runs, parse_filter
+    from ..format.tables import runs_table
+    from .output import print_table
+
+    test = parse_filter(" ".join(filter_text or []))
+    found = [row for row in list_runs(logs) if test(row)]
+    if as_json:
+        return print_json([row.to_json() for row in found])
+    if not found:
+        from ..format.values import safe
+
+        return typer.echo(safe(f"no such runs in {logs}"), err=True)
+    return print_table(runs_table(found))
+
+
+@app.command(epilog="Example: torchdeck show @best:lenet")
+def show(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> None:
+    """Show a run: its circumstances, its figures, and those of every class."""
+    from ...core.runs.index import find_run
+    from ...core.runs.reader import load_record
+    from ..format.tables import record_json, run_page
+    from .output import print_table
+
+    row = find_run(logs, reference)
+    if row.status == "unreadable":
+        raise TorchdeckError(f"run {row.id} cannot be shown: {row.problem}")
+    record = load_record(row.folder)
+    return print_json(record_json(row, record)) if as_json else print_table(run_page(row, record))
+
+
+@data_app.command("list", epilog="Example: torchdeck data list --json")
+def data_list(data: Data = DATA, as_json: Json = False) -> None:
+    """List the data sets, and which of them are here."""
+    from ...core.data import DATASETS
+    from ..format.tables import table
+    from .dataset_commands import dataset_rows
+    from .output import print_table
+
+    rows = dataset_rows(DATASETS, data)
+    if as_json:
+        return print_json(rows)
+    return print_table(table(["data set", "here", "what"], [(r["name"], r["here"], r["summary"]) for r in rows]))
+
+
+@data_app.command("check", epilog="Example: torchdeck data check cifar10")
+def data_check(
+    name: Annotated[str, typer.Argument(help="A data set's name.")],
+    overrides: Overrides = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Check every file of a data set against its checksum."""
+    from .dataset_commands import check, opened, show_progress
+
+    dataset = opened(name, overrides or [], data)
+    found = show_progress(check(dataset))
+    print_json(found) if as_json else typer.echo(
+        f"{name} is whole: {found['train_images']} + {found['test_images']} images"
+    )
+
+
+@data_app.command("fetch", epilog="Example: torchdeck data fetch mnist --data ~/data")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A data set's name.")], data: Data = DATA, as_json: Json = False
+) -> None:
+    """Download a data set and check it."""
+    from .dataset_commands import fetch, opened, show_progress
+
+    found = show_progress(fetch(opened(name, [], data)))
+    print_json(found) if as_json else typer.echo(
+        f"{name} is whole: {found['train_images']} + {found['test_images']} images"
+    )
+
+
+@app.command(epilog="Example: torchdeck doctor")
+def doctor(logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
+    """Tell what this machine has: versions, devices, data sets, terminal, free disk."""
+    from ..format.tables import table
+    from .doctor import examine
+    from .output import print_table
+
+    found = examine(logs, data)
+    return (
+        print_json(found) if as_json else print_table(table(["", ""], [(key, value) for key, value in found.items()]))
+    )
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is told in one message, with the exit code of its kind."""
+    search_seldom()
+    try:
+        sys.exit(app(sys.argv[1:] or ["tui"], prog_name="torchdeck", standalone_mode=False))
+    except TorchdeckError as error:
+        _tell(error)
+        sys.exit(error.exit_code)
+    except _UsageError as error:
+        _tell_usage(error)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - a person never meets a raw traceback
+        if os.environ.get("TORCHDECK_DEBUG"):
+            traceback.print_exc()
+        from ..format.values import safe
+
+        told = safe(f"internal error: {type(error).__name__}: {error}")
+        typer.echo(f"{told}\n  set TORCHDECK_DEBUG=1 to see where", err=True)
+        sys.exit(1)
+
+
+# Typer carries click under a name of its own; this is click's UsageError, of which all such errors are.
+_UsageError = cast("type[Exception]", typer.BadParameter.__base__)
+
+
+def _tell_usage(error: Exception) -> None:
+    """Typer's own message, less what its quoted arguments could do to a terminal."""
+    from typer import rich_utils  # rich, 0.05 s
+
+    from ..format.values import safe
+
+    for name, value in vars(error).items():
+        if isinstance(value, str):
+            setattr(error, name, safe(value))
+    rich_utils.rich_format_error(cast("Any", error))
+
+
+def _tell(error: TorchdeckError) -> None:
+    from ..format.values import safe
+
+    lines = error.message.splitlines() if isinstance(error, ConfigError) else [error.message]
+    for line in lines:
+        typer.echo(f"error: {safe(line)}", err=True)
+    if error.mend:
+        typer.echo(f"  {safe(error.mend)}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The commands that show, report and export results; every slow import stands inside its command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ...core.errors import InputError
+from .options import LOGS, Ascii, EitherReference, Json, Logs, StudyReference, print_json
+
+WIDE = 120
+"""From so many cells on a table has room for all columns; a chart is never wider."""
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ...core.results.study_result import StudyResult
+    from ..studies.tables import Grid
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command("study-result", epilog="Example: torchdeck study-result lenet-batch-size")(study_result)
+    app.command(epilog="Example: torchdeck report @best:lenet --to lenet.html")(report)
+    app.command(epilog="Example: torchdeck export @best:lenet --to torchscript --output lenet.pt")(export)
+
+
+def study_result(
+    reference: StudyReference, logs: Logs = LOGS, ascii_only: Ascii = False, as_json: Json = False
+) -> None:
+    """Show what a study came to: its runs as a table, reported beside reached, and the charts it was made for."""
+    from ...core.results.declaration import find_declared  # numpy and pydantic, 0.4 s
+    from ...core.results.study_result import result_of
+
+    result = result_of(find_declared(logs, reference))
+    if as_json:
+        return print_json(result.to_json())
+    return _print_result(result, ascii_only)
+
+
+def _print_result(result: StudyResult, ascii_only: bool) -> None:
+    from rich.console import Console, Group
+    from rich.text import Text
+
+    from ...core.results.chart_data import panels
+    from ..charts.study_charts import chart_text
+    from ..format.values import safe
+    from ..studies.tables import tables
+    from .output import print_table
+
+    console = Console()
+    plain = ascii_only or not (sys.stdout.encoding or "").lower().startswith("utf")
+    colors = console.is_terminal and not console.no_color
+    width = min(console.width, WIDE)
+    study = result.study
+    head = Text(safe(study.title), "bold").append(f"  {safe(study.study_id)}", "dim")
+    parts: list[RenderableType] = [head, *([Text(safe(study.summary))] if study.summary else [])]
+    parts += [Text(f"reported: {safe(words)}") for words in study.reported]
+    narrow = console.is_terminal and console.width < WIDE
+    parts += [part for grid in tables(result, narrow) for part in ("", *_grid(grid))]
+    for panel in panels(result):
+        for figure in panel.figures:
+            parts += ["", chart_text(figure, width, colors=colors, ascii_only=plain)]
+    print_table(Group(*parts))
+
+
+def _grid(grid: Grid) -> list[RenderableType]:
+    """A table for the terminal; the best row is bold."""
+    from rich.text import Text
+
+    from ..format.tables import table
+    from ..format.values import safe
+
+    rows = [
+        tuple(Text(safe(cell), "bold" if place in grid.strong else "") for cell in row)
+        for place, row in enumerate(grid.rows)
+    ]
+    shown = table(grid.columns, rows, grid.title, frozenset(map(str, grid.right)))
+    return [shown, Text(safe(grid.note), "dim")] if grid.note else [shown]
+
+
+def report(
+    reference: EitherReference,
+    to: Annotated[Path, typer.Option("--to", help="The file to write: FILE.html, or FILE.md with FILE-figures/.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    logs: Logs = LOGS,
+    as_json: Json = False,
+) -> None:
+    """Write a run or a study as a report to hand in: one HTML file that needs nothing else, or Markdown."""
+    from ...core.results.declaration import find_either
+
+    if to.suffix not in (".html", ".md"):
+        raise InputError(f"a report cannot be written as '{to.name}'", "name a file that ends in .html or .md")
+    found = find_either(logs, reference)
+    from ..report.write import write_report  # matplotlib, 0.8 s
+
+    files = write_report(found, to, force)
+    print_json({"files": [str(path) for path in files]}) if as_json else typer.echo(to)
+
+
+Form = Literal["torchscript", "safetensors", "csv", "tensorboard"]
+
+
+def export(
+    reference: EitherReference,
+    to: Annotated[Form, typer.Option(help="The form to write.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file, or folder; named after the run if left out.")
+    ] = None,
+    logs: Logs = LOGS,
+    as_json: Json = False,
+) -> None:
+    """Write the best weights, or the figures of every epoch and step, for other programs.
+
+    The TorchScript module takes pixels from 0 to 1 and normalises them itself. csv writes the epochs to a file and the
+    loss of every step to a second one beside it; tensorboard makes a folder of event files. Of a study, csv and
+    tensorboard hold all runs.
+    """
+    from ...core.results.declaration import find_either
+    from ...core.runs.index import RunRow
+
+    found = find_either(logs, reference)
+    name = found.id if isinstance(found, RunRow) else found.study_id
+    if to in ("torchscript", "safetensors"):
+        if not isinstance(found, RunRow):
+            raise InputError(f"a study has no weights to write as {to}", "name one of its runs, or use csv")
+        from ...core.results.model_export import ENDINGS  # torch, seconds
+        from ...core.results.model_export import export as write
+        from ..format.values import safe
+
+        files = [output or Path(f"{name}.{ENDINGS[to]}")]
+        for message in write(found.folder, to, files[0]):
+            typer.echo(f"warning: {safe(message)}", err=True)
+    else:
+        from ...core.results.csv_export import Exported, runs_of, write_csv
+        from ...core.results.tensorboard_export import write_events
+
+        target = output or Path(f"{name}.csv" if to == "csv" else f"{name}-tensorboard")
+        runs = [Exported("", found.folder)] if isinstance(found, RunRow) else runs_of(found)
+        files = (write_csv if to == "csv" else write_events)(runs, target)
+    content = {"run": name, "form": to, "file": str(files[0]), "files": [str(path) for path in files]}
+    print_json(content) if as_json else typer.echo("\n".join(map(str, files)))

@@ -1,0 +1,189 @@
+"""The commands for a run that another process trains, or shall train: attach, stop, pause, checkpoint, --detach."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...core.control import CommandName, Control
+from ...core.errors import LogsError
+from .options import DATA, LOGS, Ascii, Data, Json, Logs, OnHangup, RefreshOption, RunReference, print_json
+
+if TYPE_CHECKING:
+    from ...core.events import RunEvent
+    from ...core.processes.launch import Detached
+
+POLL_SECONDS = 0.1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command(epilog="Example: torchdeck attach @last")(attach)
+    app.command(epilog="Example: torchdeck stop @last --after-epoch")(stop)
+    app.command(epilog="Example: torchdeck pause @last")(pause)
+    app.command(epilog="Example: torchdeck checkpoint @last")(checkpoint)
+
+
+class _Left(Exception):
+    """Whoever watched has gone."""
+
+
+class _Watching(Control):
+    """Who only watches cannot stop the run: a signal, or an output that nobody reads, ends the watching."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = threading.Event()
+
+    def request(self, command: CommandName, reason: str = "") -> None:  # noqa: ARG002
+        self.left.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait; raises _Left once the watching is over."""
+        if self.left.wait(seconds):
+            raise _Left
+
+
+def attach(
+    reference: RunReference,
+    logs: Logs = LOGS,
+    data: Data = DATA,
+    refresh: RefreshOption = "auto",
+    ascii_only: Ascii = False,
+    on_hangup: OnHangup = "hand-over",
+    as_json: Json = False,
+) -> None:
+    """Watch a run of any process: in the app on a terminal, elsewhere as lines or JSON, from its first event on.
+
+    Leaving, by Ctrl-C too, leaves the run as it is.
+    """
+    from ...core.runs.index import find_run
+
+    row = find_run(logs, reference)
+    if row.status == "unreadable":
+        raise LogsError(f"run {row.id} cannot be watched: {row.problem}")
+    if sys.stdin.isatty() and sys.stderr.isatty() and not as_json:
+        from ..app.start import open_app  # textual, 0.2 s
+
+        raise typer.Exit(open_app(logs, data, refresh, ascii_only, "live", row.folder, on_hangup))
+    raise typer.Exit(_watch(row.folder, as_json))
+
+
+def _watch(folder: Path, as_json: bool) -> int:
+    from ...core.runs.reader import follow, load_record
+    from .headless import JsonLines, drive
+    from .run_progress import PlainLines
+
+    watching = _Watching()
+
+    def events() -> Iterator[RunEvent]:
+        with suppress(_Left):
+            yield from follow(folder, wait=watching.pause)
+
+    code = drive(events(), watching, JsonLines() if as_json else PlainLines())
+    if watching.left.is_set():
+        typer.echo(f"left; run {folder.name} goes on", err=True)
+        return code
+    status = load_record(folder).status
+    if status in ("died", "unknown"):
+        how = "its process is gone" if status == "died" else "nothing more comes, and locks tell nothing here"
+        typer.echo(f"{how}; go on with: torchdeck resume {folder.name}", err=True)
+        return 1
+    return code
+
+
+def stop(
+    reference: RunReference,
+    after_epoch: Annotated[bool, typer.Option("--after-epoch", help="Not at once, but at the epoch's end.")] = False,
+    logs: Logs = LOGS,
+    as_json: Json = False,
+) -> None:
+    """Stop a run of any process with a checkpoint, and wait until it has."""
+    _ask(reference, logs, "stop-after-epoch" if after_epoch else "stop", as_json)
+
+
+def pause(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> None:
+    """Pause a run of any process; `torchdeck resume` lets it go on."""
+    _ask(reference, logs, "pause", as_json)
+
+
+def checkpoint(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> None:
+    """Let a run of any process save a checkpoint now."""
+    _ask(reference, logs, "checkpoint", as_json)
+
+
+def _ask(reference: str, logs: Path, command: CommandName, as_json: bool) -> None:
+    from ...core.runs.commands import obeyed
+    from ...core.runs.index import find_run
+
+    row = find_run(logs, reference)
+    if row.status in ("completed", "failed", "stopped", "died", "unreadable"):
+        mend = "see it with: torchdeck show" if row.status == "completed" else "go on with it: torchdeck resume"
+        raise LogsError(f"run {row.id} is not active: its status is {row.status}", f"{mend} {row.id}")
+    try:
+        event = obeyed(row.folder, command)
+    except KeyboardInterrupt:
+        typer.echo(f"left; run {row.id} was asked all the same", err=True)
+        raise typer.Exit(130) from None
+    done, told = _told(event, command)
+    body = {"run_id": row.id, "command": command, "done": done, "told": told, "step": getattr(event, "step", None)}
+    print_json(body) if as_json else typer.echo(f"{row.id}: {told}")
+    raise typer.Exit(0 if done else 1)
+
+
+def _told(event: RunEvent | None, command: CommandName) -> tuple[bool, str]:
+    """Whether a run did what it was asked for, and how to say it."""
+    from ...core.events import CheckpointSaved, CommandApplied, RunCompleted, RunFailed, WarningRaised
+    from ..format.values import safe
+
+    match event:
+        case RunCompleted():
+            stops = command in ("stop", "stop-after-epoch")
+            return stops, f"{event.status} at step {event.step}" + (f" ({safe(event.reason)})" if event.reason else "")
+        case RunFailed():
+            return False, f"failed: {safe(event.error.message)}"
+        case CommandApplied():
+            return True, f"paused at step {event.step}"
+        case CheckpointSaved():
+            return True, f"saved a checkpoint of step {event.step}"
+        case WarningRaised():
+            return False, safe(event.message)
+        case _:
+            return False, "its process is gone; go on with it: torchdeck resume"
+
+
+def begin(detached: Detached, as_json: bool) -> None:
+    """Wait until a run in a process of its own has begun, and tell how to reach it.
+
+    Raises:
+        typer.Exit: the run could not begin; told, with the exit code of its kind.
+    """
+    from ...core.events import RunFailed, to_json
+    from ...core.runs.record import RunRecord
+    from ..format.event_lines import lines_of
+    from ..terminal.exit_codes import run_exit_code
+
+    try:
+        while (began := detached.began()) is None:
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        detached.call_off()
+        raise typer.Exit(130) from None
+    if isinstance(began, RunFailed):
+        for line in lines_of(began, RunRecord()):
+            typer.echo(line, err=True)
+        if as_json:
+            print_json(to_json(began))
+        raise typer.Exit(run_exit_code(began, None))
+    run_id = detached.folder.name
+    if as_json:
+        return print_json({"run_id": run_id, "folder": str(detached.folder), "pid": detached.process.pid})
+    typer.echo(run_id)
+    return typer.echo(f"it trains on by itself; watch it with: torchdeck attach {run_id[-4:]}", err=True)

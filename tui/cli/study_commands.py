@@ -1,0 +1,251 @@
+"""The commands of studies: declare, run, resume, watch and stop many runs with one result."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ...core.errors import InputError
+from .options import LOGS, Json, Logs, Overrides, PresetName, print_json
+from .study_options import StudyWork, takes_work
+
+if TYPE_CHECKING:
+    from ...core.studies.executor import Circumstances
+    from ...core.studies.model import Study
+
+study_app = typer.Typer()
+
+
+def _study_names(incomplete: str) -> Iterator[str]:
+    from ...presets.study_presets import study_names  # pydantic, 0.2 s
+
+    yield from (name for name in [*study_names(), *_study_ids("")] if name.startswith(incomplete))
+
+
+def _study_ids(incomplete: str) -> Iterator[str]:
+    logs = Path(os.environ.get("TORCHDECK_LOGS", "logs"))
+    yield from sorted(path.parent.name for path in logs.glob(f"{incomplete}*/study.json"))
+
+
+StudyReference = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="An id, a unique prefix, its last four characters, or @last.", autocompletion=_study_ids
+    ),
+]
+
+
+@study_app.command(epilog="Example: torchdeck studies --json | jq -r '.declared[].name'")
+def studies(logs: Logs = LOGS, as_json: Json = False) -> None:
+    """List the studies that are ready to run, and those that stand in the logs with how far they are."""
+    from ...core.errors import LogsError
+    from ...core.studies.store import load_study, status_of, study_folders
+    from ...presets.study_presets import load_declaration, study_names
+    from ..format.tables import table
+    from ..studies.text import summary_of
+    from .output import print_table
+
+    declared = [load_declaration(name) for name in study_names()]
+    made: list[tuple[str, str, str]] = []
+    for folder in study_folders(logs):
+        try:
+            study = load_study(folder)
+            made.append((folder.name, status_of(folder, study), summary_of(study)))
+        except LogsError as error:
+            made.append((folder.name, "unreadable", error.message))
+    if as_json:
+        ready = [{"name": s.name, "title": s.title, "summary": s.summary, "runs": s.planned} for s in declared]
+        return print_json(
+            {"declared": ready, "made": [dict(zip(("id", "status", "progress"), row, strict=True)) for row in made]}
+        )
+    print_table(
+        table(["study", "runs", "title", "summary"], [(s.name, s.planned, s.title, s.summary) for s in declared])
+    )
+    if made:
+        print_table(table(["in the logs", "status", "progress"], made))
+    return None
+
+
+@study_app.command(epilog="Example: torchdeck study lenet-batch-size --devices cpu:2 --budget 2h")
+@takes_work
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE|STUDY",
+            help="A declared study, a TOML file, or one in the logs.",
+            autocompletion=_study_names,
+        ),
+    ],
+    overrides: Overrides = None,
+    *,
+    work: StudyWork,
+) -> None:
+    """Run a study, or go on with it: what is finished is not repeated.
+
+    Ctrl-C stops its runs with checkpoints; the same command goes on where they stand.
+    """
+    from ...core.studies.store import find_study, matches, study_folders
+    from ...presets.study_presets import load_declaration, study_names
+
+    around = work.around()
+    is_file = name.endswith(".toml") or "/" in name
+    known = name == "@last" or any(matches(folder.name, name) for folder in study_folders(work.logs))
+    if known and name not in study_names() and not is_file:
+        if overrides:
+            raise InputError(
+                f"study {name} has its settings already", "leave the settings out, or start another by name"
+            )
+        folder = find_study(work.logs, name)
+    else:
+        folder = _made(work, load_declaration(name, overrides or []))
+    _follow(folder, around, work.as_json)
+
+
+@study_app.command(epilog="Example: torchdeck sweep lenet optimizer.lr=0.1,0.05 training.batch_size=64,128")
+@takes_work
+def sweep(
+    name: PresetName,
+    settings: Annotated[
+        list[str], typer.Argument(metavar="SECTION.KEY=V1,V2...", help="Settings; those with several values vary.")
+    ],
+    *,
+    work: StudyWork,
+) -> None:
+    """Run a preset with every combination of some settings' values, as a study."""
+    from ... import presets as store
+    from ...presets.study_presets import grid_study
+
+    around = work.around()
+    folder = _made(work, grid_study(store.load(name), settings))
+    _follow(folder, around, work.as_json)
+
+
+@study_app.command(epilog="Example: torchdeck search lenet optimizer.lr='log(1e-4,1e-1)' --trials 20 --devices cpu:2")
+@takes_work
+def search(
+    name: PresetName,
+    settings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SECTION.KEY=RANGE...",
+            help="log(1e-4,1e-1), uniform(0.8,0.99), int(1,4) or choice(32,64); a plain value holds for all trials.",
+        ),
+    ],
+    trials: Annotated[int, typer.Option(min=1, max=10_000, help="How many settings to try.")] = 20,
+    pruner: Annotated[
+        Literal["median", "hyperband", "none"], typer.Option(help="What stops a trial early that is no good.")
+    ] = "median",
+    sampler: Annotated[Literal["tpe", "random"], typer.Option(help="How the next settings are drawn.")] = "tpe",
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Seed of the draw; exact with one device.")] = 1,
+    *,
+    work: StudyWork,
+) -> None:
+    """Look for the settings of a preset with the best test accuracy, as a study."""
+    from ... import presets as store
+    from ...presets.study_presets import search_study
+
+    around = work.around()
+    folder = _made(work, search_study(store.load(name), settings, trials, pruner, sampler, seed))
+    _follow(folder, around, work.as_json)
+
+
+def _made(work: StudyWork, wanted: Study) -> Path:
+    """The folder of the study that the same request made before, else a new one."""
+    from ...core.studies.store import create_study, find_or_create
+
+    return (create_study if work.new else find_or_create)(work.logs, wanted, time.time())
+
+
+def _follow(folder: Path, around: Circumstances, as_json: bool) -> None:
+    """Work on a study to its end, and leave with its exit code."""
+    from rich.console import Console
+
+    from ...core.control import Control
+    from ...core.studies.run_study import run_study
+    from .headless import drive
+    from .study_progress import StudyJson, StudyLines, StudyTable, study_exit_code
+
+    control, console, logs = Control(), Console(stderr=True), folder.parent
+    front_end = StudyJson() if as_json else StudyTable(console, logs) if console.is_terminal else StudyLines(logs)
+    raise typer.Exit(drive(run_study(folder, control, around=around), control, front_end, study_exit_code))
+
+
+@study_app.command("study-status", epilog="Example: torchdeck study-status @last")
+def study_status(reference: StudyReference, logs: Logs = LOGS, as_json: Json = False) -> None:
+    """Show how far a study is: every run with its state, its epochs and its best figure."""
+    from ...core.studies.store import find_study, load_study, status_of
+    from ..format.values import safe
+    from ..studies.text import summary_of
+    from .output import print_table
+    from .study_progress import recorded_progress, study_table
+
+    folder = find_study(logs, reference)
+    found = load_study(folder)
+    status = status_of(folder, found)
+    progress = recorded_progress(found.runs, logs)
+    if as_json:
+        return print_json(_status_json(found, status, progress))
+    typer.echo(f"{found.study_id}  {safe(found.title)}\n{status}: {summary_of(found)}")
+    print_table(study_table(found, progress))
+    if found.search and found.search.importance:
+        shares = ", ".join(f"{path} {share:.0%}" for path, share in found.search.importance.items())
+        typer.echo(f"importance: {safe(shares)}")
+    return None
+
+
+def _status_json(found: Study, status: str, progress: dict[int, Any]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from ...core.studies.events import counts_json, run_json
+
+    runs = [{**run_json(run), **(asdict(progress[run.number]) if run.number in progress else {})} for run in found.runs]
+    about = {"title": found.title, "kind": found.kind, "varied": list(found.varied), "status": status}
+    importance = dict(found.search.importance) if found.search and found.search.importance else None
+    return {**counts_json(found), **about, "importance": importance, "table": runs}
+
+
+RunNumber = Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="The run's number in the study's table.")]
+
+
+@study_app.command("study-stop", epilog="Example: torchdeck study-stop @last")
+def study_stop(
+    reference: StudyReference,
+    number: Annotated[
+        int | None,
+        typer.Argument(metavar="[NUMBER]", min=0, help="Only this run, until study-retry; the others go on."),
+    ] = None,
+    logs: Logs = LOGS,
+) -> None:
+    """Stop a study's runs with checkpoints, by all processes that work on it; `torchdeck study STUDY` goes on."""
+    from ...core.studies.coordinators import request_stop
+    from ...core.studies.ledger import hold_run
+    from ...core.studies.store import find_study
+
+    folder = find_study(logs, reference)
+    if number is None:
+        request_stop(folder)
+        typer.echo(f"study {folder.name} stops after the batches in hand", err=True)
+        return
+    run = hold_run(folder, number)
+    told = "stops after the batch in hand" if run.state == "running" else "is not begun"
+    mend = f"torchdeck study-retry {folder.name} {number}"
+    typer.echo(f"run {number} of study {folder.name} {told}; take it up again with: {mend}", err=True)
+
+
+@study_app.command("study-retry", epilog="Example: torchdeck study-retry @last 3")
+def study_retry(reference: StudyReference, number: RunNumber, logs: Logs = LOGS) -> None:
+    """Have one run of a study tried again that failed or was stopped, also while the study runs."""
+    from ...core.studies.coordinators import living
+    from ...core.studies.ledger import retry_run
+    from ...core.studies.store import find_study
+
+    folder = find_study(logs, reference)
+    retry_run(folder, number)
+    when = "soon" if living(folder) else f"with: torchdeck study {folder.name}"
+    typer.echo(f"run {number} of study {folder.name} is taken up again {when}", err=True)

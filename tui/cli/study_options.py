@@ -1,0 +1,171 @@
+"""The options of all commands that work on a study: where its runs train, for how long, and how that is shown."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+import typer
+
+from ...core.errors import InputError
+from .options import DATA, LOGS, Data, Json, Logs
+
+if TYPE_CHECKING:
+    from ...core.studies.executor import Circumstances
+
+Devices = Annotated[
+    str,
+    typer.Option(
+        help="Where: cpu:2 (two processes), 0,1 (a process on each CUDA device), 0+1,2+3 (runs over two each), or auto."
+    ),
+]
+On = Annotated[
+    Literal["here", "slurm", "ray"],
+    typer.Option(help="Who places the runs: this machine, or a cluster that shares the logs and data folders."),
+]
+Partition = Annotated[str, typer.Option(help="Slurm: the partition of the jobs.", show_default="Slurm's")]
+Time = Annotated[
+    str, typer.Option(help="Slurm: the time limit of a job, such as 4h; a run goes on after it.", show_default="4h")
+]
+Address = Annotated[
+    str, typer.Option(help="Ray: the cluster's address, HOST:PORT.", show_default="the one of this machine")
+]
+MaxParallel = Annotated[
+    int | None,
+    typer.Option(min=1, max=1000, help="Cluster: how many runs at a time, waiting ones included.", show_default="16"),
+]
+GpusPerRun = Annotated[
+    int | None, typer.Option(min=0, max=64, help="Cluster: GPUs for each run; 0 trains on the CPU.", show_default="1")
+]
+CpusPerRun = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Cluster: CPU cores for each run.", show_default="1")
+]
+Budget = Annotated[str, typer.Option(help="Stop with checkpoints after this time, such as 2h, 90m or 1h30m.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try the runs again that failed.")]
+Join = Annotated[
+    bool,
+    typer.Option("--join", help="Work on the study beside other processes, here or on machines that share the folder."),
+]
+New = Annotated[bool, typer.Option("--new", help="Start afresh, where the same study stands in the logs already.")]
+
+_BOTH = ("slurm", "ray")
+_MEANT_FOR = {
+    "partition": ("slurm",),
+    "time": ("slurm",),
+    "address": ("ray",),
+    "max_parallel": _BOTH,
+    "gpus_per_run": _BOTH,
+    "cpus_per_run": _BOTH,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StudyWork:
+    """What was asked for."""
+
+    logs: Logs = LOGS
+    data: Data = DATA
+    devices: Devices = "auto"
+    on: On = "here"
+    partition: Partition = ""
+    time: Time = ""
+    address: Address = ""
+    max_parallel: MaxParallel = None
+    gpus_per_run: GpusPerRun = None
+    cpus_per_run: CpusPerRun = None
+    budget: Budget = ""
+    retry_failed: RetryFailed = False
+    join: Join = False
+    new: New = False
+    as_json: Json = False
+
+    def around(self) -> Circumstances:
+        """The circumstances of the study, checked before anything is made.
+
+        Raises:
+            InputError: options do not go together, or name what is not here.
+        """
+        from ...core.devices.slots import parse_slots
+        from ...core.studies.executor import Circumstances
+
+        self._check()
+        budget = parse_budget(self.budget)
+        if self.on == "here":
+            slots = tuple(parse_slots(self.devices))
+            return Circumstances(self.data, slots, self.retry_failed, budget, join=self.join)
+        return self._on_a_cluster(budget)
+
+    def _check(self) -> None:
+        """Refuse options that would have no effect."""
+        for name, meant_for in _MEANT_FOR.items():
+            if self.on not in meant_for and getattr(self, name) not in (None, ""):
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} says nothing here", f"add --on {' or --on '.join(meant_for)}")
+        if self.join and self.new:
+            raise InputError("--join works on a study that others work on, --new makes one", "leave one of them out")
+        if self.join and self.on != "here":
+            raise InputError(f"one process gives all runs of a study to {self.on}", "leave --join out, or --on")
+        if self.on != "here" and self.devices != "auto":
+            mend = "say with --gpus-per-run and --cpus-per-run what each run gets"
+            raise InputError(f"--devices names devices of this machine, and --on {self.on} trains on others", mend)
+
+    def _on_a_cluster(self, budget: float | None) -> Circumstances:
+        from ...core.clusters import Share, places
+        from ...core.clusters.ray_runs import Ray
+        from ...core.clusters.slurm import Slurm, Wanted
+        from ...core.studies.executor import Circumstances
+
+        share = Share(1 if self.gpus_per_run is None else self.gpus_per_run, self.cpus_per_run or 1)
+        slots = places(self.on, self.max_parallel or 16, share)
+        if self.on == "ray":
+            ray = Ray(self.address or "auto", share)
+            return Circumstances(self.data, slots, self.retry_failed, budget, start=ray.start, cluster="Ray")
+        slurm = Slurm(Wanted(share, parse_budget(self.time or "4h") or 0, self.partition))
+        around = Circumstances(self.data, slots, self.retry_failed, budget, start=slurm.start, cluster="Slurm")
+        return replace(around, left_over=slurm.left_over)
+
+
+def takes_work(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command whose last parameter is `work: StudyWork` the options of it, each by its name."""
+    own = inspect.signature(command, eval_str=True).parameters
+    hints = get_type_hints(StudyWork, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(StudyWork)
+    ]
+    parameters = [*(parameter for name, parameter in own.items() if name != "work"), *shared]
+
+    @wraps(command)
+    def taking(**given: Any) -> None:
+        work = StudyWork(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        command(**given, work=work)
+
+    taking.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    taking.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return taking
+
+
+_BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def parse_budget(text: str) -> float | None:
+    """The seconds of a time such as 2h, 90m or 1h30m; None for "".
+
+    Raises:
+        InputError: it is not of that form.
+    """
+    if not text:
+        return None
+    match = _BUDGET.fullmatch(text.strip())
+    seconds = (
+        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+    )
+    if not seconds:
+        raise InputError(f"'{text}' is no time", "write 2h, 90m, 45s or 1h30m")
+    return seconds

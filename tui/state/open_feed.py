@@ -1,0 +1,109 @@
+"""Feeds of what the app can train or follow; torch is loaded in their threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from ...core.config import ExperimentConfig
+from ...core.control import CommandName, Control
+from ...core.events import Failure, RunEvent, RunStarted, StageStarted
+from ...core.processes.launch import start_detached
+from ...core.runs.commands import request
+from ...core.runs.index import asked_ranks
+from ...core.runs.label import Label
+from ...core.runs.reader import follow
+from .feed import Feed
+from .handover import POLL_SECONDS, HandOver
+from .workspace import Workspace
+
+CALLED_OFF = Failure("input", "CalledOff", "called off before it began")
+
+
+def started(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
+    """A new run."""
+    control = Control()
+
+    def events() -> Iterator[RunEvent]:
+        from ...core.api import Surroundings, run  # torch, seconds
+
+        around = Surroundings(workspace.data)
+        yield from run(config, workspace.logs, control, surroundings=around, label=label)
+
+    return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data))
+
+
+def resumed(folder: Path, workspace: Workspace) -> Feed:
+    """A stopped or dead run that goes on."""
+    control = Control()
+
+    def events() -> Iterator[RunEvent]:
+        from ...core.api import Surroundings, resume  # torch, seconds
+
+        yield from resume(folder, control, surroundings=Surroundings(workspace.data))
+
+    let_go = partial(control.request, "hand-over") if asked_ranks(folder) > 1 else None
+    return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data, let_go=let_go))
+
+
+class _Left(Exception):
+    """Nobody follows the run any more."""
+
+
+class _Leave:
+    """Ends the following of a run."""
+
+    def __init__(self) -> None:
+        self._left = threading.Event()
+        self.now = self._left.set
+
+    def wait(self, seconds: float) -> None:
+        """Wait; raises _Left once nobody follows."""
+        if self._left.wait(seconds):
+            raise _Left
+
+
+def watched(folder: Path) -> Feed:
+    """A run that another process trains."""
+    leave = _Leave()
+
+    def events() -> Iterator[RunEvent]:
+        with suppress(_Left):
+            yield from follow(folder, wait=leave.wait)
+
+    return Feed(events, lambda command, reason: request(folder, command, reason), own=False, leave=leave.now)
+
+
+def detached(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
+    """A new run in a process of its own, that outlives this one, and is followed from its first event on.
+
+    Raises:
+        LogsError: the logs folder cannot be written, or no process can be started.
+    """
+    run = start_detached(config, label, workspace.logs, workspace.data, workspace.now())
+    leave, begun, called_off = _Leave(), threading.Event(), threading.Event()
+
+    def ask(command: CommandName, reason: str) -> None:
+        if command == "stop" and not begun.is_set():
+            # Its directory, where it could be asked, is not there yet.
+            called_off.set()
+            run.process.terminate()
+        else:
+            request(run.folder, command, reason)
+
+    def events() -> Iterator[RunEvent]:
+        yield StageStarted(t=workspace.now(), message="starting a process of its own")
+        with suppress(_Left):
+            while (began := run.began()) is None:
+                leave.wait(POLL_SECONDS)
+            begun.set()
+            if isinstance(began, RunStarted):
+                yield from follow(run.folder, wait=leave.wait)
+            else:
+                yield replace(began, error=CALLED_OFF) if called_off.is_set() else began
+
+    return Feed(events, ask, own=False, leave=leave.now)

@@ -1,0 +1,91 @@
+"""What a start would come to: worked out from the plans of its runs, and from what is known of their time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...core.config import ExperimentConfig, ranks_of, to_plain
+from ...core.runs.index import RunRow
+from ...core.training.estimate import Estimate, from_runs, measure
+from ..format.plan_text import batch_text, rate_text
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of the runs that a start would make."""
+
+    runs: tuple[ExperimentConfig, ...]
+    train_images: int
+    parameters: int
+    forward_flops: int
+    memory: int
+    device: str
+    estimate: Estimate | None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all runs."""
+        return sum(math.ceil(self.train_images / run.training.batch_size) * run.training.epochs for run in self.runs)
+
+    @property
+    def ranks(self) -> int:
+        """Devices that each run trains on; the most of any."""
+        return max(ranks_of(run) for run in self.runs)
+
+    @property
+    def shares(self) -> list[str]:
+        """What a step and its learning rate come to, where several devices or a rule make something of them."""
+        batches = {batch_text(run.training.batch_size, ranks_of(run)) for run in self.runs}
+        rates = {rate_text(run) for run in self.runs}
+        found = [f"batch {batches.pop()}"] if len(batches) == 1 and self.ranks > 1 else []
+        return [*found, *(f"lr {rate}" for rate in rates if rate and len(rates) == 1)]
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds that all runs take."""
+        if self.estimate is None:
+            return None
+        return self.estimate.seconds_per_epoch * sum(run.training.epochs for run in self.runs)
+
+
+@dataclass(slots=True)
+class Prospects:
+    """Works out outlooks, and keeps the times that were measured; in threads, since torch loads here first."""
+
+    data: Path
+    _measured: dict[str, Estimate] = field(default_factory=dict[str, Estimate])
+
+    def of(self, runs: tuple[ExperimentConfig, ...], earlier: Sequence[RunRow]) -> Outlook:
+        """The outlook on runs, with the plan of each."""
+        from ...core.devices.torch_device import device_name
+        from ...core.training.plan import make_plan
+
+        plans = [make_plan(config, self.data) for config in runs]
+        first = plans[0]
+        name = device_name(first.device)
+        devices = f"{first.ranks} x {name}" if first.ranks > 1 else name
+        return Outlook(
+            runs=runs,
+            train_images=first.train_images,
+            parameters=first.parameters,
+            forward_flops=first.forward_flops,
+            memory=max(plan.memory for plan in plans),
+            device=first.config.training.device,
+            estimate=self._measured.get(_key(first.config)) or from_runs(first.config, devices, earlier),
+        )
+
+    def time(self, config: ExperimentConfig) -> None:
+        """Measure the time of an epoch by a warm-up in a process of its own."""
+        from ...core.training.plan import make_plan
+
+        self._measured[_key(make_plan(config, self.data).config)] = measure(config, self.data)
+
+
+def _key(config: ExperimentConfig) -> str:
+    """What a measured time holds for: all settings but the number of epochs."""
+    plain = to_plain(config)
+    plain["training"] = {key: value for key, value in plain["training"].items() if key != "epochs"}
+    return str(plain)

@@ -1,0 +1,190 @@
+"""A study and its result as they stand on disk now, read again only where something changed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from operator import is_not
+from pathlib import Path
+
+from ...core.errors import LogsError
+from ...core.results.declaration import Declared, DeclaredRun, declared_in
+from ...core.results.run_result import ResultRow, read_result_row
+from ...core.results.study_result import StudyResult, concluded
+from ...core.runs.index import RunRow
+from ...core.studies.coordinators import living
+from ...core.studies.journal import CHANGES, DECLARED, Json, read_content
+from ...core.studies.model import Study, StudyRun, StudyStatus
+from ...core.studies.store import check_content, row_of, settled_by, status_of, study_folders, study_of
+from ...core.utils.locks import is_held
+
+
+@dataclass(frozen=True, slots=True)
+class StudySeen:
+    """A study with the state of each run, whether a process works on it, and what its runs amount to."""
+
+    folder: Path
+    study: Study
+    status: StudyStatus
+    result: StudyResult
+
+
+Stamp = tuple[bool, object]
+"""Whether a run's parent lives, and what its directory's files are."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A run with its state, and what that was read from."""
+
+    told: StudyRun
+    stamp: Stamp
+    run: StudyRun
+    row: RunRow | None
+
+
+class StatesReader:
+    """Reads the states of one study's runs again and again; a run's directory is read when something there changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.content: Json = {}
+        """What the study's files say; the same object as before where they did not change."""
+        self.stamps: list[Stamp] = []
+        """What the state of each run, and its figures, depend on."""
+        self._files: object = None
+        self._told: Study | None = None
+        self._states: list[_State] = []
+        self._study: Study | None = None
+
+    def read(self) -> Study:
+        """The study as it is now; the same object as before where nothing changed.
+
+        Raises:
+            LogsError: study.json is missing, damaged or of a newer version.
+        """
+        told, states = self._read_files(), self._states
+        alive, logs = living(self.folder), self.folder.parent
+        self.stamps = [(run.parent in alive, _stamp(run, logs)) for run in told.runs]
+        self._states = [self._state(place, run) for place, run in enumerate(told.runs)]
+        if self._study is None or len(states) != len(self._states) or any(map(is_not, states, self._states)):
+            self._study = replace(told, runs=tuple(state.run for state in self._states))
+        return self._study
+
+    def _read_files(self) -> Study:
+        files = (_changed(self.folder / DECLARED), _changed(self.folder / CHANGES))
+        if self._told is None or files != self._files:
+            content = check_content(self.folder, read_content(self.folder))
+            self._told, self.content, self._files, self._study = study_of(self.folder, content), content, files, None
+        return self._told
+
+    def _state(self, place: int, run: StudyRun) -> _State:
+        kept = self._states[place] if place < len(self._states) else None
+        stamp = self.stamps[place]
+        if kept and kept.stamp == stamp and kept.told == run:
+            return kept
+        row = row_of(self.folder.parent, run)
+        return _State(run, stamp, settled_by(row, run, stamp[0]), row)
+
+    def row(self, place: int) -> RunRow | None:
+        """What the directory of a run said when its state was last read."""
+        return self._states[place].row
+
+
+class StudyReader:
+    """Reads one study again and again; a run's log is read when an epoch of it, or the run, ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._states = StatesReader(folder)
+        self._declared: tuple[Json, Declared] | None = None
+        self._rows: dict[int, tuple[object, DeclaredRun, ResultRow]] = {}
+        self._seen: StudySeen | None = None
+
+    def read(self) -> StudySeen:
+        """The study as it is now; the same object as before where nothing changed.
+
+        Raises:
+            LogsError: study.json is missing, damaged or of a newer version.
+        """
+        study = self._states.read()
+        result, status = self._result(self._read_declared()), status_of(self.folder, study)
+        before = self._seen
+        if before is None or study is not before.study or status != before.status or result is not before.result:
+            self._seen = before = StudySeen(self.folder, study, status, result)
+        return before
+
+    def _read_declared(self) -> Declared:
+        content = self._states.content
+        if self._declared is None or self._declared[0] is not content:
+            self._declared = content, declared_in(self.folder, content)
+        return self._declared[1]
+
+    def _result(self, declared: Declared) -> StudyResult:
+        stamped = zip(declared.runs, self._states.stamps, strict=True)
+        rows = tuple(self._row(place, run, stamp, declared.logs) for place, (run, stamp) in enumerate(stamped))
+        before = self._seen.result if self._seen else None
+        if before and before.study == declared and not any(map(is_not, rows, before.rows)):
+            return before
+        return concluded(declared, rows)
+
+    def _row(self, place: int, run: DeclaredRun, stamp: object, logs: Path) -> ResultRow:
+        kept = self._rows.get(place)
+        if kept is None or kept[0] != stamp or kept[1] != run:
+            self._rows[place] = kept = (stamp, run, read_result_row(run, logs, self._states.row(place)))
+        return kept[2]
+
+
+def _stamp(run: StudyRun, logs: Path) -> object:
+    """What a run's row depends on: while it trains the summary, which each epoch replaces, else the log as well."""
+    if run.run_id is None:
+        return None
+    folder = logs / run.run_id
+    writing = is_held(folder / "run.lock")
+    files = ("run.json", "summary.json", *(() if writing else ("events.jsonl", "predictions.safetensors")))
+    return (writing, *(_changed(folder / file) for file in files))
+
+
+def _changed(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+@dataclass(frozen=True, slots=True)
+class StudyEntry:
+    """A study as a list shows it: one in the logs, or (without a folder) one that is ready to be started."""
+
+    name: str
+    study: Study | None
+    folder: Path | None = None
+    status: str = ""
+    problem: str = ""
+
+
+class StudyLister:
+    """Lists the studies of a logs folder; one that is finished is read again only when its files change."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self._readers: dict[Path, StatesReader] = {}
+        self._kept: dict[Path, tuple[object, StudyEntry]] = {}
+
+    def read(self) -> list[StudyEntry]:
+        """All studies, the newest first."""
+        return [self._entry(folder) for folder in reversed(study_folders(self.logs))]
+
+    def _entry(self, folder: Path) -> StudyEntry:
+        stamp, kept = (_changed(folder / DECLARED), _changed(folder / CHANGES)), self._kept.get(folder)
+        if kept is None or kept[0] != stamp or kept[1].status not in ("completed", "failed"):
+            self._kept[folder] = kept = (stamp, self._read(folder))
+        return kept[1]
+
+    def _read(self, folder: Path) -> StudyEntry:
+        try:
+            study = self._readers.setdefault(folder, StatesReader(folder)).read()
+        except LogsError as error:
+            return StudyEntry(folder.name, None, folder, "unreadable", error.message)
+        return StudyEntry(study.name, study, folder, status_of(folder, study))
