@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 place=$(mktemp -d)
 export TORCHDECK_LOGS=$place/logs TORCHDECK_DATA=$place/data COLUMNS=120
-"$python" tests/slurm_cluster.py "$place/slurm" > "$place/variables" &
+"$python" tests/support/slurm_cluster.py "$place/slurm" > "$place/variables" &
 cluster=$!
 trap 'kill $cluster; wait $cluster; rm -rf "$place"' EXIT
 until [ -s "$place/variables" ]; do sleep 1; kill -0 $cluster; done

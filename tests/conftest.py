@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from fault_counts import Faults
+from repository import ROOT
+from small_runs import SMALL, Clock, changed, only_run
 
 from torchdeck.core.utils.gc_tuning import search_seldom
 
 if TYPE_CHECKING:
     # What only deals out the tests reads this file, too: torch and the app, seconds to import, are for who runs them.
-    from nursery import Nursery
+    from fork_pool import ForkPool
     from pty_harness import Terminals
 
     from torchdeck.core.config import ExperimentConfig
@@ -32,30 +34,7 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-REAL_DATA = Path(os.environ.get("TORCHDECK_TEST_DATA", Path(__file__).parent.parent / "data"))
-
-SMALL: dict[str, Any] = {
-    "data": {"name": "synthetic", "size": 16, "train_images": 96, "test_images": 40, "classes": 4},
-    "model": {"name": "lenet"},
-    "optimizer": {"name": "sgd", "lr": 0.05},
-    "training": {"epochs": 3, "batch_size": 32, "threads": 1},
-}
-
-
-class Clock:
-    """Each look moves it by a hundredth of a second."""
-
-    def __init__(self) -> None:
-        self._ticks = itertools.count(1)
-
-    def __call__(self) -> float:
-        return next(self._ticks) / 100
-
-
-class Faults(Protocol):
-    """Counts faults that a test injected, what they cost, and what fell over; the counts stand at the suite's end."""
-
-    def __call__(self, kind: str, count: int = 1, *, lost: int = 0, crashes: int = 0) -> None: ...
+REAL_DATA = Path(os.environ.get("TORCHDECK_TEST_DATA", ROOT / "data"))
 
 
 @pytest.fixture
@@ -120,17 +99,6 @@ def _own_presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHDECK_PRESETS", str(tmp_path / "presets"))
 
 
-def changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` with `{"section.key": value}` changes; a changed name starts its section anew."""
-    made = {section: dict(values) for section, values in content.items()}
-    for path, value in sorted(changes.items(), key=lambda pair: not pair[0].endswith(".name")):
-        section, _, key = path.partition(".")
-        if key == "name":
-            made[section] = {}
-        made.setdefault(section, {})[key] = value
-    return made
-
-
 @pytest.fixture
 def small() -> Callable[..., ExperimentConfig]:
     """Makes a config that trains in a fraction of a second, changed by `{"section.key": value}`."""
@@ -174,38 +142,32 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+def fork_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkPool]:
     """One for all tests, whichever process runs them."""
-    from nursery import Nursery
+    from fork_pool import ForkPool
 
     mine = tmp_path_factory.getbasetemp()
-    opened = Nursery((mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "nursery")
+    opened = ForkPool((mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "pool")
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def forked_workers(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+def forked_workers(fork_pool: ForkPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in processes of their own are forked where they would be started, which takes seconds."""
     import torchdeck.core.processes.launch
 
-    monkeypatch.setattr(torchdeck.core.processes.launch, "_started", nursery.worker)
+    monkeypatch.setattr(torchdeck.core.processes.launch, "_started", fork_pool.worker)
 
 
 @pytest.fixture
-def terminals(nursery: Nursery, tmp_path: Path) -> Iterator[Terminals]:
+def terminals(fork_pool: ForkPool, tmp_path: Path) -> Iterator[Terminals]:
     """Opens terminals and starts commands on them."""
     from pty_harness import Terminals
 
-    opened = Terminals(nursery, tmp_path)
+    opened = Terminals(fork_pool, tmp_path)
     yield opened
     opened.close()
-
-
-def only_run(logs: Path) -> Path:
-    """The one run of a logs folder."""
-    (folder,) = (path for path in logs.iterdir() if path.is_dir())
-    return folder
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import bench
 import blocks
 import precision
 import pytest
+from repository import ROOT
 
 from torchdeck.core.training.plan import LEAST_WORK, make_plan
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
+FOLDER = ROOT / "benchmarks"
 
 
 def test_a_benchmark_tells_its_median_and_quartiles_with_the_candidate_against_itself() -> None:

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 SCREEN = ("rich", "textual", "typer", "plotext", "torchdeck.tui", "torchdeck.presets")
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from bad_settings import BAD_SETTINGS
-from conftest import SMALL, Faults, changed
-from jobs import job_of, stepped
+from fault_counts import Faults
+from small_runs import SMALL, changed
+from stepped_training import job_of, stepped
 
 from torchdeck.core.config import SECTIONS, TrainingOptions, parse_config, section_settings
 from torchdeck.core.errors import ConfigError, TorchdeckError

@@ -5,7 +5,8 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-from conftest import Clock, Faults
+from fault_counts import Faults
+from small_runs import Clock
 
 from torchdeck.core.events import (
     DeviceSampled,

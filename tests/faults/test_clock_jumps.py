@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import Faults
+from fault_counts import Faults
 
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.events import EpochCompleted, RunEvent

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Faults
+from fault_counts import Faults
 from PIL import Image
 
 from torchdeck.core.config import parse_data

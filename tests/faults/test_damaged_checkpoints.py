@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from conftest import Faults
+from fault_counts import Faults
+from repository import ROOT
 
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
@@ -32,7 +33,6 @@ from torchdeck.core.results.predictions import LARGEST, read_filters, read_predi
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.utils.files import to_json_bytes
 
-ROOT = Path(__file__).parent.parent.parent
 FILES = (*checkpoint.FILES, "manifest.json")
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Faults
-from damage import MUTATIONS, damaged, mistyped
+from corruptions import MUTATIONS, damaged, mistyped
 from example_runs import Example, make_example_runs, make_study
+from fault_counts import Faults
 from rich.console import Console
 
 from torchdeck.core.errors import LogsError

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Faults, only_run
+from fault_counts import Faults
+from polling import until
 from pty_harness import Log, Terminals
-from waiting import until
+from small_runs import only_run
 
 from torchdeck import presets
 from torchdeck.core.config import ExperimentConfig

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Faults
+from fault_counts import Faults
 
 from torchdeck.core.devices.torch_device import NvidiaFigures
 from torchdeck.core.utils.timeouts import bounded

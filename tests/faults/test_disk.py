@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Faults
 from disk_scenario import RUN_ID, Told, harm, play, texts, tiny_job
+from fault_counts import Faults
 from fault_disk import Crash, FaultDisk, Moment
 from power_cut import Model, TraceDisk, tails
 

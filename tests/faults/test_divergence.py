@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-from conftest import Faults
-from jobs import events_of, job_of, stepped
+from fault_counts import Faults
+from stepped_training import events_of, job_of, stepped
 from torch import Tensor
 
 from torchdeck.core.config import ExperimentConfig

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from app_driver import screen_text, until
-from conftest import Clock, Faults
+from fault_counts import Faults
+from small_runs import Clock
 from torch import nn
 
 from torchdeck import presets

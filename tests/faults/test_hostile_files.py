@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from conftest import Faults
 from example_runs import Example, make_study
+from fault_counts import Faults
 
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from conftest import Faults
+from fault_counts import Faults
 
 from torchdeck import presets
 from torchdeck.core.config import config_hash, parse_config, to_plain

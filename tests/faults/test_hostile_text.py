@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from app_driver import until
-from conftest import Faults
-from hostile import BIG, PAYLOADS, groups, make_hostile_logs, make_hostile_presets, run_id
+from fault_counts import Faults
+from malicious_inputs import BIG, PAYLOADS, groups, make_hostile_logs, make_hostile_presets, run_id
 from rich.console import Console as RichConsole
 from textual.app import App
 from textual.pilot import Pilot

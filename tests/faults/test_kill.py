@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Faults
 from disk_scenario import verified
-from nursery import Nursery
-from waiting import until
+from fault_counts import Faults
+from fork_pool import ForkPool
+from polling import until
 
 from torchdeck.core.events import RunCompleted
 from torchdeck.core.runs import checkpoint
@@ -31,13 +31,13 @@ DIGITS: dict[str, Any] = {
 class Killer:
     """Has tasks done in processes that it kills: see kill_tasks.py."""
 
-    def __init__(self, nursery: Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self, fork_pool: ForkPool) -> None:
+        self._fork_pool = fork_pool
 
     def until(self, told_enough: Callable[[list[str]], bool], task: str, **arguments: Any) -> list[str]:
         """What a process told until it was killed, or ended by itself."""
         reading, writing = os.pipe()
-        pid = self._nursery.task(writing, "kill_tasks", task, arguments)
+        pid = self._fork_pool.task(writing, "kill_tasks", task, arguments)
         os.close(writing)
         told, killed = list[str](), False
         with os.fdopen(reading) as said:
@@ -46,13 +46,13 @@ class Killer:
                 if not killed and told_enough(told):
                     os.kill(pid, signal.SIGKILL)
                     killed = True
-        until(lambda: self._nursery.code(pid) is not None)
+        until(lambda: self._fork_pool.code(pid) is not None)
         return told
 
 
 @pytest.fixture
-def killer(nursery: Nursery) -> Killer:
-    return Killer(nursery)
+def killer(fork_pool: ForkPool) -> Killer:
+    return Killer(fork_pool)
 
 
 def after(count: int) -> Callable[[list[str]], bool]:

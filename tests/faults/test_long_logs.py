@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from app_driver import screen_text, until
-from conftest import Faults
 from example_runs import make_example_runs
+from fault_counts import Faults
 
 from torchdeck.core.events import StepCompleted
 from torchdeck.core.runs.reader import load_record, reading, write_caches

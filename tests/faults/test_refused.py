@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from conftest import Faults
+from fault_counts import Faults
 from fault_disk import FaultDisk, PickyDisk
 
 from torchdeck.core.config import ExperimentConfig

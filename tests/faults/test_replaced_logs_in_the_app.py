@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app_driver import screen_text, until
-from conftest import Faults
 from example_runs import make_example_runs
+from fault_counts import Faults
 
 from torchdeck.core.events import RunEvent
 from torchdeck.core.runs.reader import EventReader

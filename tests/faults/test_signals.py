@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 import psutil
 import pytest
-from conftest import Faults, only_run
-from nursery import ROOT
+from fault_counts import Faults
+from polling import until
 from pty_harness import F5, Log, Pty, Terminals
-from waiting import until
+from repository import ROOT
+from small_runs import only_run
 
 from torchdeck.core.events import CommandApplied, RunCompleted, RunStarted
 from torchdeck.core.runs.commands import request

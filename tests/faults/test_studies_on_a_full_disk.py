@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Faults
+from fault_counts import Faults
 from fault_disk import FaultDisk, Moment
 from noop import NoOp
-from test_studies_many import around, check_each_ran_once, run_folders
+from study_runs import around, check_each_ran_once, run_folders
 
 from torchdeck import presets
 from torchdeck.core.control import Control

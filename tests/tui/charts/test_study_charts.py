@@ -2,7 +2,7 @@
 
 import numpy as np
 from app_driver import screen_text, until
-from test_chart_widget import VARIABLES
+from chart_theme import VARIABLES
 from textual.app import App, ComposeResult
 
 from torchdeck.core.results.chart_data import Figure, Series

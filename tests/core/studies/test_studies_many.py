@@ -8,13 +8,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 from noop import NoOp
+from study_runs import FOUR, around, check_each_ran_once, trial_states
 
 from torchdeck import presets
 from torchdeck.core.control import CommandName, Control
@@ -22,12 +23,10 @@ from torchdeck.core.devices.slots import Slot
 from torchdeck.core.errors import BusyError, InputError
 from torchdeck.core.events import RunCompleted, RunEvent, RunStatus, stamp
 from torchdeck.core.processes.launch import Starter
-from torchdeck.core.runs.index import read_header
 from torchdeck.core.runs.line_format import encode_line
-from torchdeck.core.runs.reader import EventReader, load_record, write_caches
+from torchdeck.core.runs.reader import load_record, write_caches
 from torchdeck.core.studies.coordinators import enter, request_stop
 from torchdeck.core.studies.events import RunBegan, RunEnded, RunSaid, StudyEnded, StudyEvent
-from torchdeck.core.studies.executor import Circumstances
 from torchdeck.core.studies.ledger import hold_run, retry_run
 from torchdeck.core.studies.model import HOLD
 from torchdeck.core.studies.run_study import run_study
@@ -36,48 +35,12 @@ from torchdeck.core.utils.locks import take_lock
 from torchdeck.presets.study_presets import grid_study, search_study
 
 TINY = ("data.train_limit=64", "data.test_limit=32", "training.batch_size=32", "training.threads=1")
-FOUR = tuple(Slot(f"cpu {number}", "cpu") for number in range(1, 5))
 
 
 def a_study(logs: Path, runs: int, *settings: str) -> Path:
     """The folder of a new study of so many runs, which differ in their seed."""
     seeds = ",".join(map(str, range(runs)))
     return create_study(logs, grid_study(presets.load("quickstart"), [f"training.seed={seeds}", *settings]), 0.0)
-
-
-def around(**changes: Any) -> Circumstances:
-    """Four slots whose runs train nothing."""
-    own = Circumstances(Path("nowhere"), FOUR, poll=0.0, clock=count().__next__, start=NoOp)
-    return replace(own, **changes)
-
-
-def run_folders(study: Path) -> dict[int, Path]:
-    """The run directories of a study by their number; each number has one."""
-    numbered: dict[int, Path] = {}
-    for path in study.parent.glob("*/run.json"):
-        number = read_header(path.parent)["study"]["number"]
-        assert number not in numbered
-        numbered[number] = path.parent
-    return numbered
-
-
-def trial_states(study: Path) -> Counter[str]:
-    """How many trials the queue has in each state."""
-    from torchdeck.core.studies.trial_queue import TrialQueue  # optuna
-
-    return Counter(trial.state.name for trial in TrialQueue(study, load_study(study), 1)._optuna.trials)
-
-
-def check_each_ran_once(study: Path, runs: int) -> None:
-    """Each run has one directory, which completed once; the queue says the same."""
-    folders = run_folders(study)
-    assert sorted(folders) == list(range(runs))
-    for folder in folders.values():
-        events = list(EventReader(folder).read())
-        assert sum(isinstance(event, RunCompleted) and event.status == "completed" for event in events) == 1
-    assert load_study(study).count("completed") == runs
-    states = trial_states(study)
-    assert (states["COMPLETE"], states["WAITING"], states["RUNNING"]) == (runs, 0, 0)
 
 
 @dataclass

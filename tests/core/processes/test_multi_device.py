@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from conftest import Faults, changed, only_run
 from example_runs import gpus, make_run_on
+from fault_counts import Faults
+from small_runs import changed, only_run
 
 from torchdeck.core.api import Surroundings, resume, run
 from torchdeck.core.config import ExperimentConfig, parse_config

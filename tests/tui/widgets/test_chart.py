@@ -3,15 +3,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from chart_theme import VARIABLES
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from torchdeck.tui.charts.drawing import Line
 from torchdeck.tui.widgets.chart import Chart
-
-INKS = ("#56b4e9", "#e69f00", "#2bc48a", "#f0e442", "#f07838", "#cc79a7", "#8da0cb", "#b0b7c3")
-VARIABLES = {f"chart-{index}": ink for index, ink in enumerate(INKS)}
-VARIABLES |= {"chart-axis": "#59636e", "chart-label": "#7d8792", "chart-rule": "#c0a060"}
 
 
 class Clock:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Faults
-from nursery import HIDDEN, ROOT
-from waiting import until
+from fault_counts import Faults
+from fork_pool import HIDDEN
+from polling import until
+from repository import ROOT
 
 from torchdeck.core.control import Control
 from torchdeck.core.events import RunCompleted, RunEvent

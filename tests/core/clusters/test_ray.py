@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from repository import ROOT
 
 from torchdeck.core.events import RunCompleted, RunStarted
 from torchdeck.core.runs.reader import EventReader, load_record
@@ -46,7 +47,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    command = [sys.executable, str(Path(__file__).with_name("ray_cluster.py"))]
+    command = [sys.executable, str(ROOT / "tests" / "support" / "ray_cluster.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Cluster(process)
         assert process.stdin

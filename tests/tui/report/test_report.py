@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from example_runs import Example, make_example_runs, make_hostile_run, make_study
+from repository import ROOT
 
 from torchdeck.core.errors import InputError
 from torchdeck.core.results.declaration import find_declared
@@ -14,7 +15,6 @@ from torchdeck.core.runs.index import find_run
 from torchdeck.tui.report.write import write_report
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the extra named report")
-ROOT = Path(__file__).parent.parent
 NOW = 1_800_000_000.0
 HOSTILE = "<script>alert(1)</script> \x1b[31m$\\frac{a}$ _`|&\"'"
 VOID = {"meta", "img", "br", "rect", "path", "use"}

@@ -1,4 +1,4 @@
-"""What every page shows at three sizes, as text: goldens in tests/fixtures/screens.
+"""What every page shows at three sizes, as text: goldens beside it, in goldens/
 
 `TORCHDECK_UPDATE_GOLDENS=1 pytest tests/test_screens.py` writes them anew; read the difference before you keep it.
 """
@@ -23,7 +23,7 @@ from torchdeck.tui.state.feed import Feed
 from torchdeck.tui.state.messages import StudyRequested
 from torchdeck.tui.widgets.chart import Chart
 
-GOLDENS = Path(__file__).parent / "fixtures" / "screens"
+GOLDENS = Path(__file__).parent / "goldens"
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
 LOOKS = ("dark", "no-color", "ascii")
 PAGES = ("setup", "live", "runs", "compare", "analyze")

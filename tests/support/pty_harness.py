@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from nursery import Nursery
+from fork_pool import ForkPool
+from polling import until
 from rich.cells import cell_len
-from waiting import until
 
 from torchdeck.core.events import EpochCompleted, RunEvent
 from torchdeck.core.runs.reader import EventReader
@@ -170,8 +170,8 @@ class Log:
 class Terminals:
     """What a test opens: terminals, and commands on them, with folders of the test's own; all gone at its end."""
 
-    def __init__(self, nursery: Nursery, folder: Path) -> None:
-        self._nursery, self._folder = nursery, folder
+    def __init__(self, fork_pool: ForkPool, folder: Path) -> None:
+        self._fork_pool, self._folder = fork_pool, folder
         self.logs = folder / "logs"
         self._ptys: list[Pty] = []
         self._started: list[psutil.Process] = []
@@ -189,9 +189,9 @@ class Terminals:
     ) -> psutil.Process:
         """Start a command on a terminal."""
         places = {"TORCHDECK_PRESETS": self._folder / "presets", "TORCHDECK_STATE": self._folder / "state"}
-        places |= {"TORCHDECK_LOGS": self.logs, "TORCHDECK_DATA": self._nursery.data}
+        places |= {"TORCHDECK_LOGS": self.logs, "TORCHDECK_DATA": self._fork_pool.data}
         environment = {name: str(path) for name, path in places.items()} | own
-        pid = self._nursery.command(pty.path, arguments, environment, ignored=list(ignored), change=change)
+        pid = self._fork_pool.command(pty.path, arguments, environment, ignored=list(ignored), change=change)
         self._started.append(process := psutil.Process(pid))
         return process
 
@@ -200,7 +200,7 @@ class Terminals:
         codes: list[int] = []
 
         def ended() -> bool:
-            code = self._nursery.code(process.pid)
+            code = self._fork_pool.code(process.pid)
             codes.extend([] if code is None else [code])
             return bool(codes)
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from repository import ROOT
+
 from torchdeck.core.runs.reader import follow, load_record
 
 TINY = ("data.train_limit=128", "data.test_limit=64", "training.batch_size=32")
@@ -22,7 +24,7 @@ ON_RAY = ("--on", "ray", "--gpus-per-run", "0", "--max-parallel", "2", "--json")
 def started(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
     """A study as it runs, and its lines: all are JSON, whatever Ray prints."""
     place = {"TORCHDECK_LOGS": str(folder / "logs"), "TORCHDECK_DATA": str(folder / "data")}
-    environment = {**os.environ, **place, "PYTHONPATH": str(Path(__file__).with_name("fake_ray"))}
+    environment = {**os.environ, **place, "PYTHONPATH": str(ROOT / "tests" / "support" / "fake_ray")}
     command = [sys.executable, "-P", "-m", "torchdeck.tui.cli", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

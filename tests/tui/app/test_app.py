@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from app_driver import Lives, screen_text, until
+from polling import until as until_shown
 from pty_harness import Terminals
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Button, Input
-from waiting import until as until_shown
 
 from torchdeck import presets
 from torchdeck.core.events import EpochCompleted

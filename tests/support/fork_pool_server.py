@@ -1,4 +1,4 @@
-"""`python tests/nursery_server.py FD`: has imported all that commands need, and forks a process for each request.
+"""`python fork_pool_server.py FD`: has imported all that commands need, and forks a process for each request.
 
 torch takes seconds to import. A listening socket comes as a descriptor, for all the processes that run tests; each
 message is one packet of JSON with descriptors where it needs some, each answer another. The server ends when nobody is
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from nursery import LONGEST, Nursery
+from fork_pool import LONGEST, ForkPool
 
 NEEDED = (
     "torchdeck.tui.cli.main",
@@ -63,7 +63,7 @@ def _crash_at_help() -> None:
 def _fork_workers() -> None:
     import torchdeck.core.processes.launch
 
-    torchdeck.core.processes.launch._started = Nursery.of_environment().worker  # type: ignore[assignment]
+    torchdeck.core.processes.launch._started = ForkPool.of_environment().worker  # type: ignore[assignment]
 
 
 CHANGES: dict[str, Callable[[], None]] = {

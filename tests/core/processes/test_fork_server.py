@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import until
+from polling import until
 
 import torchdeck.core.processes.fork_client
 from torchdeck.core.config import ExperimentConfig, to_plain

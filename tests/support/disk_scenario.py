@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import SMALL, changed
 from fault_disk import FaultDisk
+from small_runs import SMALL, changed
 
 from torchdeck.core.config import parse_config
 from torchdeck.core.control import Control

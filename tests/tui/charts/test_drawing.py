@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import Faults
+from fault_counts import Faults
 
 from torchdeck.tui.charts.axes import column_ticks, even_rows, limits, log_rows
 from torchdeck.tui.charts.cursor import readings, step_cursor

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 import torch
-from conftest import SMALL, changed
+from small_runs import SMALL, changed
 from torch.nn import functional
 
 from torchdeck.core.config import parse_config

@@ -22,6 +22,7 @@ import psutil
 import pytest
 from aiohttp import web
 from example_runs import Example, make_study
+from repository import ROOT
 from textual_serve.server import Server
 
 from torchdeck.core.results.declaration import find_declared
@@ -30,7 +31,6 @@ from torchdeck.tui.app.start import serve_app
 from torchdeck.tui.app.web_server import LoopbackServer
 from torchdeck.tui.report.write import write_report
 
-ROOT = Path(__file__).parent.parent
 HIDDEN = ("TORCHDECK_", "TEXTUAL", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
 PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from waiting import until
+from polling import until
+from repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 LONGEST = 65_536
-PLACE = "TEST_NURSERY"
+PLACE = "TEST_FORK_POOL"
 HIDDEN = ("TORCHDECK_", "TEXTUAL", "TMUX", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
 PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
 
@@ -27,14 +27,14 @@ PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"
 class Forked:
     """A worker that was forked, asked of like one that was started."""
 
-    def __init__(self, pid: int, stdin: IO[bytes], nursery: Nursery) -> None:
+    def __init__(self, pid: int, stdin: IO[bytes], fork_pool: ForkPool) -> None:
         self.pid, self.stdin = pid, stdin
         self.returncode: int | None = None
-        self._nursery = nursery
+        self._fork_pool = fork_pool
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            self.returncode = self._nursery.code(self.pid)
+            self.returncode = self._fork_pool.code(self.pid)
         return self.returncode
 
     def wait(self) -> int:
@@ -46,11 +46,11 @@ class Forked:
             os.kill(self.pid, signal.SIGTERM)
 
 
-class Nursery:
+class ForkPool:
     """A connection to the process that forks, which the first to ask starts: all that run tests share it."""
 
     def __init__(self, folder: Path) -> None:
-        """The nursery of a folder, whose path has to be short; its `data` has the data sets decoded."""
+        """The pool of a folder, whose path has to be short; its `data` has the data sets decoded."""
         folder.mkdir(exist_ok=True)
         self.folder, self.data = folder, folder / "data"
         environment = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
@@ -62,7 +62,7 @@ class Nursery:
             self._socket = self._connected() or self._begun()
 
     @classmethod
-    def of_environment(cls) -> Nursery:
+    def of_environment(cls) -> ForkPool:
         """The one that this process was forked from."""
         return cls(Path(os.environ[PLACE]))
 
@@ -84,7 +84,7 @@ class Nursery:
             listener.bind(str(path))
             listener.listen(64)
             self._server = subprocess.Popen(
-                [sys.executable, str(Path(__file__).parent / "nursery_server.py"), str(listener.fileno())],
+                [sys.executable, str(Path(__file__).parent / "fork_pool_server.py"), str(listener.fileno())],
                 stdin=subprocess.DEVNULL,
                 cwd=ROOT,
                 env=self._environment,

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from conftest import Faults
-from test_studies_many import check_each_ran_once, run_folders, trial_states
+from fault_counts import Faults
+from study_runs import check_each_ran_once, run_folders, trial_states
 
 from torchdeck import presets
 from torchdeck.core.config import parse_config, to_plain
