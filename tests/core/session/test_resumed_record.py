@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_hand_over import AskAt
+from small_runs import AskAt
 
 from torchdeck.core.api import Surroundings, resume, run
 from torchdeck.core.config import ExperimentConfig
