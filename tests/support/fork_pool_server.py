@@ -31,8 +31,8 @@ NEEDED = (
 )
 SHOWN = (
     "torchdeck.tui.app.start",
-    "torchdeck.tui.screens.setup.page",
-    "torchdeck.tui.screens.live.page",
+    "torchdeck.tui.setup.page",
+    "torchdeck.tui.live.page",
     "torchdeck.tui.cli.run_progress",
     "torchdeck.tui.cli.headless",
     "torchdeck.tui.format.tables",

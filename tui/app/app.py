@@ -21,7 +21,6 @@ from ...core.control import CommandName
 from ...core.errors import TorchdeckError
 from ...core.events import RunEvent
 from ..format.values import safe
-from ..screens import PAGES, make_page
 from ..screens.dialogs import Ask, how_to_leave, how_to_stop
 from ..screens.help import Help
 from ..screens.page import Page, Reuses
@@ -48,6 +47,7 @@ from ..terminal.captured_output import Console
 from ..terminal.clipboard import copy
 from ..terminal.messages import TerminalDrained, TerminalLost
 from .crash_message import apology
+from .pages import PAGES, make_page
 from .style_cache import StyledOnce
 from .theme import CYCLE, THEMES, variables_for
 from .toasts import toast_of
@@ -150,8 +150,8 @@ class Torchdeck(StyledOnce):
         self.post_message(StudyRequested(None))
 
     async def on_study_requested(self, message: StudyRequested) -> None:
-        from ..screens.studies.list_page import StudiesPage  # tables, charts and declarations, 0.2 s
-        from ..screens.studies.page import StudyPage
+        from ..studies.list_page import StudiesPage  # tables, charts and declarations, 0.2 s
+        from ..studies.page import StudyPage
 
         folder = message.folder
         await self._above_runs(StudyPage(self.workspace, folder) if folder else StudiesPage(self.workspace))

@@ -1,1 +1,1 @@
-"""tui/runs"""
+"""tui/screens/runs"""

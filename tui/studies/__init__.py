@@ -1,1 +1,1 @@
-"""tui/studies"""
+"""tui/screens/studies"""
