@@ -20,7 +20,6 @@ from rich.console import Console as RichConsole
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Label, OptionList, Static
-from torchdeck.tui.app.pages.dialogs import Ask, AskText
 from typer.main import get_command
 
 from torchdeck.core.runs.reader import EventReader
@@ -28,6 +27,7 @@ from torchdeck.core.studies.store import study_folders
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.cli import main as cli
 from torchdeck.tui.format.values import LONGEST, safe
+from torchdeck.tui.screens.dialogs import Ask, AskText
 from torchdeck.tui.state.feed import Feed
 from torchdeck.tui.state.messages import Mode, StudyRequested
 

@@ -12,8 +12,6 @@ from pty_harness import Terminals
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Button, Input
-from torchdeck.tui.app.pages.dialogs import Ask
-from torchdeck.tui.summaries.page import RunsPage
 
 from torchdeck import presets
 from torchdeck.core.events import EpochCompleted
@@ -24,6 +22,8 @@ from torchdeck.tui.analyze.page import AnalyzePage
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.compare.page import ComparePage
 from torchdeck.tui.live.page import LivePage
+from torchdeck.tui.runs.page import RunsPage
+from torchdeck.tui.screens.dialogs import Ask
 from torchdeck.tui.setup import page as setup
 from torchdeck.tui.setup.field_row import FieldRow
 from torchdeck.tui.setup.page import SetupPage

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from app_driver import until
-from torchdeck.tui.app.pages.dialogs import Ask
 
 from torchdeck import presets
 from torchdeck.core.errors import LogsError
@@ -19,6 +18,7 @@ from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import load_record, news_of
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.live.page import LivePage
+from torchdeck.tui.screens.dialogs import Ask
 from torchdeck.tui.state.handover import HandOver
 from torchdeck.tui.state.messages import StartRequested
 

@@ -13,14 +13,14 @@ import pytest
 from textual.message import Message
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
-from torchdeck.tui.summaries.page import RunsPage
-from torchdeck.tui.summaries.run_table import RunTable
 
 import torchdeck.tui.app.app
 from torchdeck.core.config import to_plain
 from torchdeck.core.runs.index import RunIndex
 from torchdeck.core.runs.writer import claim, reopen
 from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.runs.page import RunsPage
+from torchdeck.tui.runs.run_table import RunTable
 from torchdeck.tui.state.messages import CopyRequested, ModeRequested, ResumeRequested, ReuseRequested, WatchRequested
 from torchdeck.tui.state.preferences import State
 from torchdeck.tui.state.refresh_rates import Refresh

@@ -11,7 +11,6 @@ from app_driver import Lives, screen_text, until
 from example_runs import Example, make_study
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
-from torchdeck.tui.summaries.page import RunsPage
 
 from torchdeck import presets
 from torchdeck.core.errors import BusyError
@@ -22,6 +21,7 @@ from torchdeck.presets.study_presets import grid_study
 from torchdeck.tui.analyze.page import AnalyzePage
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.compare.page import ComparePage
+from torchdeck.tui.runs.page import RunsPage
 from torchdeck.tui.state.messages import StudyRequested, WatchRequested
 from torchdeck.tui.state.study_processes import StudyProcesses
 from torchdeck.tui.state.study_reader import StudyReader

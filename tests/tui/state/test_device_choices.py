@@ -13,7 +13,6 @@ from app_driver import Lives, form_row, screen_text, until
 from example_runs import Example, make_study
 from textual.pilot import Pilot
 from textual.widgets import Input
-from torchdeck.tui.app.pages.device_dialog import AskOffer
 
 from torchdeck import presets
 from torchdeck.core.config import parse_config, with_overrides
@@ -24,6 +23,7 @@ from torchdeck.core.studies.search_space import values_of
 from torchdeck.presets.study_presets import grid_study
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.format.plan_text import batch_text, rate_text
+from torchdeck.tui.screens.device_dialog import AskOffer
 from torchdeck.tui.setup.plan_panel import PlanPanel
 from torchdeck.tui.state.device_choices import for_a_run, for_a_study
 from torchdeck.tui.state.messages import StudyRequested
