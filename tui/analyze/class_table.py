@@ -119,10 +119,10 @@ class ClassTable(ScrollView):
         return self.get_component_rich_style(f"class-table--{name}")
 
     def _of(self, name: str, figures: ClassFigures, style: Style) -> Strip:
-        texts = [f"{value:.3f}" for value in (figures.precision, figures.recall, figures.f1)]
+        texts = ["-" if value is None else f"{value:.3f}" for value in (figures.precision, figures.recall, figures.f1)]
         line = self._line(name, texts, style)
         room = self.scrollable_content_region.width - line.cell_length - 2 - self.show_vertical_scrollbar
-        return line if room < NARROWEST_BAR else Strip.join([line, self._bar(figures.f1, room)])
+        return line if room < NARROWEST_BAR else Strip.join([line, self._bar(figures.f1 or 0.0, room)])
 
     def _line(self, name: str, figures: Sequence[str], style: Style) -> Strip:
         """A name and as many figures as fit, the last first: F1 stays longest."""

@@ -27,7 +27,8 @@ def tab_separated(confusion: Confusion, class_names: Sequence[str]) -> str:
 
 
 def _figures(name: str, of: ClassFigures) -> str:
-    return f"{name}\t{of.precision:.6f}\t{of.recall:.6f}\t{of.f1:.6f}\t{of.images}"
+    cells = ("-" if value is None else f"{value:.6f}" for value in (of.precision, of.recall, of.f1))
+    return "\t".join([name, *cells, str(of.images)])
 
 
 def label_of(run_id: str, record: RunRecord) -> str:
