@@ -1,1 +1,1 @@
-"""tui/screens/analyze"""
+"""The Analyze page: confusion matrix, class metrics, first-layer filters, and misclassified images of one run."""

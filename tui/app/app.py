@@ -43,7 +43,7 @@ from ..state.open_feed import detached, resumed, started, watched
 from ..state.refresh_rates import Refresh
 from ..state.workspace import Workspace
 from ..terminal.ascii_filter import AsciiOnly
-from ..terminal.captured_output import Console
+from ..terminal.captured_output import CapturedOutput
 from ..terminal.clipboard import copy
 from ..terminal.messages import TerminalDrained, TerminalLost
 from .crash_message import apology
@@ -79,7 +79,7 @@ class Torchdeck(StyledOnce):
         *,
         refresh: Refresh,
         ascii_only: bool = False,
-        console: Console | None = None,
+        captured: CapturedOutput | None = None,
         page: Mode = "setup",
         watch: Path | None = None,
         driver_class: type[Driver] | None = None,
@@ -89,7 +89,7 @@ class Torchdeck(StyledOnce):
         self._first, self._watch = page, watch
         self.workspace = workspace
         self.rates = refresh
-        self.console_text = console or Console()
+        self.captured_output = captured or CapturedOutput()
         self.lets_go = False
         """Whether the app left a run behind that trains to its end without it."""
         self._leaving: int | None = None
@@ -110,7 +110,7 @@ class Torchdeck(StyledOnce):
 
     def on_mount(self) -> None:
         for mode in PAGES:
-            self.add_mode(mode, partial(make_page, mode, self.workspace, self.rates, self.console_text))
+            self.add_mode(mode, partial(make_page, mode, self.workspace, self.rates, self.captured_output))
         self.switch_mode(self._first)
         if self._watch:
             self._take_up(watched(self._watch))
@@ -292,7 +292,7 @@ class Torchdeck(StyledOnce):
             self.notify(safe(event.worker.error), title="failed", severity="error", timeout=20, markup=False)
 
     def on_print(self, event: events.Print) -> None:
-        self.console_text.add(event.text)
+        self.captured_output.add(event.text)
 
     # -- stopping and leaving
 

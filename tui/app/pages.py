@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..state.messages import Mode
     from ..state.refresh_rates import Refresh
     from ..state.workspace import Workspace
-    from ..terminal.captured_output import Console
+    from ..terminal.captured_output import CapturedOutput
 
 PAGES: dict[Mode, tuple[str, str, str]] = {
     "setup": ("torchdeck.tui.setup.page", "SetupPage", "presets and settings"),
@@ -22,8 +22,8 @@ PAGES: dict[Mode, tuple[str, str, str]] = {
 """Where each page is found, and what the palette says of it."""
 
 
-def make_page(mode: Mode, workspace: Workspace, rates: Refresh, console: Console) -> Page:
+def make_page(mode: Mode, workspace: Workspace, rates: Refresh, captured: CapturedOutput) -> Page:
     """A page, which is imported only here: charts and tables are slow to import."""
     module, name, _ = PAGES[mode]
     page = getattr(import_module(module), name)
-    return page(workspace, rates, console) if mode == "live" else page(workspace)
+    return page(workspace, rates, captured) if mode == "live" else page(workspace)

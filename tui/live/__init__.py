@@ -1,1 +1,1 @@
-"""tui/screens/live"""
+"""The Live page: progress, charts, device figures and log of the active run."""

@@ -21,7 +21,7 @@ from ..state.feed import Feed
 from ..state.messages import CommandRequested, HandOverRequested, ModeRequested, StopRequested, StudyRequested
 from ..state.refresh_rates import Pace, Refresh
 from ..state.workspace import Workspace
-from ..terminal.captured_output import Console, keep
+from ..terminal.captured_output import CapturedOutput, append_output
 from ..widgets.cached_render import Pane, Row
 from ..widgets.chart import Chart
 from .device_panel import DevicePanel
@@ -51,10 +51,10 @@ class LivePage(Page):
         Binding("a", "analyze", "Analyze this run", show=False, id="live.analyze"),
     ]
 
-    def __init__(self, workspace: Workspace, rates: Refresh, console: Console) -> None:
+    def __init__(self, workspace: Workspace, rates: Refresh, captured: CapturedOutput) -> None:
         super().__init__(workspace)
         self._pace = Pace(rates)
-        self._printed = console
+        self._printed = captured
         self._axis: Axis = "step"
         self._ghost: tuple[str, Ghost | None] = ("", None)
         self._stale = True
@@ -135,7 +135,7 @@ class LivePage(Page):
         for line in printed.splitlines():
             feed.say(self.workspace.now(), safe(line))
         if feed.own and feed.record.started:
-            keep(printed, self.workspace.logs / feed.record.started.run_id / CONSOLE)
+            append_output(printed, self.workspace.logs / feed.record.started.run_id / CONSOLE)
 
     def _draw_when_due(self) -> None:
         if self._pace.due:

@@ -1,1 +1,1 @@
-"""What every page is made of: the base class, dialogs, and the help."""
+"""What all pages share: their base class, the dialogs, and the list of keys."""

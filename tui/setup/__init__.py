@@ -1,1 +1,1 @@
-"""tui/screens/setup"""
+"""The Setup page: pick a preset, edit its settings, preview the plan, and start."""

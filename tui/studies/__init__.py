@@ -1,1 +1,1 @@
-"""tui/screens/studies"""
+"""The Studies pages: the list of studies, and one study with its runs, charts and findings."""
