@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from .config import ExperimentConfig
 from .control import Control, Inbox
-from .events import HistoryLoaded, RunEvent, RunStarted
+from .events import RunEvent
 from .processes.launch import resume_detached, start_detached
 from .processes.multi_device import followed, is_apart, trained_apart
 from .runs.label import Label
 from .runs.layout import new_run_id
-from .runs.reader import load_record
 from .session import session
 from .session.session import Surroundings
 
@@ -43,20 +41,9 @@ def run(
 def resume(
     folder: Path, control: Inbox | None = None, *, surroundings: Surroundings, take_over: bool = False
 ) -> Iterator[RunEvent]:
-    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one.
-
-    What the run came to before is told by a `HistoryLoaded`, so that a record folded from these events is the run's.
-    """
-    with closing(_resumed(folder, control or Control(), surroundings, take_over)) as events:
-        for event in events:
-            if isinstance(event, RunStarted):
-                yield HistoryLoaded(record=load_record(folder).to_json())
-            yield event
-
-
-def _resumed(folder: Path, control: Inbox, surroundings: Surroundings, take_over: bool) -> Generator[RunEvent]:
+    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one."""
     if not trained_apart(folder):
         yield from session.resume(folder, control, surroundings=surroundings, take_over=take_over)
         return
     begin = partial(resume_detached, folder, surroundings.data_root, patience=surroundings.patience)
-    yield from followed(begin, folder, control)
+    yield from followed(begin, folder, control or Control())

@@ -1,1 +1,1 @@
-"""The user interface: the command line, the Textual app, and the reports."""
+"""Everything a person meets in the terminal."""

@@ -2,13 +2,17 @@
 and tells of a failure that none of them could.
 
 Each launch is a launcher of its own, with a store of its own: one that restarts ranks by itself meets its own old keys.
+On one machine that store is a file, not a TCP port, which is open to other accounts: torch unpickles what is in it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -20,12 +24,13 @@ from typing import Any
 import psutil
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..config import ExperimentConfig
 from ..control import CommandName, Control
 from ..devices.device_spec import devices_of
-from ..errors import BusyError, LogsError, TorchdeckError
+from ..errors import BusyError, InputError, LogsError, TorchdeckError
 from ..events import Failure, RunCompleted, RunEvent, RunFailed, WarningRaised
 from ..runs.commands import request
 from ..runs.layout import AGENT_LOCK, is_run
@@ -53,7 +58,7 @@ class Launch:
     folder: Path
     data: Path
     rendezvous: str = ""
-    """HOST:PORT where the machines meet; "" for one machine."""
+    """HOST:PORT where several machines meet; one machine alone opens no port."""
     timeout: float = 600.0
     """Seconds without an answer after which a rank is given up."""
     retries: int = 0
@@ -88,12 +93,16 @@ def _to_the_end(config: ExperimentConfig, launch: Launch, *, tells: bool) -> Run
         before = load_record(launch.folder).attempt
         if tells:
             _forget_words(launch.folder)
-        died = _launched(config, launch)
+        died, refused = dict[int, Any](), None
+        try:
+            died = _launched(config, launch)
+        except InputError as error:
+            refused = failure_of(error)
         record = load_record(launch.folder)
         begun = record.attempt > before
         if begun and isinstance(record.ending, RunCompleted):
             return record.ending
-        failure, lost = _why(launch.folder, died)
+        failure, lost = (refused, False) if refused else _why(launch.folder, died)
         if not begun:
             if not is_run(launch.folder):
                 remove_tree(launch.folder)
@@ -107,15 +116,44 @@ def _to_the_end(config: ExperimentConfig, launch: Launch, *, tells: bool) -> Run
 
 
 def _launched(config: ExperimentConfig, launch: Launch) -> dict[int, Any]:
-    """Start the ranks and wait for their end; those that failed, by their rank."""
+    """Start the ranks and wait for their end; those that failed, by their rank.
+
+    Raises:
+        InputError: there is no folder for the files in which they meet, or they cannot meet there.
+    """
+    if config.training.nodes > 1:
+        return _started(config, launch, rdzv_endpoint=launch.rendezvous, store=None)
+    try:
+        # Only for this account (0700), and fresh: ranks that are started again must not find the old keys.
+        meeting = tempfile.TemporaryDirectory(prefix="torchdeck-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise InputError(f"no temporary folder can be made ({in_words(error)})", "free space, or set TMPDIR") from None
+    with meeting as folder, _kept(folder):
+        agents, ranks = Path(folder, "agents"), Path(folder, "ranks")
+        # A file store only grows, and nobody waits for the signs of life of the one agent.
+        settings = {"store_type": "file", "keep_alive_interval": 86_400}
+        return _started(config, launch, rdzv_endpoint=str(agents), rdzv_configs=settings, store=ranks)
+
+
+@contextmanager
+def _kept(folder: str) -> Generator[None]:
+    """Hold a lock on a folder: what clears old temporary files (systemd-tmpfiles) passes over it."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _started(config: ExperimentConfig, launch: Launch, store: Path | None, **meeting: Any) -> dict[int, Any]:
+    """See `_launched`; `store` is the file where the ranks of one machine meet, None for several machines."""
     training, here = config.training, devices_of(config.training.device)
     threads = training.threads if isinstance(training.threads, int) else max(1, (os.cpu_count() or 1) // len(here))
-    alone = training.nodes == 1
-    environment = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": str(threads)}
-    if alone and sys.platform == "linux":
-        environment["GLOO_SOCKET_IFNAME"] = "lo"
-    for name, value in environment.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    if store and sys.platform == "linux":
+        os.environ.update(GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo")
     make_folders(launch.folder / RANKS)
     asked = LaunchConfig(
         min_nodes=training.nodes,
@@ -123,18 +161,23 @@ def _launched(config: ExperimentConfig, launch: Launch) -> dict[int, Any]:
         nproc_per_node=len(here),
         run_id=launch.folder.name,
         rdzv_backend="c10d",
-        rdzv_endpoint=launch.rendezvous or "127.0.0.1:0",
-        local_addr="127.0.0.1" if alone else None,
+        local_addr="127.0.0.1" if store else None,
         max_restarts=0,
         # A signal is passed on as a request, so that all ranks stop at the same step.
         signals_to_handle="SIGQUIT",
         logs_specs=DefaultLogsSpecs(log_dir=str(launch.folder / RANKS), redirects=Std.ALL),
+        **meeting,
     )
     arguments = ["-P", "-m", "torchdeck.core.processes.worker", str(launch.folder), "--data", str(launch.data)]
+    arguments += ["--timeout", str(launch.timeout), *(["--store", str(store)] if store else [])]
     try:
-        elastic_launch(asked, sys.executable)(*arguments, "--timeout", str(launch.timeout))
+        elastic_launch(asked, sys.executable)(*arguments)
     except ChildFailedError as error:
         return dict(error.failures)
+    except RendezvousError as error:
+        mend = "free space there, or set TMPDIR" if store else "name one of the machines, and start all of them"
+        told = f"the processes of the run cannot meet at {asked.rdzv_endpoint} ({error.__cause__ or error})"
+        raise InputError(told, mend) from None
     return {}
 
 
@@ -159,7 +202,7 @@ def _why(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
             failure = Failure(**word["failure"])
             return Failure(failure.kind, failure.type, f"rank {rank}: {failure.message}", failure.mend,
                            failure.traceback), False  # fmt: skip
-    silent = [word for _, word in told if "timed out" in word["failure"]["message"].lower()]
+    silent = any(re.search("timed out|timeout", word["failure"]["message"], re.IGNORECASE) for _, word in told)
     for rank, process in sorted(died.items(), key=lambda item: item[1].timestamp):
         # Those that wait for a lost one are ended by TERM, and a silent one by KILL.
         if process.exitcode < 0 and rank not in dict(told) and process.exitcode != -signal.SIGTERM:

@@ -14,6 +14,7 @@ import argparse
 import faulthandler
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from ..config import ExperimentConfig, parse_config, ranks_of
 from ..control import CommandName, Control
-from ..errors import LogsError, TorchdeckError
+from ..errors import InputError, LogsError, TorchdeckError
 from ..events import Failure, RunCompleted, RunEvent, RunFailed, RunStarted, to_json
 from ..runs.layout import CONSOLE
 from ..runs.reader import load_record
@@ -42,6 +43,7 @@ DETACHED_SAMPLE_EVERY = 0.2
 """Seconds: a detached run is one that somebody may watch live."""
 
 STOPPED_UNDER_A_SCHEDULER = 75
+MEET = "start it by torchdeck sbatch, or on each machine with --rendezvous HOST:PORT as docs/scaling.md says"
 TIMEOUT = 600.0
 """Seconds without an answer after which a rank is given up."""
 
@@ -112,6 +114,8 @@ def by_ranks(config: ExperimentConfig, request: dict[str, Any], control: Orders)
     folder = Path(request["logs"]) / request["run_id"]
     if request.get("take_over"):
         raise LogsError(f"run {folder.name} is in processes of its own already", "close what shows it")
+    if config.training.nodes > 1 and not request.get("rendezvous"):
+        raise InputError(f"training.nodes={config.training.nodes} needs to know where the machines meet", MEET)
     if not request["resume"] and not folder.exists():
         try:
             leave(folder, request)
@@ -129,6 +133,7 @@ def as_rank(request: dict[str, Any], control: Orders, rank: int, world: int) -> 
     from ..training.process_group import Group, is_lost
     from .agent import die_with_parent, report_failure
 
+    agent, meeting = os.getppid(), request["store"]
     die_with_parent()
     last: RunEvent | None = None
     folder, failure = Path(request["logs"]) / request["run_id"], None
@@ -136,7 +141,7 @@ def as_rank(request: dict[str, Any], control: Orders, rank: int, world: int) -> 
         config = config_of(request)
         if world != ranks_of(config):
             raise LogsError(f"{world} processes were started for a run of {ranks_of(config)}", "start as many as that")
-        ranks = Group(rank, world, device_of(config, rank), float(request["timeout"]))
+        ranks = Group(rank, world, device_of(config, rank), float(request["timeout"]), meeting)
         for event in events_of(request, control, ranks):
             last = event
         failure = last.error if isinstance(last, RunFailed) else None
@@ -145,6 +150,9 @@ def as_rank(request: dict[str, Any], control: Orders, rank: int, world: int) -> 
     except Exception as error:  # noqa: BLE001 - whatever it is, the agent tells of it
         failure = failure_of(error)
         last = RunFailed(error=failure)
+    if meeting and rank == 0 and os.getppid() != agent:
+        # An agent that was killed left the folder behind.
+        shutil.rmtree(meeting.parent, ignore_errors=True)
     if failure:
         report_failure(folder, rank, failure, is_lost(f"{failure.type} {failure.message} {failure.traceback}"))
     return last
@@ -164,6 +172,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", nargs="?", type=Path, help="the directory of the run")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("TORCHDECK_DATA", "data")))
     parser.add_argument("--rendezvous", default="", help="HOST:PORT where the machines of the run meet")
+    parser.add_argument("--store", type=Path, help="file where the ranks of one machine meet; the agent makes it")
     parser.add_argument("--sample-every", type=float, default=DETACHED_SAMPLE_EVERY, help="seconds between figures")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds until a silent rank is given up")
     parser.add_argument("--retries", type=int, default=0, help="how often to go on after a rank died")
@@ -175,7 +184,7 @@ def _asked(arguments: Sequence[str]) -> dict[str, Any]:
     given = _parsed(arguments)
     if given.folder is None:
         return json.loads(sys.stdin.buffer.readline())
-    options = {name: getattr(given, name) for name in ("rendezvous", "sample_every", "timeout", "retries")}
+    options = {name: getattr(given, name) for name in ("rendezvous", "store", "sample_every", "timeout", "retries")}
     return {**request_of(given.folder.absolute()), **options, "data": str(given.data), "detached": True, "job": True}
 
 

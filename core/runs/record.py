@@ -14,7 +14,6 @@ from ..events import (
     EvaluationCompleted,
     EventsHeld,
     EventsReleased,
-    HistoryLoaded,
     LogReplaced,
     RolledBack,
     RunCompleted,
@@ -74,11 +73,8 @@ class RunRecord:
     def apply(self, event: RunEvent) -> None:
         """Fold one event in; an event seen before (by its seq) changes nothing."""
         if isinstance(event, LogReplaced):
-            self._become(RunRecord())
+            self._clear()
             self.status = "removed" if event.removed else self.status
-            return
-        if isinstance(event, HistoryLoaded):
-            self._become(record_from_json(event.record))
             return
         if event.seq < self.next_seq:
             return
@@ -120,9 +116,10 @@ class RunRecord:
             case _:
                 pass
 
-    def _become(self, other: RunRecord) -> None:
+    def _clear(self) -> None:
+        blank = RunRecord()
         for item in fields(self):
-            setattr(self, item.name, getattr(other, item.name))
+            setattr(self, item.name, getattr(blank, item.name))
 
     def _start(self, event: RunStarted) -> None:
         """Begin an attempt; what earlier ones said beyond the step it resumes from is void."""

@@ -260,6 +260,8 @@ def _train(
     sampler = open_sampler(job.plan.device)
     watch = Watch(inbox, surroundings.clock, surroundings.sample_every, sampler, job.ranks)
     training = job.plan.config.training
+    for message in job.ranks.warnings:
+        yield recorder(WarningRaised(message=message))
     if training.compile:
         yield recorder(StageStarted(message="compiling the model"))
     if training.on_divergence == "roll-back" and job.position.step == 0:

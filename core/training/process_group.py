@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +21,11 @@ from ..errors import InputError
 PREPARING = timedelta(days=1)
 """The longest that the others wait for the leader to have the data ready."""
 
+OPEN_PORTS = (
+    "the machines of this run meet on TCP ports without authentication: whoever reaches them can run code as you, so"
+    " the network between them must be trusted"
+)
+
 Told = TypeVar("Told")
 
 
@@ -28,6 +34,11 @@ class Ranks:
 
     def __init__(self, rank: int = 0, world: int = 1) -> None:
         self.rank, self.world = rank, world
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever starts the run should know of how its processes talk to each other."""
+        return ()
 
     @property
     def leads(self) -> bool:
@@ -74,19 +85,32 @@ ALONE = Ranks()
 class Group(Ranks):
     """A process of several, as torch's launcher started it."""
 
-    def __init__(self, rank: int, world: int, device: torch.device, timeout: float) -> None:
+    def __init__(self, rank: int, world: int, device: torch.device, timeout: float, meeting: Path | None) -> None:
         """Meet the others; whoever does not answer for `timeout` seconds is given up.
+
+        The ranks of one machine meet in a file of a folder that only this account can enter; without one they meet at
+        the TCP address that the launcher put into the environment.
 
         Raises:
             RuntimeError: they do not come.
         """
         super().__init__(rank, world)
-        self._device = device
+        self._device, self._meeting = device, meeting
         on_gpu = device.type == "cuda"
         if on_gpu:
             torch.cuda.set_device(device)
         # Words go over the network's sockets, never through the GPU, which would have to be waited for.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout))
+        backend, patience = "cpu:gloo,cuda:nccl" if on_gpu else "gloo", timedelta(seconds=timeout)
+        if meeting is None:
+            dist.init_process_group(backend, timeout=patience)
+            return
+        store = dist.FileStore(str(meeting), world)  # pyright: ignore[reportPrivateImportUsage]
+        store.set_timeout(patience)
+        dist.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=world)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return () if self._meeting else (OPEN_PORTS,)
 
     def agreed(self, value: Told) -> Told:
         content = json.dumps(value).encode() if self.leads else b""
@@ -136,9 +160,23 @@ def is_lost(failure: str) -> bool:
     return any(word in failure for word in _LOST)
 
 
-_LOST = ("[/pytorch/third_party/gloo", "gloo/transport", "Connection closed by peer", "Connection reset by peer",
-         "Broken pipe", "Timed out waiting", "timed out", "NCCL", "ProcessGroup", "DistStoreError", "DistNetworkError",
-         "RendezvousConnectionError")  # fmt: skip
+_LOST = (
+    "[/pytorch/third_party/gloo",
+    "gloo/transport",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Timed out waiting",
+    "timed out",
+    # Of a store in a file.
+    "Wait timeout",
+    "Timeout waiting",
+    "NCCL",
+    "ProcessGroup",
+    "DistStoreError",
+    "DistNetworkError",
+    "RendezvousConnectionError",
+)
 
 
 def check_alike(ranks: Ranks, facts: Any, what: str) -> None:

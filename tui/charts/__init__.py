@@ -1,1 +1,1 @@
-"""Line charts and images as terminal characters: data in, cells out, without Textual."""
+"""tui/charts"""

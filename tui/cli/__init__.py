@@ -1,1 +1,1 @@
-"""The command line: commands, their options, and how they show progress and results."""
+"""tui/cli"""

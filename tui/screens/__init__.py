@@ -1,1 +1,29 @@
-"""What all pages share: their base class, the dialogs, and the list of keys."""
+"""The five pages of the app, each made when it is first shown, and the dialogs over them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..state.messages import Mode
+    from ..state.refresh_rates import Refresh
+    from ..state.workspace import Workspace
+    from ..terminal.captured_output import Console
+    from .page import Page
+
+PAGES: dict[Mode, tuple[str, str, str]] = {
+    "setup": ("torchdeck.tui.screens.setup.page", "SetupPage", "presets and settings"),
+    "live": ("torchdeck.tui.screens.live.page", "LivePage", "the training in hand"),
+    "runs": ("torchdeck.tui.screens.runs.page", "RunsPage", "all runs"),
+    "compare": ("torchdeck.tui.screens.compare.page", "ComparePage", "marked runs side by side"),
+    "analyze": ("torchdeck.tui.screens.analyze.page", "AnalyzePage", "what a network takes for what"),
+}
+"""Where each page is found, and what the palette says of it."""
+
+
+def make_page(mode: Mode, workspace: Workspace, rates: Refresh, console: Console) -> Page:
+    """A page, which is imported only here: charts and tables are slow to import."""
+    module, name, _ = PAGES[mode]
+    page = getattr(import_module(module), name)
+    return page(workspace, rates, console) if mode == "live" else page(workspace)

@@ -1,1 +1,1 @@
-"""The terminal below the app: non-blocking output, restored settings, signals, captured output, exit codes."""
+"""tui/terminal"""

@@ -1,4 +1,4 @@
-"""Handle closed pipes: if nobody reads the output any more, end quietly with the exit code of SIGPIPE."""
+"""Output that nobody reads: the process ends quietly, with the exit code of a closed pipe."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
-def discard_output() -> None:
-    """Redirect output to /dev/null, so that the interpreter's final flush does not fail on the closed pipe."""
+def forget_output() -> None:
+    """Keep the interpreter from failing once more on a closed pipe when it flushes at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         with suppress(OSError):
@@ -19,10 +19,10 @@ def discard_output() -> None:
 
 
 @contextmanager
-def exit_on_broken_pipe() -> Generator[None]:
-    """Exit the command if printing inside fails because nobody reads the output any more."""
+def readers_may_leave() -> Generator[None]:
+    """Print inside; where nobody reads any more, the command is over."""
     try:
         yield
     except BrokenPipeError:
-        discard_output()
+        forget_output()
         raise SystemExit(PIPE_CLOSED) from None

@@ -1,4 +1,4 @@
-"""Messages from the terminal driver to the app."""
+"""What the terminal's driver tells the app."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from textual.message import Message
 
 
 class TerminalDrained(Message):
-    """The terminal accepts frames again, after some were dropped or the app was suspended."""
+    """The terminal takes frames again, after some were dropped or while another had it."""
 
 
 class TerminalLost(Message):
-    """The terminal was closed."""
+    """The terminal went away."""

@@ -1,1 +1,1 @@
-"""Widgets that several pages share, one per file; none knows a page."""
+"""The widgets, one a file."""

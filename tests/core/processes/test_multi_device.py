@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
 import torch
 from example_runs import gpus, make_run_on
 from fault_counts import Faults
+from fork_pool import Forked, ForkPool
+from polling import until
 from small_runs import changed, only_run
 
 from torchdeck.core.api import Surroundings, resume, run
@@ -21,11 +24,12 @@ from torchdeck.core.config import ExperimentConfig, parse_config
 from torchdeck.core.control import Control
 from torchdeck.core.data import open_dataset
 from torchdeck.core.events import EpochCompleted, RunCompleted, RunEvent, RunFailed, RunStarted
+from torchdeck.core.processes.launch import ask_for
 from torchdeck.core.processes.multi_device import followed
 from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import EventReader, load_record
-from torchdeck.core.runs.record import RunRecord
-from torchdeck.core.runs.request import Patience
+from torchdeck.core.runs.request import Patience, request_of
 from torchdeck.core.utils.locks import take_lock
 
 PLAIN: dict[str, Any] = {
@@ -58,8 +62,37 @@ def ranks_of(folder: Path) -> list[psutil.Process]:
     return sorted(agent.children(), key=lambda process: process.pid)
 
 
+def assert_closed_to_strangers(folder: Path, temporary: Path) -> None:
+    """The processes of a running run listen for gloo's peers on loopback, and meet in a folder of their own.
+
+    torch's launcher unpickles what it finds in the store where they meet: on a port other accounts could put it there.
+    """
+    agent = psutil.Process(json.loads((folder / "agent.lock").read_bytes())["pid"])
+    listening = {
+        process.pid: [it.laddr.ip for it in process.net_connections("inet") if it.status == psutil.CONN_LISTEN]
+        for process in (agent, *agent.children(recursive=True))
+    }
+    assert listening == {agent.pid: [], **{rank.pid: ["127.0.0.1"] for rank in ranks_of(folder)}}
+    (meeting,) = temporary.glob("torchdeck-*")
+    assert meeting.stat().st_mode & 0o777 == 0o700
+    assert {path.name for path in meeting.iterdir()} == {"agents", "ranks"}
+
+
 def trained(config: ExperimentConfig, logs: Path, data: Path) -> list[RunEvent]:
     return list(run(config, logs, surroundings=Surroundings(data)))
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork_pool: ForkPool) -> Path:
+    """The folder for temporary files of all processes of a run, whose agent is forked."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+
+    def started(output: IO[bytes], environment: Mapping[str, str], lock: int | None) -> Forked:
+        return fork_pool.worker(output, {**environment, "TMPDIR": str(folder)}, lock)
+
+    monkeypatch.setattr("torchdeck.core.processes.launch._started", started)
+    return folder
 
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
@@ -88,13 +121,17 @@ def watched(events: Iterator[RunEvent], logs: Path, epochs: int) -> tuple[list[R
     raise AssertionError(seen[-3:])
 
 
-def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(tmp_path: Path, faults: Faults) -> None:
+@pytest.mark.timeout(600)
+def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
+    tmp_path: Path, temporary: Path, faults: Faults
+) -> None:
     settings = config(training__device="cpu:2", training__epochs=40, training__precision="fp32", model__dropout=0.2)
     around, control = Surroundings(tmp_path, patience=Patience(retries=1)), Control()
     trained(settings, tmp_path / "whole", tmp_path)
     # A rank is killed: the agent goes on from the last checkpoint.
     events = run(settings, tmp_path / "hurt", control, surroundings=around)
     _, folder = watched(events, tmp_path / "hurt", 3)
+    assert_closed_to_strangers(folder, temporary)
     ranks_of(folder)[1].kill()
     seen, _ = watched(events, tmp_path / "hurt", 8)
     assert any(isinstance(event, RunCompleted) and event.status == "handed_over" for event in seen)
@@ -108,6 +145,7 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(tm
     # The agent is killed: its ranks stop with a checkpoint.
     events = resume(folder, surroundings=around)
     watched(events, tmp_path / "hurt", last.epoch + 3)
+    assert_closed_to_strangers(folder, temporary)
     ranks, agent = ranks_of(folder), json.loads((folder / "agent.lock").read_bytes())["pid"]
     os.kill(agent, signal.SIGKILL)
     *_, last = events
@@ -115,15 +153,13 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(tm
     assert isinstance(last, RunCompleted), last
     assert last.reason == "signal SIGTERM"
     assert not alive
+    assert not list(temporary.glob("torchdeck-*"))
 
-    told = RunRecord()
-    for last in resume(folder, surroundings=around):
-        told.apply(last)
+    *_, last = resume(folder, surroundings=around)
     faults("lost ranks and agents", 2, lost=int(not isinstance(last, RunCompleted)))
     assert isinstance(last, RunCompleted), last
     record, whole = load_record(folder), load_record(only_run(tmp_path / "whole"))
     assert record.attempt == 4
-    assert told == record
     assert [epoch.step_losses for epoch in record.epochs] == [epoch.step_losses for epoch in whole.epochs]
     one, two = weights(only_run(tmp_path / "whole")), weights(folder)
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -139,6 +175,38 @@ def test_a_rank_that_does_not_answer_is_given_up(tmp_path: Path, faults: Faults)
     assert isinstance(last, RunFailed), last
     assert "did not answer" in last.error.message
     assert f"torchdeck resume {folder.name}" in last.error.mend
+
+
+def test_machines_meet_on_a_port_and_the_run_warns_that_their_network_must_be_trusted(
+    tmp_path: Path, fork_pool: ForkPool, unused_tcp_port: int
+) -> None:
+    settings = config(training__device="cpu", training__nodes=2)
+    folder = ask_for(settings, Label(), tmp_path / "logs", time.time())
+    asked = {
+        **request_of(folder),
+        "data": str(tmp_path),
+        "rendezvous": f"127.0.0.1:{unused_tcp_port}",
+        "detached": True,
+    }
+    agents = list[Forked]()
+    with open(tmp_path / "printed", "wb") as printed:
+        for _ in range(2):
+            agents.append(fork_pool.worker(printed, {}, None))
+            agents[-1].stdin.write(json.dumps(asked).encode() + b"\n")
+            agents[-1].stdin.close()
+    until(lambda: None not in [agent.poll() for agent in agents], seconds=240)
+    assert [agent.returncode for agent in agents] == [0, 0], (tmp_path / "printed").read_text()
+    record = load_record(folder)
+    assert (record.status, record.devices.keys()) == ("completed", {0, 1})
+    assert any("the network between them must be trusted" in warning for warning in record.warnings)
+
+
+def test_machines_that_are_not_told_where_to_meet_are_refused_before_they_open_a_port(tmp_path: Path) -> None:
+    settings = config(training__device="cpu", training__nodes=2)
+    *_, last = run(settings, tmp_path / "logs", surroundings=Surroundings(tmp_path))
+    assert isinstance(last, RunFailed), last
+    assert (last.error.kind, "--rendezvous" in last.error.mend) == ("input", True)
+    assert not list((tmp_path / "logs").glob("*"))
 
 
 def test_what_no_rank_can_do_is_told_and_leaves_nothing(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from torchdeck.core.runs.line_format import encode_line
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.utils.files import read_json
 from torchdeck.tui.charts.study_charts import chart_text
-from torchdeck.tui.summaries.study_tables import tables
+from torchdeck.tui.studies.tables import tables
 
 
 def rewritten(folder: Path, **changes: Any) -> None:

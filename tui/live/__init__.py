@@ -1,1 +1,0 @@
-"""The Live page: progress, charts, device figures and log of the active run."""

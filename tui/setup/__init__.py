@@ -1,1 +1,0 @@
-"""The Setup page: pick a preset, edit its settings, preview the plan, and start."""

@@ -1,1 +1,0 @@
-"""Runs and studies summarized as table columns, details and sentences, for pages, commands and reports alike."""
