@@ -52,8 +52,9 @@ class TrainingOptions(Options):
     )
     precision: Precision = Field(
         default="auto",
-        description="Number format of the forward pass; auto: fp16 on CUDA, on a CPU bf16 where that is faster; fp64"
-        " is slow, to tell rounding from mistakes",
+        description="Number format of the forward pass; auto: fp16 on CUDA (bf16 with muon), on a CPU bf16 where that"
+        " is faster; fp32 on CUDA rounds to TF32 in products and convolutions, unless deterministic; fp64 is slow, to"
+        " tell rounding from mistakes",
     )
     lookahead: int = Field(
         default=0,

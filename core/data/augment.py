@@ -6,6 +6,8 @@ are then one gather, or on a CPU one copy an image.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,10 +26,10 @@ def new_canvas(images: int, shape: tuple[int, int, int], padding: int, mirror: b
 def lay_out(canvas: Tensor, images: Tensor, padding: int, reflect: bool) -> None:
     """Put images [N, C, H, W] into their part of a canvas, with zeros around or reflected at their edges."""
     pixels = images.permute(0, 2, 3, 1).contiguous()
+    rows, columns = (_reflected(side, padding, pixels.device) for side in pixels.shape[1:3])
     for number, copy in enumerate(canvas):
         turned = pixels.flip(2) if number else pixels
         if reflect and padding:
-            rows, columns = (_reflected(side, padding).to(pixels.device) for side in pixels.shape[1:3])
             copy.copy_(turned[:, rows][:, :, columns])
         else:
             _inside(copy, padding).copy_(turned)
@@ -43,9 +45,10 @@ def plain(canvas: Tensor, padding: int, part: slice) -> Tensor:
     return _inside(canvas[0, part], padding).flatten(2)
 
 
-def _reflected(side: int, padding: int) -> Tensor:
+@cache
+def _reflected(side: int, padding: int, device: torch.device) -> Tensor:
     """The indices of a padded side: the edge itself is not repeated."""
-    places = torch.arange(-padding, side + padding).abs()
+    places = torch.arange(-padding, side + padding, device=device).abs()
     return (side - 1) - (side - 1 - places).abs()
 
 

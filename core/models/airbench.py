@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..data.image_spec import ImageSpec
 from . import AirbenchOptions
+from .pooling import GlobalMaxPool
 
 ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU}
 
@@ -70,5 +71,4 @@ def airbench(options: AirbenchOptions, spec: ImageSpec) -> nn.Module:
     if not head.weight.is_meta:
         with torch.no_grad():
             head.weight.div_(head.weight.std())
-    pool = nn.AdaptiveMaxPool2d(1)
-    return nn.Sequential(*groups, pool, nn.Flatten(), head, Scaled(options.scale))
+    return nn.Sequential(*groups, GlobalMaxPool(), nn.Flatten(), head, Scaled(options.scale))

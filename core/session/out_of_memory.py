@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from dataclasses import replace
 
 import torch
@@ -15,15 +17,19 @@ from ..training.plan import Plan
 
 SPARE = 0.9
 """Share of the free memory that a suggestion fills."""
-_CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""Torch tells a CPU's exhaustion by a RuntimeError that names it."""
+OTHERS = 0.25
+"""Share of a GPU's memory in use elsewhere that is worth a word."""
+_EXHAUSTED = re.compile(r"DefaultCPUAllocator|out of memory|STATUS_ALLOC_FAILED", re.IGNORECASE)
+"""A CPU's allocator; the CUDA runtime beside torch's allocator, and NCCL; cuBLAS, cuDNN and cuSOLVER."""
+QUOTED = 200
+"""Letters of the failure's own message that are passed on."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out."""
+    """Whether an exception says that memory ran out: torch has a class for its own allocator's alone."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)
+    return isinstance(error, RuntimeError) and bool(_EXHAUSTED.search(str(error)))
 
 
 def release_memory() -> None:
@@ -50,7 +56,22 @@ def advised(failure: Failure, record: RunRecord, plan: Plan | None) -> Failure:
         return failure
     last = record.steps[-1] if record.steps else None
     what, mend = _advice(plan, last is not None and (last.phase == "evaluate" or last.batch == last.batches))
-    return replace(failure, message=f"out of memory {what} ({failure.message.splitlines()[0][:200]})", mend=mend)
+    quoted = textwrap.shorten(failure.message.splitlines()[0], QUOTED, placeholder=" ...")
+    return replace(failure, message=f"out of memory {what} ({quoted})", mend=mend + _others(plan.device))
+
+
+def _others(device: torch.device) -> str:
+    """A hint where other programs hold much of a GPU's memory."""
+    if device.type != "cuda":
+        return ""
+    free, total = torch.cuda.mem_get_info(device)
+    held = total - free - torch.cuda.memory_reserved(device)
+    if held < OTHERS * total:
+        return ""
+    return (
+        f"; or free some of the GPU's memory, of which {held / 2**30:.0f} of {total / 2**30:.0f} GiB are in use"
+        " (nvidia-smi lists the programs)"
+    )
 
 
 def _advice(plan: Plan, evaluating: bool) -> tuple[str, str]:

@@ -91,7 +91,7 @@ class Saver:
         tensors, state = state_of(self.job)
         if position.batch:
             # At an epoch's end they were looked at before it was told.
-            check_losses(self.job.tally, self.job.tally.mean_loss(), position.step)
+            check_losses(self.job.tally, self.job.tally.figures().mean_loss, position.step)
             check_tensors(tensors, position.step)
         return tensors, state
 

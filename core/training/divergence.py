@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,13 @@ class CountedScaler(torch.amp.GradScaler):
         (found,) = self._found_inf_per_device(optimizer).values()
         return found
 
+    def health(self, tally: Tally) -> tuple[Tensor, ...]:
+        """What `check_scaler` looks at, still on the device; nothing where nothing is scaled."""
+        if not self.is_enabled() or self._scale is None:
+            return ()
+        tally.settle()
+        return tally.skipped[max(0, tally.steps - MOST_SKIPPED) : tally.steps].sum(), self._scale
+
 
 def is_finite(value: float) -> bool:
     """Whether a figure is a number."""
@@ -46,19 +53,19 @@ def check_losses(tally: Tally, mean_loss: float, step: int) -> None:
         raise DivergedError(f"diverged at step {first}: the loss is not finite", MEND)
 
 
-def check_scaler(tally: Tally, scaler: CountedScaler, step: int) -> None:
-    """Look at what a gradient scaler skipped; its figures leave the device here, so call it when an event is due.
+def check_scaler(health: Sequence[float], step: int) -> None:
+    """Look at what a gradient scaler's `health` came to.
 
     Raises:
         DivergedError: it skipped too many steps in a row, or shrank its scale to nothing.
     """
-    if not scaler.is_enabled():
+    if not health:
         return
-    last = tally.skipped[max(0, tally.steps - MOST_SKIPPED) : tally.steps]
-    if len(last) == MOST_SKIPPED and bool(last.all()):
+    skipped, scale = health
+    if skipped >= MOST_SKIPPED:
         message = f"the gradients of {MOST_SKIPPED} steps in a row are not finite"
         raise DivergedError(f"diverged at step {step - MOST_SKIPPED + 1}: {message}", MEND)
-    if scaler.get_scale() < LEAST_SCALE:
+    if scale < LEAST_SCALE:
         raise DivergedError(f"diverged at step {step}: the gradients fit no scale of half precision", MEND)
 
 

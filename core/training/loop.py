@@ -18,7 +18,7 @@ from ..data.index_plan import derive_seed, epoch_plan
 from ..events import EpochCompleted, EvaluationCompleted, RunEvent, StepCompleted
 from .divergence import check_figures, check_losses, check_scaler, check_tensors
 from .inference import Predictions, joined, of_no_images, predict
-from .metrics import Tally
+from .metrics import Figures, Tally
 from .pacing import StopRequested, Watch
 from .state import Job, evaluation_tally, set_learning_rate, state_of, training_tally
 
@@ -70,15 +70,16 @@ def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         position.step += 1
         if job.lookahead:
             job.lookahead.stepped(position.step)
-        position.epoch_seconds = begun_at + watch.now() - started
         logged = bool(training.log_interval) and position.step % training.log_interval == 0
-        if watch.step_due() or logged or position.batch == job.steps:
-            job.tally.combine(job.ranks)
+        due = watch.step_due() or logged or position.batch == job.steps
+        figures = _figures(job) if due else None
+        # What the device had queued is done once its figures are here.
+        position.epoch_seconds = begun_at + watch.now() - started
+        if figures:
             speed = (job.tally.images - seen_before) / max(1e-9, position.epoch_seconds - begun_at)
-            told = _step_event(job, lr, speed, logged)
-            yield told
-            check_losses(job.tally, told.mean_loss, position.step)
-            check_scaler(job.tally, job.scaler, position.step)
+            yield _step_event(job, figures, lr, speed, logged)
+            check_losses(job.tally, figures.mean_loss, position.step)
+            check_scaler(figures.more, position.step)
             yield from watch.sample(position)
         yield from watch.commands(position.step)
 
@@ -98,7 +99,7 @@ def train_step(job: Job, images: Tensor, labels: Tensor) -> Tensor:
     Of several ranks each has its part of the batch; the step is that of the whole one.
     """
     training = job.plan.config.training
-    job.optimizer.zero_grad(set_to_none=True)
+    _clear_gradients(job)
     if training.accumulation == 1 or not len(images):
         loss, logits = _backward(job, images, labels, 1.0)
     else:
@@ -115,6 +116,17 @@ def train_step(job: Job, images: Tensor, labels: Tensor) -> Tensor:
     job.scaler.update()
     job.tally.add(loss, logits, labels, skipped)
     return loss
+
+
+def _clear_gradients(job: Job) -> None:
+    training = job.plan.config.training
+    if not (training.compile and training.accumulation > 1):
+        job.optimizer.zero_grad(set_to_none=True)
+        return
+    # Of a captured graph a gradient is overwritten by the next replay: all are added to memory beside it.
+    for group in job.optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
 
 
 def _backward(job: Job, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -143,21 +155,27 @@ def autocast(job: Job) -> AbstractContextManager[object]:
 _AS_IT_IS = nullcontext()
 
 
-def _step_event(job: Job, lr: float, speed: float, logged: bool) -> StepCompleted:
-    """The event of the step just done; its figures leave the device here because it is due."""
-    position, tally = job.position, job.tally
+def _figures(job: Job) -> Figures:
+    """The epoch's figures so far, of all ranks, and the scaler's health: they leave the device as an event is due."""
+    job.tally.combine(job.ranks)
+    return job.tally.figures(max(1, job.plan.config.training.log_interval), *job.scaler.health(job.tally))
+
+
+def _step_event(job: Job, figures: Figures, lr: float, speed: float, logged: bool) -> StepCompleted:
+    """The event of the step just done."""
+    position = job.position
     return StepCompleted(
         phase="train",
         epoch=position.epoch,
         step=position.step,
         batch=position.batch,
         batches=job.steps,
-        loss=tally.last_loss(),
-        mean_loss=tally.mean_loss(),
-        accuracy=tally.accuracy(),
+        loss=figures.loss,
+        mean_loss=figures.mean_loss,
+        accuracy=figures.accuracy,
         lr=lr,
         images_per_second=speed,
-        interval_loss=tally.recent_loss(job.plan.config.training.log_interval) if logged else None,
+        interval_loss=figures.recent_loss if logged else None,
     )
 
 
@@ -168,7 +186,8 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
     seen = job.tally
     seen.combine(job.ranks)
     job.ranks.copy_buffers(job.model)
-    metrics = {"train/loss": seen.mean_loss(), "train/accuracy": seen.accuracy()}
+    figures = seen.figures()
+    metrics = {"train/loss": figures.mean_loss, "train/accuracy": figures.accuracy}
     if job.validation_batches:
         yield from _evaluate(job, watch, job.validation_batches, "validation", metrics, None)
     confusion = torch.zeros((job.plan.facts.spec.classes,) * 2, dtype=torch.int64, device=job.plan.device)
@@ -251,22 +270,22 @@ def _evaluate(
             kept.append(top)
         if watch.step_due() or number == count:
             tally.combine(job.ranks)
+            figures = tally.figures()
+            metrics.update({f"{split}/loss": figures.mean_loss, f"{split}/accuracy": figures.accuracy})
             yield StepCompleted(
                 phase="evaluate",
                 epoch=position.epoch,
                 step=position.step,
                 batch=number,
                 batches=count,
-                loss=tally.last_loss(),
-                mean_loss=tally.mean_loss(),
-                accuracy=tally.accuracy(),
+                loss=figures.loss,
+                mean_loss=figures.mean_loss,
+                accuracy=figures.accuracy,
                 lr=_last_learning_rate(job),
                 images_per_second=tally.images / max(1e-9, watch.now() - started),
             )
             yield from watch.sample(position)
         yield from watch.commands(position.step)
-    metrics[f"{split}/loss"] = tally.mean_loss()
-    metrics[f"{split}/accuracy"] = tally.accuracy()
     if confusion is not None:
         job.ranks.total(confusion)
     return joined(kept, job.ranks, len(batches), size)

@@ -7,6 +7,7 @@ for the device.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,6 +18,17 @@ MOST_STEPS = 32
 MOST_IMAGES = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a tally comes to: the last step's loss, the mean over the images, the share of hits, recent steps' mean."""
+
+    loss: float
+    mean_loss: float
+    accuracy: float
+    recent_loss: float
+    more: tuple[float, ...] = ()
+
+
 class Tally:
     """Counts the steps of a phase, of so many images each: `losses` [steps] are float32, of all ranks once combined.
 
@@ -24,9 +36,7 @@ class Tally:
     took back.
     """
 
-    def __init__(
-        self, sizes: Sequence[int], mine: Sequence[int], device: torch.device, *, at_once: bool = False
-    ) -> None:
+    def __init__(self, sizes: Sequence[int], mine: Sequence[int], device: torch.device) -> None:
         self._counts = sizes
         self.sizes = torch.tensor(sizes, dtype=torch.float64).to(device)
         self._mine = torch.tensor(mine, dtype=torch.float64).to(device)
@@ -36,8 +46,6 @@ class Tally:
         self.images = 0
         """Of the steps so far, whoever worked on them."""
         self.steps = 0
-        self.at_once = at_once
-        """Count each step at once: what a captured graph gave is overwritten by its next replay."""
         self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor | None]] = []
         self._combined = 0, self.hits
 
@@ -46,7 +54,7 @@ class Tally:
         self.images += self._counts[self.steps + len(self._waiting)]
         self._waiting.append((loss, logits, labels, skipped))
         waiting = len(self._waiting)
-        if self.at_once or waiting >= MOST_STEPS or waiting * len(labels) >= MOST_IMAGES:
+        if waiting >= MOST_STEPS or waiting * len(labels) >= MOST_IMAGES:
             self.settle()
 
     def pass_over(self) -> None:
@@ -90,23 +98,11 @@ class Tally:
         self.images, self.steps = sum(self._counts[:steps]), steps
         self._combined = steps, self.hits
 
-    def last_loss(self) -> float:
-        """The mean loss of the last step; it leaves the device here."""
+    def figures(self, recent: int = 1, *more: Tensor) -> Figures:
+        """The figures so far, and what `more` scalars hold: they leave the device here, with one wait for it."""
         self.settle()
-        return float(self.losses[self.steps - 1])
-
-    def mean_loss(self) -> float:
-        """The mean over the images so far, whenever else it was asked for; it leaves the device here."""
-        self.settle()
-        losses = self.losses[: self.steps].double()
-        return float(losses @ self.sizes[: self.steps]) / self.images
-
-    def recent_loss(self, steps: int) -> float:
-        """The mean of the last `steps` steps; it leaves the device here."""
-        self.settle()
-        return float(self.losses[max(0, self.steps - steps) : self.steps].mean())
-
-    def accuracy(self) -> float:
-        """The share of hits; it leaves the device here."""
-        self.settle()
-        return int(self.hits) / self.images
+        losses = self.losses[: self.steps]
+        total = losses.double() @ self.sizes[: self.steps]
+        told = [losses[-1], total, self.hits, losses[-recent:].mean(), *more]
+        last, sum_of_losses, hits, mean, *others = torch.stack([value.double() for value in told]).tolist()
+        return Figures(last, sum_of_losses / self.images, hits / self.images, mean, tuple(others))

@@ -24,6 +24,7 @@ from ..devices.torch_device import computes_bf16, free_memory, pick_device
 from ..errors import ConfigError, Fault
 from ..models import build
 from ..models.whitening import Whitening
+from .compiled import compiler_missing
 
 LEAST_WORK = 1e13
 """FLOPs of a whole run, some minutes on a few cores: below, measuring costs more than bf16 can save."""
@@ -145,8 +146,10 @@ def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: 
     training, on_gpu, here = config.training, device.type == "cuda", devices_of(config.training.device)
     precision: Precision = training.precision
     if precision == "auto":
+        # A gradient scaler waits for the device at each step of an optimizer that is not torch's own.
         worth_measuring = work >= LEAST_WORK and computes_bf16()
-        precision = "fp16" if on_gpu else "auto" if worth_measuring else "fp32"
+        on_cuda = "bf16" if config.optimizer.name == "muon" else "fp16"
+        precision = on_cuda if on_gpu else "auto" if worth_measuring else "fp32"
     evaluation = training.evaluation_batch_size
     changed = training.model_copy(
         update={
@@ -216,6 +219,8 @@ def device_of(config: ExperimentConfig, rank: int) -> torch.device:
         raise ConfigError([Fault("training.device", f"there are {count} CUDA devices, cuda:0 to cuda:{count - 1}")])
     if device.type == "cpu" and training.precision == "fp16":
         raise ConfigError([Fault("training.precision", "fp16 needs a CUDA device; use bf16, fp32 or auto on a CPU")])
+    if training.compile and (language := compiler_missing(device)):
+        raise ConfigError([Fault("training.compile", f"needs a {language} compiler, which is not installed here")])
     if device.type == "cpu" and training.sync_batch_norm:
         raise ConfigError([Fault("training.sync_batch_norm", "works between GPUs only; turn it off on a CPU")])
     return device

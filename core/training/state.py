@@ -21,6 +21,7 @@ from ..models.whitening import Whitening
 from ..optim import OPTIMIZERS, SCHEDULES
 from ..optim.lookahead import Lookahead
 from ..optim.schedules import Schedule
+from .compiled import compiled
 from .divergence import CountedScaler
 from .inference import Predictions
 from .malloc import keep_freed_memory
@@ -96,7 +97,8 @@ class Job:
 
     def unshared(self) -> AbstractContextManager[object]:
         """Gradients stay this rank's, as long as more are added to them."""
-        return self.forward.no_sync() if isinstance(self.forward, DistributedDataParallel) else nullcontext()
+        model = getattr(self.forward, "model", self.forward)
+        return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = ALONE) -> Job:
@@ -125,7 +127,7 @@ def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = ALONE) -> Job:
         validation_batches=_batches(plan, prepared, validation, ranks.shard) if validation else None,
         test_batches=_batches(plan, prepared, prepared.test, ranks.shard),
         tally=training_tally(plan, len(train_batches), ranks),
-        forward=_compiled(wrapped, plan.device, ranks) if training.compile else wrapped,
+        forward=compiled(wrapped, training, plan.device, ranks) if training.compile else wrapped,
         ranks=ranks,
         lookahead=Lookahead(model, training.lookahead, steps * training.epochs) if training.lookahead else None,
     )
@@ -148,20 +150,11 @@ def _optimizer(plan: Plan, model: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
-def _compiled(model: nn.Module, device: torch.device, ranks: Ranks) -> Callable[[Tensor], Tensor]:
-    """The model compiled without replacing it, since checkpoints keep its parameters' names; on CUDA as graphs.
-
-    A graph would hold the exchange of gradients, which is not captured.
-    """
-    graphs = device.type == "cuda" and ranks.world == 1
-    return torch.compile(model, mode="reduce-overhead" if graphs else None, dynamic=False)
-
-
 def training_tally(plan: Plan, images: int, ranks: Ranks) -> Tally:
     """A count at zero of an epoch's steps over `images` images."""
     size = plan.config.training.batch_size
     sizes, mine = ALL.sizes(images, size), ranks.shard.sizes(images, size)
-    return Tally(sizes, mine, plan.device, at_once=plan.config.training.compile)
+    return Tally(sizes, mine, plan.device)
 
 
 def evaluation_tally(plan: Plan, images: int, ranks: Ranks) -> Tally:
@@ -169,7 +162,7 @@ def evaluation_tally(plan: Plan, images: int, ranks: Ranks) -> Tally:
     size = plan.config.training.evaluation_batch_size
     assert isinstance(size, int)
     mine = [part.stop - part.start for part in ranks.shard.blocks(images, size)]
-    return Tally(ALL.sizes(images, size * ranks.world), mine, plan.device, at_once=plan.config.training.compile)
+    return Tally(ALL.sizes(images, size * ranks.world), mine, plan.device)
 
 
 def _batches(
@@ -204,7 +197,11 @@ def configure_process(plan: Plan) -> None:
         torch.use_deterministic_algorithms(exact)
     torch.backends.cudnn.benchmark = on_gpu and not training.deterministic
     torch.backends.cuda.matmul.allow_tf32 = not training.deterministic
+    torch.backends.cudnn.allow_tf32 = not training.deterministic
     if on_gpu:
+        # First of all that asks CUDA something: its statistics fail before it is initialised, and what names no device
+        # (pinned memory, cuBLAS's handles) would open a context on cuda:0.
+        torch.cuda.set_device(plan.device)
         torch.cuda.reset_peak_memory_stats(plan.device)
     else:
         keep_freed_memory()

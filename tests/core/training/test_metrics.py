@@ -18,14 +18,13 @@ def steps(images: int = 100, size: int = 8) -> list[tuple[torch.Tensor, torch.Te
     ]
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-def test_a_tally_holds_the_exact_figures_of_all_images(at_once: bool) -> None:
-    tally, given = Tally(SIZES, SIZES, CPU, at_once=at_once), steps()
+def test_a_tally_holds_the_exact_figures_of_all_images() -> None:
+    tally, given = Tally(SIZES, SIZES, CPU), steps()
     for step in given:
         tally.add(*step)
     logits, labels = torch.cat([step[1] for step in given]), torch.cat([step[2] for step in given])
-    assert tally.mean_loss() == pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-6)
-    assert tally.accuracy() == int((logits.argmax(1) == labels).sum()) / 100
+    assert tally.figures().mean_loss == pytest.approx(float(functional.cross_entropy(logits, labels)), rel=1e-6)
+    assert tally.figures().accuracy == int((logits.argmax(1) == labels).sum()) / 100
     assert tally.losses.tolist() == [float(loss) for loss, _, _ in given]
 
 
@@ -34,8 +33,11 @@ def test_looking_at_a_tally_changes_none_of_its_figures() -> None:
     for step in steps():
         looked.add(*step)
         left.add(*step)
-        assert looked.last_loss() == float(step[0])
-    assert (looked.mean_loss(), looked.accuracy()) == (left.mean_loss(), left.accuracy())
+        assert looked.figures().loss == float(step[0])
+    assert (looked.figures().mean_loss, looked.figures().accuracy) == (
+        left.figures().mean_loss,
+        left.figures().accuracy,
+    )
 
 
 def test_a_tally_goes_on_from_a_checkpoint_bit_for_bit() -> None:
@@ -46,8 +48,8 @@ def test_a_tally_goes_on_from_a_checkpoint_bit_for_bit() -> None:
         if number == 4:
             begun.settle()
             resumed.restore(begun.losses, begun.hits, begun.skipped, 5)
-    assert resumed.mean_loss() == whole.mean_loss()
-    assert resumed.accuracy() == whole.accuracy()
+    assert resumed.figures().mean_loss == whole.figures().mean_loss
+    assert resumed.figures().accuracy == whole.figures().accuracy
     assert torch.equal(resumed.losses, whole.losses)
 
 
@@ -55,4 +57,4 @@ def test_the_recent_loss_is_the_mean_of_the_last_steps() -> None:
     tally, given = Tally(SIZES, SIZES, CPU), steps()
     for step in given[:6]:
         tally.add(*step)
-    assert tally.recent_loss(4) == pytest.approx(sum(float(loss) for loss, _, _ in given[2:6]) / 4)
+    assert tally.figures(4).recent_loss == pytest.approx(sum(float(loss) for loss, _, _ in given[2:6]) / 4)

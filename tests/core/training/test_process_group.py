@@ -73,8 +73,8 @@ def test_tallies_combined_are_the_tally_of_one_process() -> None:
         if number != 1:  # whenever they meet
             first, *others = parts
             first.combine(Others(others))
-    assert parts[0].accuracy() == whole.accuracy()
-    assert parts[0].mean_loss() == pytest.approx(whole.mean_loss())
+    assert parts[0].figures().accuracy == whole.figures().accuracy
+    assert parts[0].figures().mean_loss == pytest.approx(whole.figures().mean_loss)
     assert parts[0].losses.tolist() == pytest.approx(whole.losses.tolist())
 
 

@@ -1,0 +1,237 @@
+"""What tests on null CUDA share: a process for each check, small runs of every preset, and what CUDA counted."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from torchdeck import presets
+from torchdeck.core.config import ExperimentConfig, parse_config, to_plain
+from torchdeck.core.control import Control
+from torchdeck.core.data import open_dataset
+from torchdeck.core.data.index_plan import epoch_plan
+from torchdeck.core.data.prepare import Prepared, prepare
+from torchdeck.core.events import RunCompleted, RunEvent, RunStarted, StepCompleted
+from torchdeck.core.session import restore, saver
+from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.training import loop
+from torchdeck.core.training.loop import evaluate_step, train_step
+from torchdeck.core.training.plan import make_plan
+from torchdeck.core.training.process_group import ALONE
+from torchdeck.core.training.state import build_job, configure_process, evaluation_tally, set_learning_rate
+
+PRESETS = [name for name in presets.names() if name not in ("lenet-dropout", "lenet-l2", "lenet-cpu-baseline")]
+"""Those that differ in more than a number."""
+CLASSES = {"tiny-imagenet": 200, "cifar100": 100}
+Result = TypeVar("Result")
+
+
+def forked(function: Callable[..., Result], *arguments: Any, **environment: str) -> Result:
+    """What a function gives in a process of its own, which finds CUDA as a new one does; its failure fails here."""
+    with tempfile.TemporaryFile() as told:
+        child = os.fork()
+        if not child:
+            _leave(told.fileno(), function, arguments, environment)
+        _, status = os.waitpid(child, 0)
+        told.seek(0)
+        content = told.read()
+    assert content, f"the process ended with status {status}"
+    failure, result = pickle.loads(content)
+    assert not failure, failure
+    return result
+
+
+def _leave(to: int, function: Callable[..., Any], arguments: Iterable[Any], environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
+    try:
+        torch.set_num_threads(1)
+        content = pickle.dumps(("", function(*arguments)))
+    except BaseException:  # noqa: BLE001 - whatever it is, the test tells it
+        content = pickle.dumps((traceback.format_exc(), None))
+    os.write(to, content)
+    os._exit(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What CUDA was asked for: kernels of all kinds (with copies on the device), waits, copies to and from the host."""
+
+    launches: int
+    waits: int
+    to_device: int
+    to_host: int
+
+
+_NULL = ctypes.CDLL(None)
+
+
+def _eigenvectors(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Those of the identity: the solver looks into numbers that no kernel wrote."""
+    values, vectors = _EIGH(torch.eye(len(matrix), dtype=matrix.dtype))
+    return values.to(matrix.device), vectors.to(matrix.device)
+
+
+_EIGH, torch.linalg.eigh = torch.linalg.eigh, _eigenvectors
+
+
+def value_of(name: str) -> Any:
+    """A number that null CUDA keeps, by its name."""
+    return ctypes.c_ulong.in_dll(_NULL, f"null_{name}")
+
+
+def counts() -> Counts:
+    """What was counted so far."""
+    copies = (ctypes.c_ulong * 5).in_dll(_NULL, "null_copies")
+    launches = sum(value_of(name).value for name in ("launches", "blas", "dnn", "memsets")) + copies[3]
+    return Counts(launches, value_of("waits").value, copies[1], copies[2])
+
+
+def counted(work: Callable[[], object]) -> Counts:
+    """What some work asks of CUDA."""
+    before = counts()
+    work()
+    after = counts()
+    return Counts(*(getattr(after, name) - getattr(before, name) for name in Counts.__dataclass_fields__))
+
+
+def bytes_on(device: int) -> int:
+    """Bytes that a device's memory holds."""
+    used = _NULL.null_bytes
+    used.restype = ctypes.c_ulong
+    return used(device)
+
+
+def small(preset: str, changes: Mapping[str, Any] = {}, *, steps: int = 3) -> ExperimentConfig:
+    """A preset on noise in the shape of its images: so many whole batches and one of two images, one epoch."""
+    content = to_plain(presets.load(preset).config)
+    data, training = content["data"], content["training"]
+    kept = {key: data[key] for key in ("size", "crop_padding", "crop_fill", "flip", "cutout", "jitter")}
+    size = changes.get("training.batch_size", min(training["batch_size"], 64))
+    noise = {
+        "name": "synthetic",
+        "channels": 1 if "mnist" in data["name"] or data["name"] == "digits" else 3,
+        "classes": CLASSES.get(data["name"], 10),
+        "train_images": steps * size + 2,
+        "test_images": 130,
+    }
+    content["data"] = noise | kept
+    content["training"] = training | {"epochs": 1, "device": "cuda", "patience": 0, "batch_size": size}
+    content["training"] |= {"evaluation_batch_size": 64}
+    content["schedule"] |= {"warmup_epochs": 0.0}
+    for key, value in changes.items():
+        section, name = key.split(".")
+        content[section][name] = value
+    return parse_config(content)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What a preset's training step and evaluation step ask of CUDA, and its memory (bytes) beside the plan's."""
+
+    train: Counts
+    evaluate: Counts
+    peak: int
+    planned: int
+    precision: str
+
+
+def steps_of(config: ExperimentConfig, *, short: bool = False) -> Steps:
+    """The counts of a whole step after a few, of the short last one if asked for; no event is due."""
+    os.environ["NULL_CUDA_FAST"] = "1"
+    plan = make_plan(config, Path())
+    configure_process(plan)
+    job = build_job(plan, prepared(config), ALONE)
+    job.model.train()
+    size = plan.config.training.batch_size
+    batches = job.train_batches.train(epoch_plan(len(job.train_batches), 1, 1, plan.config.data), size)
+
+    def step() -> None:
+        images, labels = next(batches)
+        set_learning_rate(job, job.position.step)
+        train_step(job, images, labels)
+        job.position.step += 1
+        if job.lookahead:
+            job.lookahead.stepped(job.position.step)
+
+    told = [counted(step) for _ in range(job.steps)]
+    job.model.eval()
+    tally = evaluation_tally(plan, len(job.test_batches), job.ranks)
+    tests = list(job.test_batches.evaluate(plan.config.training.evaluation_batch_size))
+    evaluated = [counted(partial(evaluate_step, job, *batch, tally)) for batch in tests]
+    typical = told[-1] if short else max(told[3:-1], key=lambda counts: counts.launches)
+    peak = torch.cuda.max_memory_allocated()
+    return Steps(typical, evaluated[1], peak, plan.memory, plan.config.training.precision)
+
+
+def prepared(config: ExperimentConfig) -> Prepared:
+    """The data of a config on noise."""
+    steps = prepare(open_dataset(config.data, Path()), 1, config.data.source == "streamed")
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def judge_nothing() -> None:
+    """What no kernel wrote is not judged: a check for finite numbers is a kernel, too."""
+    for module in (loop, saver, restore):
+        for check in ("check_tensors", "check_losses", "check_figures", "check_scaler"):
+            if hasattr(module, check):
+                setattr(module, check, lambda *_: None)
+
+
+def train(
+    config: ExperimentConfig, folder: Path, stop_at: int = 0, watch: Callable[[RunEvent], object] = lambda _: None
+) -> list[RunEvent]:
+    """The events of a run, one for each step, stopped after a step if one is named; `watch` sees each as it comes."""
+    control = Control()
+    around = Surroundings(folder, sample_every=0.0, wait=lambda _: None)
+
+    def seen(event: RunEvent) -> RunEvent:
+        if stop_at and isinstance(event, StepCompleted) and event.phase == "train" and event.step == stop_at:
+            control.request("stop", "test")
+        watch(event)
+        return event
+
+    return [seen(event) for event in _played(run(config, folder / "logs", control, surroundings=around, run_id="run"))]
+
+
+def go_on(folder: Path) -> list[RunEvent]:
+    """The events of the run's next attempt."""
+    return list(_played(resume(folder / "logs" / "run", surroundings=Surroundings(folder))))
+
+
+def _played(events: Iterable[RunEvent]) -> Iterable[RunEvent]:
+    judge_nothing()
+    if "NULL_CUDA_CACHING" not in os.environ:
+        # Each block of memory is then fresh, and so zero: what no kernel wrote is 0, not what was there before.
+        os.environ["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1"
+    return events
+
+
+def ends(events: list[RunEvent], status: str, step: int) -> None:
+    """Assert how a run ended, and at which step."""
+    last = events[-1]
+    assert isinstance(last, RunCompleted), last
+    assert (last.status, last.step) == (status, step)
+
+
+def stops_and_resumes(folder: Path, preset: str, changes: Mapping[str, Any]) -> list[RunEvent]:
+    """The events of a run's second attempt, in a process of its own like the first."""
+    ends(forked(train, small(preset, changes), folder, 2), "stopped", 2)
+    events = forked(go_on, folder)
+    (started,) = (event for event in events if isinstance(event, RunStarted))
+    assert started.resumed_from == 2
+    ends(events, "completed", 4)
+    return events

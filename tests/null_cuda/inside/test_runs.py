@@ -1,0 +1,73 @@
+"""Whole runs on a GPU: their waits for the device, the second GPU, deterministic algorithms, compiled steps."""
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gpu_process import bytes_on, counts, ends, forked, go_on, small, stops_and_resumes, train
+
+from torchdeck.core.events import RunEvent, StepCompleted
+from torchdeck.core.training import compiled
+
+
+def test_accumulation_clipping_lookahead_and_held_out_validation_work_together(tmp_path: Path) -> None:
+    changes = {"training.accumulation": 3, "training.gradient_clipping": 1.0, "training.lookahead": 2}
+    held_out = {"data.validation": "held-out", "data.validation_fraction": 0.34, "data.train_images": 294}
+    stops_and_resumes(tmp_path, "resnet9", {**changes, **held_out})
+
+
+def streamed_on_the_second(folder: Path, resumed: bool) -> tuple[list[RunEvent], int, int]:
+    if resumed:
+        return go_on(folder), bytes_on(0), bytes_on(1)
+    config = small("speedrun-94", {"data.source": "streamed", "training.device": "cuda:1"})
+    return train(config, folder, 2), bytes_on(0), bytes_on(1)
+
+
+def test_a_run_on_the_second_gpu_leaves_nothing_on_the_first(tmp_path: Path) -> None:
+    for resumed in (False, True):
+        events, first, second = forked(streamed_on_the_second, tmp_path, resumed, NULL_CUDA_DEVICES="2")
+        ends(events, *(("completed", 4) if resumed else ("stopped", 2)))
+        assert first == 0
+        assert second > 0
+
+
+def waits_between_events(config: Any, folder: Path) -> list[int]:
+    """The waits from each step's event to the next's, in training."""
+    marks: list[int] = []
+    train(config, folder, watch=lambda event: isinstance(event, StepCompleted) and marks.append(counts().waits))
+    return [after - before for before, after in pairwise(marks)][1:7]
+
+
+@pytest.mark.parametrize("changes", [{}, {"training.precision": "fp16"}, {"data.source": "streamed"}])
+def test_a_step_whose_event_is_due_waits_once(changes: dict[str, Any], tmp_path: Path) -> None:
+    config = small("resnet9", changes, steps=9)
+    assert Counter(forked(waits_between_events, config, tmp_path)) == {1: 6}
+
+
+@pytest.mark.parametrize("preset", ["resnet18", "speedrun-96", "speedrun-cpu"])
+def test_deterministic_algorithms_train_a_preset(preset: str, tmp_path: Path) -> None:
+    ends(forked(train, small(preset, {"training.deterministic": True}), tmp_path), "completed", 4)
+
+
+def trained_compiled(config: Any, folder: Path) -> tuple[list[RunEvent], int]:
+    """Compiled to CUDA graphs by torch's own manager, without Triton: graphs captured beside the events."""
+    real = torch.compile
+    compiled.torch.compile = lambda model, **_: real(model, backend="cudagraphs", dynamic=False)
+    return train(config, folder), torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def test_compiled_steps_keep_their_outputs_and_few_shapes(tmp_path: Path) -> None:
+    """Parts of a batch, views of an image, short last batches of both, fp32: an output must outlive the next replay."""
+    changes = {
+        "training.compile": True,
+        "training.accumulation": 3,
+        "training.precision": "fp32",
+        "training.test_time": "mirror-shift",
+        "training.epochs": 2,
+    }
+    events, graphs = forked(trained_compiled, small("resnet9", changes), tmp_path, NULL_CUDA_CACHING="1")
+    ends(events, "completed", 8)
+    assert graphs == 3
