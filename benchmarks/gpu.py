@@ -29,7 +29,7 @@ from torchdeck.core.control import Control
 from torchdeck.core.data.image_spec import ImageSpec
 from torchdeck.core.events import RunCompleted, RunFailed, RunStarted, StepCompleted
 from torchdeck.core.models import build
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 
 WARM_UP = 5.0
 IN_SHORT = ("lenet", "basic-cnn", "resnet18")
@@ -66,8 +66,8 @@ def train(config: ExperimentConfig, seconds: float) -> tuple[list[float], int, i
     control, speeds, flops, peak = Control(), list[float](), 0, 0
     start, last = time.perf_counter(), (0.0, 0, 0)
     with tempfile.TemporaryDirectory() as name:
-        around = Surroundings(Path(name), sample_every=0.25)
-        for event in run(config, Path(name) / "logs", control, surroundings=around):
+        around = SessionContext(Path(name), sample_every=0.25)
+        for event in run(config, Path(name) / "logs", control, context=around):
             now = time.perf_counter()
             match event:
                 case RunStarted():

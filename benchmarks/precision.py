@@ -25,7 +25,7 @@ from torchdeck.core.control import Control
 from torchdeck.core.data.image_spec import ImageSpec
 from torchdeck.core.events import RunFailed, RunStarted
 from torchdeck.core.models import build
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 
 STEPS = {"lenet": 12, "basic-cnn": 3}
 """Steps of a block; one of a wide network takes as long."""
@@ -62,7 +62,7 @@ def resolved(config: ExperimentConfig) -> Variant:
     """What a run makes of `auto` here; it is stopped once it has said so."""
     control, found = Control(), None
     with tempfile.TemporaryDirectory() as folder:
-        for event in run(config, Path(folder) / "logs", control, surroundings=Surroundings(Path(folder))):
+        for event in run(config, Path(folder) / "logs", control, context=SessionContext(Path(folder))):
             match event:
                 case RunStarted():
                     training = event.config["training"]

@@ -35,7 +35,7 @@ from torchdeck.core.data import open_dataset
 from torchdeck.core.data.image_spec import ImageSpec
 from torchdeck.core.events import EpochCompleted, RunFailed, RunStarted
 from torchdeck.core.models import build
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 from torchdeck.tui.cli.run_progress import RichProgress
 
 BARS = {100: ">= 0.97", 4: ">= 0.92"}
@@ -104,8 +104,8 @@ def measure(config: ExperimentConfig, rounds: int, steps: int) -> Alternating:
     progress = RichProgress(Console(file=io.StringIO(), force_terminal=True, width=120, height=40), control.clock)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        around = Surroundings(folder, control.clock, lambda: 1.8e9 + control.clock())
-        for event in run(config, folder / "logs", control, surroundings=around):
+        around = SessionContext(folder, control.clock, lambda: 1.8e9 + control.clock())
+        for event in run(config, folder / "logs", control, context=around):
             progress.show(event)
             match event:
                 case RunStarted():

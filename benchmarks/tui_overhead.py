@@ -71,7 +71,7 @@ def training(asked: argparse.Namespace, folder: Path) -> tuple[Callable[[], Iter
     """A run without end that counts its batches, and its control."""
     from torchdeck.core.config import parse_config
     from torchdeck.core.control import CommandName, Control
-    from torchdeck.core.session.session import Surroundings, run
+    from torchdeck.core.session.session import SessionContext, run
 
     counter = Counter(folder / "batches")
 
@@ -91,7 +91,7 @@ def training(asked: argparse.Namespace, folder: Path) -> tuple[Callable[[], Iter
         }
     )
     control = Counting()
-    return lambda: run(config, folder / "logs", control, surroundings=Surroundings(folder)), control
+    return lambda: run(config, folder / "logs", control, context=SessionContext(folder)), control
 
 
 def feed_of(asked: argparse.Namespace, folder: Path) -> Feed:

@@ -14,9 +14,9 @@ from .processes.multi_device import followed, is_apart, trained_apart
 from .runs.label import Label
 from .runs.layout import new_run_id
 from .session import session
-from .session.session import Surroundings
+from .session.session import SessionContext
 
-__all__ = ["Surroundings", "resume", "run"]
+__all__ = ["SessionContext", "resume", "run"]
 
 
 def run(
@@ -24,26 +24,26 @@ def run(
     logs: Path,
     control: Inbox | None = None,
     *,
-    surroundings: Surroundings,
+    context: SessionContext,
     label: Label | None = None,
     run_id: str = "",
 ) -> Iterator[RunEvent]:
     """Train a config and record it under `logs`; every failure is the last event, nothing is raised."""
     if not is_apart(config):
-        yield from session.run(config, logs, control, surroundings=surroundings, label=label, run_id=run_id)
+        yield from session.run(config, logs, control, context=context, label=label, run_id=run_id)
         return
-    name = run_id or new_run_id((label or Label()).preset, surroundings.now())
-    asked = config, label or Label(), logs, surroundings.data_root, surroundings.now()
-    begin = partial(start_detached, *asked, run_id=name, patience=surroundings.patience)
+    name = run_id or new_run_id((label or Label()).preset, context.now())
+    asked = config, label or Label(), logs, context.data_root, context.now()
+    begin = partial(start_detached, *asked, run_id=name, rank_timeouts=context.rank_timeouts)
     yield from followed(begin, logs / name, control or Control())
 
 
 def resume(
-    folder: Path, control: Inbox | None = None, *, surroundings: Surroundings, take_over: bool = False
+    folder: Path, control: Inbox | None = None, *, context: SessionContext, take_over: bool = False
 ) -> Iterator[RunEvent]:
     """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one."""
     if not trained_apart(folder):
-        yield from session.resume(folder, control, surroundings=surroundings, take_over=take_over)
+        yield from session.resume(folder, control, context=context, take_over=take_over)
         return
-    begin = partial(resume_detached, folder, surroundings.data_root, patience=surroundings.patience)
+    begin = partial(resume_detached, folder, context.data_root, rank_timeouts=context.rank_timeouts)
     yield from followed(begin, folder, control or Control())

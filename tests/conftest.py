@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torchdeck.core.config import ExperimentConfig
     from torchdeck.core.control import Control
     from torchdeck.core.events import RunEvent
-    from torchdeck.core.session.session import Surroundings
+    from torchdeck.core.session.session import SessionContext
     from torchdeck.tui.app.app import Torchdeck
     from torchdeck.tui.state.messages import Mode
 
@@ -108,31 +108,31 @@ def small() -> Callable[..., ExperimentConfig]:
 
 
 @pytest.fixture
-def surroundings(tmp_path: Path) -> Surroundings:
+def context(tmp_path: Path) -> SessionContext:
     """A data folder of the test's own, a fake clock, and an event for every step."""
-    from torchdeck.core.session.session import Surroundings
+    from torchdeck.core.session.session import SessionContext
 
-    return Surroundings(tmp_path / "data", clock=Clock(), now=Clock(), sample_every=0.0, wait=lambda _: None)
+    return SessionContext(tmp_path / "data", clock=Clock(), now=Clock(), sample_every=0.0, wait=lambda _: None)
 
 
 @pytest.fixture
-def train(tmp_path: Path, surroundings: Surroundings) -> Callable[..., list[RunEvent]]:
+def train(tmp_path: Path, context: SessionContext) -> Callable[..., list[RunEvent]]:
     """Runs a config to its end and gives its events; the logs are in `tmp_path / "logs"`."""
     from torchdeck.core.runs.label import Label
     from torchdeck.core.session.session import run
 
     def go(config: ExperimentConfig, control: Control | None = None, **label: Any) -> list[RunEvent]:
-        return list(run(config, tmp_path / "logs", control, surroundings=surroundings, label=Label(**label)))
+        return list(run(config, tmp_path / "logs", control, context=context, label=Label(**label)))
 
     return go
 
 
 @pytest.fixture
-def go_on(surroundings: Surroundings) -> Callable[..., list[RunEvent]]:
+def go_on(context: SessionContext) -> Callable[..., list[RunEvent]]:
     """Resumes the run of a folder to its end and gives the attempt's events."""
     from torchdeck.core.session.session import resume
 
-    return lambda folder, control=None: list(resume(folder, control, surroundings=surroundings))
+    return lambda folder, control=None: list(resume(folder, control, context=context))
 
 
 @pytest.fixture

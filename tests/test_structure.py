@@ -48,13 +48,13 @@ def test_a_run_does_not_load_torchs_compiler(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from torchdeck.core.config import parse_config
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 data = {{"name": "synthetic", "train_images": 20, "test_images": 10}}
 training = {{"epochs": 1, "batch_size": 10, "device": "cpu"}}
 folder = Path({str(tmp_path)!r})
 for name in ("sgd", "adam", "adamw", "muon"):
     asked = {{"data": data, "model": {{"name": "residual-cnn"}}, "optimizer": {{"name": name}}, "training": training}}
-    *_, last = run(parse_config(asked), folder / "logs", surroundings=Surroundings(folder))
+    *_, last = run(parse_config(asked), folder / "logs", context=SessionContext(folder))
     print(name, type(last).__name__, sorted({{"torch._dynamo", "torch._inductor", "sympy"}} & set(sys.modules)))
 """
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -34,7 +34,7 @@ SETTINGS = {
 }
 
 POLL = 0.5
-PATIENCE = 60.0
+STOP_TIMEOUT = 60.0
 """Seconds that runs have to stop with a checkpoint when the study's process is gone."""
 
 
@@ -69,7 +69,7 @@ class Driver:
         """Let all that train stop with a checkpoint: Ray kills what is left when its driver goes."""
         for task in self._tasks:
             self._ray.cancel(task)
-        self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=PATIENCE)
+        self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=STOP_TIMEOUT)
         self._ray.shutdown()
 
     def _ended(self, task: Any) -> str:

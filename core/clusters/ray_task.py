@@ -14,7 +14,7 @@ from ..runs.layout import is_run
 from ..runs.reader import load_record
 
 POLL = 0.2
-PATIENCE = 120.0
+RELEASE_TIMEOUT = 120.0
 """Seconds in which whoever had the run before, such as a node that is lost to Ray alone, must let go of it."""
 
 
@@ -23,7 +23,7 @@ def train(request: Mapping[str, Any], console: str, wait: Callable[[float], obje
 
     The process stops with a checkpoint when this one is gone.
     """
-    folder, end = Path(request["logs"]) / request["run_id"], time.monotonic() + PATIENCE
+    folder, end = Path(request["logs"]) / request["run_id"], time.monotonic() + RELEASE_TIMEOUT
     while True:
         ending = load_record(folder).ending if is_run(folder) else None
         if isinstance(ending, RunCompleted) and ending.status == "completed":

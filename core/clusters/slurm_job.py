@@ -19,7 +19,7 @@ from ..utils.files import open_to_append
 MOST_IN_VAIN = 3
 """Restarts of a job after which one that came no step further is given up."""
 
-PATIENCE = 120.0
+RELEASE_TIMEOUT = 120.0
 """Seconds in which whoever had the run before, such as a node that is lost, must let go of it."""
 
 
@@ -47,7 +47,7 @@ def train(folder: Path, data: str, restarts: int = 0) -> int:
 
     A failure is the last line of what is printed, for one that left no run directory.
     """
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + RELEASE_TIMEOUT
     while is_locked(folder) and time.monotonic() < end:
         time.sleep(1)
     before = load_record(folder).step

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 LOOK_EVERY = 5.0
 """Seconds between two questions to Slurm about all jobs of a study."""
 
-PATIENCE = 60.0
+SQUEUE_TIMEOUT = 60.0
 """Seconds that Slurm has to answer."""
 
 GONE = frozenset(
@@ -41,7 +41,7 @@ def ask_squeue(study_id: str) -> dict[str, JobState] | None:
     """The jobs of a study, those that ended a while ago included; None where Slurm does not answer."""
     command = ["squeue", "--noheader", "--states=all", f"--name={study_id}", "--format=%i|%T|%r|%N|%k"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=SQUEUE_TIMEOUT, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return parse_jobs(answer.stdout)

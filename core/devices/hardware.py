@@ -11,7 +11,7 @@ import psutil
 
 from ..utils.timeouts import bounded
 
-PATIENCE = 10.0
+DRIVER_TIMEOUT = 10.0
 """Seconds that the driver has to tell its devices."""
 
 
@@ -62,7 +62,7 @@ def _gpus(nvml: Any = None) -> list[_Gpu]:
             _Gpu(str(driver.nvmlDeviceGetUUID(handle)), str(driver.nvmlDeviceGetName(handle))) for handle in handles
         ]
 
-    return bounded(found, PATIENCE)() or []
+    return bounded(found, DRIVER_TIMEOUT)() or []
 
 
 def _visible(here: list[_Gpu], environment: Mapping[str, str]) -> list[str]:

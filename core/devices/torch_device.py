@@ -13,7 +13,7 @@ import torch
 from ..events import DeviceSampled
 from ..utils.timeouts import bounded
 
-PATIENCE = 0.05
+SAMPLE_TIMEOUT = 0.05
 """Seconds that a batch waits for the figures of its device; they take a millisecond."""
 
 
@@ -104,7 +104,7 @@ def _nvidia_sampler(device: torch.device) -> Sampler:
     import pynvml
 
     uuid = torch.cuda.get_device_properties(device).uuid
-    figures = bounded(NvidiaFigures(pynvml, f"GPU-{uuid}"), PATIENCE)
+    figures = bounded(NvidiaFigures(pynvml, f"GPU-{uuid}"), SAMPLE_TIMEOUT)
 
     def sample(step: int) -> DeviceSampled:
         return DeviceSampled(step=step, memory_process=torch.cuda.memory_reserved(device), **(figures() or {}))

@@ -21,7 +21,7 @@ from ..events import Failure, RunFailed, RunStarted, from_json
 from ..runs.label import Label
 from ..runs.layout import CONSOLE, new_run_id
 from ..runs.reader import EventReader, news_of
-from ..runs.request import PATIENCE, Patience, leave
+from ..runs.request import DEFAULT_RANK_TIMEOUTS, RankTimeouts, leave
 from ..runs.writer import check_writable
 from ..utils.files import in_words, open_regular, open_to_append
 from .fork_client import LOST, ForkServer
@@ -237,7 +237,7 @@ def start_detached(
     now: float,
     *,
     run_id: str = "",
-    patience: Patience = PATIENCE,
+    rank_timeouts: RankTimeouts = DEFAULT_RANK_TIMEOUTS,
 ) -> Detached:
     """Start a new run in a process of its own; until it has a directory, what it prints is kept in a hidden file.
 
@@ -247,7 +247,7 @@ def start_detached(
     check_writable(logs)
     run_id = run_id or new_run_id(label.preset, now)
     console = logs / f".{run_id}.log"
-    about = {"resume": False, "console": str(console.absolute()), **asdict(patience)}
+    about = {"resume": False, "console": str(console.absolute()), **asdict(rank_timeouts)}
     return _detached(logs / run_id, {**_asked(config, label), **about}, data, console)
 
 
@@ -272,13 +272,15 @@ def ask_for(config: ExperimentConfig, label: Label, logs: Path, now: float) -> P
     return folder
 
 
-def resume_detached(folder: Path, data: Path, *, take_over: bool = False, patience: Patience = PATIENCE) -> Detached:
+def resume_detached(
+    folder: Path, data: Path, *, take_over: bool = False, rank_timeouts: RankTimeouts = DEFAULT_RANK_TIMEOUTS
+) -> Detached:
     """Go on with a run in a process of its own; to take over is to let it train where it is until that one is ready.
 
     Raises:
         LogsError: the run's directory cannot be written, or no process can be started.
     """
-    asked = {"resume": True, "take_over": take_over, **asdict(patience)}
+    asked = {"resume": True, "take_over": take_over, **asdict(rank_timeouts)}
     return _detached(folder, asked, data, folder / CONSOLE)
 
 

@@ -73,21 +73,24 @@ def events_of(request: dict[str, Any], control: Orders, ranks: Ranks | None = No
     # torch takes seconds, in which a stop may already come in.
     from ..runs.label import Label, StudyReference
     from ..runs.reported import parse_reported
-    from ..session.session import Surroundings, resume, run
+    from ..session.session import SessionContext, resume, run
     from ..training.process_group import ALONE
 
     if control.stopping.is_set():
         return
     every = float(request.get("sample_every", DETACHED_SAMPLE_EVERY if request.get("detached") else SAMPLE_EVERY))
-    logs, around = Path(request["logs"]), Surroundings(Path(request["data"]), sample_every=every, ranks=ranks or ALONE)
+    logs, around = (
+        Path(request["logs"]),
+        SessionContext(Path(request["data"]), sample_every=every, ranks=ranks or ALONE),
+    )
     run_id = request["run_id"]
     if request["resume"]:
-        yield from resume(logs / run_id, control, surroundings=around, take_over=request.get("take_over", False))
+        yield from resume(logs / run_id, control, context=around, take_over=request.get("take_over", False))
         return
     study = StudyReference(**request["study"]) if request["study"] else None
     tags, reported = tuple(request["tags"]), parse_reported(request["reported"])
     label = Label(request["preset"], request["name"], tags, reported, study)
-    yield from run(parse_config(request["config"]), logs, control, surroundings=around, label=label, run_id=run_id)
+    yield from run(parse_config(request["config"]), logs, control, context=around, label=label, run_id=run_id)
 
 
 def config_of(request: dict[str, Any]) -> ExperimentConfig:
@@ -121,8 +124,8 @@ def by_ranks(config: ExperimentConfig, request: dict[str, Any], control: Orders)
             leave(folder, request)
         except OSError as error:
             raise LogsError(f"{folder} cannot be made ({in_words(error)})", "choose another --logs") from None
-    patience = float(request.get("timeout", TIMEOUT)), int(request.get("retries", 0))
-    launch = Launch(folder, Path(request["data"]), request.get("rendezvous", ""), *patience)
+    limits = float(request.get("timeout", TIMEOUT)), int(request.get("retries", 0))
+    launch = Launch(folder, Path(request["data"]), request.get("rendezvous", ""), *limits)
     return conduct(config, launch, control, lambda: keep_console(request))
 
 

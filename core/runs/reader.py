@@ -31,7 +31,7 @@ MARK = 12
 READ_TOGETHER = 500
 """Events between two words of how far a log is read."""
 
-PATIENCE = 30.0
+TAKEOVER_TIMEOUT = 30.0
 """Seconds in which the process that a run was handed over to must take it up."""
 
 
@@ -113,7 +113,7 @@ def follow(
     """The events of a run, past ones at once and live ones as they come, until it ends or its writer is gone.
 
     It reads on through `handed_over`, also while nobody holds the run yet; there, and where locks cannot be tested, it
-    ends when nothing has come for as long as its patience lasts.
+    ends when nothing has come for `TAKEOVER_TIMEOUT` seconds.
     """
     reader, last, quiet = reader or EventReader(folder), None, 0.0
     while True:
@@ -124,7 +124,7 @@ def follow(
         handed_over = _handed_over(last)
         if isinstance(last, RunFailed | RunCompleted) and not handed_over:
             return
-        if not alive and ((alive is False and not handed_over) or quiet >= PATIENCE):
+        if not alive and ((alive is False and not handed_over) or quiet >= TAKEOVER_TIMEOUT):
             return
         quiet = 0.0 if alive else quiet + poll
         wait(poll)
@@ -183,7 +183,7 @@ def settle_status(record: RunRecord, locked: bool | None, now: Callable[[], floa
     ending = record.ending
     if locked or (ending is not None and not _handed_over(ending)):
         return
-    if ending is None or abs(now() - ending.t) > PATIENCE:
+    if ending is None or abs(now() - ending.t) > TAKEOVER_TIMEOUT:
         record.status = "unknown" if locked is None else "died"
 
 

@@ -56,7 +56,7 @@ def request_of(folder: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RankTimeouts:
     """What is borne with in a run on several devices.
 
     A rank is given up after `timeout` seconds without an answer; `retries` times the run goes on from its last
@@ -67,4 +67,4 @@ class Patience:
     retries: int = 0
 
 
-PATIENCE = Patience()
+DEFAULT_RANK_TIMEOUTS = RankTimeouts()

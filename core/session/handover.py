@@ -18,7 +18,7 @@ from ..runs.writer import RunWriter, reopen
 from ..training.pacing import Watch
 from ..utils.files import DISK, Disk
 
-PATIENCE = 120.0
+RELEASE_TIMEOUT = 120.0
 """Seconds from the batch at whose end the request was seen until the run must be free: the time to save it."""
 
 
@@ -40,7 +40,7 @@ def taken(folder: Path, control: Inbox, clock: Callable[[], float] = time.monoto
             break
         except BusyError:
             if end is None and not asked.exists():
-                end = clock() + PATIENCE
+                end = clock() + RELEASE_TIMEOUT
             if (end is not None and clock() > end) or _stop(control):
                 _forget(asked, disk)
                 raise

@@ -33,7 +33,7 @@ from ..runs.label import Label
 from ..runs.layout import new_run_id
 from ..runs.reader import load_record
 from ..runs.reported import parse_reported
-from ..runs.request import PATIENCE, Patience
+from ..runs.request import DEFAULT_RANK_TIMEOUTS, RankTimeouts
 from ..runs.writer import RunWriter, check_writable, claim, reopen
 from ..training.loop import train
 from ..training.pacing import Watch
@@ -55,7 +55,7 @@ Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SessionContext:
     """What varies around a run: folders, the disk, clocks, and how often it says something (seconds)."""
 
     data_root: Path
@@ -66,7 +66,7 @@ class Surroundings:
     disk: Disk = DISK
     ranks: Ranks = ALONE
     """Of a run on several devices, this process among the others."""
-    patience: Patience = PATIENCE
+    rank_timeouts: RankTimeouts = DEFAULT_RANK_TIMEOUTS
     """Of a run on several devices."""
 
 
@@ -75,7 +75,7 @@ def run(
     logs: Path,
     control: Inbox | None = None,
     *,
-    surroundings: Surroundings,
+    context: SessionContext,
     label: Label | None = None,
     run_id: str = "",
 ) -> Iterator[RunEvent]:
@@ -85,46 +85,42 @@ def run(
     A caller that must know the run before it begins gives its id, by `new_run_id`. A run on several devices trains in
     processes of its own, which go on when nobody iterates.
     """
-    ranks, name = surroundings.ranks, run_id or new_run_id((label or Label()).preset, surroundings.now())
-    recorder = Recorder(surroundings.now, surroundings.wait, silent=not ranks.leads)
+    ranks, name = context.ranks, run_id or new_run_id((label or Label()).preset, context.now())
+    recorder = Recorder(context.now, context.wait, silent=not ranks.leads)
 
     def begin() -> Generator[RunEvent, None, Job]:
         if ranks.leads:
             check_writable(logs)
-        plan, prepared = yield from _prepared(config, surroundings, recorder)
+        plan, prepared = yield from _prepared(config, context, recorder)
         recorder.plan = plan
         if ranks.leads:
-            header = header_of(plan, prepared, label or Label(), surroundings.now())
-            recorder.use(claim(logs, name, header, surroundings.disk))
+            header = header_of(plan, prepared, label or Label(), context.now())
+            recorder.use(claim(logs, name, header, context.disk))
         configure_process(plan)
         job = build_job(plan, prepared, ranks)
         yield recorder(started(job, prepared, label or Label(), name, None))
         return job
 
-    yield from recorder.with_news(_attempt(begin, recorder, control, surroundings, logs / name))
+    yield from recorder.with_news(_attempt(begin, recorder, control, context, logs / name))
 
 
 def resume(
-    folder: Path, control: Inbox | None = None, *, surroundings: Surroundings, take_over: bool = False
+    folder: Path, control: Inbox | None = None, *, context: SessionContext, take_over: bool = False
 ) -> Iterator[RunEvent]:
     """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one.
 
     To take it over is to ask the process that trains it for it, once all is ready to go on; it trains on until then.
     """
-    ranks = surroundings.ranks
-    recorder = Recorder(surroundings.now, surroundings.wait, silent=not ranks.leads)
+    ranks = context.ranks
+    recorder = Recorder(context.now, context.wait, silent=not ranks.leads)
 
     def begin() -> Generator[RunEvent, None, Job]:
         config, label, fingerprint = _asked(folder)
-        ready = (
-            _drained(_prepared(config, surroundings, Recorder(surroundings.now, surroundings.wait)))
-            if take_over
-            else None
-        )
-        writer = _writer(folder, control or Control(), surroundings, take_over)
+        ready = _drained(_prepared(config, context, Recorder(context.now, context.wait))) if take_over else None
+        writer = _writer(folder, control or Control(), context, take_over)
         try:
             _take_up(folder, recorder)
-            plan, prepared = ready or (yield from _prepared(config, surroundings, recorder))
+            plan, prepared = ready or (yield from _prepared(config, context, recorder))
         except BaseException:
             if writer:
                 writer.close()
@@ -144,14 +140,14 @@ def resume(
             yield recorder(WarningRaised(message=message))
         return job
 
-    yield from recorder.with_news(_attempt(begin, recorder, control, surroundings, folder))
+    yield from recorder.with_news(_attempt(begin, recorder, control, context, folder))
 
 
-def _writer(folder: Path, control: Inbox, surroundings: Surroundings, take_over: bool) -> RunWriter | None:
+def _writer(folder: Path, control: Inbox, context: SessionContext, take_over: bool) -> RunWriter | None:
     """The run's lock, for the rank that writes."""
-    if not surroundings.ranks.leads:
+    if not context.ranks.leads:
         return None
-    disk = surroundings.disk
+    disk = context.disk
     return hand_over.taken(folder, control, disk=disk) if take_over else reopen(folder, disk)
 
 
@@ -185,21 +181,21 @@ def _asked(folder: Path) -> tuple[ExperimentConfig, Label, str]:
 
 
 def _prepared(
-    config: ExperimentConfig, surroundings: Surroundings, recorder: Recorder
+    config: ExperimentConfig, context: SessionContext, recorder: Recorder
 ) -> Generator[RunEvent, None, tuple[Plan, Prepared]]:
     """The plan, and the data ready to train on; slow steps are told as stages.
 
     Of several ranks the leader comes first: it settles what is automatic, and fetches and decodes for all.
     """
-    ranks = surroundings.ranks
+    ranks = context.ranks
     if not ranks.leads:
         ranks.wait_for_leader("prepared")
         config = parse_config(ranks.agreed(dict[str, Any]()))
-    plan = make_plan(config, surroundings.data_root, ranks.rank)
+    plan = make_plan(config, context.data_root, ranks.rank)
     if plan.config.training.precision == "auto":
         yield recorder(StageStarted(message="measuring whether bf16 is faster"))
         plan = with_precision(plan, choose(plan))
-    dataset = open_dataset(plan.config.data, surroundings.data_root)
+    dataset = open_dataset(plan.config.data, context.data_root)
     steps = prepare(dataset, plan.config.training.seed, plan.config.data.source == "streamed")
     while True:
         try:
@@ -219,7 +215,7 @@ def _attempt(
     begin: Callable[[], Generator[RunEvent, None, Job]],
     recorder: Recorder,
     control: Inbox | None,
-    surroundings: Surroundings,
+    context: SessionContext,
     folder: Path,
 ) -> Generator[RunEvent]:
     """One attempt from its first stage to its last event; what ends a rank is not in the log, but told to be."""
@@ -231,7 +227,7 @@ def _attempt(
     try:
         try:
             # Held by no name here, so that its memory is free when the heap is given back.
-            yield from _train((yield from begin()), folder, recorder, control or Control(), surroundings)
+            yield from _train((yield from begin()), folder, recorder, control or Control(), context)
         except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
             failure = failure_of(error)
         if failure:
@@ -239,7 +235,7 @@ def _attempt(
             gc.collect()
             release_memory()
             failure = advised(failure, recorder.record, recorder.plan)
-            if surroundings.ranks.world > 1:
+            if context.ranks.world > 1:
                 recorder.failed = failure
                 yield RunFailed(error=failure)
             else:
@@ -251,14 +247,12 @@ def _attempt(
         _ONE_TRAINING.release()
 
 
-def _train(
-    job: Job, folder: Path, recorder: Recorder, control: Inbox, surroundings: Surroundings
-) -> Iterator[RunEvent]:
-    disk = surroundings.disk
-    inbox = _inbox(folder, recorder, control, surroundings)
+def _train(job: Job, folder: Path, recorder: Recorder, control: Inbox, context: SessionContext) -> Iterator[RunEvent]:
+    disk = context.disk
+    inbox = _inbox(folder, recorder, control, context)
     saver = Saver(job, recorder, folder, disk)
     sampler = open_sampler(job.plan.device)
-    watch = Watch(inbox, surroundings.clock, surroundings.sample_every, sampler, job.ranks)
+    watch = Watch(inbox, context.clock, context.sample_every, sampler, job.ranks)
     training = job.plan.config.training
     for message in job.ranks.warnings:
         yield recorder(WarningRaised(message=message))
@@ -289,11 +283,11 @@ def _train(
     )
 
 
-def _inbox(folder: Path, recorder: Recorder, control: Inbox, surroundings: Surroundings) -> Inbox:
+def _inbox(folder: Path, recorder: Recorder, control: Inbox, context: SessionContext) -> Inbox:
     """Where commands come in: of several ranks the leader hears them and passes them on."""
     if not (writer := recorder.writer):
         return Control()
-    return FolderControl(control, folder, surroundings.clock, looked=writer.flush, disk=surroundings.disk)
+    return FolderControl(control, folder, context.clock, looked=writer.flush, disk=context.disk)
 
 
 def _trained(watch: Watch, saver: Saver, inbox: Inbox) -> Generator[RunEvent, None, tuple[RunStatus, str]]:

@@ -23,7 +23,7 @@ from .model import Study, StudyRun
 from .store import check_content, run_of, settled_run, study_of
 
 LOCK = "study.lock"
-PATIENCE = 60.0
+LOCK_TIMEOUT = 60.0
 """Seconds that others may have the lock."""
 
 _FIELDS = tuple(field.name for field in fields(StudyRun))
@@ -71,7 +71,7 @@ class Ledger:
                 free(self._lock)
 
     def _take(self) -> None:
-        if not wait_for(self._lock, PATIENCE, self._clock):
+        if not wait_for(self._lock, LOCK_TIMEOUT, self._clock):
             told = f"another process keeps the lock of study {self.folder.name}"
             raise BusyError(told, f"end the one that hangs; {self.folder / FOLDER} names them")
         self._changes.heal()

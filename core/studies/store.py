@@ -35,7 +35,7 @@ from .model import HOLD, KILLED, PRUNED, Json, Search, Study, StudyRun, StudySta
 
 SCHEMA = 1
 MIN_READER = 1
-PATIENCE = 60.0
+LOCK_TIMEOUT = 60.0
 """Seconds that another process may take to make a study."""
 
 _ANEW = "start the study anew with --new"
@@ -265,7 +265,7 @@ def find_or_create(logs: Path, wanted: Study, now: float) -> Path:
     except OSError as error:
         raise LogsError(f"the logs {logs} cannot be written ({in_words(error)})", "choose another --logs") from None
     try:
-        if not wait_for(lock, PATIENCE):
+        if not wait_for(lock, LOCK_TIMEOUT):
             told = "another process makes a study and does not end"
             raise BusyError(told, f"end the one that keeps {logs / '.studies.lock'}")
         return latest_like(logs, wanted) or create_study(logs, wanted, now)

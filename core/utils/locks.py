@@ -40,9 +40,9 @@ def take_lock(path: Path, disk: Disk = DISK, about: Mapping[str, Any] | None = N
     return lock
 
 
-def wait_for(lock: int, patience: float, clock: Callable[[], float] = time.monotonic) -> bool:
-    """Lock an open file, once nobody else has; False where others kept it for `patience` seconds."""
-    end, pause = clock() + patience, 0.001
+def wait_for(lock: int, timeout: float, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Lock an open file, once nobody else has; False where others kept it for `timeout` seconds."""
+    end, pause = clock() + timeout, 0.001
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

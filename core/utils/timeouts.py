@@ -10,7 +10,7 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 
-def bounded(read: Callable[[], Answer], patience: float) -> Callable[[], Answer | None]:
+def bounded(read: Callable[[], Answer], timeout: float) -> Callable[[], Answer | None]:
     """The same function for a caller that must not wait: None where it fails, takes too long or still hangs."""
     hangs: list[threading.Thread] = []
 
@@ -26,7 +26,7 @@ def bounded(read: Callable[[], Answer], patience: float) -> Callable[[], Answer 
 
         hangs[:] = [threading.Thread(target=work, name="device", daemon=True)]
         hangs[0].start()
-        hangs[0].join(patience)
+        hangs[0].join(timeout)
         return told[0] if told else None
 
     return ask

@@ -16,16 +16,16 @@ from stepped_training import job_of, stepped
 from torchdeck.core.config import SECTIONS, TrainingOptions, parse_config, section_settings
 from torchdeck.core.errors import ConfigError, TorchdeckError
 from torchdeck.core.events import RunFailed, StageStarted
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 
 
-def told_of(changes: Mapping[str, Any], tmp_path: Path, surroundings: Surroundings) -> str:
+def told_of(changes: Mapping[str, Any], tmp_path: Path, context: SessionContext) -> str:
     """What is said of settings that are refused, before anything is left behind."""
     try:
         config = parse_config(changed(SMALL, changes))
     except ConfigError as error:
         return error.message
-    events = list(run(config, tmp_path / "logs", surroundings=surroundings))
+    events = list(run(config, tmp_path / "logs", context=context))
     assert {type(event) for event in events[:-1]} <= {StageStarted}
     assert not (tmp_path / "logs").exists()
     last = events[-1]
@@ -34,16 +34,16 @@ def told_of(changes: Mapping[str, Any], tmp_path: Path, surroundings: Surroundin
     return last.error.message
 
 
-def test_every_bad_setting_is_refused_by_its_name(tmp_path: Path, surroundings: Surroundings, faults: Faults) -> None:
+def test_every_bad_setting_is_refused_by_its_name(tmp_path: Path, context: SessionContext, faults: Faults) -> None:
     for path, value, more in BAD_SETTINGS:
-        told = told_of({**more, path: value}, tmp_path, surroundings)
+        told = told_of({**more, path: value}, tmp_path, context)
         faults("bad settings")
         assert any(line.startswith(f"{path.removesuffix('.name')}: ") for line in told.splitlines()), (path, value)
 
 
-def test_all_bad_settings_are_named_at_once(tmp_path: Path, surroundings: Surroundings) -> None:
+def test_all_bad_settings_are_named_at_once(tmp_path: Path, context: SessionContext) -> None:
     wrong = {"training.epochs": 0, "optimizer.lr": -1.0, "data.jitter": math.nan, "schedule.warmup_epochs": -1}
-    told = told_of({**wrong, "schedule.name": "cosine"}, tmp_path, surroundings)
+    told = told_of({**wrong, "schedule.name": "cosine"}, tmp_path, context)
     assert {line.partition(":")[0] for line in told.splitlines()} == set(wrong)
 
 

@@ -14,7 +14,7 @@ from torchdeck.core.events import EpochCompleted, RunEvent
 from torchdeck.core.runs.index import RunIndex
 from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.runs.record import RunRecord
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 from torchdeck.tui.format.bars import epoch_seconds_left, run_seconds_left
 from torchdeck.tui.format.event_lines import lines_of
 from torchdeck.tui.format.values import moment, time_of_day
@@ -45,12 +45,12 @@ class JumpingClock:
 
 @pytest.mark.parametrize("jump", JUMPS)
 def test_a_clock_that_jumps_moves_nothing_but_the_time_of_day(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, jump: str
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults, jump: str
 ) -> None:
-    around = dataclasses.replace(surroundings, now=JumpingClock(JUMPS[jump]))
+    around = dataclasses.replace(context, now=JumpingClock(JUMPS[jump]))
     told: list[RunEvent] = []
     live = RunRecord()
-    for event in run(small(), tmp_path / "logs", surroundings=around):
+    for event in run(small(), tmp_path / "logs", context=around):
         told.append(event)
         live.apply(event)
         lefts = (epoch_seconds_left(live), run_seconds_left(live))
@@ -71,11 +71,11 @@ def test_a_clock_that_jumps_moves_nothing_but_the_time_of_day(
 
 @pytest.mark.parametrize("jump", JUMPS)
 def test_the_cache_of_a_run_keeps_up_with_a_clock_that_is_put_back(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, jump: str
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults, jump: str
 ) -> None:
-    around = dataclasses.replace(surroundings, now=JumpingClock(JUMPS[jump]))
+    around = dataclasses.replace(context, now=JumpingClock(JUMPS[jump]))
     reached: list[int] = []
-    for event in run(small({"training.epochs": 6}), tmp_path / "logs", surroundings=around):
+    for event in run(small({"training.epochs": 6}), tmp_path / "logs", context=around):
         if isinstance(event, EpochCompleted):
             (folder,) = (tmp_path / "logs").iterdir()
             cache = folder / "curves.json"

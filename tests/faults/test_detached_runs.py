@@ -37,7 +37,7 @@ from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.commands import obeyed, request
 from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import follow, load_record
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 
 Torchdeck = Callable[..., subprocess.Popen[str]]
 
@@ -130,7 +130,7 @@ def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
     record = load_record(folder)
     assert (record.attempt, record.status) == (3, "completed")
 
-    whole = list(run(config(30), tmp_path / "undisturbed", surroundings=Surroundings(data, sample_every=1.0)))
+    whole = list(run(config(30), tmp_path / "undisturbed", context=SessionContext(data, sample_every=1.0)))
     (undisturbed,) = (tmp_path / "undisturbed").iterdir()
     losses = [event.step_losses for event in whole if isinstance(event, EpochCompleted)]
     assert [epoch.step_losses for epoch in record.epochs] == losses

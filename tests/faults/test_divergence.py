@@ -23,7 +23,7 @@ from torchdeck.core.events import (
 )
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.reader import load_record
-from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.training.divergence import CountedScaler
 from torchdeck.core.training.state import Job, state_of
 
@@ -56,12 +56,12 @@ def tell(events: list[RunEvent], faults: Faults) -> list[RunEvent]:
 
 
 def test_the_first_step_that_is_not_finite_is_named_however_seldom_anyone_looks(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
-    often = tell(list(run(small(EXPLODES), tmp_path / "often", surroundings=surroundings)), faults)
+    often = tell(list(run(small(EXPLODES), tmp_path / "often", context=context)), faults)
     first = next(event.step for event in of_kind(often, StepCompleted) if not torch.tensor(event.loss).isfinite())
-    seldom = dataclasses.replace(surroundings, sample_every=1e9)
-    late = tell(list(run(small(EXPLODES), tmp_path / "late", surroundings=seldom)), faults)
+    seldom = dataclasses.replace(context, sample_every=1e9)
+    late = tell(list(run(small(EXPLODES), tmp_path / "late", context=seldom)), faults)
     for events in (often, late):
         assert f"diverged at step {first}: the loss is not finite" in failure_of(events)
         assert "lower optimizer.lr" in failure_of(events)
@@ -80,9 +80,9 @@ def test_the_last_finite_checkpoint_is_kept_and_named(
 
 
 def test_a_stop_never_leaves_a_checkpoint_that_is_not_finite(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
-    seldom = dataclasses.replace(surroundings, sample_every=1e9)
+    seldom = dataclasses.replace(context, sample_every=1e9)
     clock = itertools.count()
 
     class After:
@@ -94,7 +94,7 @@ def test_a_stop_never_leaves_a_checkpoint_that_is_not_finite(
         def wait(self, seconds: float) -> None:
             raise AssertionError(seconds)
 
-    told = tell(list(run(small(EXPLODES), tmp_path / "logs", After(), surroundings=seldom)), faults)
+    told = tell(list(run(small(EXPLODES), tmp_path / "logs", After(), context=seldom)), faults)
     assert "diverged at step" in failure_of(told)
     assert of_kind(told, CheckpointSaved) == []
 
@@ -117,7 +117,7 @@ def test_a_poisoned_batch_norm_statistic_is_found_before_the_epoch_counts(
 
 
 def test_a_checkpoint_that_holds_what_is_not_finite_is_passed_over(
-    small: Made, train: Train, the_run: TheRun, surroundings: Surroundings, faults: Faults
+    small: Made, train: Train, the_run: TheRun, context: SessionContext, faults: Faults
 ) -> None:
     class StopLate:
         left = 12
@@ -136,7 +136,7 @@ def test_a_checkpoint_that_holds_what_is_not_finite_is_passed_over(
     tensors[name].view(-1)[0] = float("nan")
     checkpoint.save(root, int(place.name.removeprefix("step-")), tensors, state)
     faults("poisoned checkpoints")
-    events = list(resume(the_run(), surroundings=surroundings))
+    events = list(resume(the_run(), context=context))
     assert isinstance(events[-1], RunCompleted)
     assert (events[-1].status, load_record(the_run()).attempt) == ("completed", 2)
 
@@ -213,7 +213,7 @@ def test_a_run_rolls_back_three_times_at_most(small: Made, train: Train, faults:
 
 @pytest.mark.parametrize("cut", range(1, 30, 4))
 def test_a_run_that_rolled_back_is_resumed_exactly(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, cut: int
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults, cut: int
 ) -> None:
     config, looks = small(RECOVERS), itertools.count(1)
 
@@ -223,10 +223,10 @@ def test_a_run_that_rolled_back_is_resumed_exactly(
 
         def wait(self, seconds: float) -> None: ...
 
-    whole = list(run(config, tmp_path / "whole", surroundings=surroundings))
-    list(run(config, tmp_path / "cut", Cut(), surroundings=surroundings))
+    whole = list(run(config, tmp_path / "whole", context=context))
+    list(run(config, tmp_path / "cut", Cut(), context=context))
     (folder,) = (tmp_path / "cut").iterdir()
-    resumed = list(resume(folder, surroundings=surroundings))
+    resumed = list(resume(folder, context=context))
     faults("resumes")
     assert isinstance(resumed[-1], RunCompleted)
     wanted = of_kind(whole, EpochCompleted)

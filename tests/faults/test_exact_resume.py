@@ -18,7 +18,7 @@ from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.events import EpochCompleted, RunCompleted, RunEvent, RunStarted, StepCompleted, WarningRaised
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.reader import load_record
-from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.training.divergence import CountedScaler
 from torchdeck.core.training.state import Job, restore, state_of
 
@@ -89,39 +89,39 @@ def outcome(folder: Path) -> dict[str, Any]:
     }
 
 
-def whole(config: ExperimentConfig, root: Path, surroundings: Surroundings) -> dict[str, Any]:
+def whole(config: ExperimentConfig, root: Path, context: SessionContext) -> dict[str, Any]:
     """What the run amounts to that nothing interrupts."""
-    list(run(config, root / "whole", surroundings=surroundings))
+    list(run(config, root / "whole", context=context))
     (folder,) = (root / "whole").iterdir()
     return outcome(folder)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_stopped_at_any_step_and_resumed_equals_one_that_never_was(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, soak: int, variant: str
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults, soak: int, variant: str
 ) -> None:
-    config, seldom = small({**HARD, **VARIANTS[variant]}), dataclasses.replace(surroundings, sample_every=1e9)
+    config, seldom = small({**HARD, **VARIANTS[variant]}), dataclasses.replace(context, sample_every=1e9)
     wanted = whole(config, tmp_path, seldom)
     assert len(b"".join(wanted["losses"])) == 4 * STEPS
     for look in range(1, LOOKS + 1, 1 if variant in EVERYWHERE or soak > 1 else 3):
-        list(run(config, tmp_path / str(look), StopAt(look), surroundings=seldom))
+        list(run(config, tmp_path / str(look), StopAt(look), context=seldom))
         (folder,) = (tmp_path / str(look)).iterdir()
         assert load_record(folder).status == "stopped"
-        list(resume(folder, surroundings=seldom))
+        list(resume(folder, context=seldom))
         faults("resumes")
         assert outcome(folder) == wanted, f"stopped at look {look}"
 
 
 def test_a_run_stopped_at_every_second_step_equals_one_that_never_was(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
     config = small({**HARD, **SGD})
-    wanted = whole(config, tmp_path, surroundings)
-    list(run(config, tmp_path / "cut", StopAt(2), surroundings=surroundings))
+    wanted = whole(config, tmp_path, context)
+    list(run(config, tmp_path / "cut", StopAt(2), context=context))
     (folder,) = (tmp_path / "cut").iterdir()
     attempts = 1
     while load_record(folder).status != "completed":
-        list(resume(folder, StopAt(2), surroundings=surroundings))
+        list(resume(folder, StopAt(2), context=context))
         attempts += 1
     faults("resumes", attempts)
     assert attempts > STEPS / 2
@@ -129,12 +129,12 @@ def test_a_run_stopped_at_every_second_step_equals_one_that_never_was(
 
 
 def test_a_run_killed_at_any_event_and_resumed_equals_one_that_never_was(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
     """A copy of the directory, made while the run goes on, is what a kill at that moment leaves behind."""
     config = small({**HARD, **SGD, "training.patience": 1, "training.patience_metric": "loss", "optimizer.lr": 0.1})
     copies: list[Path] = []
-    for number, event in enumerate(run(config, tmp_path / "whole", surroundings=surroundings)):
+    for number, event in enumerate(run(config, tmp_path / "whole", context=context)):
         if (tmp_path / "whole").exists() and (number % 3 == 0 or not isinstance(event, StepCompleted)):
             (folder,) = (tmp_path / "whole").iterdir()
             copies.append(shutil.copytree(folder, tmp_path / "killed" / str(number) / folder.name))
@@ -142,23 +142,23 @@ def test_a_run_killed_at_any_event_and_resumed_equals_one_that_never_was(
     wanted = outcome(folder)
     assert wanted["reason"] == "no better loss for 1 epochs"
     for copy in copies[:-1]:
-        list(resume(copy, surroundings=surroundings))
+        list(resume(copy, context=context))
         faults("resumes")
         assert outcome(copy) == wanted, copy.parent.name
 
 
 def test_a_run_killed_between_its_target_and_its_last_word_trains_no_further(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
     config = small({**HARD, **SGD, "training.target_accuracy": 0.01})
-    events = run(config, tmp_path / "logs", surroundings=surroundings)
+    events = run(config, tmp_path / "logs", context=context)
     told = [next(event for event in events if isinstance(event, EpochCompleted)), next(events)]
     assert type(told[-1]).__name__ == "CheckpointSaved"
     (folder,) = (tmp_path / "logs").iterdir()
     killed = shutil.copytree(folder, tmp_path / "killed" / folder.name)
     wanted = list(events)[-1]
     faults("resumes")
-    last = list(resume(killed, surroundings=surroundings))[-1]
+    last = list(resume(killed, context=context))[-1]
     assert isinstance(wanted, RunCompleted)
     assert isinstance(last, RunCompleted)
     assert (last.reason, last.step) == (wanted.reason, wanted.step)
@@ -166,26 +166,26 @@ def test_a_run_killed_between_its_target_and_its_last_word_trains_no_further(
 
 
 def test_a_resumed_run_takes_what_was_automatic_from_its_own_record(
-    small: Made, tmp_path: Path, surroundings: Surroundings
+    small: Made, tmp_path: Path, context: SessionContext
 ) -> None:
     """Another number of threads would give other weights."""
-    list(run(small({"training.threads": "auto"}), tmp_path / "logs", StopAt(2), surroundings=surroundings))
+    list(run(small({"training.threads": "auto"}), tmp_path / "logs", StopAt(2), context=context))
     (folder,) = (tmp_path / "logs").iterdir()
     torch.set_num_threads(2)
-    list(resume(folder, surroundings=surroundings))
+    list(resume(folder, context=context))
     assert torch.get_num_threads() == 1
 
 
 def test_data_that_changed_since_is_told_when_a_run_is_resumed(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
-    list(run(small(), tmp_path / "logs", StopAt(2), surroundings=surroundings))
+    list(run(small(), tmp_path / "logs", StopAt(2), context=context))
     (folder,) = (tmp_path / "logs").iterdir()
     header = json.loads((folder / "run.json").read_text())
     header["data"]["sha256"] = "0" * 64
     (folder / "run.json").write_text(json.dumps(header))
     faults("changed data")
-    events = list(resume(folder, surroundings=surroundings))
+    events = list(resume(folder, context=context))
     (warned,) = [event for event in events if isinstance(event, WarningRaised)]
     assert "the data set is not the one that the run began with" in warned.message
     (started,) = [event for event in events if isinstance(event, RunStarted)]

@@ -20,7 +20,7 @@ from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.layout import is_locked
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.session.out_of_memory import images_that_fit
-from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.studies.model import StudyRun
 from torchdeck.core.studies.store import settled_run
 from torchdeck.core.training.plan import make_plan
@@ -61,11 +61,11 @@ class Fuse:
 
 
 def failing_at(
-    config: ExperimentConfig, logs: Path, surroundings: Surroundings, step: int, error: Callable[[], Exception]
+    config: ExperimentConfig, logs: Path, context: SessionContext, step: int, error: Callable[[], Exception]
 ) -> Iterator[RunEvent]:
     """A run in which an error is raised right after a training step."""
     fuse = Fuse(error)
-    for event in run(config, logs, surroundings=replace(surroundings, clock=fuse)):
+    for event in run(config, logs, context=replace(context, clock=fuse)):
         yield event
         if isinstance(event, StepCompleted) and (event.phase, event.step) == ("train", step):
             fuse.lit = True
@@ -74,9 +74,9 @@ def failing_at(
 @pytest.mark.parametrize("error", EXHAUSTIONS)
 @pytest.mark.parametrize("step", [1, 5])
 def test_a_run_out_of_memory_tells_the_batch_that_would_fit(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, step: int, error: Callable[[], Exception]
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults, step: int, error: Callable[[], Exception]
 ) -> None:
-    told = list(failing_at(small(), tmp_path / "logs", surroundings, step, error))
+    told = list(failing_at(small(), tmp_path / "logs", context, step, error))
     faults("memory exhaustions")
     assert isinstance(told[-1], RunFailed)
     failure = told[-1].error
@@ -86,10 +86,10 @@ def test_a_run_out_of_memory_tells_the_batch_that_would_fit(
 
 
 def test_memory_that_runs_out_in_an_evaluation_asks_for_a_smaller_one(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
     config = small({"training.evaluation_batch_size": 20})
-    told = list(failing_at(config, tmp_path / "logs", surroundings, 3, EXHAUSTIONS[0]))
+    told = list(failing_at(config, tmp_path / "logs", context, 3, EXHAUSTIONS[0]))
     faults("memory exhaustions")
     assert isinstance(told[-1], RunFailed)
     assert "evaluating 20 images at once" in told[-1].error.message
@@ -98,14 +98,14 @@ def test_memory_that_runs_out_in_an_evaluation_asks_for_a_smaller_one(
 
 @pytest.mark.parametrize("error", [EXHAUSTIONS[0], CRASHES[0]])
 def test_a_failed_run_has_let_go_of_its_model_when_it_tells(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, error: Callable[[], Exception]
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults, error: Callable[[], Exception]
 ) -> None:
     def layers() -> int:
         return sum(type(thing) is nn.Conv2d for thing in gc.get_objects())
 
     gc.collect()
     before = layers()
-    held = [(type(event), layers()) for event in failing_at(small(), tmp_path / "logs", surroundings, 1, error)]
+    held = [(type(event), layers()) for event in failing_at(small(), tmp_path / "logs", context, 1, error)]
     faults("memory exhaustions")
     assert held[-1] == (RunFailed, before)
     assert held[-2][1] > before
@@ -113,12 +113,12 @@ def test_a_failed_run_has_let_go_of_its_model_when_it_tells(
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 def test_a_crash_at_any_step_is_recorded_and_the_run_resumes_as_if_nothing_had_been(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, step: int
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults, step: int
 ) -> None:
     config = small({"model.dropout": 0.5})
-    whole = list(run(config, tmp_path / "whole", surroundings=surroundings))
+    whole = list(run(config, tmp_path / "whole", context=context))
     error = CRASHES[step % len(CRASHES)]
-    told = list(failing_at(config, tmp_path / "cut", surroundings, step, error))
+    told = list(failing_at(config, tmp_path / "cut", context, step, error))
     faults("crashes at a step")
     assert isinstance(told[-1], RunFailed)
     assert (told[-1].error.kind, told[-1].error.type) == ("crash", type(error()).__name__)
@@ -130,19 +130,19 @@ def test_a_crash_at_any_step_is_recorded_and_the_run_resumes_as_if_nothing_had_b
     record = load_record(folder)
     kept = [event.step for event in told if isinstance(event, CheckpointSaved)]
     assert (record.status, [saved.step for saved in record.checkpoints]) == ("failed", kept)
-    resumed = list(resume(folder, surroundings=surroundings))
+    resumed = list(resume(folder, context=context))
     assert isinstance(resumed[-1], RunCompleted)
     wanted = [event.step_losses for event in whole if isinstance(event, EpochCompleted)]
     assert [epoch.step_losses for epoch in load_record(folder).epochs] == wanted
 
 
 def test_after_any_failure_the_next_run_of_the_process_works(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
     for number, error in enumerate([*EXHAUSTIONS, *CRASHES]):
-        list(failing_at(small(), tmp_path / str(number), surroundings, 2, error))
+        list(failing_at(small(), tmp_path / str(number), context, 2, error))
         faults("crashes at a step")
-        assert isinstance(list(run(small(), tmp_path / f"{number} next", surroundings=surroundings))[-1], RunCompleted)
+        assert isinstance(list(run(small(), tmp_path / f"{number} next", context=context))[-1], RunCompleted)
 
 
 def test_the_batch_that_fits_is_a_power_of_two_below_what_failed(small: Made, tmp_path: Path) -> None:
@@ -157,13 +157,13 @@ def test_the_batch_that_fits_is_a_power_of_two_below_what_failed(small: Made, tm
 
 
 def test_what_no_machine_could_hold_is_told_before_anything_is_left_behind(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
     if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "1":
         pytest.skip("this machine promises any amount of memory")
     images = {"data.size": 1024, "data.train_images": 10_000_000, "data.test_images": 1}
     huge = small({**images, "training.precision": "fp32"})
-    told = list(run(huge, tmp_path / "logs", surroundings=surroundings))
+    told = list(run(huge, tmp_path / "logs", context=context))
     faults("memory exhaustions")
     assert isinstance(told[-1], RunFailed)
     assert told[-1].error.kind == "memory"
@@ -172,9 +172,9 @@ def test_what_no_machine_could_hold_is_told_before_anything_is_left_behind(
 
 
 def test_a_run_out_of_memory_is_a_row_of_its_study_with_its_reason(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
-    list(failing_at(small(), tmp_path / "logs", surroundings, 2, EXHAUSTIONS[0]))
+    list(failing_at(small(), tmp_path / "logs", context, 2, EXHAUSTIONS[0]))
     faults("memory exhaustions")
     (folder,) = (tmp_path / "logs").iterdir()
     settled = settled_run(tmp_path / "logs", StudyRun(0, "", {}, "", {}, run_id=folder.name, state="running"))

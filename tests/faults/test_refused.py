@@ -34,7 +34,7 @@ from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.runs.record import RunRecord
 from torchdeck.core.runs.writer import claim, reopen
 from torchdeck.core.session.recorder import Recorder
-from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.utils.files import Disk
 from torchdeck.tui.format.event_lines import held_text, lines_of
 
@@ -44,8 +44,8 @@ TWO_EPOCHS = {"training.epochs": 2}
 LOG, MODEL = "events.jsonl", "model.safetensors"
 
 
-def trained(config: ExperimentConfig, logs: Path, around: Surroundings, disk: Disk) -> list[RunEvent]:
-    return list(run(config, logs, surroundings=replace(around, disk=disk)))
+def trained(config: ExperimentConfig, logs: Path, around: SessionContext, disk: Disk) -> list[RunEvent]:
+    return list(run(config, logs, context=replace(around, disk=disk)))
 
 
 def without_times(events: list[RunEvent]) -> list[str]:
@@ -56,15 +56,15 @@ def without_times(events: list[RunEvent]) -> list[str]:
 
 @pytest.mark.parametrize("lasting", [1, 40])
 def test_a_real_training_goes_on_whatever_the_disk_refuses(
-    small: Made, tmp_path: Path, surroundings: Surroundings, faults: Faults, lasting: int
+    small: Made, tmp_path: Path, context: SessionContext, faults: Faults, lasting: int
 ) -> None:
-    whole = trained(small(TWO_EPOCHS), tmp_path / "whole", surroundings, disk := FaultDisk())
+    whole = trained(small(TWO_EPOCHS), tmp_path / "whole", context, disk := FaultDisk())
     done = lost = 0
     # A prime step, so that each kind of operation has its turn.
     for at in range(2, disk.operations, 9):
         logs = tmp_path / f"{at}"
         faulty = FaultDisk(at, errno.ENOSPC, "half" if at % 2 else "before", lasting)
-        events = trained(small(TWO_EPOCHS), logs, surroundings, faulty)
+        events = trained(small(TWO_EPOCHS), logs, context, faulty)
         if isinstance(events[-1], RunFailed):
             assert events[-1].error.kind == "input"
             assert lasting > 1 or not any(logs.glob("*"))
@@ -82,10 +82,10 @@ def test_a_real_training_goes_on_whatever_the_disk_refuses(
 
 
 def test_a_refusal_is_told_when_it_begins_and_when_it_ends(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun
 ) -> None:
     disk, record, lines, told = PickyDisk(), RunRecord(), list[str](), list[RunEvent]()
-    for event in run(small(), tmp_path / "logs", surroundings=replace(surroundings, disk=disk)):
+    for event in run(small(), tmp_path / "logs", context=replace(context, disk=disk)):
         told.append(event)
         record.apply(event)
         lines += lines_of(event, record)
@@ -107,7 +107,7 @@ def test_a_refusal_is_told_when_it_begins_and_when_it_ends(
 
 
 def test_what_waits_is_written_while_a_paused_run_says_nothing(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun
 ) -> None:
     disk, found = PickyDisk(), list[int]()
 
@@ -119,7 +119,7 @@ def test_what_waits_is_written_while_a_paused_run_says_nothing(
                 self.request("unpause")
 
     control, told, paused_at = Watched(), list[RunEvent](), -1
-    for event in run(small(), tmp_path / "logs", control, surroundings=replace(surroundings, disk=disk)):
+    for event in run(small(), tmp_path / "logs", control, context=replace(context, disk=disk)):
         told.append(event)
         if isinstance(event, StepCompleted) and event.step == 4 and event.phase == "train":
             disk.refused = {LOG}
@@ -131,12 +131,12 @@ def test_what_waits_is_written_while_a_paused_run_says_nothing(
 
 
 def test_caches_never_know_more_than_the_log(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun
 ) -> None:
     disk, ticks, checked = PickyDisk(), count(), 0
     # So long between two events that the curves are always due.
-    around = replace(surroundings, disk=disk, now=lambda: 100.0 * next(ticks))
-    for event in run(small(), tmp_path / "logs", surroundings=around):
+    around = replace(context, disk=disk, now=lambda: 100.0 * next(ticks))
+    for event in run(small(), tmp_path / "logs", context=around):
         if isinstance(event, StepCompleted) and event.step == 4 and event.phase == "train":
             disk.refused = {LOG}
         if isinstance(event, WarningRaised) and "step 6" in event.message:
@@ -149,11 +149,11 @@ def test_caches_never_know_more_than_the_log(
 
 
 def test_a_run_whose_last_words_are_not_on_disk_says_so_and_goes_on_later(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun
 ) -> None:
     disk, told, waits = PickyDisk(), list[RunEvent](), list[float]()
-    around = replace(surroundings, disk=disk, wait=waits.append)
-    for event in run(small(), tmp_path / "logs", surroundings=around):
+    around = replace(context, disk=disk, wait=waits.append)
+    for event in run(small(), tmp_path / "logs", context=around):
         told.append(event)
         if isinstance(event, EpochCompleted) and event.epoch == 2:
             disk.refused = {LOG}
@@ -166,16 +166,16 @@ def test_a_run_whose_last_words_are_not_on_disk_says_so_and_goes_on_later(
     assert f"torchdeck resume {the_run().name}" in last.error.mend
     assert waits == [1.0] * 70
     assert load_record(the_run()).status == "died"
-    again = list(resume(the_run(), surroundings=surroundings))
+    again = list(resume(the_run(), context=context))
     assert isinstance(again[-1], RunCompleted)
     assert [epoch.epoch for epoch in load_record(the_run()).epochs] == [1, 2, 3]
 
 
 def test_a_checkpoint_is_never_ahead_of_the_log(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun
 ) -> None:
     disk, saved = PickyDisk(), list[str]()
-    for event in run(small(), tmp_path / "logs", surroundings=replace(surroundings, disk=disk)):
+    for event in run(small(), tmp_path / "logs", context=replace(context, disk=disk)):
         if isinstance(event, StepCompleted) and event.phase == "train":
             disk.refused = {LOG} if event.step in (5, 6) else set()
             if event.step == 7:
@@ -195,11 +195,11 @@ def test_a_failed_run_keeps_its_own_reason_where_the_disk_refuses_its_last_words
 
 
 def test_an_old_checkpoint_that_cannot_be_removed_is_a_warning_and_the_new_one_counts(
-    small: Made, tmp_path: Path, surroundings: Surroundings
+    small: Made, tmp_path: Path, context: SessionContext
 ) -> None:
     disk = PickyDisk()
     told: list[RunEvent] = []
-    for event in run(small({"training.epochs": 4}), tmp_path / "logs", surroundings=replace(surroundings, disk=disk)):
+    for event in run(small({"training.epochs": 4}), tmp_path / "logs", context=replace(context, disk=disk)):
         told.append(event)
         if isinstance(event, CheckpointSaved):
             disk.refused = {"manifest.json"} if event.step == 6 else set()
@@ -210,9 +210,9 @@ def test_an_old_checkpoint_that_cannot_be_removed_is_a_warning_and_the_new_one_c
 
 
 def test_a_run_without_a_place_for_its_directory_leaves_nothing_behind(
-    small: Made, tmp_path: Path, surroundings: Surroundings
+    small: Made, tmp_path: Path, context: SessionContext
 ) -> None:
-    told = trained(small(), tmp_path / "logs", surroundings, FaultDisk(6, errno.EDQUOT))
+    told = trained(small(), tmp_path / "logs", context, FaultDisk(6, errno.EDQUOT))
     assert isinstance(told[-1], RunFailed)
     assert told[-1].error.kind == "input"
     assert "the disk quota is used up" in told[-1].error.message

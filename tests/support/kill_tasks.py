@@ -15,7 +15,7 @@ from torchdeck.core.events import StepCompleted
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.runs.writer import claim, reopen
-from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.utils.files import Disk, write_all
 
 Json = dict[str, Any]
@@ -110,10 +110,10 @@ def naive_checkpoints(root: str) -> None:
 
 def train(logs: str, run_id: str, config: Json) -> None:
     """Train a run, or go on with it."""
-    around, folder = Surroundings(Path(logs), sample_every=0.0), Path(logs) / run_id
+    around, folder = SessionContext(Path(logs), sample_every=0.0), Path(logs) / run_id
     if (folder / "run.json").exists():
-        events = resume(folder, surroundings=around)
+        events = resume(folder, context=around)
     else:
-        events = run(parse_config(config), Path(logs), surroundings=around, run_id=run_id)
+        events = run(parse_config(config), Path(logs), context=around, run_id=run_id)
     for event in events:
         tell(f"{event.seq} {type(event).__name__}")

@@ -13,13 +13,13 @@ import typer
 from ..terminal.shutdown import HangupPolicy
 
 if TYPE_CHECKING:
-    from ...core.api import Surroundings
+    from ...core.api import SessionContext
     from ...core.control import Control
     from ...core.events import RunEvent
 
 
 def in_foreground(
-    begin: Callable[[Control, Surroundings], Iterator[RunEvent]],
+    begin: Callable[[Control, SessionContext], Iterator[RunEvent]],
     logs: Path,
     data: Path,
     on_hangup: HangupPolicy,
@@ -30,7 +30,7 @@ def in_foreground(
     """Drive a run, here or apart, to its end, print its results, and leave with its exit code."""
     from rich.console import Console
 
-    from ...core.api import Surroundings
+    from ...core.api import SessionContext
     from ...core.control import Control
     from ..format.tables import results
     from ..state.handover import HandOver
@@ -42,7 +42,7 @@ def in_foreground(
     lively = console.is_terminal and not as_json
     front_end = JsonLines() if as_json else RichProgress(console) if lively else PlainLines()
     # Ten steps a second are for the eye; a log needs fewer.
-    around = Surroundings(data, sample_every=0.1 if lively else 1.0)
+    around = SessionContext(data, sample_every=0.1 if lively else 1.0)
     let_go = partial(control.request, "hand-over") if apart else None
     hand_over = HandOver(logs, data, let_go=let_go) if on_hangup == "hand-over" else None
     code = drive(begin(control, around), control, front_end, hand_over=hand_over)

@@ -41,7 +41,7 @@ from .slurm_command import register as register_sbatch
 from .study_commands import study_app
 
 if TYPE_CHECKING:
-    from ...core.api import Surroundings
+    from ...core.api import SessionContext
     from ...core.control import Control
     from ...core.events import RunEvent
 
@@ -163,11 +163,11 @@ def run(
     from ...core.config import ranks_of
     from ...core.devices.device_spec import device_from
     from ...core.processes.launch import start_detached
-    from ...core.runs.request import Patience
+    from ...core.runs.request import RankTimeouts
 
     item = store.load(name)
     chosen = [f'training.device="{device_from(devices)}"'] if devices else []
-    config, patience = item.with_overrides([*(overrides or []), *chosen]), Patience(dist_timeout, retries)
+    config, rank_timeouts = item.with_overrides([*(overrides or []), *chosen]), RankTimeouts(dist_timeout, retries)
     if dry_run or detach:
         from ...core.training.plan import make_plan  # torch, seconds
         from ..format.tables import plan_page
@@ -181,12 +181,12 @@ def run(
 
     label = Label(item.name, run_name, tuple(tag or ()), item.reported_for(config))
     if detach:
-        return begin(start_detached(config, label, logs, data, time.time(), patience=patience), as_json)
+        return begin(start_detached(config, label, logs, data, time.time(), rank_timeouts=rank_timeouts), as_json)
 
     from ...core.api import run as train
 
-    def begin_here(control: Control, around: Surroundings) -> Iterator[RunEvent]:
-        return train(config, logs, control, surroundings=replace(around, patience=patience), label=label)
+    def begin_here(control: Control, around: SessionContext) -> Iterator[RunEvent]:
+        return train(config, logs, control, context=replace(around, rank_timeouts=rank_timeouts), label=label)
 
     return in_foreground(begin_here, logs, data, on_hangup, as_json, apart=ranks_of(config) > 1)
 
@@ -206,21 +206,21 @@ def resume(
     from ...core.processes.launch import resume_detached
     from ...core.runs.commands import request
     from ...core.runs.index import asked_ranks, find_run
-    from ...core.runs.request import Patience
+    from ...core.runs.request import RankTimeouts
     from ...core.runs.writer import check_free
 
-    row, patience = find_run(logs, reference), Patience(dist_timeout, retries)
+    row, rank_timeouts = find_run(logs, reference), RankTimeouts(dist_timeout, retries)
     if row.status == "paused":
         request(row.folder, "unpause")
         return typer.echo(f"unpaused {row.id}", err=True)
     check_free(row.folder)
     if detach:
-        return begin(resume_detached(row.folder, data, patience=patience), as_json)
+        return begin(resume_detached(row.folder, data, rank_timeouts=rank_timeouts), as_json)
 
     from ...core.api import resume as go_on  # torch, seconds
 
-    def begin_here(control: Control, around: Surroundings) -> Iterator[RunEvent]:
-        return go_on(row.folder, control, surroundings=replace(around, patience=patience))
+    def begin_here(control: Control, around: SessionContext) -> Iterator[RunEvent]:
+        return go_on(row.folder, control, context=replace(around, rank_timeouts=rank_timeouts))
 
     return in_foreground(begin_here, logs, data, on_hangup, as_json, apart=asked_ranks(row.folder) > 1)
 

@@ -29,10 +29,10 @@ def started(config: ExperimentConfig, label: Label, workspace: Workspace) -> Fee
     control = Control()
 
     def events() -> Iterator[RunEvent]:
-        from ...core.api import Surroundings, run  # torch, seconds
+        from ...core.api import SessionContext, run  # torch, seconds
 
-        around = Surroundings(workspace.data)
-        yield from run(config, workspace.logs, control, surroundings=around, label=label)
+        around = SessionContext(workspace.data)
+        yield from run(config, workspace.logs, control, context=around, label=label)
 
     return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data))
 
@@ -42,9 +42,9 @@ def resumed(folder: Path, workspace: Workspace) -> Feed:
     control = Control()
 
     def events() -> Iterator[RunEvent]:
-        from ...core.api import Surroundings, resume  # torch, seconds
+        from ...core.api import SessionContext, resume  # torch, seconds
 
-        yield from resume(folder, control, surroundings=Surroundings(workspace.data))
+        yield from resume(folder, control, context=SessionContext(workspace.data))
 
     let_go = partial(control.request, "hand-over") if asked_ranks(folder) > 1 else None
     return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data, let_go=let_go))

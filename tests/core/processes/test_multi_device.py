@@ -19,7 +19,7 @@ from fork_pool import Forked, ForkPool
 from polling import until
 from small_runs import changed, only_run
 
-from torchdeck.core.api import Surroundings, resume, run
+from torchdeck.core.api import SessionContext, resume, run
 from torchdeck.core.config import ExperimentConfig, parse_config
 from torchdeck.core.control import Control
 from torchdeck.core.data import open_dataset
@@ -29,7 +29,7 @@ from torchdeck.core.processes.multi_device import followed
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import EventReader, load_record
-from torchdeck.core.runs.request import Patience, request_of
+from torchdeck.core.runs.request import RankTimeouts, request_of
 from torchdeck.core.utils.locks import take_lock
 
 PLAIN: dict[str, Any] = {
@@ -79,7 +79,7 @@ def assert_closed_to_strangers(folder: Path, temporary: Path) -> None:
 
 
 def trained(config: ExperimentConfig, logs: Path, data: Path) -> list[RunEvent]:
-    return list(run(config, logs, surroundings=Surroundings(data)))
+    return list(run(config, logs, context=SessionContext(data)))
 
 
 @pytest.fixture(autouse=True)
@@ -126,10 +126,10 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     tmp_path: Path, temporary: Path, faults: Faults
 ) -> None:
     settings = config(training__device="cpu:2", training__epochs=40, training__precision="fp32", model__dropout=0.2)
-    around, control = Surroundings(tmp_path, patience=Patience(retries=1)), Control()
+    around, control = SessionContext(tmp_path, rank_timeouts=RankTimeouts(retries=1)), Control()
     trained(settings, tmp_path / "whole", tmp_path)
     # A rank is killed: the agent goes on from the last checkpoint.
-    events = run(settings, tmp_path / "hurt", control, surroundings=around)
+    events = run(settings, tmp_path / "hurt", control, context=around)
     _, folder = watched(events, tmp_path / "hurt", 3)
     assert_closed_to_strangers(folder, temporary)
     ranks_of(folder)[1].kill()
@@ -143,7 +143,7 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     assert (last.status, last.reason) == ("stopped", "that is enough")
     assert load_record(folder).checkpoints[-1].step == last.step
     # The agent is killed: its ranks stop with a checkpoint.
-    events = resume(folder, surroundings=around)
+    events = resume(folder, context=around)
     watched(events, tmp_path / "hurt", last.epoch + 3)
     assert_closed_to_strangers(folder, temporary)
     ranks, agent = ranks_of(folder), json.loads((folder / "agent.lock").read_bytes())["pid"]
@@ -155,7 +155,7 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     assert not alive
     assert not list(temporary.glob("torchdeck-*"))
 
-    *_, last = resume(folder, surroundings=around)
+    *_, last = resume(folder, context=around)
     faults("lost ranks and agents", 2, lost=int(not isinstance(last, RunCompleted)))
     assert isinstance(last, RunCompleted), last
     record, whole = load_record(folder), load_record(only_run(tmp_path / "whole"))
@@ -167,7 +167,7 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
 
 def test_a_rank_that_does_not_answer_is_given_up(tmp_path: Path, faults: Faults) -> None:
     settings = config(training__device="cpu:2", training__epochs=10_000, training__precision="fp32")
-    events = run(settings, tmp_path / "logs", surroundings=Surroundings(tmp_path, patience=Patience(timeout=10)))
+    events = run(settings, tmp_path / "logs", context=SessionContext(tmp_path, rank_timeouts=RankTimeouts(timeout=10)))
     _, folder = watched(events, tmp_path / "logs", 2)
     ranks_of(folder)[1].suspend()
     *_, last = events
@@ -203,7 +203,7 @@ def test_machines_meet_on_a_port_and_the_run_warns_that_their_network_must_be_tr
 
 def test_machines_that_are_not_told_where_to_meet_are_refused_before_they_open_a_port(tmp_path: Path) -> None:
     settings = config(training__device="cpu", training__nodes=2)
-    *_, last = run(settings, tmp_path / "logs", surroundings=Surroundings(tmp_path))
+    *_, last = run(settings, tmp_path / "logs", context=SessionContext(tmp_path))
     assert isinstance(last, RunFailed), last
     assert (last.error.kind, "--rendezvous" in last.error.mend) == ("input", True)
     assert not list((tmp_path / "logs").glob("*"))
@@ -213,7 +213,7 @@ def test_what_no_rank_can_do_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     dataset = open_dataset(parse_config({**PLAIN, "data": {"name": "cifar10", "download": False}}).data, tmp_path)
     assert dataset.missing()
     wrong = config(training__device="cpu:2", data__name="cifar10", data__download=False)
-    *_, last = run(wrong, tmp_path / "logs", surroundings=Surroundings(tmp_path))
+    *_, last = run(wrong, tmp_path / "logs", context=SessionContext(tmp_path))
     assert isinstance(last, RunFailed), last
     assert last.error.kind == "input"
     assert "torchdeck data fetch cifar10" in last.error.mend

@@ -19,7 +19,7 @@ from torchdeck.core.results.declaration import find_declared
 from torchdeck.core.results.model_export import export
 from torchdeck.core.results.tensorboard_export import write_events
 from torchdeck.core.runs.reader import load_record
-from torchdeck.core.session.session import Surroundings
+from torchdeck.core.session.session import SessionContext
 from torchdeck.core.utils.files import read_json
 
 Made = Callable[..., ExperimentConfig]
@@ -28,7 +28,7 @@ TheRun = Callable[[], Path]
 
 
 def test_the_torchscript_copy_classifies_as_the_best_epoch_did(
-    small: Made, train: Train, the_run: TheRun, tmp_path: Path, surroundings: Surroundings
+    small: Made, train: Train, the_run: TheRun, tmp_path: Path, context: SessionContext
 ) -> None:
     config = small({"training.epochs": 6})
     train(config)
@@ -36,7 +36,7 @@ def test_the_torchscript_copy_classifies_as_the_best_epoch_did(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = torch.jit.load(tmp_path / "model.pt")
-    split = open_dataset(config.data, surroundings.data_root).read("test")
+    split = open_dataset(config.data, context.data_root).read("test")
     with torch.no_grad():
         predicted = model(torch.from_numpy(split.images).float() / 255).argmax(1)
     best = load_record(the_run()).best

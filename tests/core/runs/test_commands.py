@@ -18,7 +18,7 @@ from torchdeck.core.events import CheckpointSaved, CommandApplied, RunCompleted,
 from torchdeck.core.runs.commands import obeyed
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.runs.writer import reopen
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 from torchdeck.tui.cli.main import app
 
 Made = Callable[..., ExperimentConfig]
@@ -33,7 +33,7 @@ def active(small: Made, tmp_path: Path) -> Iterator[Path]:
 
     def go() -> None:
         config = small({"training.epochs": 100_000})
-        for event in run(config, tmp_path / "logs", control, surroundings=Surroundings(tmp_path / "data")):
+        for event in run(config, tmp_path / "logs", control, context=SessionContext(tmp_path / "data")):
             if isinstance(event, RunStarted):
                 found.append(tmp_path / "logs" / event.run_id)
                 began.set()
@@ -101,8 +101,8 @@ def test_a_request_in_the_instant_of_a_hand_over_waits_for_the_next_process(
 ) -> None:
     control = Control()
     control.request("hand-over")
-    around = Surroundings(tmp_path / "data")
-    list(run(small(), tmp_path / "logs", control, surroundings=around))
+    around = SessionContext(tmp_path / "data")
+    list(run(small(), tmp_path / "logs", control, context=around))
     writers: list[Any] = []
     ended = RunCompleted(seq=1_000, status="stopped", reason="asked", epoch=0, step=1, train_seconds=0)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from torchdeck.core.api import Surroundings, resume, run
+from torchdeck.core.api import SessionContext, resume, run
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import CommandName
 from torchdeck.core.errors import BusyError, InputError
@@ -26,7 +26,7 @@ from torchdeck.core.events import (
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.runs.writer import reopen
-from torchdeck.core.session.handover import PATIENCE, taken
+from torchdeck.core.session.handover import RELEASE_TIMEOUT, taken
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -50,14 +50,14 @@ class AskAt:
 
 
 @pytest.fixture
-def take_over(surroundings: Surroundings) -> Train:
+def take_over(context: SessionContext) -> Train:
     """Takes over the run of a folder and trains it to its end."""
-    return lambda folder, control=None: list(resume(folder, control, surroundings=surroundings, take_over=True))
+    return lambda folder, control=None: list(resume(folder, control, context=context, take_over=True))
 
 
 @pytest.mark.parametrize("look", [1, 2, 4, 7, 8])
 def test_a_run_that_was_handed_over_equals_the_undisturbed_one_bit_for_bit(
-    small: Made, train: Train, take_over: Train, the_run: TheRun, tmp_path: Path, surroundings: Surroundings, look: int
+    small: Made, train: Train, take_over: Train, the_run: TheRun, tmp_path: Path, context: SessionContext, look: int
 ) -> None:
     config = small({"model.dropout": 0.5, "data.flip": True, "training.evaluation_batch_size": 20})
     last = train(config, AskAt({look: "hand-over"}))[-1]
@@ -66,7 +66,7 @@ def test_a_run_that_was_handed_over_equals_the_undisturbed_one_bit_for_bit(
     events = take_over(the_run())
     (started,) = [event for event in events if isinstance(event, RunStarted)]
     assert started.resumed_from == last.step
-    whole = list(run(config, tmp_path / "undisturbed", surroundings=surroundings))
+    whole = list(run(config, tmp_path / "undisturbed", context=context))
     (undisturbed,) = (tmp_path / "undisturbed").iterdir()
     ours, theirs = load_record(the_run()), load_record(undisturbed)
     assert [epoch.step_losses for epoch in ours.epochs] == [epoch.step_losses for epoch in theirs.epochs]
@@ -110,15 +110,15 @@ def test_what_was_asked_just_before_a_hand_over_is_done_by_the_next_process(
 
 
 def test_a_hand_over_that_cannot_be_saved_leaves_the_run_where_it_is(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun
 ) -> None:
     told: list[RunEvent] = []
 
     def wait(_: float) -> None:
         (the_run() / "checkpoints").unlink(missing_ok=True)
 
-    around = replace(surroundings, wait=wait)
-    for event in run(small(), tmp_path / "logs", AskAt({2: "hand-over"}), surroundings=around):
+    around = replace(context, wait=wait)
+    for event in run(small(), tmp_path / "logs", AskAt({2: "hand-over"}), context=around):
         told.append(event)
         if isinstance(event, RunStarted):
             (the_run() / "checkpoints").write_text("a file where the folder should be, for a while")
@@ -137,9 +137,9 @@ def test_a_run_that_stopped_meanwhile_is_not_taken_over(small: Made, train: Trai
 
 
 def test_a_run_whose_process_died_meanwhile_is_taken_over(
-    small: Made, tmp_path: Path, surroundings: Surroundings, take_over: Train, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, take_over: Train, the_run: TheRun
 ) -> None:
-    events: Iterator[RunEvent] = run(small(), tmp_path / "logs", surroundings=surroundings)
+    events: Iterator[RunEvent] = run(small(), tmp_path / "logs", context=context)
     for event in events:
         if isinstance(event, EpochCompleted):
             break
@@ -175,7 +175,7 @@ def test_a_process_that_does_not_let_go_is_not_waited_for_without_end(
     with pytest.raises(BusyError, match="is active in process"):
         taken(the_run(), inbox, clock)
     assert not request.exists()
-    assert len(seen) <= PATIENCE / 60 + 3
+    assert len(seen) <= RELEASE_TIMEOUT / 60 + 3
     writer.close()
 
 

@@ -27,7 +27,7 @@ from torchdeck.core.runs.layout import is_locked
 from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.runs.record import RunRecord
 from torchdeck.core.runs.writer import reopen
-from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.session.session import SessionContext, resume, run
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -103,9 +103,9 @@ def test_everything_automatic_is_resolved_in_the_run(small: Made, train: Train, 
 
 
 def test_a_closed_run_leaves_a_proper_last_event_and_a_free_lock(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun
 ) -> None:
-    events = run(small(), tmp_path / "logs", surroundings=surroundings)
+    events = run(small(), tmp_path / "logs", context=context)
     for event in events:
         if isinstance(event, StepCompleted) and event.step == 2:
             assert is_locked(the_run())
@@ -118,15 +118,15 @@ def test_a_closed_run_leaves_a_proper_last_event_and_a_free_lock(
     assert load_record(the_run()).status == "stopped"
 
 
-def test_a_second_training_in_the_process_is_refused(small: Made, tmp_path: Path, surroundings: Surroundings) -> None:
-    first = run(small(), tmp_path / "first", surroundings=surroundings)
+def test_a_second_training_in_the_process_is_refused(small: Made, tmp_path: Path, context: SessionContext) -> None:
+    first = run(small(), tmp_path / "first", context=context)
     next(first)
-    (refused,) = run(small(), tmp_path / "second", surroundings=surroundings)
+    (refused,) = run(small(), tmp_path / "second", context=context)
     assert isinstance(refused, RunFailed)
     assert refused.error.kind == "busy"
     assert not (tmp_path / "second").exists()
     first.close()  # type: ignore[attr-defined]
-    assert isinstance(list(run(small(), tmp_path / "second", surroundings=surroundings))[-1], RunCompleted)
+    assert isinstance(list(run(small(), tmp_path / "second", context=context))[-1], RunCompleted)
 
 
 BAD_REQUESTS: list[tuple[dict[str, Any], str]] = [
@@ -153,10 +153,10 @@ def test_what_cannot_run_is_told_before_anything_is_left_behind(
 
 
 def test_an_unwritable_logs_folder_is_told_before_training(
-    small: Made, tmp_path: Path, surroundings: Surroundings
+    small: Made, tmp_path: Path, context: SessionContext
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    events = list(run(small(), tmp_path / "file" / "logs", surroundings=surroundings))
+    events = list(run(small(), tmp_path / "file" / "logs", context=context))
     assert isinstance(events[-1], RunFailed)
     assert events[-1].error.kind == "input"
     assert "--logs" in events[-1].error.mend
@@ -221,27 +221,27 @@ SPEEDRUN = {
 
 @pytest.mark.parametrize("cut", [1, 2, 4, 5, 8])
 def test_a_resumed_speedrun_equals_the_uninterrupted_one(
-    small: Made, tmp_path: Path, surroundings: Surroundings, cut: int
+    small: Made, tmp_path: Path, context: SessionContext, cut: int
 ) -> None:
-    check_resuming(small(SPEEDRUN), cut, tmp_path, surroundings)
+    check_resuming(small(SPEEDRUN), cut, tmp_path, context)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("source", ["resident", "streamed"])
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 6, 8, 10, 12])
 def test_a_resumed_run_equals_the_uninterrupted_one(
-    small: Made, tmp_path: Path, surroundings: Surroundings, cut: int, source: str, optimizer: str
+    small: Made, tmp_path: Path, context: SessionContext, cut: int, source: str, optimizer: str
 ) -> None:
     config = small({**HARD, "data.source": source, "optimizer.name": optimizer, "optimizer.lr": 0.01})
-    check_resuming(config, cut, tmp_path, surroundings)
+    check_resuming(config, cut, tmp_path, context)
 
 
-def check_resuming(config: ExperimentConfig, cut: int, tmp_path: Path, surroundings: Surroundings) -> None:
+def check_resuming(config: ExperimentConfig, cut: int, tmp_path: Path, context: SessionContext) -> None:
     """A run that is cut after so many looks at control, and resumed, equals one that never was."""
-    whole = list(run(config, tmp_path / "whole", surroundings=surroundings))
-    list(run(config, tmp_path / "cut", StopAt(cut), surroundings=surroundings))
+    whole = list(run(config, tmp_path / "whole", context=context))
+    list(run(config, tmp_path / "cut", StopAt(cut), context=context))
     (folder,) = (tmp_path / "cut").iterdir()
-    list(resume(folder, surroundings=surroundings))
+    list(resume(folder, context=context))
     (reference,) = (tmp_path / "whole").iterdir()
     record = load_record(folder)
     wanted = [event for event in whole if isinstance(event, EpochCompleted)]
@@ -297,7 +297,7 @@ def test_a_resume_that_cannot_find_its_data_leaves_the_run_as_it_was(
     header = json.loads((the_run() / "run.json").read_text())
     header["config"]["data"] = {"name": "cifar10", "download": False}
     (the_run() / "run.json").write_text(json.dumps(header))
-    events = list(resume(the_run(), surroundings=Surroundings(tmp_path / "nowhere")))
+    events = list(resume(the_run(), context=SessionContext(tmp_path / "nowhere")))
     assert isinstance(events[-1], RunFailed)
     assert load_record(the_run()).status == "stopped"
     assert is_locked(the_run()) is False
@@ -320,14 +320,14 @@ def checkpoints_refused(folder: Path) -> Path:
 
 
 def test_a_checkpoint_that_the_disk_refuses_costs_a_warning_and_is_made_up_for_at_the_end(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun
 ) -> None:
     told: list[RunEvent] = []
 
     def wait(_: float) -> None:
         (the_run() / "checkpoints").unlink(missing_ok=True)
 
-    for event in run(small(), tmp_path / "logs", surroundings=replace(surroundings, wait=wait)):
+    for event in run(small(), tmp_path / "logs", context=replace(context, wait=wait)):
         told.append(event)
         if isinstance(event, RunStarted):
             checkpoints_refused(the_run())
@@ -339,10 +339,10 @@ def test_a_checkpoint_that_the_disk_refuses_costs_a_warning_and_is_made_up_for_a
 
 
 def test_a_run_whose_last_checkpoint_the_disk_refuses_fails_and_can_go_on(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun, go_on: Train
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun, go_on: Train
 ) -> None:
     told: list[RunEvent] = []
-    for event in run(small(), tmp_path / "logs", surroundings=surroundings):
+    for event in run(small(), tmp_path / "logs", context=context):
         told.append(event)
         if isinstance(event, RunStarted):
             refused = checkpoints_refused(the_run())

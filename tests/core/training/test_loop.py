@@ -17,7 +17,7 @@ from torchdeck.core.events import (
     RunEvent,
     StepCompleted,
 )
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 from torchdeck.core.training.loop import train_step
 from torchdeck.core.training.plan import make_plan
 from torchdeck.core.training.state import Job, build_job, configure_process
@@ -166,9 +166,9 @@ def test_compiled_training_gives_the_same_losses(small: Made, tmp_path: Path) ->
     assert compiled == pytest.approx(plain, rel=1e-4)
 
 
-def test_no_torch_mode_leaks_into_whoever_iterates(small: Made, tmp_path: Path, surroundings: Surroundings) -> None:
+def test_no_torch_mode_leaks_into_whoever_iterates(small: Made, tmp_path: Path, context: SessionContext) -> None:
     config = small({"training.precision": "bf16", "data.validation": "held-out"})
-    for event in run(config, tmp_path / "logs", surroundings=surroundings):
+    for event in run(config, tmp_path / "logs", context=context):
         assert torch.is_grad_enabled(), event
         assert not torch.is_autocast_enabled("cpu"), event
         assert not torch.is_inference_mode_enabled(), event
@@ -229,9 +229,7 @@ def test_control_hands_out_commands_in_their_order() -> None:
     assert [control.take(), control.take(), control.take()] == [("pause", ""), ("stop", "why"), None]
 
 
-def test_iterating_makes_nothing_before_the_first_event(
-    small: Made, tmp_path: Path, surroundings: Surroundings
-) -> None:
-    events: Iterator[RunEvent] = run(small(), tmp_path / "logs", surroundings=surroundings)
+def test_iterating_makes_nothing_before_the_first_event(small: Made, tmp_path: Path, context: SessionContext) -> None:
+    events: Iterator[RunEvent] = run(small(), tmp_path / "logs", context=context)
     assert not (tmp_path / "logs").exists()
     assert next(events).seq == 0

@@ -23,7 +23,7 @@ from torchdeck.core.data.index_plan import epoch_plan
 from torchdeck.core.data.prepare import Prepared, prepare
 from torchdeck.core.events import RunCompleted, RunEvent, RunStarted, StepCompleted
 from torchdeck.core.session import restore, saver
-from torchdeck.core.session.session import Surroundings, resume, run
+from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.training import loop
 from torchdeck.core.training.loop import evaluate_step, train_step
 from torchdeck.core.training.plan import make_plan
@@ -196,7 +196,7 @@ def train(
 ) -> list[RunEvent]:
     """The events of a run, one for each step, stopped after a step if one is named; `watch` sees each as it comes."""
     control = Control()
-    around = Surroundings(folder, sample_every=0.0, wait=lambda _: None)
+    around = SessionContext(folder, sample_every=0.0, wait=lambda _: None)
 
     def seen(event: RunEvent) -> RunEvent:
         if stop_at and isinstance(event, StepCompleted) and event.phase == "train" and event.step == stop_at:
@@ -204,12 +204,12 @@ def train(
         watch(event)
         return event
 
-    return [seen(event) for event in _played(run(config, folder / "logs", control, surroundings=around, run_id="run"))]
+    return [seen(event) for event in _played(run(config, folder / "logs", control, context=around, run_id="run"))]
 
 
 def go_on(folder: Path) -> list[RunEvent]:
     """The events of the run's next attempt."""
-    return list(_played(resume(folder / "logs" / "run", surroundings=Surroundings(folder))))
+    return list(_played(resume(folder / "logs" / "run", context=SessionContext(folder))))
 
 
 def _played(events: Iterable[RunEvent]) -> Iterable[RunEvent]:

@@ -297,13 +297,13 @@ async def test_a_measured_warm_up_tells_the_time(make_app: MakeApp) -> None:
         await until(pilot, lambda: "(measured)" in plan_text(app))
 
 
-async def test_a_run_of_another_process_is_watched(make_app: MakeApp, small: object, surroundings: object) -> None:
+async def test_a_run_of_another_process_is_watched(make_app: MakeApp, small: object, context: object) -> None:
     from torchdeck.core.control import Control
     from torchdeck.core.session.session import run
     from torchdeck.tui.state.messages import WatchRequested
 
     app = make_app()
-    other = run(small({"training.epochs": 50}), app.workspace.logs, Control(), surroundings=surroundings)  # type: ignore[operator, arg-type]
+    other = run(small({"training.epochs": 50}), app.workspace.logs, Control(), context=context)  # type: ignore[operator, arg-type]
     for event in other:
         if isinstance(event, EpochCompleted):
             break

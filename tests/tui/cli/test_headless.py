@@ -16,7 +16,7 @@ from torchdeck.core.errors import LogsError
 from torchdeck.core.events import EpochCompleted, Failure, RunCompleted, RunEvent, RunFailed, RunStarted
 from torchdeck.core.processes.launch import Detached
 from torchdeck.core.runs.reader import load_record
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 from torchdeck.tui.cli.headless import drive
 from torchdeck.tui.cli.run_progress import PlainLines, RichProgress
 from torchdeck.tui.state.handover import HandOver
@@ -82,7 +82,7 @@ def _as_from_a_shell() -> Iterator[None]:
 @pytest.mark.usefixtures("_as_from_a_shell")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_stops_the_run_with_a_checkpoint(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun, number: int, code: int
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun, number: int, code: int
 ) -> None:
     control = Control()
 
@@ -91,7 +91,7 @@ def test_a_signal_stops_the_run_with_a_checkpoint(
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    events = run(small({"training.epochs": 100_000}), tmp_path / "logs", control, surroundings=surroundings)
+    events = run(small({"training.epochs": 100_000}), tmp_path / "logs", control, context=context)
     assert drive(events, control, Collected(on_event)) == code
     record = load_record(the_run())
     assert record.status == "stopped"
@@ -101,7 +101,7 @@ def test_a_signal_stops_the_run_with_a_checkpoint(
 
 @pytest.mark.usefixtures("_as_from_a_shell")
 def test_a_run_that_no_process_can_take_is_stopped_at_a_hang_up(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun
 ) -> None:
     def on_event(event: RunEvent) -> None:
         if isinstance(event, EpochCompleted) and event.epoch == 1:
@@ -111,7 +111,7 @@ def test_a_run_that_no_process_can_take_is_stopped_at_a_hang_up(
         raise LogsError("no process can be started", "free memory")
 
     control = Control()
-    events = run(small({"training.epochs": 100_000}), tmp_path / "logs", control, surroundings=surroundings)
+    events = run(small({"training.epochs": 100_000}), tmp_path / "logs", control, context=context)
     hand_over = HandOver(tmp_path / "logs", tmp_path, fails)
     assert drive(events, control, Collected(on_event), hand_over=hand_over) == 129
     record = load_record(the_run())
@@ -120,14 +120,14 @@ def test_a_run_that_no_process_can_take_is_stopped_at_a_hang_up(
 
 
 def test_a_reader_that_goes_away_stops_the_run(
-    small: Made, tmp_path: Path, surroundings: Surroundings, the_run: TheRun
+    small: Made, tmp_path: Path, context: SessionContext, the_run: TheRun
 ) -> None:
     def on_event(event: RunEvent) -> None:
         if isinstance(event, EpochCompleted):
             raise BrokenPipeError
 
     control, descriptors = Control(), [os.dup(1), os.dup(2)]
-    events = run(small({"training.epochs": 100_000}), tmp_path / "logs", control, surroundings=surroundings)
+    events = run(small({"training.epochs": 100_000}), tmp_path / "logs", control, context=context)
     code = drive(events, control, Collected(on_event))
     for descriptor, saved in zip((1, 2), descriptors, strict=True):
         os.dup2(saved, descriptor)
@@ -137,7 +137,7 @@ def test_a_reader_that_goes_away_stops_the_run(
 
 
 def test_a_front_end_that_hangs_does_not_hold_up_the_training(
-    small: Made, tmp_path: Path, surroundings: Surroundings
+    small: Made, tmp_path: Path, context: SessionContext
 ) -> None:
     """The front end stands still until the run has ended: only a training that needs no reader gets there."""
     ended = threading.Event()
@@ -147,7 +147,7 @@ def test_a_front_end_that_hangs_does_not_hold_up_the_training(
             assert ended.wait(60), "the training waits for its reader"
 
     def watched() -> Iterator[RunEvent]:
-        yield from run(small({"training.epochs": 20}), tmp_path / "logs", surroundings=surroundings)
+        yield from run(small({"training.epochs": 20}), tmp_path / "logs", context=context)
         ended.set()
 
     front_end = Collected(on_event)
@@ -155,7 +155,7 @@ def test_a_front_end_that_hangs_does_not_hold_up_the_training(
     assert sum(isinstance(event, EpochCompleted) for event in front_end.events) == 20
 
 
-def test_training_goes_on_while_a_terminal_is_not_read(small: Made, tmp_path: Path, surroundings: Surroundings) -> None:
+def test_training_goes_on_while_a_terminal_is_not_read(small: Made, tmp_path: Path, context: SessionContext) -> None:
     """A real terminal whose buffer is full blocks the thread that draws; nobody reads until the run is over."""
     keeper, terminal = os.openpty()
     ended = threading.Event()
@@ -166,7 +166,7 @@ def test_training_goes_on_while_a_terminal_is_not_read(small: Made, tmp_path: Pa
             pass
 
     def watched() -> Iterator[RunEvent]:
-        yield from run(small({"training.epochs": 80}), tmp_path / "logs", surroundings=surroundings)
+        yield from run(small({"training.epochs": 80}), tmp_path / "logs", context=context)
         ended.set()
 
     reader = threading.Thread(target=lambda: _quietly(read_when_over), daemon=True)

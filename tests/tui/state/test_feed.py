@@ -7,7 +7,7 @@ from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
 from torchdeck.core.events import RunCompleted, RunEvent, StageStarted, StepCompleted
 from torchdeck.core.runs.reader import load_record
-from torchdeck.core.session.session import Surroundings, run
+from torchdeck.core.session.session import SessionContext, run
 from torchdeck.tui.state.feed import MOST_WAITING, Feed
 
 Small = Callable[..., ExperimentConfig]
@@ -25,10 +25,10 @@ def end(seq: int) -> RunCompleted:
 
 
 def test_a_feed_folds_the_same_record_as_the_run_directory(
-    small: Small, surroundings: Surroundings, tmp_path: Path
+    small: Small, context: SessionContext, tmp_path: Path
 ) -> None:
     control = Control()
-    feed = Feed(lambda: run(small(), tmp_path / "logs", control, surroundings=surroundings), control.request, own=True)
+    feed = Feed(lambda: run(small(), tmp_path / "logs", control, context=context), control.request, own=True)
     feed.iterate()
     assert not feed.over
     feed.drain()
@@ -38,9 +38,9 @@ def test_a_feed_folds_the_same_record_as_the_run_directory(
     assert any("epoch 3/3" in line for _, line in feed.lines)
 
 
-def test_asking_for_a_stop_reaches_the_run(small: Small, surroundings: Surroundings, tmp_path: Path) -> None:
+def test_asking_for_a_stop_reaches_the_run(small: Small, context: SessionContext, tmp_path: Path) -> None:
     control = Control()
-    feed = Feed(lambda: run(small(), tmp_path / "logs", control, surroundings=surroundings), control.request, own=True)
+    feed = Feed(lambda: run(small(), tmp_path / "logs", control, context=context), control.request, own=True)
     feed.ask("stop")
     feed.iterate()
     feed.drain()
