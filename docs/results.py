@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torchdeck.core.results.declaration import read_study
-from torchdeck.core.studies.store import study_folders
+from torchdeck.core.studies.store import load_study, study_folders
 from torchdeck.tui.report.write import write_report
 
 DOCS = Path(__file__).parent
@@ -17,9 +16,9 @@ DOCS = Path(__file__).parent
 def main() -> None:
     """Replace the report of each study."""
     for folder in study_folders(DOCS.parent / "logs" / "reference"):
-        study = read_study(folder)
+        study = load_study(folder)
         (DOCS / "results").mkdir(exist_ok=True)
-        write_report(study, DOCS / "results" / f"{study.name}.md", force=True)
+        write_report(study, folder.parent, DOCS / "results" / f"{study.name}.md", force=True)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from ..errors import InputError
 from ..runs.layout import is_run
 from ..runs.reader import load_record
 from ..runs.record import RunRecord
+from ..studies.model import Study
 from ..utils.files import write_atomically
 from .curves import METRICS, step_losses
-from .declaration import Declared
 
 Cells = Sequence[object]
 
@@ -27,13 +27,13 @@ class Exported:
     folder: Path
 
 
-def runs_of(study: Declared) -> list[Exported]:
+def runs_of(study: Study, logs: Path) -> list[Exported]:
     """The runs of a study that have a directory.
 
     Raises:
         InputError: none has.
     """
-    named = [(run, study.logs / run.run_id) for run in study.runs if run.run_id]
+    named = [(run, logs / run.run_id) for run in study.runs if run.run_id]
     found = [Exported(run.label, folder) for run, folder in named if is_run(folder)]
     if not found:
         raise InputError(f"no run of study {study.study_id} has begun", "export it later")

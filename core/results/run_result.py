@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from ..events import EpochCompleted
-from ..runs.index import RunRow, read_row
 from ..runs.layout import is_run
 from ..runs.milestones import milestones, time_to
 from ..runs.reader import load_record
 from ..runs.record import RunRecord
 from ..runs.reported import ReportedFigure, claims
+from ..studies.model import RunState, StudyRun
 from ..utils.flatten import Settings, flat
-from .declaration import DeclaredRun, State
 from .device_samples import mean_utilization
 from .statistics import Interval, wilson
-
-PRUNED = "pruned: "
-"""What the reason of a run begins with that a search stopped because it was no good."""
-_STATES: Mapping[str, State] = {
-    "completed": "completed", "failed": "failed", "unreadable": "failed", "running": "running", "paused": "running",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +35,7 @@ class ResultRow:
 
     number: int
     label: str
-    state: State
+    state: RunState
     reason: str
     run_id: str | None
     folder: Path | None
@@ -97,64 +89,37 @@ class ResultRow:
         return {**{name: getattr(self, name) for name in plain}, **accuracies}
 
 
-def read_result_row(declared: DeclaredRun, logs: Path, row: RunRow | None = None) -> ResultRow:
-    """The row of one configuration, from its run's own directory where it has one; `row` where that was read."""
-    folder = logs / declared.run_id if declared.run_id else None
+def read_result_row(run: StudyRun, logs: Path) -> ResultRow:
+    """The row of one configuration, from its run's own directory where it has one."""
+    folder = logs / run.run_id if run.run_id else None
     if folder is None or not is_run(folder):
-        gone = declared.run_id is not None and declared.state not in ("waiting", "failed")
-        reason = declared.reason or ("its run directory is not there" if gone else "")
-        return _row(declared, "waiting" if gone else declared.state, reason, flat(declared.config), RunRecord())
-    run = row or read_row(folder)
-    record = load_record(folder)
-    config = flat(run.header.get("config")) or flat(declared.config)
-    state, reason = _state(declared, run, record)
-    begun = record.started.reported if record.started else ()
-    reported = declared.reported or claims(run.header.get("reported")) or claims(begun)
-    return _row(declared, state, reason, config, record, folder, reported, mean_utilization(folder))
+        return _row(run, RunRecord())
+    return _row(run, load_record(folder), folder)
 
 
-def _state(declared: DeclaredRun, run: RunRow, record: RunRecord) -> tuple[State, str]:
-    """What the run's own log says; that a stopped run was pruned, or given up, its study knows as well."""
-    reason = run.problem or record.reason
-    state = _STATES.get(run.status, "stopped")
-    if state == "stopped" and (reason.startswith(PRUNED) or declared.state == "pruned"):
-        return "pruned", (declared.reason or reason).removeprefix(PRUNED)
-    if state == "stopped" and declared.state == "failed":
-        return "failed", declared.reason or reason
-    return state, reason or ("its process was killed" if run.status == "died" else "")
-
-
-def _row(
-    declared: DeclaredRun,
-    state: State,
-    reason: str,
-    config: Settings,
-    record: RunRecord,
-    folder: Path | None = None,
-    reported: tuple[ReportedFigure, ...] = (),
-    utilization: float | None = None,
-) -> ResultRow:
-    last, top = record.epochs[-1] if record.epochs else None, best_epoch(record)
+def _row(run: StudyRun, record: RunRecord, folder: Path | None = None) -> ResultRow:
+    last, top, started = record.epochs[-1] if record.epochs else None, best_epoch(record), record.started
     train = last.metrics.get("train/accuracy") if last else None
+    config = flat(started.config if started else None) or flat(run.config)
     return ResultRow(
-        number=declared.number,
-        label=declared.label,
-        state=state,
-        reason=reason if state != "completed" else "",
-        run_id=declared.run_id,
+        number=run.number,
+        label=run.label,
+        state=run.state,
+        reason=run.reason if run.state != "completed" else "",
+        run_id=run.run_id,
         folder=folder,
-        preset=declared.preset or (record.started.preset if record.started else ""),
+        preset=run.preset or (started.preset if started else ""),
         config=config,
-        reported=reported or declared.reported,
+        reported=claims(run.reported) or claims(started.reported if started else ()),
         record=record,
         final=_accuracy(record, last),
         best=_accuracy(record, top),
         train_accuracy=train if train is not None and isfinite(train) else None,
         train_seconds=record.train_seconds if record.epochs else None,
         images_per_second=record.images_per_second,
-        utilization=utilization,
+        utilization=mean_utilization(folder) if folder else None,
         peak_memory=record.peak,
-        parameters=record.started.parameters if record.started else None,
+        parameters=started.parameters if started else None,
         kin=_kin(config),
     )
 

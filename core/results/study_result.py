@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ..events import plain
+from ..runs.index import RunRow
+from ..studies.model import Study, StudyRun
+from ..studies.store import settled_by
+from ..utils.flatten import flat, mapping, unlike
 from .comparison import Comparison, SeedGroup, Standing, best_row, compare_with_best, seed_groups, standings
-from .declaration import Declared
 from .run_result import ResultRow, read_result_row, seconds_to_percent
+
+_SEARCH = ("space", "trials", "sampler", "pruner", "metric", "direction", "importance")
 
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
     """A study, its rows in its own order, and what follows from them."""
 
-    study: Declared
+    study: Study
     rows: tuple[ResultRow, ...]
     groups: tuple[SeedGroup, ...]
     standings: tuple[Standing, ...]
@@ -26,17 +33,9 @@ class StudyResult:
         """The row with the highest test accuracy."""
         return best_row(self.rows)
 
-    def row(self, number: int) -> ResultRow:
-        """The row of a run's number."""
-        return next(row for row in self.rows if row.number == number)
-
     def count(self, state: str) -> int:
         """How many runs are in a state."""
         return sum(row.state == state for row in self.rows)
-
-    def comparison(self, number: int) -> Comparison | None:
-        """A run against the best one."""
-        return next((found for found in self.comparisons if found.number == number), None)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the curves, in JSON's types."""
@@ -48,7 +47,7 @@ class StudyResult:
                 "shows": study.shows,
                 "varied": study.varied,
                 "reported": study.reported,
-                "search": asdict(study.search) if study.search else None,
+                "search": {key: getattr(study.search, key) for key in _SEARCH} if study.search else None,
                 "rows": [{**row.to_json(), "settings": varied(study, row)} for row in self.rows],
                 "best": self.best.number if self.best else None,
                 "groups": [asdict(group) for group in self.groups],
@@ -63,20 +62,32 @@ def _texts(found: dict[int, float]) -> dict[str, float]:
     return {str(percent): seconds for percent, seconds in found.items()}
 
 
-def varied(study: Declared, row: ResultRow) -> dict[str, Any]:
+def varied(study: Study, row: ResultRow) -> dict[str, Any]:
     """The settings of a row that the study varies."""
-    there = study.runs[row.number : row.number + 1]
-    # A study numbers its runs by their place; where it does not, the run is looked for.
-    declared = next((run for run in (*there, *study.runs) if run.number == row.number), None)
-    overrides = declared.overrides if declared else {}
+    overrides = study.runs[row.number].overrides
     return {path: row.config.get(path, overrides.get(path)) for path in study.varied}
 
 
-def result_of(study: Declared) -> StudyResult:
+def result_of(study: Study, logs: Path) -> StudyResult:
     """The result of a study as its runs' directories have it now."""
-    return concluded(study, tuple(read_result_row(run, study.logs) for run in study.runs))
+    return concluded(study, tuple(read_result_row(run, logs) for run in study.runs))
 
 
-def concluded(study: Declared, rows: tuple[ResultRow, ...]) -> StudyResult:
+def concluded(study: Study, rows: tuple[ResultRow, ...]) -> StudyResult:
     """What rows that were read already say together."""
     return StudyResult(study, rows, seed_groups(rows), standings(rows), compare_with_best(rows))
+
+
+def side_by_side(rows: Sequence[RunRow], title: str = "") -> StudyResult:
+    """The result of any runs as if a study had made them; settings that the runs differ in are the varied ones."""
+    assert rows, "there is nothing to put side by side"
+    runs = tuple(_alone(place, row) for place, row in enumerate(rows))
+    name = title or " · ".join(dict.fromkeys(run.label for run in runs))
+    varied = tuple(unlike([flat(run.config) for run in runs]))
+    study = Study(name, name, "", "list", "", runs, ("table", "curves"), varied)
+    return result_of(study, rows[0].folder.parent)
+
+
+def _alone(number: int, row: RunRow) -> StudyRun:
+    config = mapping(row.header.get("config"))
+    return settled_by(row, StudyRun(number, row.name or row.preset or row.id, {}, row.preset, config, run_id=row.id))

@@ -10,7 +10,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from ..utils.locks import free, wait_for
 from .coordinators import FOLDER, lives
 from .journal import DECLARED, Changes, apply_change
 from .model import Study, StudyRun
-from .store import check_content, run_of, settled_run, study_of
+from .reader import check_trainable, run_of, study_of
+from .store import settled_run
 
 LOCK = "study.lock"
 LOCK_TIMEOUT = 60.0
@@ -39,9 +40,10 @@ class Ledger:
             LogsError: study.json is missing, damaged or of a newer version, or the folder cannot be written.
         """
         self.folder = folder
-        self._content = check_content(folder, read_json(folder / DECLARED))
+        self._content = read_json(folder / DECLARED)
         self.study: Study = study_of(folder, self._content)
         """As its files tell of it; each run's own directory knows better."""
+        check_trainable(folder, self.study)
         self._changes, self._clock, self._depth = Changes(folder), clock, 0
         try:
             self._lock = DISK.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -88,11 +90,11 @@ class Ledger:
     def _apply(self, change: Mapping[str, object]) -> int | None:
         """Fold a change in; one that is no run's counts for nothing."""
         number = apply_change(self._content, change)
-        if number is not None:
-            with suppress(TypeError, ValueError, AttributeError):
-                self.study = self.study.with_run(run_of(self._content["runs"][number]))
-                return number
-        return None
+        run = run_of(number, self._content["runs"][number]) if number is not None else None
+        if run is None or not run.config:
+            return None
+        self.study = self.study.with_run(run)
+        return number
 
     def put(self, run: StudyRun) -> None:
         """Put down what changed of a run, or a new one.

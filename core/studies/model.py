@@ -13,6 +13,9 @@ PRUNED = "pruned: "
 KILLED = "its process was killed"
 
 
+GONE = "its run directory is not there"
+
+
 HOLD = "on hold until it is retried"
 
 
@@ -90,7 +93,7 @@ class Search:
     metric: str = "test/accuracy"
     direction: Direction = "maximize"
     seed: int = 1
-    importance: Mapping[str, float] | None = None
+    importance: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)

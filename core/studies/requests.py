@@ -23,7 +23,7 @@ def request_of(study: Study, run: StudyRun, slot: Slot, logs: Path, data: Path, 
         "preset": run.preset,
         "name": run.label,
         "tags": list(study.tags),
-        "reported": [figure for figure in run.reported if "/" in str(figure["metric"])],
+        "reported": [figure for figure in run.reported if "/" in str(figure.get("metric"))],
         "study": {"id": study.study_id, "number": run.number},
         "config": placed(run.config, slot),
     }

@@ -1,4 +1,4 @@
-"""What a study is: its runs with their settings and states, as its files keep them.
+"""Studies on disk: make one, find one, load one with the state of each run.
 
 A state in these files is a cache; `settled_run` corrects it by what the run's own directory says.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import BusyError, InputError, LogsError, nearest
-from ..runs.index import RunRow, read_row
+from ..runs.index import RunRow, find_run, list_runs, read_row
 from ..runs.layout import RUN_ID, is_run, new_run_id
 from ..runs.writer import check_writable
 from ..utils.files import (
@@ -31,14 +31,11 @@ from ..utils.files import (
 from ..utils.locks import wait_for
 from .coordinators import living
 from .journal import DECLARED, read_content
-from .model import HOLD, KILLED, PRUNED, Json, Search, Study, StudyRun, StudyStatus
+from .model import GONE, HOLD, KILLED, PRUNED, Study, StudyRun, StudyStatus
+from .reader import LONGEST_LABEL, MIN_READER, SCHEMA, study_of
 
-SCHEMA = 1
-MIN_READER = 1
 LOCK_TIMEOUT = 60.0
 """Seconds that another process may take to make a study."""
-
-_ANEW = "start the study anew with --new"
 
 
 def create_study(logs: Path, study: Study, now: float, disk: Disk = DISK) -> Path:
@@ -72,58 +69,8 @@ def load_study(folder: Path) -> Study:
     Raises:
         LogsError: study.json is missing, damaged or of a newer version.
     """
-    study, alive = study_of(folder, check_content(folder, read_content(folder))), living(folder)
-    try:
-        return replace(study, runs=tuple(settled_run(folder.parent, run, run.parent in alive) for run in study.runs))
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise LogsError(f"{folder / DECLARED} is damaged ({error})", _ANEW) from None
-
-
-def check_content(folder: Path, content: Any) -> Json:
-    """What a study's files say, where it is a study's.
-
-    Raises:
-        LogsError: study.json is missing, damaged or of a newer version.
-    """
-    if not isinstance(content, dict) or not isinstance(content.get("min_reader"), int):
-        raise LogsError(f"{folder / DECLARED} is missing or damaged", _ANEW)
-    if content["min_reader"] > SCHEMA:
-        raise LogsError(f"{folder / DECLARED} was written by a newer Torchdeck", "update to read it")
-    return content
-
-
-def study_of(folder: Path, content: Json) -> Study:
-    """The study that checked content tells of, its runs not settled.
-
-    Raises:
-        LogsError: the content is damaged.
-    """
-    try:
-        return replace(_study(content), study_id=folder.name)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise LogsError(f"{folder / DECLARED} is damaged ({error})", _ANEW) from None
-
-
-def _study(content: Mapping[str, Any]) -> Study:
-    known = _only(Study, content)
-    for key in ("shows", "varied", "reported", "given", "tags"):
-        known[key] = tuple(known.get(key, ()))
-    known["runs"] = tuple(run_of(item) for item in known["runs"])
-    known["search"] = Search(**_only(Search, known["search"])) if known.get("search") else None
-    return Study(**known)
-
-
-def run_of(item: Mapping[str, Any]) -> StudyRun:
-    """One run as a study's files tell of it; raises TypeError or ValueError where that is damaged."""
-    known = _only(StudyRun, item)
-    run_id = known.get("run_id")
-    known["run_id"] = run_id if isinstance(run_id, str) and RUN_ID.fullmatch(run_id) else None
-    known["reported"] = tuple(known.get("reported", ()))
-    return StudyRun(**known)
-
-
-def _only(of: type, item: Mapping[str, Any]) -> Json:
-    return {key: value for key, value in item.items() if key in of.__dataclass_fields__}
+    study, alive = study_of(folder, read_content(folder)), living(folder)
+    return replace(study, runs=tuple(settled_run(folder.parent, run, run.parent in alive) for run in study.runs))
 
 
 def settled_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
@@ -131,16 +78,11 @@ def settled_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
 
     A wish that its directory does not know of has the last word.
     """
-    return settled_by(row_of(logs, run), run, active)
+    folder = logs / run.run_id if run.run_id else None
+    return settled_by(read_row(folder) if folder and is_run(folder) else None, run, active)
 
 
-def row_of(logs: Path, run: StudyRun) -> RunRow | None:
-    """What the directory of a run says; None where there is none."""
-    folder = logs / run.run_id if run.run_id and RUN_ID.fullmatch(run.run_id) else None
-    return read_row(folder) if folder and is_run(folder) else None
-
-
-def settled_by(row: RunRow | None, run: StudyRun, active: bool) -> StudyRun:
+def settled_by(row: RunRow | None, run: StudyRun, active: bool = False) -> StudyRun:
     """The same, of a directory that was read."""
     found = _told(row, run, active)
     if run.wish == "again" and found.state in ("failed", "stopped"):
@@ -154,7 +96,8 @@ def settled_by(row: RunRow | None, run: StudyRun, active: bool) -> StudyRun:
 def _told(row: RunRow | None, run: StudyRun, active: bool) -> StudyRun:
     if row is None:
         kept = run.state == "failed" or (active and run.state == "running")
-        return run if kept else replace(run, run_id=None, state="waiting", reason="", place="")
+        reason = GONE if run.run_id and run.state not in ("waiting", "running") else ""
+        return run if kept else replace(run, run_id=None, state="waiting", reason=reason, place="")
     reason = str(row.summary.get("reason", "")) or row.problem
     match row.status:
         case "running" | "paused":
@@ -170,7 +113,7 @@ def _told(row: RunRow | None, run: StudyRun, active: bool) -> StudyRun:
             return replace(run, state="stopped", reason=reason)
         case _:
             # A process that was killed leaves no last event: a verdict on it stands, else the run can go on.
-            return run if run.state == "failed" else replace(run, state="stopped", reason=KILLED)
+            return run if run.state in ("failed", "pruned") else replace(run, state="stopped", reason=KILLED)
 
 
 def status_of(folder: Path, study: Study) -> StudyStatus:
@@ -221,6 +164,35 @@ def find_study(logs: Path, reference: str) -> Path:
         raise InputError(f"no study '{reference}' in {logs}", nearest(reference, names_of(folders)))
     listed = ", ".join(folder.name for folder in found[-5:])
     raise InputError(f"'{reference}' means {len(found)} studies ({listed})", "write more of the id")
+
+
+def find_either(logs: Path, reference: str) -> Study | RunRow:
+    """The run or the study that a reference means.
+
+    Raises:
+        InputError: none, or more than one.
+        LogsError: study.json is missing, damaged or of a newer version.
+    """
+    folders = study_folders(logs)
+    studies = meant(folders, reference)
+    if not studies:
+        return _find_run(logs, reference, folders)
+    runs = [row.id for row in list_runs(logs) if matches(row.id, reference)]
+    if runs and studies[0].name != reference:
+        listed = ", ".join([*(folder.name for folder in studies), *runs][:5])
+        raise InputError(f"'{reference}' means {len(studies) + len(runs)} runs and studies ({listed})", "write more")
+    return load_study(find_study(logs, reference))
+
+
+def _find_run(logs: Path, reference: str, studies: Sequence[Path]) -> RunRow:
+    """The run that a reference means; where it means none, the studies are named as well."""
+    try:
+        return find_run(logs, reference)
+    except InputError as error:
+        if not studies or not error.message.startswith("no run '"):
+            raise
+        known = [*names_of(studies), *(row.id[-4:] for row in list_runs(logs)[-5:])]
+        raise InputError(f"no run or study '{reference}' in {logs}", nearest(reference, known)) from None
 
 
 def meant(folders: Sequence[Path], reference: str) -> list[Path]:
@@ -277,8 +249,8 @@ def latest_like(logs: Path, wanted: Study) -> Path | None:
     """The newest study that is to do just what this one is; None where there is none."""
     for folder in reversed(study_folders(logs)):
         content = read_json(folder / "study.json")
-        with suppress(TypeError, KeyError, ValueError, AttributeError):
-            found = _study(content)
+        with suppress(LogsError):
+            found = study_of(folder, content)
             if found.name == wanted.name and _work(found) == _work(wanted):
                 return folder
     return None
@@ -287,5 +259,5 @@ def latest_like(logs: Path, wanted: Study) -> Path | None:
 def _work(study: Study) -> Any:
     """What there is to do, whatever was done of it: the drawn runs of a search are no part of it."""
     if study.search:
-        return replace(study.search, importance=None)
-    return [(run.label, run.config) for run in study.runs]
+        return replace(study.search, importance={})
+    return [(run.label[:LONGEST_LABEL], run.config) for run in study.runs]

@@ -18,7 +18,6 @@ from rich.console import Console
 from torchdeck.core.errors import LogsError
 from torchdeck.core.events import EpochCompleted, LogReplaced, RunEvent, from_json, to_json
 from torchdeck.core.results.curves import AXES, curve
-from torchdeck.core.results.declaration import read_study
 from torchdeck.core.results.study_result import result_of
 from torchdeck.core.runs.index import RunIndex, list_runs, parse_filter
 from torchdeck.core.runs.line_format import LONGEST_LINE, decode_line, encode_line
@@ -177,7 +176,7 @@ def test_a_study_with_wrong_values_is_read_as_far_as_it_goes(tmp_path: Path, fau
         for read in (
             lambda: load_study(study),
             lister.read,
-            lambda: printed(*(str(grid) for grid in tables(result_of(read_study(study))))),
+            lambda: printed(*(str(grid) for grid in tables(result_of(load_study(study), tmp_path)))),
         ):
             try:
                 read()
@@ -208,7 +207,11 @@ def test_a_study_with_wrong_changes_is_read_as_far_as_it_goes(tmp_path: Path, fa
     count, crashes = 100 * soak, []
     for seed in range(count):
         (study / CHANGES).write_bytes(b"torn\n" + sealed(mistyped(good, seed)) + b"\n{")
-        for read in (lambda: load_study(study), lambda: Ledger(study).close(), lambda: result_of(read_study(study))):
+        for read in (
+            lambda: load_study(study),
+            lambda: Ledger(study).close(),
+            lambda: result_of(load_study(study), tmp_path),
+        ):
             try:
                 read()
             except LogsError:

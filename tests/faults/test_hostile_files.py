@@ -18,7 +18,6 @@ from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
 from torchdeck.core.errors import InputError, LogsError, TorchdeckError
 from torchdeck.core.events import CheckpointSaved, RunEvent, RunStarted
-from torchdeck.core.results.declaration import find_either
 from torchdeck.core.results.device_samples import mean_utilization
 from torchdeck.core.results.model_export import best_weights
 from torchdeck.core.results.predictions import read_filters, read_predictions
@@ -31,7 +30,7 @@ from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.runs.writer import reopen
 from torchdeck.core.studies.coordinators import enter, request_stop
 from torchdeck.core.studies.ledger import Ledger, hold_run
-from torchdeck.core.studies.store import find_study, load_study, study_folders
+from torchdeck.core.studies.store import find_either, find_study, load_study, study_folders
 from torchdeck.core.utils.files import open_to_append, write_atomically
 from torchdeck.tui.terminal.captured_output import keep
 

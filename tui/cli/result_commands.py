@@ -32,10 +32,10 @@ def study_result(
     reference: StudyReference, logs: Logs = LOGS, ascii_only: Ascii = False, as_json: Json = False
 ) -> None:
     """Show what a study came to: its runs as a table, reported beside reached, and the charts it was made for."""
-    from ...core.results.declaration import find_declared  # numpy and pydantic, 0.4 s
-    from ...core.results.study_result import result_of
+    from ...core.results.study_result import result_of  # numpy and pydantic, 0.4 s
+    from ...core.studies.store import find_study, load_study
 
-    result = result_of(find_declared(logs, reference))
+    result = result_of(load_study(find_study(logs, reference)), logs)
     if as_json:
         return print_json(result.to_json())
     return _print_result(result, ascii_only)
@@ -90,14 +90,14 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a run or a study as a report to hand in: one HTML file that needs nothing else, or Markdown."""
-    from ...core.results.declaration import find_either
+    from ...core.studies.store import find_either
 
     if to.suffix not in (".html", ".md"):
         raise InputError(f"a report cannot be written as '{to.name}'", "name a file that ends in .html or .md")
     found = find_either(logs, reference)
     from ..report.write import write_report  # matplotlib, 0.8 s
 
-    files = write_report(found, to, force)
+    files = write_report(found, logs, to, force)
     print_json({"files": [str(path) for path in files]}) if as_json else typer.echo(to)
 
 
@@ -119,8 +119,8 @@ def export(
     loss of every step to a second one beside it; tensorboard makes a folder of event files. Of a study, csv and
     tensorboard hold all runs.
     """
-    from ...core.results.declaration import find_either
     from ...core.runs.index import RunRow
+    from ...core.studies.store import find_either
 
     found = find_either(logs, reference)
     name = found.id if isinstance(found, RunRow) else found.study_id
@@ -139,7 +139,7 @@ def export(
         from ...core.results.tensorboard_export import write_events
 
         target = output or Path(f"{name}.csv" if to == "csv" else f"{name}-tensorboard")
-        runs = [Exported("", found.folder)] if isinstance(found, RunRow) else runs_of(found)
+        runs = [Exported("", found.folder)] if isinstance(found, RunRow) else runs_of(found, logs)
         files = (write_csv if to == "csv" else write_events)(runs, target)
     content = {"run": name, "form": to, "file": str(files[0]), "files": [str(path) for path in files]}
     print_json(content) if as_json else typer.echo("\n".join(map(str, files)))

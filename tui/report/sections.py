@@ -14,11 +14,11 @@ from ...core.devices.rank_devices import name_text
 from ...core.errors import LogsError
 from ...core.results.chart_data import Figure, Panel, accuracy_dots, panels, run_panels
 from ...core.results.class_metrics import class_figures, macro
-from ...core.results.declaration import Declared, declared_of
 from ...core.results.predictions import matrix_of, read_filters
 from ...core.results.run_result import ResultRow
-from ...core.results.study_result import StudyResult, result_of
+from ...core.results.study_result import StudyResult, result_of, side_by_side
 from ...core.runs.index import RunRow, read_row
+from ...core.studies.model import Study
 from ...core.utils.flatten import Settings, flat, mapping, unlike
 from ...presets.study_presets import study_names
 from ..format.tables import fact_rows
@@ -45,7 +45,7 @@ MOST_MATRICES = 6
 
 def run_document(run: RunRow) -> Document:
     """The report of one run."""
-    result = result_of(declared_of([run]))
+    result = side_by_side([run])
     row = result.rows[0]
     title = presets.load(run.preset).title if run.preset in presets.names() else run.preset
     about = (row.run_id or run.id, moment(run.created) if 0 < run.created < 4e9 else "", row.state)
@@ -61,9 +61,9 @@ def run_document(run: RunRow) -> Document:
     return Document(run.name or title, title if run.name else "", _told(about), _run_figures(row), _filled(sections))
 
 
-def study_document(study: Declared) -> Document:
+def study_document(study: Study, logs: Path) -> Document:
     """The report of a study."""
-    result = result_of(study)
+    result = result_of(study, logs)
     kept = [row for row in result.rows if row.epochs]
     shown_rows = kept if "comparison" in study.shows else [row for row in kept if row is result.best]
     when = moment(study.created) if 0 < study.created < 4e9 else ""
@@ -103,7 +103,7 @@ def _table(grid: Grid | None) -> list[Block]:
     return [Table(grid)] if grid else []
 
 
-def _reported(study: Declared) -> list[Block]:
+def _reported(study: Study) -> list[Block]:
     if not study.reported:
         return []
     return [Paragraph("Reported: " + "; ".join(text.rstrip(".") for text in study.reported) + ".")]
@@ -284,7 +284,7 @@ def _commands(rows: Sequence[ResultRow]) -> list[Block]:
     return blocks
 
 
-def _study_command(study: Declared) -> list[Block]:
+def _study_command(study: Study) -> list[Block]:
     """The one command that does the whole study again; nothing for runs that were only put side by side."""
     given = " ".join(map(shlex.quote, study.given))
     match study.kind:

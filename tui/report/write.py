@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...core.errors import InputError
-from ...core.results.declaration import Declared
 from ...core.runs.index import RunRow
+from ...core.studies.model import Study
 from ...core.utils.files import write_atomically
 from .document import Document
 from .html import to_html
@@ -15,7 +15,7 @@ from .plots import require_matplotlib
 from .sections import run_document, study_document
 
 
-def write_report(found: RunRow | Declared, target: Path, force: bool) -> list[Path]:
+def write_report(found: RunRow | Study, logs: Path, target: Path, force: bool) -> list[Path]:
     """Write the report of a run or a study to an .html or .md file; the files written.
 
     Raises:
@@ -26,16 +26,16 @@ def write_report(found: RunRow | Declared, target: Path, force: bool) -> list[Pa
     taken = [path for path in ((target, folder) if target.suffix == ".md" else (target,)) if path.exists()]
     if taken and not force:
         raise InputError(f"{taken[0]} is there already", "replace it with --force, or name another file")
-    document = _document(found)
+    document = _document(found, logs)
     try:
         return _write_markdown(document, target, folder) if target.suffix == ".md" else _write_html(document, target)
     except OSError as error:
         raise InputError(f"{target} cannot be written ({error.strerror})", "name another file with --to") from None
 
 
-def _document(found: RunRow | Declared) -> Document:
-    if isinstance(found, Declared):
-        return study_document(found)
+def _document(found: RunRow | Study, logs: Path) -> Document:
+    if isinstance(found, Study):
+        return study_document(found, logs)
     if found.status == "unreadable":
         raise InputError(f"run {found.id} cannot be reported: {found.problem}", "name another run")
     return run_document(found)

@@ -8,14 +8,13 @@ from operator import is_not
 from pathlib import Path
 
 from ...core.errors import LogsError
-from ...core.results.declaration import Declared, DeclaredRun, declared_in
 from ...core.results.run_result import ResultRow, read_result_row
 from ...core.results.study_result import StudyResult, concluded
-from ...core.runs.index import RunRow
 from ...core.studies.coordinators import living
-from ...core.studies.journal import CHANGES, DECLARED, Json, read_content
+from ...core.studies.journal import CHANGES, DECLARED, read_content
 from ...core.studies.model import Study, StudyRun, StudyStatus
-from ...core.studies.store import check_content, row_of, settled_by, status_of, study_folders, study_of
+from ...core.studies.reader import study_of
+from ...core.studies.store import settled_run, status_of, study_folders
 from ...core.utils.locks import is_held
 
 
@@ -40,7 +39,6 @@ class _State:
     told: StudyRun
     stamp: Stamp
     run: StudyRun
-    row: RunRow | None
 
 
 class StatesReader:
@@ -48,8 +46,6 @@ class StatesReader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.content: Json = {}
-        """What the study's files say; the same object as before where they did not change."""
         self.stamps: list[Stamp] = []
         """What the state of each run, and its figures, depend on."""
         self._files: object = None
@@ -74,8 +70,7 @@ class StatesReader:
     def _read_files(self) -> Study:
         files = (_changed(self.folder / DECLARED), _changed(self.folder / CHANGES))
         if self._told is None or files != self._files:
-            content = check_content(self.folder, read_content(self.folder))
-            self._told, self.content, self._files, self._study = study_of(self.folder, content), content, files, None
+            self._told, self._files, self._study = study_of(self.folder, read_content(self.folder)), files, None
         return self._told
 
     def _state(self, place: int, run: StudyRun) -> _State:
@@ -83,12 +78,7 @@ class StatesReader:
         stamp = self.stamps[place]
         if kept and kept.stamp == stamp and kept.told == run:
             return kept
-        row = row_of(self.folder.parent, run)
-        return _State(run, stamp, settled_by(row, run, stamp[0]), row)
-
-    def row(self, place: int) -> RunRow | None:
-        """What the directory of a run said when its state was last read."""
-        return self._states[place].row
+        return _State(run, stamp, settled_run(self.folder.parent, run, stamp[0]))
 
 
 class StudyReader:
@@ -97,8 +87,7 @@ class StudyReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._states = StatesReader(folder)
-        self._declared: tuple[Json, Declared] | None = None
-        self._rows: dict[int, tuple[object, DeclaredRun, ResultRow]] = {}
+        self._rows: dict[int, tuple[object, StudyRun, ResultRow]] = {}
         self._seen: StudySeen | None = None
 
     def read(self) -> StudySeen:
@@ -108,30 +97,23 @@ class StudyReader:
             LogsError: study.json is missing, damaged or of a newer version.
         """
         study = self._states.read()
-        result, status = self._result(self._read_declared()), status_of(self.folder, study)
+        result, status = self._result(study), status_of(self.folder, study)
         before = self._seen
         if before is None or study is not before.study or status != before.status or result is not before.result:
             self._seen = before = StudySeen(self.folder, study, status, result)
         return before
 
-    def _read_declared(self) -> Declared:
-        content = self._states.content
-        if self._declared is None or self._declared[0] is not content:
-            self._declared = content, declared_in(self.folder, content)
-        return self._declared[1]
-
-    def _result(self, declared: Declared) -> StudyResult:
-        stamped = zip(declared.runs, self._states.stamps, strict=True)
-        rows = tuple(self._row(place, run, stamp, declared.logs) for place, (run, stamp) in enumerate(stamped))
+    def _result(self, study: Study) -> StudyResult:
+        rows = tuple(map(self._row, study.runs, self._states.stamps))
         before = self._seen.result if self._seen else None
-        if before and before.study == declared and not any(map(is_not, rows, before.rows)):
+        if before and before.study == study and not any(map(is_not, rows, before.rows)):
             return before
-        return concluded(declared, rows)
+        return concluded(study, rows)
 
-    def _row(self, place: int, run: DeclaredRun, stamp: object, logs: Path) -> ResultRow:
-        kept = self._rows.get(place)
+    def _row(self, run: StudyRun, stamp: object) -> ResultRow:
+        kept = self._rows.get(run.number)
         if kept is None or kept[0] != stamp or kept[1] != run:
-            self._rows[place] = kept = (stamp, run, read_result_row(run, logs, self._states.row(place)))
+            self._rows[run.number] = kept = (stamp, run, read_result_row(run, self.folder.parent))
         return kept[2]
 
 

@@ -20,7 +20,7 @@ def findings(result: StudyResult) -> list[str]:
         return ["No run has a test accuracy yet."]
     told = [_best(best)]
     told += [
-        f"{best.label} against {result.row(found.number).label}: {found.words}."
+        f"{best.label} against {result.rows[found.number].label}: {found.words}."
         for found in result.comparisons[:MOST_COMPARED]
         if found.test and found.against == best.number
     ]

@@ -186,8 +186,8 @@ def comparison_table(result: StudyResult) -> Grid | None:
     """Each run against the best one by McNemar's test; None where no two kept their predictions."""
     if not any(found.test for found in result.comparisons):
         return None
-    best = safe(result.row(result.comparisons[0].against).label)
-    rows = tuple((safe(result.row(found.number).label), safe(found.words)) for found in result.comparisons)
+    best = safe(result.rows[result.comparisons[0].against].label)
+    rows = tuple((safe(result.rows[found.number].label), safe(found.words)) for found in result.comparisons)
     note = (
         "McNemar's test, two-sided, on the predictions of each run's best epoch for the same test images; "
         "p is not corrected for the number of comparisons."
@@ -202,7 +202,7 @@ def milestones_table(result: StudyResult) -> Grid | None:
     if not chosen:
         return None
     rows = tuple(
-        (safe(result.row(number).label), *(duration(times.get(whole)) for whole in chosen))
+        (safe(result.rows[number].label), *(duration(times.get(whole)) for whole in chosen))
         for number, times in found.items()
     )
     head = ("run", *(f"{whole} %" for whole in chosen))

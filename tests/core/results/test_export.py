@@ -15,11 +15,11 @@ from torchdeck.core.errors import CheckpointError, InputError
 from torchdeck.core.events import EpochCompleted, RunEvent
 from torchdeck.core.results.csv_export import Exported, runs_of, write_csv
 from torchdeck.core.results.curves import step_losses
-from torchdeck.core.results.declaration import find_declared
 from torchdeck.core.results.model_export import export
 from torchdeck.core.results.tensorboard_export import write_events
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.session.session import SessionContext
+from torchdeck.core.studies.store import find_study, load_study
 from torchdeck.core.utils.files import read_json
 
 Made = Callable[..., ExperimentConfig]
@@ -108,7 +108,7 @@ def test_the_loss_of_every_step_stands_in_a_second_table(
 
 def test_the_tables_of_a_study_name_the_run_of_every_line(tmp_path: Path) -> None:
     make_study(tmp_path, [Example("a"), Example("b", ("optimizer.lr=0.5",)), Example("c", begun=False)])
-    write_csv(runs_of(find_declared(tmp_path, "example")), tmp_path / "study.csv")
+    write_csv(runs_of(load_study(find_study(tmp_path, "example")), tmp_path), tmp_path / "study.csv")
     rows = list(csv.DictReader((tmp_path / "study.csv").read_text().splitlines()))
     assert [row["label"] for row in rows] == ["a"] * 8 + ["b"] * 8
     assert rows[0]["run"].endswith("ee00")
@@ -117,7 +117,7 @@ def test_the_tables_of_a_study_name_the_run_of_every_line(tmp_path: Path) -> Non
 def test_a_study_that_has_not_begun_has_nothing_to_export(tmp_path: Path) -> None:
     make_study(tmp_path, [Example("a", begun=False, state="waiting")])
     with pytest.raises(InputError, match="export it later"):
-        runs_of(find_declared(tmp_path, "example"))
+        runs_of(load_study(find_study(tmp_path, "example")), tmp_path)
 
 
 def test_tensorboard_reads_the_scalars_the_step_losses_and_the_settings(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_tensorboard_reads_the_scalars_the_step_losses_and_the_settings(tmp_path
     from tensorboard.plugins.hparams import metadata
 
     make_study(tmp_path / "logs", [Example("a/../b"), Example("c", ("optimizer.lr=0.5",))])
-    runs = runs_of(find_declared(tmp_path / "logs", "example"))
+    runs = runs_of(load_study(find_study(tmp_path / "logs", "example")), tmp_path / "logs")
     folders = write_events(runs, tmp_path / "events")
     assert [folder.relative_to(tmp_path / "events").as_posix() for folder in folders] == ["00-a-..-b", "01-c"]
     write_events(runs, tmp_path / "events")

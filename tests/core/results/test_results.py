@@ -10,13 +10,14 @@ from example_runs import STEPS, Example, make_study
 from torchdeck.core.errors import InputError, LogsError
 from torchdeck.core.events import DeviceSampled, RunStarted
 from torchdeck.core.results.chart_data import accuracy_dots, curves, landscape, panels, regularization, step_curve
-from torchdeck.core.results.declaration import declared_of, find_declared, find_either, read_study
 from torchdeck.core.results.device_samples import mean_utilization
 from torchdeck.core.results.run_result import seconds_to_percent
-from torchdeck.core.results.study_result import StudyResult, result_of
+from torchdeck.core.results.study_result import StudyResult, result_of, side_by_side
 from torchdeck.core.runs.index import RunRow, list_runs
 from torchdeck.core.runs.line_format import encode_line
 from torchdeck.core.runs.reader import load_record
+from torchdeck.core.studies.ledger import retry_run
+from torchdeck.core.studies.store import find_either, find_study, load_study
 from torchdeck.core.utils.files import read_json
 from torchdeck.tui.charts.study_charts import chart_text
 from torchdeck.tui.studies.tables import tables
@@ -28,7 +29,7 @@ def rewritten(folder: Path, **changes: Any) -> None:
 
 
 def read_result(folder: Path) -> StudyResult:
-    return result_of(read_study(folder))
+    return result_of(load_study(folder), folder.parent)
 
 
 def told(result: StudyResult) -> str:
@@ -103,6 +104,13 @@ def test_a_run_whose_directory_is_gone_is_told(tmp_path: Path) -> None:
     assert (row.state, row.reason) == ("waiting", "its run directory is not there")
 
 
+def test_a_run_that_is_to_be_retried_waits_in_the_result_as_in_its_study(tmp_path: Path) -> None:
+    folder = make_study(tmp_path, [Example("a", epochs=2, state="failed", reason="the GPU is full")])
+    retry_run(folder, 0)
+    (row,) = read_result(folder).rows
+    assert (row.state, row.reason, row.epochs) == ("waiting", "", 2)
+
+
 def test_runs_that_differ_only_in_their_seed_are_one_group(tmp_path: Path) -> None:
     seeds = [Example(f"a, seed {s}", (f"training.seed={s}",), 0.1 + s / 10) for s in (1, 2, 3)]
     result = read_result(make_study(tmp_path, [*seeds, Example("b", ("optimizer.lr=0.5",))]))
@@ -160,7 +168,7 @@ def test_runs_are_tested_against_the_best_on_their_predictions(tmp_path: Path) -
         Example("without", ("optimizer.lr=0.3",), 0.9),
     ]
     result = read_result(make_study(tmp_path, runs))
-    words = {result.row(found.number).label: found.words for found in result.comparisons}
+    words = {result.rows[found.number].label: found.words for found in result.comparisons}
     assert words["near"].startswith("the difference of 0.5 points is within noise (p = ")
     assert words["far"] == "the difference of 27.5 points is more than noise (p < 0.001)"
     assert words["without"] == "it kept no predictions"
@@ -246,22 +254,22 @@ def test_device_use_skips_what_is_damaged_and_what_a_resume_voids(tmp_path: Path
 def test_a_study_is_found_by_id_prefix_last_characters_and_name(tmp_path: Path) -> None:
     first = make_study(tmp_path, [Example("a")], tail="ffff")
     second = make_study(tmp_path, [Example("a")], name="other", tail="gggg")
-    assert find_declared(tmp_path, first.name).folder == first
-    assert find_declared(tmp_path, "gggg").folder == second
-    assert find_declared(tmp_path, "other").folder == second
-    assert find_declared(tmp_path, "20270115-120000-ex").folder == first
+    assert find_study(tmp_path, first.name) == first
+    assert find_study(tmp_path, "gggg") == second
+    assert find_study(tmp_path, "other") == second
+    assert find_study(tmp_path, "20270115-120000-ex") == first
     with pytest.raises(InputError, match="means 2 studies"):
-        find_declared(tmp_path, "20270115")
+        find_study(tmp_path, "20270115")
     with pytest.raises(InputError, match="did you mean 'example'"):
-        find_declared(tmp_path, "exmaple")
+        find_study(tmp_path, "exmaple")
     with pytest.raises(InputError, match="there are no studies"):
-        find_declared(tmp_path / "empty", "x")
+        find_study(tmp_path / "empty", "x")
 
 
 def test_a_name_of_several_studies_means_the_newest(tmp_path: Path) -> None:
     make_study(tmp_path, [Example("a")], tail="ffff")
     newest = make_study(tmp_path, [Example("b")], tail="gggg")
-    assert find_declared(tmp_path, "example").folder == newest
+    assert find_study(tmp_path, "example") == newest
 
 
 def test_a_reference_means_a_run_or_a_study(tmp_path: Path) -> None:
@@ -299,7 +307,7 @@ def test_damaged_parts_of_a_study_cost_only_themselves(tmp_path: Path) -> None:
 
 def test_any_runs_can_be_put_side_by_side(tmp_path: Path) -> None:
     make_study(tmp_path, [Example("a"), Example("b", ("optimizer.lr=0.5",), hits=300)])
-    result = result_of(declared_of(list_runs(tmp_path), "two"))
+    result = side_by_side(list_runs(tmp_path), "two")
     assert (result.study.title, result.study.varied) == ("two", ("optimizer.lr",))
     assert [row.label for row in result.rows] == ["a", "b"]
 

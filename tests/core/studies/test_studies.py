@@ -13,6 +13,7 @@ from torchdeck.core.devices.slots import parse_slots
 from torchdeck.core.errors import BusyError, ConfigError, InputError, LogsError
 from torchdeck.core.runs.writer import claim, reopen
 from torchdeck.core.studies.coordinators import enter
+from torchdeck.core.studies.ledger import Ledger
 from torchdeck.core.studies.model import Study, StudyRun
 from torchdeck.core.studies.requests import placed
 from torchdeck.core.studies.store import create_study, find_study, latest_like, load_study, save_study, status_of
@@ -305,6 +306,28 @@ def test_a_damaged_study_is_told_with_its_file(grid: Path, content: str) -> None
     (grid / "study.json").write_text(content)
     with pytest.raises(LogsError, match=r"study\.json"):
         load_study(grid)
+
+
+@pytest.mark.parametrize("damage", [7, {}, {"config": 3}])
+def test_damage_costs_a_run_but_nothing_is_trained_from_it(grid: Path, damage: Any) -> None:
+    content = json.loads((grid / "study.json").read_text())
+    label = content["runs"][0]["label"]
+    content["runs"][1] = damage
+    (grid / "study.json").write_text(json.dumps(content))
+    assert [run.label for run in load_study(grid).runs][:2] == [label, "run 1"]
+    with pytest.raises(LogsError, match="run 1 has no settings"):
+        Ledger(grid)
+
+
+def test_a_search_whose_space_is_damaged_is_not_trained(tmp_path: Path) -> None:
+    study = search_study(presets.load("quickstart"), ["optimizer.lr=log(1e-4,1e-1)"], 3, "none")
+    folder = create_study(tmp_path, study, 0.0)
+    content = json.loads((folder / "study.json").read_text())
+    content["search"]["space"] = 3
+    (folder / "study.json").write_text(json.dumps(content))
+    assert load_study(folder).planned == 3
+    with pytest.raises(LogsError, match="the search has no settings"):
+        Ledger(folder)
 
 
 def test_a_study_has_one_process_unless_others_join_it(grid: Path) -> None:

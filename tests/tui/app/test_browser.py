@@ -25,8 +25,8 @@ from example_runs import Example, make_study
 from repository import ROOT
 from textual_serve.server import Server
 
-from torchdeck.core.results.declaration import find_declared
 from torchdeck.core.runs.reader import load_record
+from torchdeck.core.studies.store import find_either
 from torchdeck.tui.app.start import serve_app
 from torchdeck.tui.app.web_server import LoopbackServer
 from torchdeck.tui.report.write import write_report
@@ -347,7 +347,7 @@ async def test_a_report_opens_in_a_browser_and_asks_for_nothing_else(page: Page,
     shows = ["table", "curves", "landscape", "comparison"]
     make_study(tmp_path / "logs", (Example("small steps", ("optimizer.lr=0.01",), 0.05, hits=350),), shows=shows)
     report = tmp_path / "report.html"
-    write_report(find_declared(tmp_path / "logs", "example"), report, False)
+    write_report(find_either(tmp_path / "logs", "example"), tmp_path / "logs", report, False)
     await page.call("Network.enable")
     await page.call("Page.navigate", url=report.as_uri())
 

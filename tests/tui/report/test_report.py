@@ -10,8 +10,8 @@ from example_runs import Example, make_example_runs, make_hostile_run, make_stud
 from repository import ROOT
 
 from torchdeck.core.errors import InputError
-from torchdeck.core.results.declaration import find_declared
 from torchdeck.core.runs.index import find_run
+from torchdeck.core.studies.store import find_either
 from torchdeck.tui.report.write import write_report
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the extra named report")
@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
 
 def study_page(logs: Path, target: Path) -> Page:
-    write_report(find_declared(logs, "example"), target, False)
+    write_report(find_either(logs, "example"), logs, target, False)
     return Page(target.read_text(encoding="utf-8"))
 
 
@@ -102,7 +102,7 @@ def test_a_study_tells_its_figures_and_how_to_repeat_it(tmp_path: Path) -> None:
 
 def test_a_run_tells_its_classes_settings_and_command(tmp_path: Path) -> None:
     make_example_runs(tmp_path / "logs", NOW)
-    write_report(find_run(tmp_path / "logs", "aaaa"), tmp_path / "run.html", False)
+    write_report(find_run(tmp_path / "logs", "aaaa"), tmp_path / "logs", tmp_path / "run.html", False)
     page = Page((tmp_path / "run.html").read_text())
     assert page.open == []
     for words in ("first", "macro mean", "training.batch_size", "Example GPU", "torchdeck run quickstart", "reached"):
@@ -113,7 +113,7 @@ def test_a_run_without_an_epoch_has_a_report_too(tmp_path: Path) -> None:
     make_study(tmp_path / "logs", [Example("a", epochs=0, state="failed", reason="no memory")])
     page = study_page(tmp_path / "logs", tmp_path / "a.html")
     assert "No run has a test accuracy yet." in page.shown
-    write_report(find_run(tmp_path / "logs", "ee00"), tmp_path / "run.html", False)
+    write_report(find_run(tmp_path / "logs", "ee00"), tmp_path / "logs", tmp_path / "run.html", False)
     assert "no memory" in Page((tmp_path / "run.html").read_text()).shown
 
 
@@ -130,7 +130,7 @@ def test_text_from_files_is_only_ever_text(tmp_path: Path) -> None:
     assert "\x1b" not in page.shown
     make_hostile_run(tmp_path / "runs", NOW, HOSTILE)
     for target in (tmp_path / "run.html", tmp_path / "run.md"):
-        write_report(find_run(tmp_path / "runs", "dddd"), target, False)
+        write_report(find_run(tmp_path / "runs", "dddd"), tmp_path / "runs", target, False)
     page = Page((tmp_path / "run.html").read_text())
     assert (page.scripts, page.open) == (0, [])
     text = (tmp_path / "run.md").read_text()
@@ -140,7 +140,7 @@ def test_text_from_files_is_only_ever_text(tmp_path: Path) -> None:
 
 def test_markdown_has_its_pictures_beside_it(tmp_path: Path) -> None:
     make_study(tmp_path / "logs", RUNS, shows=ALL)
-    files = write_report(find_declared(tmp_path / "logs", "example"), tmp_path / "my report.md", False)
+    files = write_report(find_either(tmp_path / "logs", "example"), tmp_path / "logs", tmp_path / "my report.md", False)
     text = (tmp_path / "my report.md").read_text()
     linked = re.findall(r"\]\((my%20report-figures/[^)]*)\)", text)
     assert sorted(linked) == sorted(f"my%20report-figures/{path.name}" for path in files[1:])
@@ -154,14 +154,14 @@ def test_markdown_has_its_pictures_beside_it(tmp_path: Path) -> None:
 
 def test_a_report_replaces_nothing_unless_it_is_told_to(tmp_path: Path) -> None:
     make_study(tmp_path / "logs", RUNS[:1])
-    found = find_declared(tmp_path / "logs", "example")
+    found = find_either(tmp_path / "logs", "example")
     for name in ("a.html", "a.md"):
-        write_report(found, tmp_path / name, False)
+        write_report(found, tmp_path / "logs", tmp_path / name, False)
         with pytest.raises(InputError, match="--force"):
-            write_report(found, tmp_path / name, False)
-        write_report(found, tmp_path / name, True)
+            write_report(found, tmp_path / "logs", tmp_path / name, False)
+        write_report(found, tmp_path / "logs", tmp_path / name, True)
     with pytest.raises(InputError, match="cannot be written"):
-        write_report(found, tmp_path / "nowhere" / "a.html", False)
+        write_report(found, tmp_path / "logs", tmp_path / "nowhere" / "a.html", False)
 
 
 def test_a_report_is_the_same_each_time_it_is_made(tmp_path: Path) -> None:
@@ -202,5 +202,5 @@ def test_what_an_extra_would_bring_is_named_with_the_way_to_get_it(
 def test_a_study_is_repeated_by_one_command(about: dict[str, Any], command: str, tmp_path: Path) -> None:
     name = about.get("name", "example")
     make_study(tmp_path / "logs", RUNS, **about)
-    write_report(find_declared(tmp_path / "logs", name), tmp_path / "a.html", False)
+    write_report(find_either(tmp_path / "logs", name), tmp_path / "logs", tmp_path / "a.html", False)
     assert command in Page((tmp_path / "a.html").read_text()).shown

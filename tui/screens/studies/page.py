@@ -17,7 +17,7 @@ from textual.widgets import DataTable, Static
 from textual.worker import Worker, WorkerState
 
 from ....core.results.chart_data import Figure, panels
-from ....core.results.declaration import read_study
+from ....core.studies.store import load_study
 from ...format.values import safe
 from ...state.messages import ModeRequested, WatchRequested
 from ...state.workspace import MOST_MARKED, Workspace
@@ -333,7 +333,7 @@ class StudyPage(Page):
     def _write_report(self) -> Path:
         from ...report.write import write_report  # matplotlib, 0.8 s
 
-        return write_report(read_study(self.folder), self.folder / "report.html", force=True)[0]
+        return write_report(load_study(self.folder), self.folder.parent, self.folder / "report.html", force=True)[0]
 
     def _reported(self, path: str) -> None:
         self.notify(safe(f"The report is {path}"), timeout=15, markup=False)

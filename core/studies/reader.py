@@ -1,0 +1,129 @@
+"""Reads what study.json and changes.jsonl say as a `Study`: a damaged value costs only itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from ..errors import LogsError
+from ..runs.layout import RUN_ID
+from ..utils.flatten import flat, sequence, unlike
+from ..utils.validation import Reader, finite, many, mapping, one_of, text, whole
+from .journal import DECLARED
+from .model import SHOWS, Direction, Json, Kind, Pruner, RunState, Sampler, Search, Study, StudyRun, Wish
+
+SCHEMA = 1
+MIN_READER = 1
+LONGEST_LABEL = 500
+"""Characters: a label stands in every line of an export, and one of a megabyte would fill the disk."""
+
+_ANEW = "start the study anew with --new"
+
+
+def study_of(folder: Path, content: Any) -> Study:
+    """The study that the content of a folder's files describes, its runs not settled.
+
+    Raises:
+        LogsError: the content is missing, damaged as a whole, or of a newer version.
+    """
+    given = cast("Json", content) if isinstance(content, dict) else {}
+    if not isinstance(given.get("min_reader"), int) or not isinstance(given.get("runs"), list):
+        raise LogsError(f"{folder / DECLARED} is missing or damaged", _ANEW)
+    if given["min_reader"] > SCHEMA:
+        raise LogsError(f"{folder / DECLARED} was written by a newer Torchdeck", "update to read it")
+    runs = tuple(run_of(place, item) for place, item in enumerate(cast("list[Any]", given["runs"])))
+    known = _read(given, _STUDY, name="", title="", summary="", kind="list", preset="")
+    known["name"] = known["name"] or folder.name
+    known["title"] = known["title"] or known["name"]
+    known["varied"] = known.get("varied") or tuple(unlike([flat(run.config) for run in runs]))
+    return Study(**known, runs=runs, study_id=folder.name)
+
+
+def run_of(place: int, item: Any) -> StudyRun:
+    """The run at a place of a study's list."""
+    known = _read(item, _RUN, label="", overrides={}, preset="", config={})
+    changes = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in known["overrides"].items())
+    known["label"] = (known["label"] or changes or f"run {place}")[:LONGEST_LABEL]
+    return StudyRun(number=place, **known)
+
+
+def check_trainable(folder: Path, study: Study) -> None:
+    """Refuse a study of which damage took what its runs are trained with.
+
+    Raises:
+        LogsError: settings are missing.
+    """
+    lost = next((f"run {run.number}" for run in study.runs if not run.config), "")
+    search = study.search
+    if (search or study.kind == "search") and not (search and search.space and search.base and search.trials):
+        lost = "the search"
+    if lost:
+        raise LogsError(f"{folder / DECLARED} is damaged: {lost} has no settings", _ANEW)
+
+
+def _read(content: Any, readers: Mapping[str, Reader], **found: Any) -> Json:
+    """The values of a table that are of the type they must have, over those in `found`."""
+    for key, reader in readers.items():
+        with suppress(KeyError, ValueError):
+            found[key] = reader(mapping(content)[key])
+    return found
+
+
+def _run_id(value: Any) -> str:
+    if not RUN_ID.fullmatch(text(value)):
+        raise ValueError("not an id")
+    return value
+
+
+def _shows(value: Any) -> tuple[str, ...]:
+    return tuple(show for show in SHOWS if show in sequence(value)) or ("table",)
+
+
+def _statement(item: Any) -> str:
+    """A reported statement: a text, or a table of figures."""
+    table = cast("Json", item) if isinstance(item, dict) else {}
+    return ", ".join(f"{key} {value}" for key, value in table.items()) or str(item)
+
+
+def _notes(value: Any) -> dict[str, str]:
+    return {key: str(item) for key, item in mapping(value).items()}
+
+
+def _importance(value: Any) -> dict[str, float]:
+    return _read(value, dict.fromkeys(mapping(value), finite))
+
+
+def _search(value: Any) -> Search:
+    return Search(**_read(mapping(value), _SEARCH, space={}, trials=0, base={}))
+
+
+_RUN: Mapping[str, Reader] = {
+    **dict.fromkeys(("label", "preset", "reason", "place", "parent"), text),
+    **dict.fromkeys(("overrides", "config"), mapping),
+    "reported": many(mapping),
+    "run_id": _run_id,
+    "state": one_of(*get_args(RunState)),
+    "wish": one_of(*get_args(Wish)),
+    "deaths": whole,
+}
+_SEARCH: Mapping[str, Reader] = {
+    **dict.fromkeys(("space", "base"), mapping),
+    **dict.fromkeys(("trials", "seed"), whole),
+    "sampler": one_of(*get_args(Sampler)),
+    "pruner": one_of(*get_args(Pruner)),
+    "metric": text,
+    "direction": one_of(*get_args(Direction)),
+    "importance": _importance,
+}
+_STUDY: Mapping[str, Reader] = {
+    **dict.fromkeys(("name", "title", "summary", "preset"), text),
+    **dict.fromkeys(("varied", "given", "tags"), many(str)),
+    "kind": one_of(*get_args(Kind)),
+    "shows": _shows,
+    "reported": many(_statement),
+    "notes": _notes,
+    "search": _search,
+    "created": finite,
+}
