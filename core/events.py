@@ -212,7 +212,7 @@ class Failure:
     kind: FailureKind
     type: str
     message: str
-    mend: str = ""
+    hint: str = ""
     traceback: str = ""
 
 
@@ -288,7 +288,7 @@ def plain(value: Any) -> Any:
         case bytes():
             return base64.b64encode(value).decode("ascii")
         case Failure():
-            return dataclasses.asdict(value)
+            return failure_json(value)
         case Mapping():
             return {key: plain(item) for key, item in value.items()}
         case _:
@@ -302,12 +302,24 @@ def _floats(value: Any) -> bytes:
     return content
 
 
-def _failure(value: Any) -> Failure:
-    told: dict[str, Any] = {
-        name: text(item) for name, item in table(value).items() if name in Failure.__dataclass_fields__
-    }
-    one_of(*get_args(FailureKind))(told["kind"])
-    return Failure(**told)
+_FAILURE_KEYS = {name: "mend" if name == "hint" else name for name in Failure.__dataclass_fields__}
+
+
+def failure_json(failure: Failure) -> dict[str, str]:
+    """The failure as a JSON object; the hint stands under `mend`, as in every log."""
+    return {key: getattr(failure, name) for name, key in _FAILURE_KEYS.items()}
+
+
+def failure_from_json(body: Any) -> Failure:
+    """The failure that `failure_json` wrote, unknown keys ignored.
+
+    Raises:
+        TypeError, ValueError, KeyError: the content is not of that form.
+    """
+    content = table(body)
+    known: dict[str, Any] = {name: text(content[key]) for name, key in _FAILURE_KEYS.items() if key in content}
+    one_of(*get_args(FailureKind))(known["kind"])
+    return Failure(**known)
 
 
 def _metrics(value: Any) -> dict[str, float]:
@@ -327,7 +339,7 @@ _BY_ANNOTATION: Mapping[str, Reader] = {
     "Phase": one_of(*get_args(Phase)),
     "RunStatus": one_of(*get_args(RunStatus)),
     "Literal['exact', 'seeded']": one_of("exact", "seeded"),
-    "Failure": _failure,
+    "Failure": failure_from_json,
     "Mapping[str, float]": _metrics,
     "Mapping[str, Any]": table,
     "tuple[str, ...]": many(text),

@@ -62,8 +62,8 @@ class Ray:
         answer = self._driver.stdout.readline()
         told = json.loads(answer) if answer else {"refused": f"it ended with exit code {self._driver.wait()}"}
         if "refused" in told:
-            mend = "start one with: ray start --head, and name it with --address HOST:PORT"
-            raise InputError(f"no Ray cluster answers at {address} ({told['refused']})", mend)
+            hint = "start one with: ray start --head, and name it with --address HOST:PORT"
+            raise InputError(f"no Ray cluster answers at {address} ({told['refused']})", hint)
 
     def _listen(self) -> None:
         assert self._driver.stdout

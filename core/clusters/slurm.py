@@ -46,8 +46,8 @@ class Slurm:
             InputError: one of them is not here.
         """
         if not shutil.which("sbatch"):
-            mend = "start the study where sbatch is, such as a cluster's login node, or leave --on out"
-            raise InputError("Slurm is not here: there is no sbatch command", mend)
+            hint = "start the study where sbatch is, such as a cluster's login node, or leave --on out"
+            raise InputError("Slurm is not here: there is no sbatch command", hint)
         self._executor = _quiet(extra_module("submitit", "slurm", "--on slurm").SlurmExecutor)
         self._wanted = wanted
         self._listing: Listing | None = None

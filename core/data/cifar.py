@@ -117,7 +117,7 @@ class Cifar(ArrayDataset):
         for files in self.layout.files.values():
             for name, md5 in files.items():
                 yield Progress(f"checking {self.options.name}")
-                checked_bytes(self.folder / name, md5, self._mend(self.folder / name))
+                checked_bytes(self.folder / name, md5, self._hint(self.folder / name))
 
     def fetch(self) -> Iterator[Progress]:
         layout = self.layout
@@ -127,7 +127,7 @@ class Cifar(ArrayDataset):
             yield from download(self.options.name, code, self.root, self.root, layout.archive, layout.archive_bytes)
             return
         yield Progress(f"unpacking {layout.archive}")
-        content = checked_bytes(archive, layout.archive_md5, self._mend(archive))
+        content = checked_bytes(archive, layout.archive_md5, self._hint(archive))
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             tar.extractall(self.root, filter="data")
 
@@ -139,10 +139,10 @@ class Cifar(ArrayDataset):
 
     def _unpickled(self, name: str, md5: str) -> dict[str, Any]:
         """A batch file; only bytes with the published checksum are unpickled, and only to arrays."""
-        content = checked_bytes(self.folder / name, md5, self._mend(self.folder / name))
+        content = checked_bytes(self.folder / name, md5, self._hint(self.folder / name))
         return ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
 
-    def _mend(self, path: Path) -> str:
+    def _hint(self, path: Path) -> str:
         fetch = f"torchdeck data fetch {self.options.name}"
         return f"delete it and run: {fetch} (or put the original {path.name} into {path.parent})"
 

@@ -100,7 +100,7 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
-def checked_bytes(path: Path, md5: str | None, mend: str) -> bytes:
+def checked_bytes(path: Path, md5: str | None, hint: str) -> bytes:
     """The content of a file whose MD5 must be this.
 
     Raises:
@@ -109,9 +109,9 @@ def checked_bytes(path: Path, md5: str | None, mend: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})", mend) from None
+        raise DataError(f"{path} cannot be read ({error.strerror})", hint) from None
     if md5 and hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise DataError(f"{path} is damaged: its checksum is wrong ({len(content):,} bytes)", mend)
+        raise DataError(f"{path} is damaged: its checksum is wrong ({len(content):,} bytes)", hint)
     return content
 
 

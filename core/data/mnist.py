@@ -76,23 +76,23 @@ class Idx(ArrayDataset):
         images = self._array(f"{_PREFIX[split]}-images-idx3-ubyte", 3)
         labels = self._array(f"{_PREFIX[split]}-labels-idx1-ubyte", 1)
         if len(images) != len(labels):
-            raise DataError(f"{self.folder} has {len(images)} images but {len(labels)} labels", self._mend())
+            raise DataError(f"{self.folder} has {len(images)} images but {len(labels)} labels", self._hint())
         return Split(images[:, None], labels.astype(np.int64))
 
     def _array(self, name: str, dimensions: int) -> np.ndarray:
         """The array of an IDX file: a magic number with the dimensions, their sizes, then the bytes."""
         path = self._path(name)
         if path is None:
-            raise DataError(f"{self.folder / name} is missing", self._mend())
-        content = checked_bytes(path, self.md5.get(path.name), self._mend(path))
+            raise DataError(f"{self.folder / name} is missing", self._hint())
+        content = checked_bytes(path, self.md5.get(path.name), self._hint(path))
         content = gzip.decompress(content) if path.suffix == ".gz" else content
         shape = np.frombuffer(content[4 : 4 + 4 * dimensions], ">u4").astype(int)
         body = content[4 + 4 * dimensions :]
         if content[:4] != bytes((0, 0, 8, dimensions)) or shape.prod() != len(body):
-            raise DataError(f"{path} is damaged: it is not a whole IDX file", self._mend(path))
+            raise DataError(f"{path} is damaged: it is not a whole IDX file", self._hint(path))
         return np.frombuffer(body, np.uint8).reshape(shape)
 
-    def _mend(self, path: Path | None = None) -> str:
+    def _hint(self, path: Path | None = None) -> str:
         remove = f"delete {path} and " if path else ""
         return f"{remove}run: torchdeck data fetch {self.options.name}"
 

@@ -52,8 +52,8 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
     options = dataset.options
     if missing := dataset.missing():
         if not options.download:
-            mend = f"run: torchdeck data fetch {options.name}, or set data.download=true"
-            raise DataError(f"{options.name} is missing {missing[0]} in {dataset.root}", mend)
+            hint = f"run: torchdeck data fetch {options.name}, or set data.download=true"
+            raise DataError(f"{options.name} is missing {missing[0]} in {dataset.root}", hint)
         yield from dataset.fetch()
     facts = dataset.facts()
     if isinstance(dataset, ArrayDataset) and not streamed and not _resized_once(dataset, facts):
@@ -210,8 +210,8 @@ def _fill_cache(dataset: Dataset, facts: Facts, folder: Path) -> Iterator[Progre
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(staging, folder)
     except OSError as error:
-        mend = "free space there, or choose another data folder with --data or TORCHDECK_DATA"
-        raise DataError(f"the cache {folder} cannot be written ({error.strerror or error})", mend) from None
+        hint = "free space there, or choose another data folder with --data or TORCHDECK_DATA"
+        raise DataError(f"the cache {folder} cannot be written ({error.strerror or error})", hint) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -35,9 +35,9 @@ class TinyImageNet(FileDataset):
         try:
             return (self.folder / name).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{self.folder / name} cannot be read ({error})", self._mend()) from None
+            raise DataError(f"{self.folder / name} cannot be read ({error})", self._hint()) from None
 
-    def _mend(self) -> str:
+    def _hint(self) -> str:
         return f"unpack the original tiny-imagenet-200.zip into {self.root}"
 
     def listing(self, split: SplitName) -> list[tuple[Path, int]]:
@@ -46,7 +46,7 @@ class TinyImageNet(FileDataset):
             rows = [line.split("\t") for line in self._lines("val/val_annotations.txt")]
             if not all(len(row) > 1 and row[1] in classes for row in rows):
                 message = f"{self.folder / 'val/val_annotations.txt'} is damaged: a line names no class"
-                raise DataError(message, self._mend())
+                raise DataError(message, self._hint())
             return [(self.folder / "val" / "images" / row[0], classes[row[1]]) for row in rows]
         folders = [(self.folder / "train" / name / "images", index) for name, index in classes.items()]
         return [(path, index) for folder, index in folders for path in sorted(folder.glob("*.JPEG"))]

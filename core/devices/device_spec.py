@@ -10,7 +10,7 @@ MOST_RANKS = 1024
 DEVICE = r"^(auto|cpu(:[1-9]\d{0,3})?|cuda(:\d{1,3}(,\d{1,3})*)?)$"
 """What `training.device` may be."""
 
-_MEND = "write 4 for so many GPUs, 0,1 for these two, cuda:N for one, cpu:2 for two processes on the CPU, or auto"
+_HINT = "write 4 for so many GPUs, 0,1 for these two, cuda:N for one, cpu:2 for two processes on the CPU, or auto"
 
 
 _LISTED = re.compile(r"\s*cuda:\d+(?:,\d+)*\s*(?=,|$)|[^,]+")
@@ -45,4 +45,4 @@ def device_from(devices: str) -> str:
         return f"cuda:{wanted}"
     if re.fullmatch(DEVICE, wanted):
         return wanted
-    raise InputError(f"'{devices}' names no devices", _MEND)
+    raise InputError(f"'{devices}' names no devices", _HINT)

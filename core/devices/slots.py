@@ -10,7 +10,7 @@ from itertools import count
 from ..errors import InputError
 from .hardware import cores, cuda_devices
 
-_MEND = (
+_HINT = (
     "write cpu:2 for two processes on the CPU, 0,1 for one on each of two CUDA devices, 0+1,2+3 for runs over two"
     " devices each, or auto"
 )
@@ -57,7 +57,7 @@ def parse_slots(text: str) -> list[Slot]:
     if all(device == "cpu" for device in devices):
         return _cpu_slots([len(slot) for slot in slots])
     if not all(re.fullmatch(r"\d{1,3}", device) for device in devices):
-        raise InputError(f"'{text}' names no devices", _MEND)
+        raise InputError(f"'{text}' names no devices", _HINT)
     if len(set(map(int, devices))) < len(devices):
         raise InputError(f"'{text}' names a device twice", "runs that share a device slow each other; name each once")
     return _cuda_slots([list(map(int, slot)) for slot in slots])
@@ -78,7 +78,7 @@ def _cuda_slots(slots: list[list[int]]) -> list[Slot]:
     here = cuda_devices()
     if missing := [number for slot in slots for number in slot if number >= len(here)]:
         told = f"there are {len(here)} CUDA devices" if here else "no CUDA device is to be had here"
-        raise InputError(f"device {missing[0]}: {told}", _MEND)
+        raise InputError(f"device {missing[0]}: {told}", _HINT)
     threads = _threads(sum(map(len, slots)))
     # nvidia-smi counts by bus, CUDA by speed unless it is told.
     order = {} if "CUDA_VISIBLE_DEVICES" in os.environ else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}

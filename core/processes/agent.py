@@ -31,7 +31,7 @@ from ..config import ExperimentConfig
 from ..control import CommandName, Control
 from ..devices.device_spec import devices_of
 from ..errors import BusyError, InputError, LogsError, TorchdeckError
-from ..events import Failure, RunCompleted, RunEvent, RunFailed, WarningRaised
+from ..events import Failure, RunCompleted, RunEvent, RunFailed, WarningRaised, failure_from_json, failure_json
 from ..runs.commands import request
 from ..runs.layout import AGENT_LOCK, is_run
 from ..runs.reader import load_record
@@ -175,9 +175,9 @@ def _started(config: ExperimentConfig, launch: Launch, store: Path | None, **mee
     except ChildFailedError as error:
         return dict(error.failures)
     except RendezvousError as error:
-        mend = "free space there, or set TMPDIR" if store else "name one of the machines, and start all of them"
+        hint = "free space there, or set TMPDIR" if store else "name one of the machines, and start all of them"
         told = f"the processes of the run cannot meet at {asked.rdzv_endpoint} ({error.__cause__ or error})"
-        raise InputError(told, mend) from None
+        raise InputError(told, hint) from None
     return {}
 
 
@@ -185,12 +185,8 @@ def report_failure(folder: Path, rank: int, failure: Failure, lost: bool) -> Non
     """Leave word of how a rank failed; `lost`: only because another one did not answer."""
     with suppress(OSError):
         make_folders(folder / RANKS)
-        told = {"t": time.time(), "lost": lost, "failure": _plain(failure)}
+        told = {"t": time.time(), "lost": lost, "failure": failure_json(failure)}
         write_atomically(folder / RANKS / f"failure-{rank}.json", to_json_bytes(told))
-
-
-def _plain(failure: Failure) -> dict[str, str]:
-    return {name: str(getattr(failure, name)) for name in Failure.__dataclass_fields__}
 
 
 def _why(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
@@ -199,8 +195,8 @@ def _why(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
     resume = f"go on from the last checkpoint with: torchdeck resume {folder.name}"
     for rank, word in sorted(told, key=lambda item: item[1]["t"]):
         if not word["lost"]:
-            failure = Failure(**word["failure"])
-            return Failure(failure.kind, failure.type, f"rank {rank}: {failure.message}", failure.mend,
+            failure = failure_from_json(word["failure"])
+            return Failure(failure.kind, failure.type, f"rank {rank}: {failure.message}", failure.hint,
                            failure.traceback), False  # fmt: skip
     silent = any(re.search("timed out|timeout", word["failure"]["message"], re.IGNORECASE) for _, word in told)
     for rank, process in sorted(died.items(), key=lambda item: item[1].timestamp):
@@ -213,8 +209,8 @@ def _why(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
         rank, word = told[0]
         message = f"rank {rank} lost the others, which did not answer ({word['failure']['message'].splitlines()[0]})"
         return Failure("crash", "RankLost", message, resume, word["failure"]["traceback"]), True
-    mend = f"see what they printed in {folder / RANKS}"
-    return Failure("crash", "RankDied", "the processes of the run ended without a word", mend), True
+    hint = f"see what they printed in {folder / RANKS}"
+    return Failure("crash", "RankDied", "the processes of the run ended without a word", hint), True
 
 
 def _forget_words(folder: Path) -> None:
@@ -226,7 +222,7 @@ def _words(folder: Path) -> Generator[tuple[int, dict[str, Any]]]:
     for path in sorted((folder / RANKS).glob("failure-*.json")):
         content = read_json(path)
         with suppress(TypeError, KeyError, ValueError):
-            Failure(**content["failure"])
+            failure_from_json(content["failure"])
             yield int(path.stem.removeprefix("failure-")), {"t": float(content["t"]), **content}
 
 

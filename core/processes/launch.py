@@ -294,8 +294,8 @@ def _detached(folder: Path, request: Mapping[str, Any], data: Path, console: Pat
         with os.fdopen(open_to_append(console), "ab") as output:
             process = _started(output, {}, None)
     except OSError as error:
-        mend = "free memory and disk, or run it here without --detach"
-        raise LogsError(f"no process can be started for the run ({error.strerror or error})", mend) from None
+        hint = "free memory and disk, or run it here without --detach"
+        raise LogsError(f"no process can be started for the run ({error.strerror or error})", hint) from None
     worker = WorkerProcess(process, console, began_at)
     worker.say({**request, **place, "detached": True})
     # It waits for no more.

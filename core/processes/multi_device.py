@@ -86,8 +86,8 @@ def _to_the_end(folder: Path, news: EventReader, control: Inbox) -> Iterator[Run
         yield _let_go(last)
         return
     if not isinstance(last, RunCompleted | RunFailed):
-        mend = f"go on from the last checkpoint with: torchdeck resume {folder.name}"
-        yield RunFailed(error=Failure("crash", "RunDied", "the processes of the run are gone", mend))
+        hint = f"go on from the last checkpoint with: torchdeck resume {folder.name}"
+        yield RunFailed(error=Failure("crash", "RunDied", "the processes of the run are gone", hint))
 
 
 def _let_go(last: RunEvent | None) -> RunCompleted:

@@ -238,7 +238,7 @@ def main(arguments: Sequence[str]) -> int:
             threading.Thread(target=control.listen, args=(sys.stdin.buffer,), daemon=True).start()
         last = _told(request, control)
     except TorchdeckError as error:
-        last = RunFailed(error=Failure("input", type(error).__name__, error.message, error.mend))
+        last = RunFailed(error=Failure("input", type(error).__name__, error.message, error.hint))
     if isinstance(last, RunFailed):
         sys.stdout.write(json.dumps(to_json(last)) + "\n")
     keep_console(request)

@@ -41,7 +41,7 @@ FILES = ("model.safetensors", "state.safetensors", "state.json")
 LARGEST_FILE = 4 * 2**30
 """Bytes: the weights and the optimizer of a billion parameters."""
 
-_MEND = "use an earlier checkpoint"
+_HINT = "use an earlier checkpoint"
 _PREFIX = "step-"
 _OLD = ".old"
 _NAME = re.compile(r"step-\d{8,18}(\.old)?")
@@ -156,7 +156,7 @@ def _verified(folder: Path) -> dict[str, bytes]:
                 raise _damaged(path, "its size differs")
             contents[name] = read_regular(path, size)
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read ({error.strerror})", _MEND) from None
+            raise CheckpointError(f"{path} cannot be read ({error.strerror})", _HINT) from None
         if _entry(contents[name]) != entry:
             raise _damaged(path, "its checksum differs")
     return contents
@@ -167,7 +167,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
-        raise CheckpointError(f"{folder} has no readable manifest", _MEND)
+        raise CheckpointError(f"{folder} has no readable manifest", _HINT)
     manifest = cast("dict[str, Any]", content)
     if manifest.get("schema") != SCHEMA:
         raise CheckpointError(f"{folder} was written by a newer Torchdeck", "update Torchdeck")
@@ -182,7 +182,7 @@ def _is_step(manifest: dict[str, Any]) -> bool:
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(f"{path.parent.name}/{path.name} is damaged: {why}", _MEND)
+    return CheckpointError(f"{path.parent.name}/{path.name} is damaged: {why}", _HINT)
 
 
 def newest(root: Path) -> Iterator[Path]:

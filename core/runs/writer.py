@@ -198,8 +198,8 @@ def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK) -
             _delete([folder / REQUEST], disk)
         return writer
     except OSError as error:
-        mend = "free or choose another folder with --logs or TORCHDECK_LOGS"
-        raise LogsError(f"the run directory {folder} cannot be made ({in_words(error)})", mend) from None
+        hint = "free or choose another folder with --logs or TORCHDECK_LOGS"
+        raise LogsError(f"the run directory {folder} cannot be made ({in_words(error)})", hint) from None
 
 
 def _furnished(folder: Path, header: dict[str, Any], disk: Disk) -> RunWriter:

@@ -55,9 +55,9 @@ def advised(failure: Failure, record: RunRecord, plan: Plan | None) -> Failure:
     if failure.kind != "memory" or plan is None or record.status not in ("running", "paused"):
         return failure
     last = record.steps[-1] if record.steps else None
-    what, mend = _advice(plan, last is not None and (last.phase == "evaluate" or last.batch == last.batches))
+    what, hint = _advice(plan, last is not None and (last.phase == "evaluate" or last.batch == last.batches))
     quoted = textwrap.shorten(failure.message.splitlines()[0], QUOTED, placeholder=" ...")
-    return replace(failure, message=f"out of memory {what} ({quoted})", mend=mend + _others(plan.device))
+    return replace(failure, message=f"out of memory {what} ({quoted})", hint=hint + _others(plan.device))
 
 
 def _others(device: torch.device) -> str:
@@ -88,5 +88,5 @@ def _advice(plan: Plan, evaluating: bool) -> tuple[str, str]:
     if not fits:
         return f"{what}, and not even one would fit", "choose a smaller model, or set data.source=streamed"
     parts = math.ceil(training.batch_size / plan.ranks / fits)
-    mend = f"set training.batch_size={fits * plan.ranks}, or training.accumulation={parts}, which keeps the batch"
-    return f"{what}; {fits} would fit", mend
+    hint = f"set training.batch_size={fits * plan.ranks}, or training.accumulation={parts}, which keeps the batch"
+    return f"{what}; {fits} would fit", hint

@@ -131,10 +131,10 @@ def _first(writer: RunWriter, otherwise: int) -> int:
 def _unwritten(writer: RunWriter, event: RunCompleted | RunFailed) -> Failure:
     """What the end of a run comes to whose last events are not on disk."""
     told = f"the last {writer.unwritten} events are not on disk ({writer.problem})"
-    mend = f"free space for {writer.folder}, then go on with: torchdeck resume {writer.folder.name}"
+    hint = f"free space for {writer.folder}, then go on with: torchdeck resume {writer.folder.name}"
     if isinstance(event, RunFailed):
-        return replace(event.error, mend="\n".join(filter(None, (event.error.mend, f"{told}; {mend}"))))
-    return Failure("disk", "DiskError", f"{told}, nor is that the run was {event.status}", mend)
+        return replace(event.error, hint="\n".join(filter(None, (event.error.hint, f"{told}; {hint}"))))
+    return Failure("disk", "DiskError", f"{told}, nor is that the run was {event.status}", hint)
 
 
 def epochs_done(record: RunRecord) -> int:

@@ -67,7 +67,7 @@ def roll_back(job: Job, root: Path, error: DivergedError, disk: Disk) -> RolledB
         DivergedError: they allow it no longer, or no checkpoint verifies.
     """
     kept = next((f"checkpoint {place.name} is kept" for place in checkpoint.newest(root)), "there is no checkpoint yet")
-    ended = DivergedError(f"{error.message}; {kept}", error.mend)
+    ended = DivergedError(f"{error.message}; {kept}", error.hint)
     step, roll_backs = job.position.step, job.position.roll_backs
     if job.plan.config.training.on_divergence == "stop" or roll_backs >= MOST_ROLL_BACKS:
         raise ended

@@ -83,7 +83,7 @@ def _names(places: list[dict[str, str]]) -> str:
 def failure_of(error: Exception) -> Failure:
     """An exception as the last event tells it."""
     kind: FailureKind = "crash"
-    mend = error.mend if isinstance(error, TorchdeckError) else ""
+    hint = error.hint if isinstance(error, TorchdeckError) else ""
     match error:
         case InputError():
             kind = "input"
@@ -94,8 +94,8 @@ def failure_of(error: Exception) -> Failure:
         case DiskError():
             kind = "disk"
         case _ if is_out_of_memory(error):
-            kind, mend = "memory", "choose a smaller model or data set, or set data.source=streamed"
+            kind, hint = "memory", "choose a smaller model or data set, or set data.source=streamed"
         case _:
-            mend = mend or "the traceback stands in the run's log"
+            hint = hint or "the traceback stands in the run's log"
     message = error.message if isinstance(error, TorchdeckError) else str(error) or type(error).__name__
-    return Failure(kind, type(error).__name__, message, mend, "".join(traceback.format_exception(error)))
+    return Failure(kind, type(error).__name__, message, hint, "".join(traceback.format_exception(error)))

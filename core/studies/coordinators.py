@@ -93,8 +93,8 @@ def enter(folder: Path, slots: Sequence[Slot] = (), *, join: bool, cluster: str 
     others, devices = living(folder), [gpu for slot in slots for gpu in slot.gpus]
     if others and not join:
         owner = lock_owner(_alive_file(folder, others[0]))
-        mend = f"follow it with: torchdeck study-status {folder.name}, or work on it as well with --join"
-        raise BusyError(f"study {folder.name} is active in {owner}", mend)
+        hint = f"follow it with: torchdeck study-status {folder.name}, or work on it as well with --join"
+        raise BusyError(f"study {folder.name} is active in {owner}", hint)
     for name in others:
         _check_beside(_alive_file(folder, name), devices)
     _sweep(folder)
@@ -115,8 +115,8 @@ def _check_beside(other: Path, devices: Sequence[str]) -> None:
     if not isinstance(owner, dict):
         return
     if cluster := owner.get("cluster"):
-        mend = "wait for its end, or stop it first"
-        raise BusyError(f"{lock_owner(other)} gives the runs of the study to {cluster}", mend)
+        hint = "wait for its end, or stop it first"
+        raise BusyError(f"{lock_owner(other)} gives the runs of the study to {cluster}", hint)
     used = owner.get("gpus") if owner.get("host") == _host() else None
     if shared := [gpu for gpu in devices if isinstance(used, list) and gpu in used]:
         raise BusyError(f"GPU {shared[0]} is used by {lock_owner(other)}", "name others with --devices")
@@ -147,8 +147,8 @@ def check_unchanged(folder: Path, before: Mapping[str, int]) -> None:
     for name, when in before.items():
         if now.get(name, when) != when:
             owner = lock_owner(_alive_file(folder, name))
-            mend = "mount its folder so that locks hold across machines, or let one machine work on it"
-            raise BusyError(f"study {folder.name} is active in {owner}, whose lock is not seen here", mend)
+            hint = "mount its folder so that locks hold across machines, or let one machine work on it"
+            raise BusyError(f"study {folder.name} is active in {owner}, whose lock is not seen here", hint)
 
 
 def living(folder: Path) -> list[str]:

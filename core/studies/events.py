@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..events import DeviceSampled, Failure, RunEvent, StepCompleted, to_json
+from ..events import DeviceSampled, Failure, RunEvent, StepCompleted, failure_json, to_json
 from .model import Study, StudyRun
 
 Outcome = Literal["completed", "stopped", "failed"]
@@ -90,7 +90,7 @@ def study_event_json(event: StudyEvent) -> dict[str, Any]:
             return {**kind, **run_json(event.run), "elsewhere": event.elsewhere}
         case StudyEnded():
             about = counts_json(event.study) if event.study else {}
-            error = asdict(event.error) if event.error else None
+            error = failure_json(event.error) if event.error else None
             return {**kind, **about, "outcome": event.outcome, "reason": event.reason, "error": error}
         case _:
             raise TypeError(f"no JSON form of {type(event).__name__}")

@@ -110,7 +110,7 @@ class Executor:
     def _step(self) -> Generator[None]:
         """Hold the study's lock, with a queue that is whole."""
         with self._ledger.held():
-            self._queue.mend()
+            self._queue.repair()
             yield
 
     def events(self) -> Iterator[StudyEvent]:

@@ -41,7 +41,7 @@ class Changes:
                 except (ValueError, RecursionError):
                     continue
 
-    def heal(self) -> None:
+    def repair(self) -> None:
         """Cut a torn last line, so that the next is not added to it; only while holding the study's lock."""
         try:
             file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "r+b")

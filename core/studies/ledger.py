@@ -76,7 +76,7 @@ class Ledger:
         if not wait_for(self._lock, LOCK_TIMEOUT, self._clock):
             told = f"another process keeps the lock of study {self.folder.name}"
             raise BusyError(told, f"end the one that hangs; {self.folder / FOLDER} names them")
-        self._changes.heal()
+        self._changes.repair()
         self.refresh()
 
     def refresh(self) -> list[StudyRun]:

@@ -42,8 +42,8 @@ def _failure(folder: Path, error: Exception) -> Failure:
     kind: FailureKind = (
         "input" if isinstance(error, InputError) else "busy" if isinstance(error, BusyError) else "crash"
     )
-    message, mend = (error.message, error.mend) if isinstance(error, TorchdeckError) else (str(error), "")
-    return Failure(kind, type(error).__name__, message, mend, "".join(traceback.format_exception(error)))
+    message, hint = (error.message, error.hint) if isinstance(error, TorchdeckError) else (str(error), "")
+    return Failure(kind, type(error).__name__, message, hint, "".join(traceback.format_exception(error)))
 
 
 def _opened(folder: Path, control: Inbox, around: Circumstances) -> Generator[StudyEvent]:

@@ -34,7 +34,7 @@ Figure = Callable[[StudyRun], float | None]
 _OPEN = (TrialState.WAITING, TrialState.RUNNING)
 
 
-def heal(path: Path, *, alone: bool = True) -> None:
+def repair_journal(path: Path, *, alone: bool = True) -> None:
     """Mend what a crash left: a torn last line is cut, a journal damaged elsewhere is set aside.
 
     Raises:
@@ -105,7 +105,7 @@ class TrialQueue:
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._journal = folder / JOURNAL
-        heal(self._journal, alone=alone)
+        repair_journal(self._journal, alone=alone)
         storage = JournalStorage(_Journal(self._journal))
         self.search = study.search
         direction = study.search.direction if study.search else "maximize"
@@ -119,14 +119,14 @@ class TrialQueue:
         space = study.search.space if study.search else {}
         self.distributions = {path: _distribution(item) for path, item in space.items()}
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Cut a line that another process was writing when it was killed."""
         with open(self._journal, "rb") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
             if file.read(1) in (b"", b"\n"):
                 return
-        heal(self._journal, alone=False)
+        repair_journal(self._journal, alone=False)
 
     def reconcile(self, runs: Sequence[StudyRun], figure: Figure, left: Collection[int] = ()) -> None:
         """Tell the queue what the runs say: no trial stays open but those of runs that train or are to be done.

@@ -14,7 +14,7 @@ MOST_SKIPPED = 10
 """Steps in a row that a gradient scaler may skip."""
 LEAST_SCALE = 1.0
 MOST_ROLL_BACKS = 3
-MEND = "lower optimizer.lr, or clip gradients with training.gradient_clipping"
+HINT = "lower optimizer.lr, or clip gradients with training.gradient_clipping"
 
 
 class CountedScaler(torch.amp.GradScaler):
@@ -50,7 +50,7 @@ def check_losses(tally: Tally, mean_loss: float, step: int) -> None:
         # The run ends here or goes back: the losses leave the device this once.
         wrong = (~tally.losses[: tally.steps].isfinite()).nonzero()
         first = step - tally.steps + 1 + int(wrong[0])
-        raise DivergedError(f"diverged at step {first}: the loss is not finite", MEND)
+        raise DivergedError(f"diverged at step {first}: the loss is not finite", HINT)
 
 
 def check_scaler(health: Sequence[float], step: int) -> None:
@@ -64,9 +64,9 @@ def check_scaler(health: Sequence[float], step: int) -> None:
     skipped, scale = health
     if skipped >= MOST_SKIPPED:
         message = f"the gradients of {MOST_SKIPPED} steps in a row are not finite"
-        raise DivergedError(f"diverged at step {step - MOST_SKIPPED + 1}: {message}", MEND)
+        raise DivergedError(f"diverged at step {step - MOST_SKIPPED + 1}: {message}", HINT)
     if scale < LEAST_SCALE:
-        raise DivergedError(f"diverged at step {step}: the gradients fit no scale of half precision", MEND)
+        raise DivergedError(f"diverged at step {step}: the gradients fit no scale of half precision", HINT)
 
 
 def check_figures(metrics: Mapping[str, float], step: int) -> None:
@@ -77,7 +77,7 @@ def check_figures(metrics: Mapping[str, float], step: int) -> None:
     """
     for name, value in metrics.items():
         if not is_finite(value):
-            raise DivergedError(f"diverged at step {step}: {name} is not finite", MEND)
+            raise DivergedError(f"diverged at step {step}: {name} is not finite", HINT)
 
 
 def check_tensors(tensors: Mapping[str, Tensor], step: int) -> None:
@@ -90,4 +90,4 @@ def check_tensors(tensors: Mapping[str, Tensor], step: int) -> None:
     if bool(nn.utils.get_total_norm(floating.values(), float("inf")).isfinite()):
         return
     wrong = next(name for name, value in floating.items() if not bool(value.isfinite().all()))
-    raise DivergedError(f"diverged at step {step}: {wrong} holds a value that is not finite", MEND)
+    raise DivergedError(f"diverged at step {step}: {wrong} holds a value that is not finite", HINT)

@@ -32,5 +32,5 @@ def check_extra(name: str, extra: str, purpose: str) -> None:
 
 
 def _missing(name: str, extra: str, purpose: str) -> InputError:
-    mend = f"install Torchdeck with its extra named {extra}: uv run --extra {extra} torchdeck ..."
-    return InputError(f"{purpose} needs {name.partition('.')[0]}", mend)
+    hint = f"install Torchdeck with its extra named {extra}: uv run --extra {extra} torchdeck ..."
+    return InputError(f"{purpose} needs {name.partition('.')[0]}", hint)

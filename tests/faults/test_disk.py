@@ -129,7 +129,7 @@ def test_a_disk_that_never_takes_anything_again_ends_the_run_with_what_is_missin
         last = told.events[-1]
         if isinstance(last, RunFailed):
             assert last.error.kind == "disk"
-            assert "torchdeck resume" in last.error.mend
+            assert "torchdeck resume" in last.error.hint
         else:
             # All that was left to write were caches.
             assert told.acknowledged == told.events

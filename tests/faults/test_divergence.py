@@ -46,7 +46,7 @@ def of_kind(events: list[RunEvent], kind: type[Kind]) -> list[Kind]:
 def failure_of(events: list[RunEvent]) -> str:
     assert isinstance(events[-1], RunFailed), events[-1]
     assert events[-1].error.kind == "diverged"
-    return f"{events[-1].error.message}; {events[-1].error.mend}"
+    return f"{events[-1].error.message}; {events[-1].error.hint}"
 
 
 def tell(events: list[RunEvent], faults: Faults) -> list[RunEvent]:

@@ -82,7 +82,7 @@ def test_a_run_out_of_memory_tells_the_batch_that_would_fit(
     failure = told[-1].error
     assert failure.kind == "memory"
     assert "out of memory training on 32 images at once; 16 would fit" in failure.message
-    assert "training.batch_size=16, or training.accumulation=2, which keeps the batch" in failure.mend
+    assert "training.batch_size=16, or training.accumulation=2, which keeps the batch" in failure.hint
 
 
 def test_memory_that_runs_out_in_an_evaluation_asks_for_a_smaller_one(
@@ -93,7 +93,7 @@ def test_memory_that_runs_out_in_an_evaluation_asks_for_a_smaller_one(
     faults("memory exhaustions")
     assert isinstance(told[-1], RunFailed)
     assert "evaluating 20 images at once" in told[-1].error.message
-    assert told[-1].error.mend == "set training.evaluation_batch_size=10"
+    assert told[-1].error.hint == "set training.evaluation_batch_size=10"
 
 
 @pytest.mark.parametrize("error", [EXHAUSTIONS[0], CRASHES[0]])
@@ -167,7 +167,7 @@ def test_what_no_machine_could_hold_is_told_before_anything_is_left_behind(
     faults("memory exhaustions")
     assert isinstance(told[-1], RunFailed)
     assert told[-1].error.kind == "memory"
-    assert "smaller model or data set" in told[-1].error.mend
+    assert "smaller model or data set" in told[-1].error.hint
     assert not (tmp_path / "logs").exists()
 
 

@@ -162,8 +162,8 @@ def test_a_run_whose_last_words_are_not_on_disk_says_so_and_goes_on_later(
     assert last.error.kind == "disk"
     missing = last.seq + 1 - len(list(EventReader(the_run()).read()))
     assert last.error.message == "the last checkpoint, of step 9, could not be written (the disk is full)"
-    assert f"the last {missing} events are not on disk (the disk is full)" in last.error.mend
-    assert f"torchdeck resume {the_run().name}" in last.error.mend
+    assert f"the last {missing} events are not on disk (the disk is full)" in last.error.hint
+    assert f"torchdeck resume {the_run().name}" in last.error.hint
     assert waits == [1.0] * 70
     assert load_record(the_run()).status == "died"
     again = list(resume(the_run(), context=context))
@@ -191,7 +191,7 @@ def test_a_failed_run_keeps_its_own_reason_where_the_disk_refuses_its_last_words
     recorder.close()
     assert isinstance(last, RunFailed)
     assert (last.error.kind, last.error.message) == ("diverged", "no longer finite")
-    assert last.error.mend.startswith("lower the rate\nthe last 1 events are not on disk (the disk is full)")
+    assert last.error.hint.startswith("lower the rate\nthe last 1 events are not on disk (the disk is full)")
 
 
 def test_an_old_checkpoint_that_cannot_be_removed_is_a_warning_and_the_new_one_counts(

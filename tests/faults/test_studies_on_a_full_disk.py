@@ -106,7 +106,7 @@ def test_a_disk_that_refuses_any_operation_of_a_study_costs_no_run(
         if ended.error:
             # It was being opened.
             assert (ended.error.kind, REFUSES in ended.reason) == ("input", True)
-            assert ended.error.mend
+            assert ended.error.hint
             assert last_of(worked(folder)).outcome == "completed", (at, last_of(worked(folder)))
         else:
             assert ended.outcome == "completed", ended

@@ -130,7 +130,7 @@ def _events(job: Job, logs: Path, disk: Disk, recorder: Recorder) -> Generator[R
         yield from saver.last(completed=True)
         yield recorder(RunCompleted(status="completed", reason="", epoch=4, step=position.step, train_seconds=1.0))
     except DiskError as error:
-        yield recorder(RunFailed(error=Failure("disk", "DiskError", error.message, error.mend)))
+        yield recorder(RunFailed(error=Failure("disk", "DiskError", error.message, error.hint)))
 
 
 def _step(epoch: int, step: int, batch: int) -> StepCompleted:

@@ -25,7 +25,7 @@ def toast_of(event: RunEvent, feed: Feed) -> Toast | None:
     name = feed.record.started.run_id if feed.record.started else "the run"
     match event:
         case RunFailed():
-            text = f"{event.error.message}\n{event.error.mend}".strip()
+            text = f"{event.error.message}\n{event.error.hint}".strip()
             return Toast(safe(text), safe(f"{name} failed"), "error", 20)
         case RunCompleted(status="handed_over"):
             return Toast(safe(f"{name} goes on in a process of its own"), "handed over") if feed.own else None

@@ -59,8 +59,8 @@ def fetch(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
         try:
             dataset.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            mend = "choose another with --data or TORCHDECK_DATA"
-            raise InputError(f"the data folder {dataset.root} cannot be made ({error.strerror})", mend) from None
+            hint = "choose another with --data or TORCHDECK_DATA"
+            raise InputError(f"the data folder {dataset.root} cannot be made ({error.strerror})", hint) from None
         yield from dataset.fetch()
     return (yield from check(dataset))
 

@@ -373,8 +373,8 @@ def _tell(error: TorchdeckError) -> None:
     lines = error.message.splitlines() if isinstance(error, ConfigError) else [error.message]
     for line in lines:
         typer.echo(f"error: {safe(line)}", err=True)
-    if error.mend:
-        typer.echo(f"  {safe(error.mend)}", err=True)
+    if error.hint:
+        typer.echo(f"  {safe(error.hint)}", err=True)
 
 
 if __name__ == "__main__":

@@ -125,8 +125,8 @@ def _ask(reference: str, logs: Path, command: CommandName, as_json: bool) -> Non
 
     row = find_run(logs, reference)
     if row.status in ("completed", "failed", "stopped", "died", "unreadable"):
-        mend = "see it with: torchdeck show" if row.status == "completed" else "go on with it: torchdeck resume"
-        raise LogsError(f"run {row.id} is not active: its status is {row.status}", f"{mend} {row.id}")
+        hint = "see it with: torchdeck show" if row.status == "completed" else "go on with it: torchdeck resume"
+        raise LogsError(f"run {row.id} is not active: its status is {row.status}", f"{hint} {row.id}")
     try:
         event = obeyed(row.folder, command)
     except KeyboardInterrupt:

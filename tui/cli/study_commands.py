@@ -234,8 +234,8 @@ def study_stop(
         return
     run = hold_run(folder, number)
     told = "stops after the batch in hand" if run.state == "running" else "is not begun"
-    mend = f"torchdeck study-retry {folder.name} {number}"
-    typer.echo(f"run {number} of study {folder.name} {told}; take it up again with: {mend}", err=True)
+    hint = f"torchdeck study-retry {folder.name} {number}"
+    typer.echo(f"run {number} of study {folder.name} {told}; take it up again with: {hint}", err=True)
 
 
 @study_app.command("study-retry", epilog="Example: torchdeck study-retry @last 3")

@@ -110,8 +110,8 @@ class StudyWork:
         if self.join and self.on != "here":
             raise InputError(f"one process gives all runs of a study to {self.on}", "leave --join out, or --on")
         if self.on != "here" and self.devices != "auto":
-            mend = "say with --gpus-per-run and --cpus-per-run what each run gets"
-            raise InputError(f"--devices names devices of this machine, and --on {self.on} trains on others", mend)
+            hint = "say with --gpus-per-run and --cpus-per-run what each run gets"
+            raise InputError(f"--devices names devices of this machine, and --on {self.on} trains on others", hint)
 
     def _on_a_cluster(self, budget: float | None) -> Circumstances:
         from ...core.clusters import Share, places

@@ -177,7 +177,7 @@ def _because(reason: str) -> str:
 def closing_lines(event: StudyEnded) -> list[str]:
     """How a study ended, and how to go on with it."""
     if event.error:
-        return [f"error: {event.error.message}", *([f"  {event.error.mend}"] if event.error.mend else [])]
+        return [f"error: {event.error.message}", *([f"  {event.error.hint}"] if event.error.hint else [])]
     if event.study is None:
         return [event.reason]
     study = event.study

@@ -112,5 +112,5 @@ def _epoch(event: EpochCompleted, record: RunRecord) -> str:
 
 
 def _failure(event: RunFailed) -> list[str]:
-    mend = [f"  {line}" for line in event.error.mend.splitlines()]
-    return [f"error: {line}" for line in event.error.message.splitlines()] + mend
+    hint = [f"  {line}" for line in event.error.hint.splitlines()]
+    return [f"error: {line}" for line in event.error.message.splitlines()] + hint

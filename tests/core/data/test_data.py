@@ -130,7 +130,7 @@ def test_a_truncated_mnist_file_is_told_with_its_mend(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         opened(tmp_path, "mnist").read("train")
     assert str(path) in caught.value.message
-    assert "torchdeck data fetch mnist" in caught.value.mend
+    assert "torchdeck data fetch mnist" in caught.value.hint
 
 
 def test_a_cifar_batch_is_not_unpickled_unless_its_checksum_is_right(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_damaged_cifar_archive_is_told_and_nothing_is_unpacked(tmp_path: Path)
 def test_missing_data_names_the_command_that_fetches_it(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         prepared(opened(tmp_path, "cifar10", download=False))
-    assert "torchdeck data fetch cifar10" in caught.value.mend
+    assert "torchdeck data fetch cifar10" in caught.value.hint
 
 
 def test_a_folder_of_images_is_decoded_resized_and_cached(folder_of_images: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_rank_that_does_not_answer_is_given_up(tmp_path: Path, faults: Faults)
     faults("stalled ranks")
     assert isinstance(last, RunFailed), last
     assert "did not answer" in last.error.message
-    assert f"torchdeck resume {folder.name}" in last.error.mend
+    assert f"torchdeck resume {folder.name}" in last.error.hint
 
 
 def test_machines_meet_on_a_port_and_the_run_warns_that_their_network_must_be_trusted(
@@ -205,7 +205,7 @@ def test_machines_that_are_not_told_where_to_meet_are_refused_before_they_open_a
     settings = config(training__device="cpu", training__nodes=2)
     *_, last = run(settings, tmp_path / "logs", context=SessionContext(tmp_path))
     assert isinstance(last, RunFailed), last
-    assert (last.error.kind, "--rendezvous" in last.error.mend) == ("input", True)
+    assert (last.error.kind, "--rendezvous" in last.error.hint) == ("input", True)
     assert not list((tmp_path / "logs").glob("*"))
 
 
@@ -216,7 +216,7 @@ def test_what_no_rank_can_do_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     *_, last = run(wrong, tmp_path / "logs", context=SessionContext(tmp_path))
     assert isinstance(last, RunFailed), last
     assert last.error.kind == "input"
-    assert "torchdeck data fetch cifar10" in last.error.mend
+    assert "torchdeck data fetch cifar10" in last.error.hint
     assert not list((tmp_path / "logs").iterdir()) if (tmp_path / "logs").exists() else True
 
 

@@ -148,7 +148,7 @@ def test_what_cannot_run_is_told_before_anything_is_left_behind(
     events = train(small(changes))
     assert isinstance(events[-1], RunFailed)
     assert events[-1].error.kind == "input"
-    assert told in f"{events[-1].error.message}; {events[-1].error.mend}"
+    assert told in f"{events[-1].error.message}; {events[-1].error.hint}"
     assert not (tmp_path / "logs").exists()
 
 
@@ -159,14 +159,14 @@ def test_an_unwritable_logs_folder_is_told_before_training(
     events = list(run(small(), tmp_path / "file" / "logs", context=context))
     assert isinstance(events[-1], RunFailed)
     assert events[-1].error.kind == "input"
-    assert "--logs" in events[-1].error.mend
+    assert "--logs" in events[-1].error.hint
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(small: Made, train: Train, the_run: TheRun) -> None:
     events = train(small({"optimizer.lr": 100.0, "optimizer.weight_decay": 1.0, "training.epochs": 30}))
     assert isinstance(events[-1], RunFailed)
     assert events[-1].error.kind == "diverged"
-    assert "lower optimizer.lr" in events[-1].error.mend
+    assert "lower optimizer.lr" in events[-1].error.hint
     assert load_record(the_run()).status == "failed"
 
 
@@ -350,7 +350,7 @@ def test_a_run_whose_last_checkpoint_the_disk_refuses_fails_and_can_go_on(
     assert isinstance(last, RunFailed)
     assert last.error.kind == "disk"
     assert "the last checkpoint, of step 9" in last.error.message
-    assert f"torchdeck resume {the_run().name}" in last.error.mend
+    assert f"torchdeck resume {the_run().name}" in last.error.hint
     refused.unlink()
     assert isinstance(go_on(the_run())[-1], RunCompleted)
 

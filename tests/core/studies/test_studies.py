@@ -17,7 +17,7 @@ from torchdeck.core.studies.ledger import Ledger
 from torchdeck.core.studies.model import Study, StudyRun
 from torchdeck.core.studies.requests import placed
 from torchdeck.core.studies.store import create_study, find_study, latest_like, load_study, save_study, status_of
-from torchdeck.core.studies.trial_queue import JOURNAL, TrialQueue, heal
+from torchdeck.core.studies.trial_queue import JOURNAL, TrialQueue, repair_journal
 from torchdeck.presets.study_presets import grid_study, load_declaration, search_study, study_names
 from torchdeck.tui.cli.study_options import parse_budget
 
@@ -391,7 +391,7 @@ def test_a_damaged_journal_is_set_aside_and_told_again_what_the_runs_say(grid: P
 
 
 def test_an_empty_journal_needs_no_mending(tmp_path: Path) -> None:
-    heal(tmp_path / JOURNAL)
+    repair_journal(tmp_path / JOURNAL)
     assert not list(tmp_path.iterdir())
 
 
