@@ -38,11 +38,11 @@ from torchdeck.core.studies.run_study import run_study
 from torchdeck.core.studies.store import create_study
 from torchdeck.presets.study_presets import grid_study
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.screens.studies.page import StudyPage
 from torchdeck.tui.state.preferences import State
 from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.study_reader import StudyReader
 from torchdeck.tui.state.workspace import Workspace
-from torchdeck.tui.studies.reader import StudyReader
+from torchdeck.tui.studies.page import StudyPage
 
 SIZE = (120, 40)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from .config import ExperimentConfig
 from .control import Control, Inbox
-from .events import RunEvent
+from .events import HistoryLoaded, RunEvent, RunStarted
 from .processes.launch import resume_detached, start_detached
 from .processes.multi_device import followed, is_apart, trained_apart
 from .runs.label import Label
 from .runs.layout import new_run_id
+from .runs.reader import load_record
 from .session import session
 from .session.session import SessionContext
 
@@ -41,9 +43,20 @@ def run(
 def resume(
     folder: Path, control: Inbox | None = None, *, context: SessionContext, take_over: bool = False
 ) -> Iterator[RunEvent]:
-    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one."""
+    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one.
+
+    What the run came to before is told by a `HistoryLoaded`, so that a record folded from these events is the run's.
+    """
+    with closing(_resumed(folder, control or Control(), context, take_over)) as events:
+        for event in events:
+            if isinstance(event, RunStarted):
+                yield HistoryLoaded(record=load_record(folder).to_json())
+            yield event
+
+
+def _resumed(folder: Path, control: Inbox, context: SessionContext, take_over: bool) -> Generator[RunEvent]:
     if not trained_apart(folder):
         yield from session.resume(folder, control, context=context, take_over=take_over)
         return
     begin = partial(resume_detached, folder, context.data_root, rank_timeouts=context.rank_timeouts)
-    yield from followed(begin, folder, control or Control())
+    yield from followed(begin, folder, control)

@@ -230,6 +230,16 @@ class LogReplaced(RunEvent):
     removed: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryLoaded(RunEvent):
+    """Never in a log: before the `RunStarted` of a resumed run, its record as the log has it, in JSON's types.
+
+    Whoever folds the events knows the earlier attempts, too: `RunRecord.apply` starts from it.
+    """
+
+    record: Mapping[str, Any]
+
+
 KINDS: dict[str, type[RunEvent]] = {
     kind.__name__: kind
     for kind in (

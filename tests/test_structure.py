@@ -90,7 +90,7 @@ def test_nothing_waits_for_the_screen_from_another_thread() -> None:
     assert [str(path) for path in files if "call_from_thread" in path.read_text()] == []
 
 
-@pytest.mark.parametrize("name", ["__init__.py", "core", "presets", "tui"])
+@pytest.mark.parametrize("name", ["__init__.py", "py.typed", "core", "presets", "tui"])
 def test_the_package_is_the_root_under_its_name(name: str) -> None:
     shown = ROOT / "src" / "torchdeck" / name
     assert shown.is_symlink(), "a copy without links? take git clone, or cp -a"

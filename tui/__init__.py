@@ -1,1 +1,1 @@
-"""Everything a person meets in the terminal."""
+"""The user interface: the command line, the Textual app, and the reports."""

@@ -10,11 +10,11 @@ Confusion = Sequence[Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """Precision, recall and F1 of one class as fractions; 0 where nothing was predicted or present."""
+    """Precision, recall and F1 of one class as fractions; None where undefined, as a recall without images."""
 
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
     images: int
 
 
@@ -33,18 +33,23 @@ def _figures_of(confusion: Confusion, index: int) -> ClassFigures:
     hits = confusion[index][index]
     present = sum(confusion[index])
     predicted = sum(row[index] for row in confusion)
-    precision = hits / predicted if predicted else 0.0
-    recall = hits / present if present else 0.0
-    f1 = 2 * hits / (present + predicted) if present + predicted else 0.0
-    return ClassFigures(precision, recall, f1, present)
+    return ClassFigures(_ratio(hits, predicted), _ratio(hits, present), _ratio(2 * hits, present + predicted), present)
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def macro(figures: Sequence[ClassFigures]) -> ClassFigures:
-    """The unweighted mean over the classes."""
-    count = max(1, len(figures))
+    """The unweighted mean over the classes that have images; the precision of one never predicted counts as 0."""
+    tested = [item for item in figures if item.images]
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        return sum(value or 0.0 for value in values) / len(values) if values else None
+
     return ClassFigures(
-        sum(item.precision for item in figures) / count,
-        sum(item.recall for item in figures) / count,
-        sum(item.f1 for item in figures) / count,
-        sum(item.images for item in figures),
+        mean([item.precision for item in tested]),
+        mean([item.recall for item in tested]),
+        mean([item.f1 for item in tested]),
+        sum(item.images for item in tested),
     )

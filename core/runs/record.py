@@ -14,6 +14,7 @@ from ..events import (
     EvaluationCompleted,
     EventsHeld,
     EventsReleased,
+    HistoryLoaded,
     LogReplaced,
     RolledBack,
     RunCompleted,
@@ -73,8 +74,11 @@ class RunRecord:
     def apply(self, event: RunEvent) -> None:
         """Fold one event in; an event seen before (by its seq) changes nothing."""
         if isinstance(event, LogReplaced):
-            self._clear()
+            self._become(RunRecord())
             self.status = "removed" if event.removed else self.status
+            return
+        if isinstance(event, HistoryLoaded):
+            self._become(record_from_json(event.record))
             return
         if event.seq < self.next_seq:
             return
@@ -116,10 +120,9 @@ class RunRecord:
             case _:
                 pass
 
-    def _clear(self) -> None:
-        blank = RunRecord()
+    def _become(self, other: RunRecord) -> None:
         for item in fields(self):
-            setattr(self, item.name, getattr(blank, item.name))
+            setattr(self, item.name, getattr(other, item.name))
 
     def _start(self, event: RunStarted) -> None:
         """Begin an attempt; what earlier ones said beyond the step it resumes from is void."""

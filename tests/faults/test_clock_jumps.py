@@ -18,7 +18,7 @@ from torchdeck.core.session.session import SessionContext, run
 from torchdeck.tui.format.bars import epoch_seconds_left, run_seconds_left
 from torchdeck.tui.format.event_lines import lines_of
 from torchdeck.tui.format.values import moment, time_of_day
-from torchdeck.tui.runs.columns import age
+from torchdeck.tui.summaries.run_columns import age
 
 Made = Callable[..., ExperimentConfig]
 

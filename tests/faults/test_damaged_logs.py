@@ -30,8 +30,8 @@ from torchdeck.tui.format.bars import epoch_seconds_left, images_per_second, run
 from torchdeck.tui.format.event_lines import lines_of
 from torchdeck.tui.format.tables import record_json, run_page, runs_table
 from torchdeck.tui.report.sections import run_document
-from torchdeck.tui.studies.reader import StudyLister
-from torchdeck.tui.studies.tables import tables
+from torchdeck.tui.state.study_reader import StudyLister
+from torchdeck.tui.summaries.study_tables import tables
 
 NOW = 1_800_000_000.0
 

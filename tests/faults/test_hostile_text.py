@@ -261,7 +261,7 @@ async def test_the_pages_of_runs_take_text_from_a_log_for_no_more_than_text(
             app.workspace.chosen = run_id(number)
             await seen.page("analyze")
         for number, text in enumerate(PAYLOADS.values()):
-            app.console_text.add(text[:BIG])
+            app.captured_output.add(text[:BIG])
             app.workspace.feed = feed = feed_of(hostile / run_id(number))
             feed.iterate()
             await until(pilot, lambda feed=feed: feed.over)

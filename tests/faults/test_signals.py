@@ -148,9 +148,9 @@ def test_a_run_is_safe_and_the_terminal_as_it_was_found(
         until(lambda: not pty.damage(), pty.damage, 5)
 
 
-def test_without_the_departure_a_signal_costs_the_run_and_the_terminal(terminals: Terminals) -> None:
+def test_without_signal_handling_a_signal_costs_the_run_and_the_terminal(terminals: Terminals) -> None:
     pty = terminals.pty()
-    process, log = begin(terminals, pty, "app", change="without departure")
+    process, log = begin(terminals, pty, "app", change="without signal handling")
     send(process, signal.SIGTERM)
     assert terminals.code(process) == -signal.SIGTERM
     assert pty.damage()

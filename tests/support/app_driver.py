@@ -10,7 +10,7 @@ from textual._context import visible_screen_stack
 from textual.app import App
 from textual.pilot import Pilot
 
-from torchdeck.tui.screens.setup.field_row import FieldRow
+from torchdeck.tui.setup.field_row import FieldRow
 
 
 def screen_text(app: App[Any]) -> str:

@@ -31,8 +31,8 @@ NEEDED = (
 )
 SHOWN = (
     "torchdeck.tui.app.start",
-    "torchdeck.tui.screens.setup.page",
-    "torchdeck.tui.screens.live.page",
+    "torchdeck.tui.setup.page",
+    "torchdeck.tui.live.page",
     "torchdeck.tui.cli.run_progress",
     "torchdeck.tui.cli.headless",
     "torchdeck.tui.format.tables",
@@ -47,7 +47,7 @@ def _leave_signals_alone() -> None:
     def nothing(_: object) -> Iterator[None]:
         yield
 
-    torchdeck.tui.app.start.signals_taken = nothing  # type: ignore[assignment]
+    torchdeck.tui.app.start.handle_signals = nothing  # type: ignore[assignment]
 
 
 def _crash_at_help() -> None:
@@ -68,7 +68,7 @@ def _fork_workers() -> None:
 
 CHANGES: dict[str, Callable[[], None]] = {
     "": lambda: None,
-    "without departure": _leave_signals_alone,
+    "without signal handling": _leave_signals_alone,
     "crashes at ?": _crash_at_help,
     "workers are forked": _fork_workers,
 }

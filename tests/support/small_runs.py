@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torchdeck.core.control import CommandName
+
 SMALL: dict[str, Any] = {
     "data": {"name": "synthetic", "size": 16, "train_images": 96, "test_images": 40, "classes": 4},
     "model": {"name": "lenet"},
@@ -23,6 +25,22 @@ class Clock:
 
     def __call__(self) -> float:
         return next(self._ticks) / 100
+
+
+class AskAt:
+    """An inbox that asks for commands, each at a look: one look a batch, evaluation batches too."""
+
+    def __init__(self, commands: dict[int, CommandName]) -> None:
+        self.commands = commands
+        self.look = 0
+
+    def take(self) -> Any:
+        self.look += 1
+        command = self.commands.get(self.look)
+        return (command, "asked") if command else None
+
+    def wait(self, seconds: float) -> None:
+        """While a run is paused, one look follows another."""
 
 
 def changed(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

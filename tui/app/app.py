@@ -21,7 +21,6 @@ from ...core.control import CommandName
 from ...core.errors import TorchdeckError
 from ...core.events import RunEvent
 from ..format.values import safe
-from ..screens import PAGES, make_page
 from ..screens.dialogs import Ask, how_to_leave, how_to_stop
 from ..screens.help import Help
 from ..screens.page import Page, Reuses
@@ -44,10 +43,11 @@ from ..state.open_feed import detached, resumed, started, watched
 from ..state.refresh_rates import Refresh
 from ..state.workspace import Workspace
 from ..terminal.ascii_filter import AsciiOnly
-from ..terminal.captured_output import Console
+from ..terminal.captured_output import CapturedOutput
 from ..terminal.clipboard import copy
 from ..terminal.messages import TerminalDrained, TerminalLost
 from .crash_message import apology
+from .pages import PAGES, make_page
 from .style_cache import StyledOnce
 from .theme import CYCLE, THEMES, variables_for
 from .toasts import toast_of
@@ -79,7 +79,7 @@ class Torchdeck(StyledOnce):
         *,
         refresh: Refresh,
         ascii_only: bool = False,
-        console: Console | None = None,
+        captured: CapturedOutput | None = None,
         page: Mode = "setup",
         watch: Path | None = None,
         driver_class: type[Driver] | None = None,
@@ -89,7 +89,7 @@ class Torchdeck(StyledOnce):
         self._first, self._watch = page, watch
         self.workspace = workspace
         self.rates = refresh
-        self.console_text = console or Console()
+        self.captured_output = captured or CapturedOutput()
         self.lets_go = False
         """Whether the app left a run behind that trains to its end without it."""
         self._leaving: int | None = None
@@ -110,7 +110,7 @@ class Torchdeck(StyledOnce):
 
     def on_mount(self) -> None:
         for mode in PAGES:
-            self.add_mode(mode, partial(make_page, mode, self.workspace, self.rates, self.console_text))
+            self.add_mode(mode, partial(make_page, mode, self.workspace, self.rates, self.captured_output))
         self.switch_mode(self._first)
         if self._watch:
             self._take_up(watched(self._watch))
@@ -150,8 +150,8 @@ class Torchdeck(StyledOnce):
         self.post_message(StudyRequested(None))
 
     async def on_study_requested(self, message: StudyRequested) -> None:
-        from ..screens.studies.list_page import StudiesPage  # tables, charts and declarations, 0.2 s
-        from ..screens.studies.page import StudyPage
+        from ..studies.list_page import StudiesPage  # tables, charts and declarations, 0.2 s
+        from ..studies.page import StudyPage
 
         folder = message.folder
         await self._above_runs(StudyPage(self.workspace, folder) if folder else StudiesPage(self.workspace))
@@ -292,7 +292,7 @@ class Torchdeck(StyledOnce):
             self.notify(safe(event.worker.error), title="failed", severity="error", timeout=20, markup=False)
 
     def on_print(self, event: events.Print) -> None:
-        self.console_text.add(event.text)
+        self.captured_output.add(event.text)
 
     # -- stopping and leaving
 

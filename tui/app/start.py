@@ -20,11 +20,11 @@ from ..state.messages import LeaveRequested, Mode
 from ..state.preferences import State
 from ..state.refresh_rates import RATES, Refresh, Speed
 from ..state.workspace import Workspace
-from ..terminal.captured_output import Console, guarded
+from ..terminal.captured_output import CapturedOutput, capture_output
 from ..terminal.driver import TerminalDriver
 from ..terminal.exit_codes import run_exit_code
-from ..terminal.shutdown import HangupPolicy, signals_taken
-from ..terminal.terminal import LEAVE_SCREEN, Found
+from ..terminal.shutdown import HangupPolicy, handle_signals
+from ..terminal.terminal import LEAVE_SCREEN, SavedTerminal
 from .app import Torchdeck
 
 BEFORE_THE_RUN_SECONDS = 2.0
@@ -57,26 +57,26 @@ def open_app(
         page=page,
         watch=watch,
         driver_class=None if served else TerminalDriver,
-        on_failure=lambda: departure.depart(lambda: 1),
+        on_failure=lambda: handler.exit_after_run(lambda: 1),
     )
     with (
-        nullcontext() if served else closing(Found(0, 2, LEAVE_SCREEN)) as found,
-        signals_taken(_Leaving(app, found, on_hangup)) as departure,
-        nullcontext(Console()) if served else guarded() as console,
+        nullcontext() if served else closing(SavedTerminal(0, 2, LEAVE_SCREEN)) as saved,
+        handle_signals(_AppShutdown(app, saved, on_hangup)) as handler,
+        nullcontext(CapturedOutput()) if served else capture_output() as captured,
     ):
-        app.console_text = console
+        app.captured_output = captured
         app.run()
     return _code_of_the_run(app) if app.lets_go else app.return_code or 0
 
 
-class _Leaving:
+class _AppShutdown:
     """The app and its run, as a signal makes them leave."""
 
-    def __init__(self, app: Torchdeck, found: Found | None, on_hangup: HangupPolicy) -> None:
-        self._app, self._found, self._reason = app, found, ""
+    def __init__(self, app: Torchdeck, saved: SavedTerminal | None, on_hangup: HangupPolicy) -> None:
+        self._app, self._saved, self._reason = app, saved, ""
         self._outlived = (signal.SIGHUP,) if on_hangup == "hand-over" else ()
 
-    def leave(self, number: int) -> None:
+    def request_exit(self, number: int) -> None:
         """Ask the run to end, here at least after a signal that it outlives; then wake the app."""
         self._reason = f"signal {signal.Signals(number).name}"
         feed = self._feed()
@@ -86,9 +86,9 @@ class _Leaving:
             feed.ask("stop", self._reason)
         with suppress(RuntimeError):  # it is through
             if self._app.is_running:
-                self._app.post_message(LeaveRequested(self.code(number)))
+                self._app.post_message(LeaveRequested(self.exit_code(number)))
 
-    def ended(self, seconds: float) -> bool:
+    def wait_for_end(self, seconds: float) -> bool:
         """Wait for the run's last event; one that has not begun yet has nothing to save."""
         feed = self._feed()
         if feed is None:
@@ -97,15 +97,15 @@ class _Leaving:
             feed.hand_over.finish(lambda why: feed.ask("stop", f"{self._reason}; {why}"))
         return feed.wait(seconds if feed.record.started else BEFORE_THE_RUN_SECONDS)
 
-    def code(self, number: int) -> int:
+    def exit_code(self, number: int) -> int:
         """A run that goes on elsewhere is no failure."""
         feed = self._app.workspace.feed
         return 0 if feed and feed.went_to else 128 + number
 
-    def put_back(self) -> None:
-        """Leave the terminal as it was found; a browser has none."""
-        if self._found:
-            self._found.put_back()
+    def restore_terminal(self) -> None:
+        """Leave the terminal as it was saved; a browser has none."""
+        if self._saved:
+            self._saved.restore()
 
     def _feed(self) -> Feed | None:
         return self._app.workspace.feed if self._app.workspace.training else None

@@ -1,1 +1,1 @@
-"""tui/charts"""
+"""Line charts and images as terminal characters: data in, cells out, without Textual."""

@@ -1,1 +1,1 @@
-"""tui/cli"""
+"""The command line: commands, their options, and how they show progress and results."""

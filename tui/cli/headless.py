@@ -19,10 +19,10 @@ from typing import Any, Literal, Protocol, TypeVar
 from ...core.control import Control
 from ...core.events import DeviceSampled, RunEvent, StepCompleted, to_json
 from ..state.handover import HandOver
-from ..terminal.broken_pipe import PIPE_CLOSED, forget_output
+from ..terminal.broken_pipe import PIPE_CLOSED, discard_output
 from ..terminal.exit_codes import run_exit_code
-from ..terminal.shutdown import PATIENCE, signals_taken
-from ..terminal.terminal import SHOW_CURSOR, say_at_once
+from ..terminal.shutdown import EXIT_TIMEOUTS, handle_signals
+from ..terminal.terminal import SHOW_CURSOR, write_without_blocking
 
 MOST_WAITING = 10_000
 
@@ -101,9 +101,9 @@ class _Pump:
         """Wait for the end of the run."""
         self._thread.join()
 
-    # -- what the departure asks
+    # -- what `ShutdownTarget` asks for
 
-    def leave(self, number: int) -> None:
+    def request_exit(self, number: int) -> None:
         """Stop with a checkpoint, or hand over what outlives a hang-up."""
         self.signal = number
         if self._hand_over and number == signal.SIGHUP:
@@ -115,21 +115,21 @@ class _Pump:
         assert self.signal is not None
         self._control.request("stop", "; ".join((f"signal {signal.Signals(self.signal).name}", *why)))
 
-    def ended(self, seconds: float) -> bool:
+    def wait_for_end(self, seconds: float) -> bool:
         """Wait for the last event, which is on disk by then."""
         if self._hand_over:
             self._hand_over.finish(self._stop)
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def code(self, number: int) -> int:
+    def exit_code(self, number: int) -> int:
         """What a shell calls a process that a signal ended; a run that goes on elsewhere is no failure."""
         return 0 if self._hand_over and self._hand_over.done else 128 + number
 
-    def put_back(self) -> None:
+    def restore_terminal(self) -> None:
         """Show the cursor that the progress hides."""
         if os.isatty(2):
-            say_at_once(2, SHOW_CURSOR)
+            write_without_blocking(2, SHOW_CURSOR)
 
 
 def drive(
@@ -147,10 +147,10 @@ def drive(
     def on_end(last: Any) -> None:
         # A pipe may be read as late as its reader likes; a terminal that takes nothing is given up.
         if os.isatty(front_end.descriptor):
-            departure.end_when_stuck(exit_code(last, pump.signal), lambda: pump.shown)
+            handler.exit_when_stuck(exit_code(last, pump.signal), lambda: pump.shown)
 
     pump = _Pump(events, control, on_end, hand_over)
-    with signals_taken(pump) as departure:
+    with handle_signals(pump) as handler:
         pump.start()
         last, reader = _show_all(pump, front_end, control)
         pump.join()
@@ -158,7 +158,7 @@ def drive(
             with suppress(OSError):
                 front_end.close()
     if reader != "there":
-        forget_output()
+        discard_output()
     return PIPE_CLOSED if reader == "gone" and pump.signal is None else exit_code(last, pump.signal)
 
 
@@ -203,7 +203,7 @@ def say_last(work: Callable[[], None], code: int) -> None:
     """Print a last word on stdout; a terminal that does not take it holds up the process only for a while."""
     if not os.isatty(1):
         return work()
-    late = threading.Timer(PATIENCE.screen, os._exit, (code,))
+    late = threading.Timer(EXIT_TIMEOUTS.screen, os._exit, (code,))
     late.daemon = True
     late.start()
     work()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ..terminal.broken_pipe import readers_may_leave
+from ..terminal.broken_pipe import exit_on_broken_pipe
 from ..terminal.shutdown import HangupPolicy
 
 
@@ -103,5 +103,5 @@ Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; on b
 
 def print_json(content: Any) -> None:
     """Print what a script reads."""
-    with readers_may_leave():
+    with exit_on_broken_pipe():
         typer.echo(json.dumps(content, indent=2))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 
-from ..terminal.broken_pipe import readers_may_leave
+from ..terminal.broken_pipe import exit_on_broken_pipe
 
 if TYPE_CHECKING:
     pass  # torch, seconds
@@ -17,7 +17,7 @@ from ..format.tables import WIDE
 def print_table(*parts: RenderableType) -> None:
     """Print to stdout; where that is no terminal, wide enough that nothing is cut."""
     width = None if sys.stdout.isatty() else WIDE
-    with readers_may_leave():
+    with exit_on_broken_pipe():
         _Console(width=width, highlight=False).print(*parts)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ...core.results.study_result import StudyResult
-    from ..studies.tables import Grid
+    from ..summaries.study_tables import Grid
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +48,7 @@ def _print_result(result: StudyResult, ascii_only: bool) -> None:
     from ...core.results.chart_data import panels
     from ..charts.study_charts import chart_text
     from ..format.values import safe
-    from ..studies.tables import tables
+    from ..summaries.study_tables import tables
     from .output import print_table
 
     console = Console()

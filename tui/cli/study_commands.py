@@ -47,7 +47,7 @@ def studies(logs: Logs = LOGS, as_json: Json = False) -> None:
     from ...core.studies.store import load_study, status_of, study_folders
     from ...presets.study_presets import load_declaration, study_names
     from ..format.tables import table
-    from ..studies.text import summary_of
+    from ..summaries.study_text import summary_of
     from .output import print_table
 
     declared = [load_declaration(name) for name in study_names()]
@@ -181,7 +181,7 @@ def study_status(reference: StudyReference, logs: Logs = LOGS, as_json: Json = F
     """Show how far a study is: every run with its state, its epochs and its best figure."""
     from ...core.studies.store import find_study, load_study, status_of
     from ..format.values import safe
-    from ..studies.text import summary_of
+    from ..summaries.study_text import summary_of
     from .output import print_table
     from .study_progress import recorded_progress, study_table
 

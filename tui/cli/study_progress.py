@@ -31,7 +31,7 @@ from ...core.studies.events import (
 )
 from ...core.studies.model import Study, StudyRun
 from ..format.values import duration, percent, safe
-from ..studies.text import summary_of
+from ..summaries.study_text import summary_of
 from ..terminal.exit_codes import EXIT_CODES
 
 REDRAW_EVERY = 0.25

@@ -1,1 +1,1 @@
-"""Reports to hand in: a document of texts, tables and pictures, and its forms as HTML and Markdown."""
+"""Reports of runs and studies: a document of text, tables and figures, written as HTML or Markdown."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..studies.tables import Grid
+from ..summaries.study_tables import Grid
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..charts.palette import ON_DARK, ON_LIGHT
 from ..format.values import safe
-from ..studies.tables import Grid
+from ..summaries.study_tables import Grid
 from .document import Block, Bullets, Code, Document, KeyFigure, Paragraph, Picture, Pictures, TableBlock
 from .plots import colored
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from ..format.values import safe
-from ..studies.tables import Grid
+from ..summaries.study_tables import Grid
 from .document import Block, Bullets, Code, Document, Paragraph, Picture, Pictures, TableBlock
 from .plots import PAPER, colored
 

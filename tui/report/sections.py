@@ -23,9 +23,9 @@ from ...core.utils.flatten import Settings, flat, mapping, unlike
 from ...presets.study_presets import study_names
 from ..format.tables import fact_rows
 from ..format.values import as_text, count, duration, figure, moment, percent, size
-from ..runs.settings import changes, shown
-from ..studies.sentences import findings
-from ..studies.tables import (
+from ..summaries.run_settings import changes, shown
+from ..summaries.study_sentences import findings
+from ..summaries.study_tables import (
     Grid,
     comparison_table,
     cost_table,

@@ -13,8 +13,8 @@ from ...core.runs.index import RunIndex, RunRow
 from ...core.runs.layout import RUN_ID
 from ...core.runs.record import READING, RunRecord
 from ...core.studies.store import is_study
-from ..studies.processes import StudyProcesses
 from .log_loader import LongLogs
+from .study_processes import StudyProcesses
 
 if TYPE_CHECKING:
     from .feed import Feed

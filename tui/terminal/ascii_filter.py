@@ -1,4 +1,4 @@
-"""The last word on what is drawn in ASCII mode: every sign of another kind becomes one of ASCII, a cell for a cell."""
+"""ASCII mode: replace every other character on the screen by an ASCII one of the same width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
 
-_SIGNS = {
+_REPLACEMENTS = {
     "╭╮╰╯┌┐└┘├┤┬┴┼╴╶": "+",
     "─━╌╍┄╸╺—–▔▁": "-",
     "│┃▏▕▎▍▌▐": "|",
@@ -26,11 +26,11 @@ _SIGNS = {
     "…·": ".",
     "⏎": "=",
 }
-_ASCII = {ord(sign): plain for signs, plain in _SIGNS.items() for sign in signs}
+_ASCII = {ord(sign): plain for signs, plain in _REPLACEMENTS.items() for sign in signs}
 
 
 class AsciiOnly(LineFilter):
-    """Replaces what is not ASCII."""
+    """A Textual line filter that replaces non-ASCII characters."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's form
         return [segment if segment.text.isascii() else _plain(segment) for segment in segments]
@@ -42,7 +42,7 @@ def _plain(segment: Segment) -> Segment:
 
 @lru_cache(4096)
 def to_ascii(text: str) -> str:
-    """The text in ASCII, as many cells wide."""
+    """The text in ASCII, as many cells wide as before."""
     return "".join(sign if sign.isascii() else _closest(sign) for sign in text.translate(_ASCII))
 
 

@@ -1,4 +1,4 @@
-"""Output that nobody reads: the process ends quietly, with the exit code of a closed pipe."""
+"""Handle closed pipes: if nobody reads the output any more, end quietly with the exit code of SIGPIPE."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
-def forget_output() -> None:
-    """Keep the interpreter from failing once more on a closed pipe when it flushes at its end."""
+def discard_output() -> None:
+    """Redirect output to /dev/null, so that the interpreter's final flush does not fail on the closed pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         with suppress(OSError):
@@ -19,10 +19,10 @@ def forget_output() -> None:
 
 
 @contextmanager
-def readers_may_leave() -> Generator[None]:
-    """Print inside; where nobody reads any more, the command is over."""
+def exit_on_broken_pipe() -> Generator[None]:
+    """Exit the command if printing inside fails because nobody reads the output any more."""
     try:
         yield
     except BrokenPipeError:
-        forget_output()
+        discard_output()
         raise SystemExit(PIPE_CLOSED) from None

@@ -1,4 +1,4 @@
-"""A text on the clipboard of whoever sits at the terminal, over SSH and inside tmux too."""
+"""Copy text to the clipboard of the terminal's user, over SSH and inside tmux too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.app import App
 
 
 def copy(app: App[Any], text: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Send the text by OSC 52; inside tmux, whose default drops that, also through tmux itself."""
+    """Send the text by OSC 52; inside tmux, which ignores that by default, also by `tmux load-buffer`."""
     app.copy_to_clipboard(text)
     if environment.get("TMUX"):
         _through_tmux(text)

@@ -1,7 +1,7 @@
-"""Textual's terminal driver, for terminals that stall, go away, or are taken by a shell for a while.
+"""Textual's terminal driver, extended for terminals that stall, disconnect, or are suspended by a shell.
 
-Frames that the terminal does not take are dropped whole, and the screen is drawn anew once it takes them again; so the
-app never waits for its terminal, and neither does what trains beside it.
+Frames that the terminal does not accept are dropped whole, and the screen is redrawn once it accepts them again. So
+neither the app nor the training thread beside it ever waits for the terminal.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
 from .messages import TerminalDrained, TerminalLost
-from .terminal import LEAVE_SCREEN, Outlet, in_front, say_at_once
+from .terminal import LEAVE_SCREEN, TerminalWriter, is_foreground, write_without_blocking
 
 FRAME_START = "\x1b[?2026h"
 FRAME_END = "\x1b[?2026l"
 MODES = ("\x1b[?", "\x1b[<", "\x1b[>")
-LONGEST_MODE = 16
-GRACE_SECONDS = 1.0
-LOOK_EVERY = 0.5
+MAX_MODE_LENGTH = 16
+CLOSE_SECONDS = 1.0
+FOREGROUND_POLL_SECONDS = 0.5
 
 
 class TerminalDriver(LinuxDriver):
-    """Never blocks the app; Textual's own writer thread stays idle."""
+    """Never blocks the app: output goes through `TerminalWriter`, Textual's own writer thread stays idle."""
 
     def __init__(
         self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
@@ -38,112 +38,112 @@ class TerminalDriver(LinuxDriver):
         super().__init__(app, debug=debug, mouse=mouse, size=size)
         assert self._file is not None
         self._screen = self._file.fileno()
-        self._outlet: Outlet | None = None
+        self._writer: TerminalWriter | None = None
         self._frame: list[str] | None = None
         self._asyncio = asyncio.get_running_loop()
         self._process = os.getpid()
-        # In place of Textual's, which start two more threads at each SIGCONT, and act wherever the signal falls.
+        # These replace Textual's handlers, which start two threads at each SIGCONT and run at any point of the code.
         signal.signal(signal.SIGTSTP, self._in_the_loop(self._suspend))
         signal.signal(signal.SIGCONT, self._in_the_loop(self._continued))
 
     # -- writing
 
     def write(self, data: str) -> None:
-        outlet = self._outlet
-        if outlet is None:
+        writer = self._writer
+        if writer is None:
             return
         if data == FRAME_START:
             self._frame = [data]
-        elif data.startswith(MODES) and len(data) <= LONGEST_MODE and data != FRAME_END:
-            outlet.put(data, refusable=False)
+        elif data.startswith(MODES) and len(data) <= MAX_MODE_LENGTH and data != FRAME_END:
+            writer.put(data, refusable=False)
         elif self._frame is None:
-            outlet.put(data, refusable=True)
+            writer.put(data, refusable=True)
         else:
             self._frame.append(data)
             if data == FRAME_END:
-                outlet.put("".join(self._frame), refusable=True)
+                writer.put("".join(self._frame), refusable=True)
                 self._frame = None
 
-    # -- coming and going
+    # -- starting and closing
 
     def start_application_mode(self) -> None:
-        self._outlet = Outlet(self._screen, drained=lambda: self._tell(TerminalDrained()), lost=self._lose)
+        self._writer = TerminalWriter(self._screen, drained=lambda: self._post(TerminalDrained()), lost=self._lose)
         super().start_application_mode()
 
     def _lose(self) -> None:
-        # The thread that reads would spin on a terminal that is gone.
+        # The input thread would spin on a closed terminal.
         self.exit_event.set()
-        self._tell(TerminalLost())
+        self._post(TerminalLost())
 
-    def _tell(self, message: Message) -> None:
-        with suppress(RuntimeError):  # the app is through
+    def _post(self, message: Message) -> None:
+        with suppress(RuntimeError):  # the app has ended
             self._app.post_message(message)
 
     def disable_input(self) -> None:
-        # From the background even this would stop the process.
-        if self._outlet is not None:
+        # From the background even this would stop the process (SIGTTOU).
+        if self._writer is not None:
             super().disable_input()
 
     def stop_application_mode(self) -> None:
-        if self._outlet is not None:
+        if self._writer is not None:
             super().stop_application_mode()
 
     def close(self) -> None:
         super().close()
-        outlet, self._outlet, self._frame = self._outlet, None, None
-        if outlet is None or outlet.close(GRACE_SECONDS) or outlet.gone:
+        writer, self._writer, self._frame = self._writer, None, None
+        if writer is None or writer.close(CLOSE_SECONDS) or writer.gone:
             return
-        say_at_once(self._screen, LEAVE_SCREEN)
+        write_without_blocking(self._screen, LEAVE_SCREEN)
 
-    # -- being suspended
+    # -- suspending
 
     def _in_the_loop(self, work: Callable[[], None]) -> Callable[[int, FrameType | None], None]:
-        """A signal handler that does its work between two messages of the app; a forked child has no part in it."""
+        """A signal handler that runs `work` in the app's event loop; a forked child ignores it."""
 
         def handle(number: int, _: FrameType | None) -> None:
             if os.getpid() != self._process:
                 return
             try:
                 self._asyncio.call_soon_threadsafe(work)
-            except RuntimeError:  # the app is through
+            except RuntimeError:  # the app has ended
                 if number == signal.SIGTSTP:
                     os.kill(self._process, signal.SIGSTOP)
 
         return handle
 
     def _suspend(self) -> None:
-        """Leave the terminal to the shell, then stop."""
-        if self._outlet is not None:
+        """Release the terminal, then stop the process."""
+        if self._writer is not None:
             self.suspend_application_mode()
         os.kill(self._process, signal.SIGSTOP)
 
     def _continued(self) -> None:
-        """Take the terminal again, once it is ours; a process that stopped without notice may find it changed."""
-        if self._outlet is not None and in_front(self.fileno):
+        """Reset the terminal after SIGCONT: a process stopped by SIGSTOP could not release it first."""
+        if self._writer is not None and is_foreground(self.fileno):
             self.suspend_application_mode()
-        elif self._outlet is not None:
-            self._withdraw(self._outlet)
-        self._come_back()
+        elif self._writer is not None:
+            self._withdraw(self._writer)
+        self._resume_in_foreground()
 
-    def _withdraw(self, outlet: Outlet) -> None:
-        """Leave the terminal to the shell that has it already."""
+    def _withdraw(self, writer: TerminalWriter) -> None:
+        """Release a terminal that the shell has already taken."""
         self.exit_event.set()
         if self._key_thread is not None:
             self._key_thread.join()
         self.exit_event.clear()
         super().close()
-        outlet.close(0)
-        self._outlet = None
+        writer.close(0)
+        self._writer = None
 
-    def _come_back(self) -> None:
-        """A shell's `bg` lets training go on in the background, and its `fg` may send no signal then: look for it."""
-        if self._outlet is not None or not self._app.is_running:
+    def _resume_in_foreground(self) -> None:
+        """Resume once in the foreground; polled, because `fg` after `bg`, which trains on, may send no signal."""
+        if self._writer is not None or not self._app.is_running:
             return
-        match in_front(self.fileno):
+        match is_foreground(self.fileno):
             case True:
                 self.resume_application_mode()
-                self._tell(TerminalDrained())
+                self._post(TerminalDrained())
             case False:
-                self._asyncio.call_later(LOOK_EVERY, self._come_back)
+                self._asyncio.call_later(FOREGROUND_POLL_SECONDS, self._resume_in_foreground)
             case None:
-                self._tell(TerminalLost())
+                self._post(TerminalLost())

@@ -1,4 +1,4 @@
-"""What the terminal's driver tells the app."""
+"""Messages from the terminal driver to the app."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from textual.message import Message
 
 
 class TerminalDrained(Message):
-    """The terminal takes frames again, after some were dropped or while another had it."""
+    """The terminal accepts frames again, after some were dropped or the app was suspended."""
 
 
 class TerminalLost(Message):
-    """The terminal went away."""
+    """The terminal was closed."""

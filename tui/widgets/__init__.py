@@ -1,1 +1,1 @@
-"""The widgets, one a file."""
+"""Widgets that several pages share, one per file; none knows a page."""

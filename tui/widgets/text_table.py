@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from ..format.columns import TextColumn, fitted
-from ..runs.columns import INKS, Look
+from ..summaries.run_columns import INKS, Look
 
 
 class TextTable(DataTable[Text]):

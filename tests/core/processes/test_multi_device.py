@@ -29,6 +29,7 @@ from torchdeck.core.processes.multi_device import followed
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import EventReader, load_record
+from torchdeck.core.runs.record import RunRecord
 from torchdeck.core.runs.request import RankTimeouts, request_of
 from torchdeck.core.utils.locks import take_lock
 
@@ -155,11 +156,14 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     assert not alive
     assert not list(temporary.glob("torchdeck-*"))
 
-    *_, last = resume(folder, context=around)
+    told = RunRecord()
+    for last in resume(folder, context=around):
+        told.apply(last)
     faults("lost ranks and agents", 2, lost=int(not isinstance(last, RunCompleted)))
     assert isinstance(last, RunCompleted), last
     record, whole = load_record(folder), load_record(only_run(tmp_path / "whole"))
     assert record.attempt == 4
+    assert told == record
     assert [epoch.step_losses for epoch in record.epochs] == [epoch.step_losses for epoch in whole.epochs]
     one, two = weights(only_run(tmp_path / "whole")), weights(folder)
     assert all(torch.equal(one[name], two[name]) for name in one)

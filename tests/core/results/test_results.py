@@ -20,7 +20,7 @@ from torchdeck.core.studies.ledger import retry_run
 from torchdeck.core.studies.store import find_either, find_study, load_study
 from torchdeck.core.utils.files import read_json
 from torchdeck.tui.charts.study_charts import chart_text
-from torchdeck.tui.studies.tables import tables
+from torchdeck.tui.summaries.study_tables import tables
 
 
 def rewritten(folder: Path, **changes: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_runs import AskAt
 
 from torchdeck.core.api import SessionContext, resume, run
 from torchdeck.core.config import ExperimentConfig
@@ -31,22 +32,6 @@ from torchdeck.core.session.handover import RELEASE_TIMEOUT, taken
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
 TheRun = Callable[[], Path]
-
-
-class AskAt:
-    """An inbox that asks for commands, each at a look: one look a batch, evaluation batches too."""
-
-    def __init__(self, commands: dict[int, CommandName]) -> None:
-        self.commands = commands
-        self.look = 0
-
-    def take(self) -> Any:
-        self.look += 1
-        command = self.commands.get(self.look)
-        return (command, "asked") if command else None
-
-    def wait(self, seconds: float) -> None:
-        """While a run is paused, one look follows another."""
 
 
 @pytest.fixture

@@ -18,22 +18,22 @@ from torchdeck.core.events import EpochCompleted
 from torchdeck.core.runs.index import list_runs
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.studies.store import load_study, study_folders
+from torchdeck.tui.analyze.page import AnalyzePage
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.screens.analyze.page import AnalyzePage
-from torchdeck.tui.screens.compare.page import ComparePage
+from torchdeck.tui.compare.page import ComparePage
+from torchdeck.tui.live.page import LivePage
+from torchdeck.tui.runs.page import RunsPage
 from torchdeck.tui.screens.dialogs import Ask
-from torchdeck.tui.screens.live.page import LivePage
-from torchdeck.tui.screens.runs.page import RunsPage
-from torchdeck.tui.screens.setup import page as setup
-from torchdeck.tui.screens.setup.field_row import FieldRow
-from torchdeck.tui.screens.setup.page import SetupPage
-from torchdeck.tui.screens.setup.plan_panel import PlanPanel
-from torchdeck.tui.screens.setup.settings_form import Section, SettingsForm
-from torchdeck.tui.screens.studies.list_page import StudiesPage
-from torchdeck.tui.screens.studies.page import StudyPage
+from torchdeck.tui.setup import page as setup
+from torchdeck.tui.setup.field_row import FieldRow
+from torchdeck.tui.setup.page import SetupPage
+from torchdeck.tui.setup.plan_panel import PlanPanel
+from torchdeck.tui.setup.settings_form import Section, SettingsForm
 from torchdeck.tui.state.messages import StartRequested, StudyRequested
 from torchdeck.tui.state.settings_draft import Draft
-from torchdeck.tui.studies.processes import StudyProcesses
+from torchdeck.tui.state.study_processes import StudyProcesses
+from torchdeck.tui.studies.list_page import StudiesPage
+from torchdeck.tui.studies.page import StudyPage
 from torchdeck.tui.widgets.chart import Chart
 
 MakeApp = Callable[..., Torchdeck]

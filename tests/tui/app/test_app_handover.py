@@ -17,8 +17,8 @@ from torchdeck.core.runs.commands import request
 from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import load_record, news_of
 from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.live.page import LivePage
 from torchdeck.tui.screens.dialogs import Ask
-from torchdeck.tui.screens.live.page import LivePage
 from torchdeck.tui.state.handover import HandOver
 from torchdeck.tui.state.messages import StartRequested
 

@@ -6,7 +6,7 @@ from chart_theme import VARIABLES
 from textual.app import App, ComposeResult
 
 from torchdeck.core.results.chart_data import Figure, Series
-from torchdeck.tui.screens.studies.figure_charts import FigureCharts
+from torchdeck.tui.studies.figure_charts import FigureCharts
 
 LABELS = ("optimizer.lr=0.1", "optimizer.lr=0.3")
 

@@ -21,13 +21,13 @@ from torchdeck.core.data import open_dataset
 from torchdeck.core.events import EpochCompleted, RunEvent
 from torchdeck.core.runs.index import RunIndex
 from torchdeck.core.runs.reader import load_record
+from torchdeck.tui.analyze.class_table import ClassTable
+from torchdeck.tui.analyze.filter_grid import FilterGrid
+from torchdeck.tui.analyze.heat_map import HeatMap
+from torchdeck.tui.analyze.mistakes import Mistakes
+from torchdeck.tui.analyze.page import AnalyzePage
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.charts.half_blocks import worst_pairs
-from torchdeck.tui.screens.analyze.class_table import ClassTable
-from torchdeck.tui.screens.analyze.filter_grid import FilterGrid
-from torchdeck.tui.screens.analyze.heat_map import HeatMap
-from torchdeck.tui.screens.analyze.mistakes import Mistakes
-from torchdeck.tui.screens.analyze.page import AnalyzePage
 from torchdeck.tui.state.feed import Feed
 from torchdeck.tui.state.preferences import State
 from torchdeck.tui.state.refresh_rates import Refresh

@@ -13,8 +13,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Select
 
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.screens.setup.choice import Choice
-from torchdeck.tui.screens.setup.settings_form import SettingsForm
+from torchdeck.tui.setup.choice import Choice
+from torchdeck.tui.setup.settings_form import SettingsForm
 
 TEXTS = ("sgd", "adam", "adamw", "lion")
 

@@ -17,13 +17,13 @@ from torchdeck.core.results.curves import Curve, curve, seconds_to
 from torchdeck.core.runs.index import RunIndex, list_runs
 from torchdeck.core.runs.reader import load_record
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.runs.comparison import Figures, fitted
-from torchdeck.tui.screens.compare.diff_table import DiffTable
-from torchdeck.tui.screens.compare.page import ComparePage
+from torchdeck.tui.compare.diff_table import DiffTable
+from torchdeck.tui.compare.page import ComparePage
 from torchdeck.tui.state.messages import CopyRequested
 from torchdeck.tui.state.preferences import State
 from torchdeck.tui.state.refresh_rates import Refresh
 from torchdeck.tui.state.workspace import Workspace
+from torchdeck.tui.summaries.run_comparison import Figures, fitted
 from torchdeck.tui.widgets.chart import Chart
 
 Train = Callable[..., Any]

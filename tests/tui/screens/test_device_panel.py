@@ -6,7 +6,7 @@ from app_driver import screen_text, until
 from textual.app import App, ComposeResult
 
 from torchdeck.core.events import DeviceSampled
-from torchdeck.tui.screens.live.device_panel import DevicePanel
+from torchdeck.tui.live.device_panel import DevicePanel
 
 GIB = 2**30
 

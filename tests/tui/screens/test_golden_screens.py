@@ -18,7 +18,7 @@ from textual.widgets import Input
 from torchdeck.core.devices.hardware import Machine
 from torchdeck.core.runs.reader import EventReader
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.screens.live.page import LivePage
+from torchdeck.tui.live.page import LivePage
 from torchdeck.tui.state.feed import Feed
 from torchdeck.tui.state.messages import StudyRequested
 from torchdeck.tui.widgets.chart import Chart

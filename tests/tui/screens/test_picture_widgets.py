@@ -7,9 +7,9 @@ from textual.app import App, ComposeResult
 from textual.geometry import Size
 from textual.widget import Widget
 
-from torchdeck.tui.screens.analyze.class_table import ClassTable
-from torchdeck.tui.screens.analyze.heat_map import HeatMap, plan_for
-from torchdeck.tui.screens.analyze.image_grid import ImageGrid
+from torchdeck.tui.analyze.class_table import ClassTable
+from torchdeck.tui.analyze.heat_map import HeatMap, plan_for
+from torchdeck.tui.analyze.image_grid import ImageGrid
 
 ANIMALS = ("cat", "deer", "dog")
 SIZES = [(0, 0), (1, 1), (4, 2), (9, 3), (33, 12)]

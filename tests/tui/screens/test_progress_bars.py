@@ -6,7 +6,7 @@ from app_driver import screen_text, until
 from textual.app import App, ComposeResult
 
 from torchdeck.core.runs.record import RunRecord
-from torchdeck.tui.screens.live.progress_bars import ProgressBars
+from torchdeck.tui.live.progress_bars import ProgressBars
 
 
 class Bench(App[None]):

@@ -19,13 +19,13 @@ from torchdeck.core.config import to_plain
 from torchdeck.core.runs.index import RunIndex
 from torchdeck.core.runs.writer import claim, reopen
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.runs.columns import Order, fitting, in_order
-from torchdeck.tui.screens.runs.page import RunsPage
-from torchdeck.tui.screens.runs.run_table import RunTable
+from torchdeck.tui.runs.page import RunsPage
+from torchdeck.tui.runs.run_table import RunTable
 from torchdeck.tui.state.messages import CopyRequested, ModeRequested, ResumeRequested, ReuseRequested, WatchRequested
 from torchdeck.tui.state.preferences import State
 from torchdeck.tui.state.refresh_rates import Refresh
 from torchdeck.tui.state.workspace import Workspace
+from torchdeck.tui.summaries.run_columns import Order, fitting, in_order
 
 NOW = 1_000_000.0
 BASE: dict[str, Any] = {

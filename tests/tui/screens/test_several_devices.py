@@ -20,9 +20,9 @@ from torchdeck.tui.cli.run_progress import RichProgress
 from torchdeck.tui.format.event_lines import lines_of
 from torchdeck.tui.format.rank_table import rank_rows
 from torchdeck.tui.format.tables import fact_rows
-from torchdeck.tui.runs.columns import fitting
-from torchdeck.tui.runs.comparison import Entry, table
 from torchdeck.tui.state.feed import Feed
+from torchdeck.tui.summaries.run_columns import fitting
+from torchdeck.tui.summaries.run_comparison import Entry, table
 
 MakeApp = Callable[..., Torchdeck]
 CPUS = ({"host": "box", "device": "cpu", "name": "A processor"},) * 2

@@ -20,10 +20,10 @@ from torchdeck.core.studies.coordinators import places
 from torchdeck.core.studies.store import load_study
 from torchdeck.core.utils.locks import take_lock
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.screens.live.page import LivePage
+from torchdeck.tui.live.page import LivePage
 from torchdeck.tui.state.messages import StudyRequested
-from torchdeck.tui.studies.processes import StudyProcesses
-from torchdeck.tui.studies.workers import WorkersReader
+from torchdeck.tui.state.study_processes import StudyProcesses
+from torchdeck.tui.state.study_workers import WorkersReader
 
 MakeApp = Callable[..., Torchdeck]
 DONE = Example("lr=0.01", ("optimizer.lr=0.01",), hits=355, place="cuda 0 on node1")

@@ -18,15 +18,15 @@ from torchdeck.core.runs.index import list_runs
 from torchdeck.core.studies.coordinators import enter
 from torchdeck.core.studies.store import create_study, load_study, study_folders
 from torchdeck.presets.study_presets import grid_study
+from torchdeck.tui.analyze.page import AnalyzePage
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.screens.analyze.page import AnalyzePage
-from torchdeck.tui.screens.compare.page import ComparePage
-from torchdeck.tui.screens.runs.page import RunsPage
-from torchdeck.tui.screens.studies.list_page import StudiesPage
-from torchdeck.tui.screens.studies.page import StudyPage
+from torchdeck.tui.compare.page import ComparePage
+from torchdeck.tui.runs.page import RunsPage
 from torchdeck.tui.state.messages import StudyRequested, WatchRequested
-from torchdeck.tui.studies.processes import StudyProcesses
-from torchdeck.tui.studies.reader import StudyReader
+from torchdeck.tui.state.study_processes import StudyProcesses
+from torchdeck.tui.state.study_reader import StudyReader
+from torchdeck.tui.studies.list_page import StudiesPage
+from torchdeck.tui.studies.page import StudyPage
 from torchdeck.tui.widgets.text_table import TextTable
 
 MakeApp = Callable[..., Torchdeck]
@@ -284,17 +284,17 @@ async def test_foreign_text_reaches_the_terminal_without_control_characters(app:
 
 
 def test_a_finished_run_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torchdeck.tui.studies.reader
+    import torchdeck.tui.state.study_reader
 
     folder = make_study(tmp_path, [HIGH, LOW])
     reader, looked = StudyReader(folder), list[int]()
-    read = torchdeck.tui.studies.reader.read_result_row
+    read = torchdeck.tui.state.study_reader.read_result_row
 
     def noted(run: object, *about: object) -> object:
         looked.append(run.number)  # type: ignore[attr-defined]
         return read(run, *about)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(torchdeck.tui.studies.reader, "read_result_row", noted)
+    monkeypatch.setattr(torchdeck.tui.state.study_reader, "read_result_row", noted)
     first = reader.read()
     assert reader.read() is first
     assert looked == [0, 1]

@@ -24,11 +24,11 @@ from torchdeck.presets.study_presets import grid_study
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.format.plan_text import batch_text, rate_text
 from torchdeck.tui.screens.device_dialog import AskOffer
-from torchdeck.tui.screens.setup.plan_panel import PlanPanel
+from torchdeck.tui.setup.plan_panel import PlanPanel
 from torchdeck.tui.state.device_choices import for_a_run, for_a_study
 from torchdeck.tui.state.messages import StudyRequested
 from torchdeck.tui.state.settings_draft import Draft
-from torchdeck.tui.studies.processes import StudyProcesses
+from torchdeck.tui.state.study_processes import StudyProcesses
 
 MakeApp = Callable[..., Torchdeck]
 FOUR = Machine(8, ("H100",) * 4)

@@ -11,20 +11,20 @@ from textual import _ansi_sequences
 from textual.drivers._writer_thread import WriterThread
 from textual.drivers.linux_driver import LinuxDriver
 
-from torchdeck.tui.terminal.driver import FRAME_END, FRAME_START, LONGEST_MODE, MODES, TerminalDriver
-from torchdeck.tui.terminal.terminal import LEAVE_SCREEN, MOST_WAITING, Found, Outlet
+from torchdeck.tui.terminal.driver import FRAME_END, FRAME_START, MAX_MODE_LENGTH, MODES, TerminalDriver
+from torchdeck.tui.terminal.terminal import LEAVE_SCREEN, MAX_QUEUED, SavedTerminal, TerminalWriter
 
 TIMEOUT = 30
 FRAME = "x" * 2048
 
 
 class Terminal:
-    """Both sides of a terminal, and what an outlet to it told."""
+    """Both sides of a terminal, and what a writer to it reported."""
 
     def __init__(self) -> None:
         self.far, self.near = os.openpty()
         self.drained, self.lost = threading.Event(), threading.Event()
-        self.outlet = Outlet(self.near, drained=self.drained.set, lost=self.lost.set)
+        self.writer = TerminalWriter(self.near, drained=self.drained.set, lost=self.lost.set)
 
     def read(self, ending: bytes) -> bytes:
         said = b""
@@ -42,21 +42,21 @@ class Terminal:
 def terminal() -> Iterator[Terminal]:
     opened = Terminal()
     yield opened
-    opened.outlet.close(0)
+    opened.writer.close(0)
     os.close(opened.near)
     os.close(opened.far)
 
 
 def test_a_stalled_terminal_is_refused_frames_and_asked_for_a_new_one_when_it_takes_them(terminal: Terminal) -> None:
     for _ in range(1000):
-        terminal.outlet.put(FRAME, refusable=True)
-    assert terminal.outlet._size <= MOST_WAITING + len(FRAME)
-    terminal.outlet.put("\x1b[?25h", refusable=False)
+        terminal.writer.put(FRAME, refusable=True)
+    assert terminal.writer._size <= MAX_QUEUED + len(FRAME)
+    terminal.writer.put("\x1b[?25h", refusable=False)
     said = terminal.read(b"\x1b[?25h")
     assert terminal.drained.wait(TIMEOUT)
     # Whole frames only.
     assert len(said.removesuffix(b"\x1b[?25h")) % len(FRAME) == 0
-    assert terminal.outlet.close(TIMEOUT)
+    assert terminal.writer.close(TIMEOUT)
 
 
 def test_the_writer_of_textual_blocks_the_app_there(terminal: Terminal) -> None:
@@ -73,37 +73,37 @@ def test_the_writer_of_textual_blocks_the_app_there(terminal: Terminal) -> None:
 
 def test_closing_never_waits_for_a_stalled_terminal(terminal: Terminal) -> None:
     for _ in range(100):
-        terminal.outlet.put(FRAME, refusable=True)
-    assert not terminal.outlet.close(0)
-    assert not terminal.outlet._thread.is_alive()
+        terminal.writer.put(FRAME, refusable=True)
+    assert not terminal.writer.close(0)
+    assert not terminal.writer._thread.is_alive()
 
 
 def test_a_terminal_that_goes_away_is_told_once_and_takes_nothing_more() -> None:
     terminal = Terminal()
     os.close(terminal.far)
     assert terminal.lost.wait(TIMEOUT)
-    terminal.outlet.put(FRAME, refusable=False)
-    assert terminal.outlet._size == 0
-    assert not terminal.outlet.close(TIMEOUT)
+    terminal.writer.put(FRAME, refusable=False)
+    assert terminal.writer._size == 0
+    assert not terminal.writer.close(TIMEOUT)
     os.close(terminal.near)
 
 
 def test_a_terminal_is_put_back_though_it_is_stalled(terminal: Terminal) -> None:
     before = termios.tcgetattr(terminal.near)
-    found = Found(terminal.near, terminal.near, LEAVE_SCREEN)
+    saved = SavedTerminal(terminal.near, terminal.near, LEAVE_SCREEN)
     raw = termios.tcgetattr(terminal.near)
     raw[3] &= ~(termios.ECHO | termios.ICANON)
     termios.tcsetattr(terminal.near, termios.TCSANOW, raw)
     for _ in range(100):
-        terminal.outlet.put(FRAME, refusable=True)
-    terminal.outlet.close(0)
-    putting = threading.Thread(target=found.put_back)
+        terminal.writer.put(FRAME, refusable=True)
+    terminal.writer.close(0)
+    putting = threading.Thread(target=saved.restore)
     putting.start()
     putting.join(TIMEOUT)
     assert not putting.is_alive()
     assert termios.tcgetattr(terminal.near) == before
     assert LEAVE_SCREEN.encode() in terminal.read(b"\x1b[0m")
-    found.close()
+    saved.close()
 
 
 def test_the_driver_rests_on_what_textual_has() -> None:
@@ -116,7 +116,7 @@ def test_the_driver_rests_on_what_textual_has() -> None:
     assert source.count("_writer_thread.write(") == 1
     for text in ("\x1b[?1049h", "\x1b[?2048$p", "\x1b[>25u", "\x1b[<u"):
         assert text.startswith(MODES)
-        assert len(text) <= LONGEST_MODE
+        assert len(text) <= MAX_MODE_LENGTH
     assert set(vars(TerminalDriver)) >= {"write", "close", "disable_input", "stop_application_mode"}
     for name in ("write", "close", "disable_input", "start_application_mode", "stop_application_mode"):
         assert name in vars(LinuxDriver)

@@ -1,0 +1,1 @@
+"""The Analyze page: confusion matrix, class metrics, first-layer filters, and misclassified images of one run."""

@@ -1,0 +1,159 @@
+"""The test images of one cell of the confusion matrix, with what the network thought of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from textual.message import Message
+from textual.worker import Worker, WorkerState, get_current_worker
+
+from ...core.data.dataset import Bytes, Labels
+from ...core.data.image_spec import Progress
+from ...core.errors import TorchdeckError
+from ...core.results.predictions import ImageSource, Predictions, read_images, read_predictions, source_of
+from ..charts.half_blocks import CAPTION_WIDTH, SMALL_IMAGE, shorten
+from ..format.values import safe
+from .captioned_grid import NotedGrid
+
+TITLE = "Images"
+GUESSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The test images of a source, and the labels that they were found to have."""
+
+    source: ImageSource
+    labels: Labels
+    images: Bytes
+
+
+class Reading(Message):
+    """How far the images are read; sent by the thread that reads them."""
+
+    def __init__(self, source: ImageSource, progress: Progress) -> None:
+        super().__init__()
+        self.source = source
+        self.progress = progress
+
+
+class Mistakes(NotedGrid):
+    """Reads a run's images once, in a thread, and shows those of a cell; runs on the same images share them."""
+
+    BORDER_TITLE = TITLE
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.indices: tuple[int, ...] = ()
+        """Places in the test split of the images shown."""
+        self._names: list[str] = []
+        self._cell = (0, 0)
+        self._remark = ""
+        self._fault = ""
+        self._predictions: Predictions | None = None
+        self._wanted: ImageSource | None = None
+        self._loaded: Loaded | None = None
+
+    def open(self, folder: Path, header: Mapping[str, Any], data: Path, class_names: Sequence[str], epoch: int) -> None:
+        """Take the predictions of a run whose matrix is of `epoch`, and read its images where they are not here yet."""
+        self._names = [safe(name) for name in class_names]
+        self._remark, self._fault = "", ""
+        self._predictions = self._wanted = None
+        try:
+            self._predictions = read_predictions(folder, len(self._names))
+            self._wanted = source_of(header, data)
+        except TorchdeckError as error:
+            self._fault = str(error)
+        else:
+            self._remark = f" (of epoch {self._predictions.epoch})" if self._predictions.epoch != epoch else ""
+            if not self._at_hand:
+                self._read(self._wanted, self._predictions.labels)
+        self._draw()
+
+    def point(self, true: int, predicted: int) -> None:
+        """Show the images of another cell."""
+        self._cell = (true, predicted)
+        self._draw()
+
+    # Reading
+
+    @property
+    def _at_hand(self) -> Loaded | None:
+        """The images, where they are those of the run that is open."""
+        loaded, predictions = self._loaded, self._predictions
+        if loaded is None or predictions is None or loaded.source != self._wanted:
+            return None
+        return loaded if np.array_equal(loaded.labels, predictions.labels) else None
+
+    def _read(self, source: ImageSource, labels: Labels) -> None:
+        self._fault = f"reading {source.options.name} ..."
+        read = partial(self._reading, source, labels)
+        self.run_worker(read, group="images", thread=True, exit_on_error=False, exclusive=True)
+
+    def _reading(self, source: ImageSource, labels: Labels) -> Loaded | None:
+        """Read the images, in a thread; None when nobody waits for them any more."""
+        worker, steps = get_current_worker(), read_images(source, labels)
+        while not worker.is_cancelled:
+            try:
+                self.post_message(Reading(source, next(steps)))
+            except StopIteration as done:
+                return Loaded(source, labels, done.value)
+        return None
+
+    def on_reading(self, message: Reading) -> None:
+        """Tell how far it is."""
+        message.stop()
+        done, total = message.progress.done, message.progress.total
+        if message.source == self._wanted and self._fault and not self._at_hand and done is not None and total:
+            self._fault = f"{message.progress.message}: {done:,} of {total:,} ..."
+            self._draw()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Take what was read, or say why nothing was."""
+        event.stop()
+        match event.state:
+            case WorkerState.SUCCESS if isinstance(event.worker.result, Loaded):
+                self._loaded, self._fault = event.worker.result, ""
+            case WorkerState.ERROR:
+                self._fault = str(event.worker.error)
+            case _:
+                return
+        self._draw()
+
+    # Showing
+
+    def _draw(self) -> None:
+        self.indices = ()
+        self._head()
+        loaded, predictions = self._at_hand, self._predictions
+        if self._fault or loaded is None or predictions is None:
+            self.say(self._fault)
+            return
+        chosen = predictions.of_cell(*self._cell)
+        if not len(chosen):
+            self.say("no image was taken so" if self._cell[0] != self._cell[1] else "no image was recognised")
+            return
+        self.indices = tuple(chosen.tolist())
+        images = loaded.images[chosen]
+        self.show(list(images), [self._caption(predictions, index, images.shape[-1]) for index in self.indices])
+
+    def _head(self) -> None:
+        if not self._names or max(self._cell) >= len(self._names):
+            return
+        true, predicted = (self._names[index] for index in self._cell)
+        what = f"{true} recognised" if self._cell[0] == self._cell[1] else f"{true} taken for {predicted}"
+        self.entitle(TITLE, what + self._remark)
+
+    def _caption(self, predictions: Predictions, index: int, side: int) -> str:
+        """The likeliest classes of an image of this side; a name is cut before its percentage is."""
+        width = max(CAPTION_WIDTH, min(side, SMALL_IMAGE))
+        lines: list[str] = []
+        for guess, probability in zip(predictions.classes[index], predictions.probabilities[index], strict=True):
+            told = f" {100 * probability:.0f} %" if np.isfinite(probability) else " -"
+            lines.append(shorten(self._names[int(guess)], width - len(told), self.app.has_class("-ascii")) + told)
+        return "\n".join(lines[:GUESSES])

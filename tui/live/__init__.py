@@ -1,0 +1,1 @@
+"""The Live page: progress, charts, device figures and log of the active run."""

@@ -1,0 +1,37 @@
+"""What a run said and what libraries printed, line by line."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import RichLog
+
+from ..format.values import time_of_day
+from ..state.feed import Feed
+
+
+class LogPane(RichLog):
+    """The newest lines of a feed; scrolls with them until a person scrolls back."""
+
+    DEFAULT_CSS = """
+    LogPane { border: round $frame; padding: 0 1; background: $background; scrollbar-size-vertical: 1;
+        scrollbar-size-horizontal: 0; }
+    LogPane:focus { border: round $accent; background-tint: $foreground 0%; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, max_lines=2_000, wrap=False, markup=False, auto_scroll=True)
+        self.border_title = "Log"
+        self._feed: Feed | None = None
+        self._shown = 0
+
+    def show(self, feed: Feed) -> None:
+        """Add the lines that came since the last call; a new feed begins anew."""
+        if feed is not self._feed:
+            self.clear()
+            self._feed, self._shown = feed, 0
+        fresh = min(feed.lines_seen - self._shown, len(feed.lines))
+        if not fresh:
+            return
+        self._shown = feed.lines_seen
+        for t, line in list(feed.lines)[-fresh:]:
+            self.write(Text(no_wrap=True).append(f"{time_of_day(t)} ", "dim").append(line))

@@ -1,0 +1,143 @@
+"""The head of the live page: which run, in what state, and how far its epoch and itself are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rich.text import Text
+from textual.geometry import Size
+from textual.strip import Strip
+
+from ...core.runs.record import RunRecord
+from ..format.bars import epoch_seconds_left, halves, images_per_second, last_step, run_seconds_left, shown_share
+from ..format.values import count, duration, safe
+from ..widgets.line_list import ToldLines
+
+LABEL, SHARE, DONE, SPEED = 7, 6, 16, 23
+_GLYPHS = {"running": "●", "paused": "‖", "completed": "✓", "failed": "✗", "stopped": "■"}
+_ASCII = {"running": "*", "paused": "=", "completed": "+", "failed": "x", "stopped": "#"}
+
+
+class Head(NamedTuple):
+    """What the first line tells."""
+
+    status: str
+    name: str
+    run_id: str
+    stage: str
+
+
+class Bar(NamedTuple):
+    """What a bar tells, and on its right."""
+
+    label: str
+    kind: str
+    share: float
+    percent: str
+    done: str
+    speed: str
+
+
+class ProgressBars(ToldLines):
+    """Three lines."""
+
+    PARTS = "bars"
+    COMPONENT_CLASSES = {"bars--bar", "bars--done", "bars--bad", "bars--track", "bars--quiet", "bars--strong"}  # noqa: RUF012
+    DEFAULT_CSS = """
+    ProgressBars { height: auto; padding: 0 1; }
+    .bars--bar { color: $accent; }
+    .bars--done { color: $success; }
+    .bars--bad { color: $error; }
+    .bars--track { color: $track; }
+    .bars--quiet { color: $quiet; }
+    .bars--strong { text-style: bold; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._record = RunRecord()
+        self.show(self._record)
+
+    def show(self, record: RunRecord) -> None:
+        """Take in the run's record."""
+        self._record = record
+        cells = _cells(self.size.width)
+        self.tell((_head(record), _epoch(record, cells), _run(record, cells)))
+
+    def on_resize(self) -> None:
+        """The bars have another length."""
+        self.show(self._record)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's form
+        return len(self._told)
+
+    def written(self, told: Head | Bar) -> Strip:
+        width = self.size.width
+        return self._written_head(told, width) if isinstance(told, Head) else self._written_bar(told, width)
+
+    def _written_head(self, told: Head, width: int) -> Strip:
+        glyph = (_ASCII if self._ascii else _GLYPHS).get(told.status, "o")
+        line = Text(no_wrap=True).append(f"{glyph} ", self._ink(_kind(told.status)))
+        line.append(safe(told.name), self._ink("strong"))
+        about = [safe(part) for part in (told.run_id, told.status, told.stage) if part]
+        line.append("  " + " · ".join(about), self._ink("quiet"))
+        line.truncate(max(0, width), overflow="ellipsis")
+        return self._strip(line)
+
+    def _written_bar(self, told: Bar, width: int) -> Strip:
+        full, rest = halves(_cells(width), told.share, self._ascii)
+        return self._inked(
+            (told.label.ljust(LABEL), "quiet"),
+            (full, told.kind),
+            (rest, "track"),
+            (told.percent.rjust(SHARE), "strong"),
+            (f"  {told.done}".ljust(DONE)[:DONE], ""),
+            (told.speed.rjust(SPEED)[-SPEED:], "quiet"),
+            width=width,
+        )
+
+    @property
+    def _ascii(self) -> bool:
+        return self.app.has_class("-ascii")
+
+
+def _kind(status: str) -> str:
+    """The ink of a run in this state."""
+    return "bad" if status == "failed" else "done" if status == "completed" else "bar"
+
+
+def _cells(width: int) -> int:
+    """The length of a bar in a line of this width."""
+    return max(0, width - LABEL - SHARE - DONE - SPEED)
+
+
+def _head(record: RunRecord) -> Head:
+    started = record.started
+    name = (started.name or started.preset) if started else "starting"
+    return Head(record.status, name, started.run_id if started else "", record.stage or record.reason)
+
+
+def _epoch(record: RunRecord, cells: int) -> Bar:
+    step = last_step(record)
+    if record.ending is not None or step is None:
+        speed = images_per_second(record)
+        return _bar(record, cells, "epoch", 0.0, "", f"{count(speed)} img/s" if speed else "")
+    label = "test" if step.phase == "evaluate" else "epoch"
+    told = f"{count(step.images_per_second)} img/s  {duration(epoch_seconds_left(record))}"
+    return _bar(record, cells, label, step.batch / step.batches, f"{count(step.batch)}/{count(step.batches)}", told)
+
+
+def _run(record: RunRecord, cells: int) -> Bar:
+    started = record.started
+    if started is None:
+        return _bar(record, cells, "run", 0.0, "", "")
+    step = last_step(record)
+    epoch = step.epoch if step else len(record.epochs)
+    fraction = record.step / max(1, started.epochs * started.steps_per_epoch)
+    left = run_seconds_left(record)
+    told = f"{duration(left)} left" if left is not None else f"trained {duration(record.train_seconds)}"
+    return _bar(record, cells, "run", fraction, f"{epoch}/{started.epochs} epochs", told)
+
+
+def _bar(record: RunRecord, cells: int, label: str, fraction: float, done: str, speed: str) -> Bar:
+    return Bar(label, _kind(record.status), shown_share(fraction, cells), f"{fraction:.0%}", done, speed)

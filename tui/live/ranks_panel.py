@@ -1,0 +1,68 @@
+"""The devices of a run that trains on several: each rank's use, memory, temperature and power, and their mean use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+from textual.content import Content
+from textual.geometry import Size
+
+from ...core.devices.rank_devices import Place, together
+from ...core.events import DeviceSampled
+from ..format.rank_table import Inks, Row, lines_of, rank_rows
+from ..format.values import safe
+from ..widgets.styled_parts import Inked
+
+
+class RanksPanel(Inked):
+    """A line a rank, as far as there is room."""
+
+    PARTS = "ranks"
+    COMPONENT_CLASSES = {"ranks--bar", "ranks--track", "ranks--quiet"}  # noqa: RUF012
+    DEFAULT_CSS = """
+    RanksPanel { border: round $frame; padding: 0 1; }
+    .ranks--bar { color: $accent; }
+    .ranks--track { color: $track; }
+    .ranks--quiet { color: $quiet; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._rows: list[Row] = []
+        self._whole = Row("all", "", None)
+        self._found: Sequence[Place] = ()
+        self._samples: Mapping[int, Sequence[DeviceSampled]] = {}
+
+    def show(
+        self,
+        name: str,
+        found: Sequence[Place],
+        latest: Mapping[int, DeviceSampled],
+        samples: Mapping[int, Sequence[DeviceSampled]],
+    ) -> None:
+        """Take in what the devices are called, and each rank's place, last figures, and those before."""
+        self.border_title = Content(safe(name))  # pyright: ignore[reportAttributeAccessIssue]
+        before = len(self._rows)
+        self._rows = rank_rows(found, latest)
+        self._whole = Row("all", "", together(latest, found))
+        self._found, self._samples = found, samples
+        self.refresh(layout=len(self._rows) != before)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's form
+        return len(self._rows) + 2
+
+    def render(self) -> Text:
+        if self._whole.sample is None:
+            return Text("nothing measured yet", self._ink("quiet"))
+        inks = Inks(self._ink("bar"), self._ink("track"), self._ink("quiet"), self.app.has_class("-ascii"))
+        uses = _uses(self._found, self._samples, self.size.width)
+        return Text("\n").join(lines_of(self._rows, self._whole, uses, *self.size, inks))
+
+
+def _uses(found: Sequence[Place], samples: Mapping[int, Sequence[DeviceSampled]], most: int) -> list[float]:
+    """The use of all devices together at the last times, the newest last."""
+    times = min((len(kept) for kept in samples.values()), default=0)
+    taken = [{rank: kept[-back] for rank, kept in samples.items()} for back in range(min(times, most), 0, -1)]
+    shown = [together(ranks, found) for ranks in taken]
+    return [(sample.utilization or 0.0) if sample else 0.0 for sample in shown]

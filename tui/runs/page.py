@@ -1,0 +1,400 @@
+"""Runs: all runs of the logs folder as a table, and the one under the cursor in detail."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container, Horizontal
+from textual.timer import Timer
+from textual.widgets import DataTable, Input, Static
+
+from ...core.errors import TorchdeckError
+from ...core.runs import manage as housekeeping
+from ...core.runs.index import RunRow, parse_filter
+from ...core.runs.record import READING, RunRecord
+from ..charts.run_series import accuracy_lines, accuracy_note, reported_rules
+from ..format.values import safe
+from ..screens.dialogs import Answer, Ask, AskText
+from ..screens.page import Page
+from ..state.messages import (
+    CopyRequested,
+    ModeRequested,
+    ResumeRequested,
+    ReuseRequested,
+    StudyRequested,
+    WatchRequested,
+)
+from ..state.workspace import MOST_MARKED, Workspace
+from ..summaries.run_columns import INKS, Look, Order, in_order, name_of
+from ..summaries.run_details import details, two_lines
+from ..widgets.chart import Chart
+from .run_detail import RunDetail
+from .run_table import RunTable
+from .texts import HINT, NO_MATCH, NOTHING
+
+REST_SECONDS = 0.15
+ACTIVE = ("running", "paused")
+RESUMABLE = ("stopped", "died", "failed", "handed_over", "unknown")
+SELDOM = 100
+"""How many times as long as a look took to wait before the next."""
+
+
+class RunsPage(Page):
+    """Lists `workspace.rows()`; what it does to a run, it does to the one under the cursor."""
+
+    MODE = "runs"
+    BINDINGS = [  # noqa: RUF012
+        Binding("space", "mark", "Mark", id="runs.mark"),
+        Binding("c", "compare", "Compare", id="runs.compare"),
+        Binding("slash", "filter", "Filter", key_display="/", id="runs.filter"),
+        Binding("o", "next_order", "Sort", id="runs.sort"),
+        Binding("r", "reverse", "Reverse the order", show=False, id="runs.reverse"),
+        Binding("u", "reuse", "Reuse", id="runs.reuse"),
+        Binding("delete,backspace", "trash", "Delete", key_display="del", id="runs.delete"),
+        Binding("ctrl+z", "restore", "Bring back the last deleted run", show=False, id="runs.restore"),
+        Binding("w", "watch", "Watch a running run live", show=False, id="runs.watch"),
+        Binding("R", "resume", "Resume a stopped or dead run", show=False, id="runs.resume"),
+        Binding("s", "study", "The study of the run", show=False, id="runs.study"),
+        Binding("S", "studies", "Studies", id="runs.studies"),
+        Binding("t", "tags", "Edit the tags", show=False, id="runs.tags"),
+        Binding("n", "note", "Edit the note", show=False, id="runs.note"),
+        Binding("k", "copy", "Copy the run's id", show=False, id="runs.copy"),
+        Binding("escape", "leave_filter", "Leave the filter", show=False, id="runs.leave_filter"),
+    ]
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._table, self._chart = RunTable(id="table"), Chart("Accuracy", percent=True, id="runs-chart")
+        self._detail, self._brief = RunDetail(id="detail", classes="panel"), RunDetail(id="brief")
+        self._panel = Container(id="runs-panel", classes="panel")
+        self._field = Input(placeholder=HINT, compact=True, id="filter")
+        self._error = Static("", id="filter-error", markup=False)
+        self._empty = Static(NOTHING, id="runs-nothing", markup=False)
+        self._test = parse_filter("")
+        self._order = Order()
+        self._seen: dict[str, RunRow] = {}
+        self._next_look = 0.0
+        self._resting: Timer | None = None
+        self._detailed: tuple[RunRow, RunRecord | None] | None = None
+
+    def body(self) -> ComposeResult:
+        with Container(id="runs"):
+            with self._panel:
+                with Horizontal(id="runs-filter"):
+                    yield self._field
+                    yield self._error
+                yield self._table
+                yield self._empty
+            with Container(id="runs-side"):
+                yield self._detail
+                yield self._chart
+            yield self._brief
+
+    def on_mount(self) -> None:
+        self._panel.border_title = "Runs"
+        self._detail.border_title = "Details"
+        kept = self.workspace.state
+        self._order = Order(kept.text("runs.sort", "age"), kept.flag("runs.reverse"))
+        field = self._field
+        with self.prevent(Input.Changed):
+            field.value = kept.text("runs.filter")
+        self._take_filter(field.value)
+        self._table.focus()
+
+    def shown(self) -> None:
+        self.look()
+
+    def tick(self) -> None:
+        """Look again, so seldom that a folder of many runs costs a hundredth of a core."""
+        if time.perf_counter() >= self._next_look:
+            self.look()
+        elif self._detailed and (record := self._detailed[1]) and record.status == READING:
+            self._show_details()
+
+    def look(self) -> None:
+        """Read what changed, and show it."""
+        start = time.perf_counter()
+        self._read_anew()
+        now = time.perf_counter()
+        self._next_look = now + SELDOM * (now - start)
+
+    def _read_anew(self) -> None:
+        rows = self.workspace.rows()
+        self._seen = {row.id: row for row in rows}
+        self._list()
+        self._show_details()
+
+    # -- the list
+
+    def _list(self) -> None:
+        rows = list(self._seen.values())
+        matching = in_order([row for row in rows if self._test(row)], self._order)
+        table, empty = self._table, self._empty
+        table.show(matching, self.workspace.marked, self.workspace.now(), self._order)
+        table.display, empty.display = bool(matching), not matching
+        if matching and self.focused is None:
+            table.focus()
+        if not matching:
+            empty.update(NO_MATCH if rows else NOTHING)
+        counted = [f"{len(matching)} of {len(rows)}"]
+        counted += [f"{len(self.workspace.marked)} marked"] if self.workspace.marked else []
+        self._panel.border_subtitle = (", " if self.app.has_class("-ascii") else " · ").join(counted)
+
+    @on(Input.Changed, "#filter")
+    def _filter_changed(self, event: Input.Changed) -> None:
+        if self._take_filter(event.value):
+            self._list()
+            self._show_details()
+
+    def _take_filter(self, text: str) -> bool:
+        """Use a filter and keep it; one that is not understood is told, and the last good one stays."""
+        try:
+            self._test = parse_filter(text)
+        except TorchdeckError as fault:
+            self._error.update(safe(fault))
+            self._error.display = True
+            return False
+        self._error.display = False
+        self.workspace.state.keep("runs.filter", text)
+        return True
+
+    @on(Input.Submitted, "#filter")
+    def action_leave_filter(self) -> None:
+        self.set_focus(self._table if self._table.display else None)
+
+    def action_filter(self) -> None:
+        self._field.focus()
+
+    def action_next_order(self) -> None:
+        shown = self._table.shown_columns
+        place = shown.index(self._order.key) if self._order.key in shown else -1
+        self._sort(Order(shown[(place + 1) % len(shown)])) if shown else None
+
+    def action_reverse(self) -> None:
+        self._sort(Order(self._order.key, not self._order.reverse))
+
+    @on(DataTable.HeaderSelected)
+    def _header_clicked(self, event: DataTable.HeaderSelected) -> None:
+        key = event.column_key.value or "age"
+        self._sort(Order(key, not self._order.reverse if key == self._order.key else False))
+
+    def _sort(self, order: Order) -> None:
+        self._order = order
+        self.workspace.state.keep("runs.sort", order.key)
+        self.workspace.state.keep("runs.reverse", order.reverse)
+        self._list()
+
+    # -- the run under the cursor
+
+    @property
+    def _run(self) -> RunRow | None:
+        run_id = self._table.run_id
+        return self._seen.get(run_id) if run_id else None
+
+    @on(DataTable.RowHighlighted)
+    def _moved(self) -> None:
+        row = self._run
+        if row is None or (self._detailed and self._detailed[0] is row):
+            return
+        self._write(row, None)
+        if self._resting:
+            self._resting.stop()
+        self._resting = self.set_timer(REST_SECONDS, self._show_details)
+
+    def _show_details(self) -> None:
+        """Read the run under the cursor, unless it is shown as it is already."""
+        row, known = self._run, self._detailed
+        if row is None or row.status == "unreadable":
+            self._write(row, None)
+            return
+        record = self.workspace.record(row.id)
+        if known is None or known[0] is not row or known[1] is not record or row.status in ACTIVE:
+            self._write(row, record)
+
+    def _write(self, row: RunRow | None, record: RunRecord | None) -> None:
+        self._detailed = (row, record) if row else None
+        if row is None:
+            self._detail.show(None)
+            self._brief.show(None)
+        else:
+            self._detail.show(lambda width, height: details(row, record, self._look(), width, height))
+            self._brief.show(lambda width, _: two_lines(row, self._look(), width))
+        if record is not None or row is None or row.status == "unreadable":
+            self._draw(record or RunRecord())
+
+    def _draw(self, record: RunRecord) -> None:
+        lines = accuracy_lines(record, "epoch")
+        self._chart.show(lines, reported_rules(record), x_unit="epoch", note=accuracy_note(record, None))
+
+    def _look(self) -> Look:
+        table = self._table
+        inks = {name: table.get_component_rich_style(f"run-table--{name}", partial=True) for name in INKS}
+        return Look(inks, self.app.has_class("-ascii"), self.workspace.now(), frozenset(self.workspace.marked))
+
+    def _readable(self) -> RunRow | None:
+        """The run under the cursor, if its log can be read; otherwise that is told."""
+        row = self._run
+        if row is not None and row.status == "unreadable":
+            self._tell(f"{row.id}: {row.problem}")
+            return None
+        return row
+
+    def _tell(self, text: str, *, bad: bool = True) -> None:
+        self.notify(safe(text), severity="warning" if bad else "information", markup=False)
+
+    # -- marks
+
+    def action_mark(self) -> None:
+        row = self._readable()
+        if row is None:
+            return
+        if not self.workspace.toggle_mark(row.id):
+            self._tell(f"{MOST_MARKED} runs are marked already; unmark one with space")
+        self._list()
+
+    def action_compare(self) -> None:
+        row, marked = self._run, self.workspace.marked
+        if len(marked) < 2 and row is not None and row.status != "unreadable" and row.id not in marked:
+            marked.append(row.id)
+            self._list()
+        if len(marked) < 2:
+            self._tell("mark one more run with space: two make a comparison")
+            return
+        self.post_message(ModeRequested("compare"))
+
+    # -- other pages
+
+    @on(DataTable.RowSelected)
+    def _entered(self) -> None:
+        row = self._readable()
+        if row is None:
+            return
+        if row.status in ACTIVE:
+            self.action_watch()
+            return
+        self.workspace.chosen = row.id
+        self.post_message(ModeRequested("analyze"))
+
+    def action_watch(self) -> None:
+        row = self._readable()
+        if row is None:
+            return
+        if row.status not in ACTIVE:
+            self._tell(f"{row.id} is {row.status}: only a running run can be watched")
+        elif self._followed(row):
+            self.post_message(ModeRequested("live"))
+        else:
+            self.post_message(WatchRequested(row.folder))
+
+    def action_studies(self) -> None:
+        self.post_message(StudyRequested(None))
+
+    def action_study(self) -> None:
+        """Show the study that the run belongs to."""
+        if row := self._readable():
+            folder = self.workspace.study_of(row.id)
+            lone = f"{row.id} belongs to no study of this folder; S lists the studies"
+            self.post_message(StudyRequested(folder)) if folder else self._tell(lone)
+
+    def _followed(self, row: RunRow) -> bool:
+        """Whether the live page shows this run already."""
+        feed = self.workspace.feed
+        started = feed.record.started if feed and not feed.over else None
+        return started is not None and started.run_id == row.id
+
+    def action_reuse(self) -> None:
+        row = self._readable()
+        config: Any = row.header.get("config") if row else None
+        if row and isinstance(config, dict):
+            self.post_message(ReuseRequested(row.preset, config))
+
+    def action_resume(self) -> None:
+        row = self._readable()
+        if row is None:
+            return
+        if row.status not in RESUMABLE:
+            self._tell(f"{row.id} is {row.status}: there is nothing to resume")
+            return
+        self.post_message(ResumeRequested(row.folder))
+
+    def action_copy(self) -> None:
+        row = self._run
+        if row:
+            self.post_message(CopyRequested(row.id, "the run's id"))
+
+    # -- housekeeping
+
+    def action_trash(self) -> None:
+        row = self._run
+        if row is None:
+            return
+        if row.status in ACTIVE:
+            self._tell(f"{row.id} is active: stop it first")
+            return
+        text = f"{name_of(row)}, {row.id}\n\nIt goes to the trash of the logs folder."
+        answers = [Answer("trash", "Delete", True), Answer("", "Keep")]
+        self.app.push_screen(Ask("Delete this run?", text, answers), lambda answer: self._trash(row, answer))
+
+    def _trash(self, row: RunRow, answer: str | None) -> None:
+        if not answer:
+            return
+        if self._tried(lambda: housekeeping.trash(row.folder)):
+            if row.id in self.workspace.marked:
+                self.workspace.marked.remove(row.id)
+            if self.workspace.chosen == row.id:
+                self.workspace.chosen = None
+            self._tell(f"{row.id} is in the trash: ctrl+z brings it back", bad=False)
+        self.look()
+
+    def action_restore(self) -> None:
+        thrown = housekeeping.trashed(self.workspace.logs)
+        if not thrown:
+            self._tell("the trash is empty")
+            return
+        if self._tried(lambda: housekeeping.restore(self.workspace.logs, thrown[-1])):
+            self._tell(f"{thrown[-1]} is back", bad=False)
+        self.look()
+        self._table.go_to(thrown[-1])
+
+    def action_tags(self) -> None:
+        row = self._readable()
+        if row is None:
+            return
+        tags, _ = housekeeping.read_notes(row.folder)
+        given = [tag for tag in row.tags if tag not in tags]
+        text = "Separated by spaces." + (f" Given at its start: {' '.join(given)}" if given else "")
+        self.app.push_screen(
+            AskText(f"Tags of {row.id}", text, safe(" ".join(tags))), lambda said: self._tag(row, said)
+        )
+
+    def _tag(self, row: RunRow, said: str | None) -> None:
+        if said is not None:
+            note = housekeeping.read_notes(row.folder)[1]
+            self._tried(lambda: housekeeping.write_notes(row.folder, said.split(), note))
+            self.look()
+
+    def action_note(self) -> None:
+        row = self._readable()
+        if row is None:
+            return
+        _, note = housekeeping.read_notes(row.folder)
+        self.app.push_screen(AskText(f"Note on {row.id}", "One line.", safe(note)), lambda said: self._noted(row, said))
+
+    def _noted(self, row: RunRow, said: str | None) -> None:
+        if said is not None:
+            tags = housekeeping.read_notes(row.folder)[0]
+            self._tried(lambda: housekeeping.write_notes(row.folder, tags, said))
+            self.look()
+
+    def _tried(self, do: Any) -> bool:
+        """Do it; what a person can mend is told."""
+        try:
+            do()
+        except TorchdeckError as error:
+            self.notify(safe(error), severity="error", markup=False)
+            return False
+        return True

@@ -1,0 +1,368 @@
+"""Setup: pick a preset, edit its settings, see what they would do, and start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import Input, OptionList, Static
+from textual.worker import Worker, WorkerState
+
+from ... import presets as store
+from ...core.config import ExperimentConfig
+from ...core.errors import ConfigError, TorchdeckError
+from ...core.runs.label import Label
+from ...presets.study_presets import grid_study
+from ..format.values import as_text, safe
+from ..screens.device_dialog import AskOffer
+from ..screens.dialogs import AskText
+from ..screens.page import Page
+from ..state.device_choices import for_a_run
+from ..state.messages import CopyRequested, StartRequested
+from ..state.settings_draft import Checked, Draft
+from ..state.start_preview import Outlook, Prospects
+from ..state.workspace import Workspace
+from ..studies.actions import start
+from .field_row import FieldRow
+from .plan_panel import PlanPanel
+from .preset_list import PresetList
+from .settings_form import SettingsForm
+
+DEVICE = "training.device"
+WHERE = "Several devices share every batch, with a process for each."
+SETTLE_SECONDS = 0.25
+
+
+class SetupPage(Page):
+    """Works on one draft at a time; those of other presets are kept while the app runs."""
+
+    MODE = "setup"
+    BINDINGS = [  # noqa: RUF012
+        Binding("f5,ctrl+l", "start", "Start", key_display="f5", id="setup.start"),
+        Binding("D", "start_detached", "Detached", id="setup.detach"),
+        Binding("ctrl+r", "reset", "Reset", id="setup.reset"),
+        Binding("ctrl+t", "reset_all", "Reset all settings", show=False, id="setup.reset-all"),
+        Binding("slash", "find", "Find", key_display="/", id="setup.find"),
+        Binding("f6", "copy", "Copy", id="setup.copy"),
+        Binding("f7", "time", "Time it", id="setup.time"),
+        Binding("f8", "save", "Save as", id="setup.save"),
+        Binding("escape", "back", "Back to the presets", show=False, id="setup.back"),
+    ]
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._presets = {item.name: item for item in store.load_all()[0]}
+        chosen = workspace.state.text("preset", "quickstart")
+        first = chosen if chosen in self._presets else next(iter(self._presets))
+        self._drafts: dict[str, Draft] = {}
+        self._turn_to(self._draft_of(first))
+        self._prospects = Prospects(workspace.data)
+        self._settle: Timer | None = None
+
+    def body(self) -> ComposeResult:
+        with Horizontal(id="setup"):
+            with Vertical(id="setup-left"):
+                yield PresetList(id="presets")
+                yield PlanPanel(id="plan")
+            with Vertical(id="settings", classes="panel") as panel:
+                panel.border_title = "Settings"
+                yield Input(placeholder="find a setting", compact=True, id="find")
+                yield SettingsForm(id="form")
+                yield Static("", id="hint", markup=False)
+            yield Vertical(id="earlier")
+
+    def on_mount(self) -> None:
+        self.query_one(PresetList).focus()
+        self._list_presets()
+
+    def on_resize(self) -> None:
+        self._list_presets()
+
+    def shown(self) -> None:
+        self.call_later(self._show_earlier)
+
+    def reuse(self, preset: str, config: dict[str, Any]) -> None:
+        """Put a run's settings into the form of its preset, as changes."""
+        name = preset if preset in self._presets else next(iter(self._presets))
+        draft = self._drafts[name] = Draft(self._presets[name])
+        for section, values in config.items():
+            for key in sorted(values, key=lambda key: key != "name"):
+                draft.put(f"{section}.{key}", as_text(values[key]))
+        self._turn_to(draft)
+        self._list_presets()
+        self.call_after_refresh(self._show_draft)
+
+    # -- presets
+
+    def _turn_to(self, draft: Draft) -> None:
+        """Start what this draft says from now on, whether the form shows it yet or not."""
+        self._draft, self._checked = draft, draft.check()
+
+    def _draft_of(self, name: str) -> Draft:
+        return self._drafts.setdefault(name, Draft(self._presets[name]))
+
+    def _list_presets(self) -> None:
+        detailed = self.size.width >= 100
+        self.query_one(PresetList).show(list(self._presets.values()), detailed, self._draft.preset.name)
+
+    async def on_preset_list_drawn(self) -> None:
+        """The page is seen before its form is made, which takes as long as all else together."""
+        await self._show_draft()
+
+    def on_preset_list_picked(self, message: PresetList.Picked) -> None:
+        if message.name != self._draft.preset.name:
+            self._turn_to(self._draft_of(message.name))
+            self.workspace.state.keep("preset", message.name)
+            self._later()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        for row in self.query(FieldRow):
+            row.focus_editor()
+            return
+
+    def action_back(self) -> None:
+        self.query_one(PresetList).focus()
+
+    # -- the form
+
+    def _later(self) -> None:
+        """Show the draft once the cursor rests."""
+        if self._settle:
+            self._settle.stop()
+        self._settle = self.set_timer(SETTLE_SECONDS / 2, self._show_draft)
+
+    async def _show_draft(self) -> None:
+        title = Content.assemble("Settings  ", (safe(self._draft.preset.title), "dim"))
+        self.query_one("#settings").border_title = title  # pyright: ignore[reportAttributeAccessIssue]
+        await self.query_one(SettingsForm).show(self._draft)
+        self._check()
+        await self._show_earlier()
+        self._hint(None)
+
+    async def on_field_row_edited(self, message: FieldRow.Edited) -> None:
+        if message.path.startswith("label."):
+            return
+        self._draft.put(message.path, message.text)
+        if message.path.endswith(".name"):
+            await self.query_one(SettingsForm).show(self._draft)
+        self._check()
+
+    def on_field_row_focused(self, message: FieldRow.Focused) -> None:
+        self._hint(message.row)
+
+    def _check(self) -> None:
+        """Hold the texts against the bounds now, and work out the plan once nobody types."""
+        self._checked = self._draft.check()
+        self._tell(self._checked.faults)
+        if self._settle:
+            self._settle.stop()
+        if not self._checked.faults:
+            self.query_one(PlanPanel).waiting(len(self._checked.runs), len(self._draft.edits))
+            self._settle = self.set_timer(SETTLE_SECONDS, self._plan)
+
+    def _tell(self, faults: dict[str, str]) -> None:
+        self.query_one(SettingsForm).tell(faults, self._draft)
+        if faults:
+            self.query_one(PlanPanel).faults(faults)
+        self._hint(self._focused_row())
+
+    def _focused_row(self) -> FieldRow | None:
+        return next((row for row in self.query(FieldRow) if row.has_focus_within), None)
+
+    def _hint(self, row: FieldRow | None) -> None:
+        if row is None:
+            self.query_one("#hint", Static).update(
+                "Enter edits the highlighted preset, F5 starts it, D detached from the app.", layout=False
+            )
+            return
+        setting, text = row.setting, Text(row.label, "bold")
+        told = f"Enter lists what is here. {setting.help}" if setting.path == DEVICE else setting.help
+        text.append(f"  {safe(row.fault)}" if row.fault else f"  {told}", self._wrong if row.fault else "dim")
+        parts = [setting.bounds] if setting.bounds else []
+        if not setting.path.startswith("label."):
+            parts.append(f"preset {self._draft.base(setting.path)}")
+        if setting.path in self._draft.edits:
+            parts.append("ctrl+r puts it back")
+        if note := self._draft.preset.notes.get(setting.path):
+            parts.append(safe(note))
+        if not setting.choices and not setting.path.startswith("label."):
+            parts.append("several values, with commas: a run each")
+        self.query_one("#hint", Static).update(text.append("\n" + " · ".join(parts), "dim"), layout=False)
+
+    @property
+    def _wrong(self) -> str:
+        """The colour of what is wrong."""
+        return self.app.theme_variables.get("error", "red") if not self.app.no_color else ""
+
+    async def action_reset(self) -> None:
+        """Put the setting in focus back to the preset's."""
+        row = self._focused_row()
+        if row is None or row.setting.path.startswith("label."):
+            return
+        self._draft.reset(row.setting.path)
+        await self.query_one(SettingsForm).show(self._draft)
+        self._check()
+
+    async def action_reset_all(self) -> None:
+        """Put all settings back to the preset's."""
+        self._draft.edits.clear()
+        await self.query_one(SettingsForm).show(self._draft)
+        self._check()
+
+    def action_find(self) -> None:
+        self.query_one("#find").focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id == "find":
+            self.query_one(SettingsForm).find(event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        row = self._focused_row()
+        if event.input.id == "find":
+            first = next((row for row in self.query(FieldRow) if row.display), None)
+            if first:
+                first.focus_editor()
+        elif row and row.setting.path == DEVICE:
+            self._offer_devices(row)
+
+    def _offer_devices(self, row: FieldRow) -> None:
+        """Let a person choose among the devices of this machine."""
+
+        def chosen(device: str | None) -> None:
+            if device:
+                row.query_one(Input).value = device
+
+        here = self.workspace.machine
+        question = AskOffer("Where to train", WHERE, self._draft.text(DEVICE), lambda: for_a_run(here()))
+        self.app.push_screen(question, chosen)
+
+    # -- the plan
+
+    def _plan(self) -> None:
+        runs = self._checked.runs
+        if runs:
+            work = partial(self._work_out, runs)
+            self.run_worker(work, name="plan", group="plan", thread=True, exclusive=True, exit_on_error=False)
+
+    def _work_out(self, runs: tuple[ExperimentConfig, ...]) -> Outlook:
+        return self._prospects.of(runs, self.workspace.rows())
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        event.stop()
+        match event.worker.name, event.state:
+            case "plan", WorkerState.SUCCESS:
+                outlook = event.worker.result
+                if isinstance(outlook, Outlook) and outlook.runs == self._checked.runs:
+                    self.query_one(PlanPanel).show(outlook, len(self._draft.edits))
+            case "time", WorkerState.SUCCESS:
+                self._plan()
+            case "plan", WorkerState.ERROR:
+                error = event.worker.error
+                faults = (
+                    {f.path: f.message for f in error.faults} if isinstance(error, ConfigError) else {"": str(error)}
+                )
+                self._checked = Checked(faults=faults)
+                self._tell(faults)
+            case "time", WorkerState.ERROR:
+                self.notify(safe(event.worker.error), severity="error", markup=False)
+                self._plan()
+            case _:
+                pass
+
+    def action_time(self) -> None:
+        """Measure the time of an epoch by a warm-up in a process of its own."""
+        if not self._checked.runs:
+            self._point_at_fault()
+            return
+        if self.workspace.training:
+            self.notify("A run is active, so the time would come out too long.", severity="warning")
+            return
+        config = self._checked.runs[0]
+        self.notify("Measuring a few steps ...", timeout=3)
+        work = partial(self._prospects.time, config)
+        self.run_worker(work, name="time", group="time", thread=True, exclusive=True, exit_on_error=False)
+
+    # -- what one does with it
+
+    def action_start(self) -> None:
+        """Start what the form says: a run, or a study where settings have several values."""
+        self._start()
+
+    def action_start_detached(self) -> None:
+        """Start it in a process of its own that outlives the app, as a study always is."""
+        self._start(detached=True)
+
+    def _start(self, *, detached: bool = False) -> None:
+        runs, preset = self._checked.runs, self._draft.preset
+        if not runs:
+            self._point_at_fault()
+            return
+        name, tags = self._label("name"), tuple(self._label("tags").split())
+        if len(runs) == 1:
+            label = Label(preset.name, name, tags, preset.reported_for(runs[0]))
+            self.post_message(StartRequested(runs[0], label, detached=detached))
+            return
+        study = grid_study(preset, self._draft.texts())
+        start(self, replace(study, title=name or study.title, tags=tags))
+
+    def _label(self, key: str) -> str:
+        row = self.query_one(SettingsForm).row(f"label.{key}")
+        return row.query_one(Input).value.strip() if row else ""
+
+    def _point_at_fault(self) -> None:
+        rows = (row for row in self.query(FieldRow) if row.setting.path in self._checked.faults)
+        if first := next(rows, None):
+            first.focus_editor()
+        self.notify("Some settings must be mended first.", severity="error")
+
+    def action_copy(self) -> None:
+        """Copy the command that starts the same."""
+        self.post_message(CopyRequested(self._draft.command(), "the command"))
+
+    def action_save(self) -> None:
+        """Save the settings as a preset of one's own."""
+        if len(self._checked.runs) != 1:
+            self._point_at_fault() if self._checked.faults else self.notify("A preset is one run.", severity="warning")
+            return
+        question = AskText(
+            "Save as a preset", "Its name: small letters, digits and dashes.", f"my-{self._draft.preset.name}"
+        )
+        self.app.push_screen(question, self._save)
+
+    def _save(self, name: str | None) -> None:
+        if not name or not self._checked.runs:
+            return
+        base = self._draft.preset
+        try:
+            path = store.save(name, f"{base.title}, changed", base.summary, self._checked.runs[0])
+            self._presets = {item.name: item for item in store.load_all()[0]}
+        except TorchdeckError as error:
+            self.notify(safe(error), severity="error", markup=False)
+            return
+        self._drafts[name] = Draft(self._presets[name])
+        self._turn_to(self._drafts[name])
+        self._list_presets()
+        self.call_after_refresh(self._show_draft)
+        self.notify(safe(f"saved in {path}"), timeout=5, markup=False)
+
+    async def _show_earlier(self) -> None:
+        """The earlier runs of this preset, where there is room for them."""
+        if self.size.width < 170:
+            return
+        from .earlier_runs import EarlierRuns  # charts, 0.1 s
+
+        place = self.query_one("#earlier")
+        if not place.children:
+            await place.mount(EarlierRuns())
+        preset = self._draft.preset.name
+        rows = [row for row in self.workspace.rows() if row.preset == preset and row.figure("test/accuracy")]
+        shown = rows[-EarlierRuns.MOST :]
+        place.query_one(EarlierRuns).show([(row, self.workspace.record(row.id)) for row in shown])

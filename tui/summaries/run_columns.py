@@ -1,0 +1,279 @@
+"""The columns of the table of runs: which of them fit a width, what stands in them, and how they sort."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rich.style import Style
+from rich.text import Text
+
+from ...core.runs.index import RunRow
+from ..format.values import duration, percent, safe
+from .run_settings import changes, label, setting, shown
+
+BAR = 8
+PADDING = 2
+LONGEST_CELL = 200
+FIGURES, COMFORT = 11, 12
+"""Columns beyond this rank find room only when the names have so many cells more."""
+Key = float | str | None
+
+
+class Glyph(NamedTuple):
+    """A status: its sign, that in ASCII, and its ink."""
+
+    sign: str
+    ascii_sign: str
+    ink: str
+
+
+GLYPHS = {
+    "completed": Glyph("✓", "+", "good"),
+    "running": Glyph("●", "*", "accent"),
+    "paused": Glyph("‖", "=", "warn"),
+    "stopped": Glyph("■", "#", "warn"),
+    "failed": Glyph("✗", "x", "bad"),
+    "died": Glyph("†", "!", "bad"),
+    "handed_over": Glyph("→", ">", "accent"),
+}
+UNKNOWN = Glyph("?", "?", "bad")
+INKS = ("good", "warn", "bad", "accent", "bar", "track", "quiet", "strong")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All that a cell's looks depend on beside its run."""
+
+    inks: Mapping[str, Style]
+    ascii_only: bool
+    now: float
+    marked: frozenset[str]
+
+    def ink(self, name: str) -> Style:
+        """The style of an ink; none where colours are not known."""
+        return self.inks.get(name, Style.null())
+
+    def glyph(self, status: str) -> tuple[str, Style]:
+        """The sign of a status and its style."""
+        glyph = GLYPHS.get(status, UNKNOWN)
+        return glyph.ascii_sign if self.ascii_only else glyph.sign, self.ink(glyph.ink)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; `rank` says in which order columns find room, `most` to which width it grows."""
+
+    key: str
+    title: str
+    width: int
+    rank: int
+    cell: Callable[[RunRow, Look], Text]
+    sort_key: Callable[[RunRow], Key]
+    right: bool = False
+    highest_first: bool = False
+    most: int = 0
+
+
+class Order(NamedTuple):
+    """A column to sort by, and whether its usual direction is reversed."""
+
+    key: str = "age"
+    reverse: bool = False
+
+
+def fitting(width: int, rows: Sequence[RunRow] = ()) -> list[tuple[Column, int]]:
+    """The columns that find room in a width, in their order, each with its own width; what is left widens the names.
+
+    Tags have a column only where a run has some, the number of devices where a run has several.
+    """
+    room, chosen = width, set[str]()
+    useless = {"tags"} if not any(row.tags for row in rows) else set[str]()
+    useless |= {"devices"} if all(devices(row) == 1 for row in rows) else set[str]()
+    for column in sorted(COLUMNS, key=lambda column: column.rank):
+        if column.key in useless:
+            continue
+        kept_free = COMFORT if column.rank > FIGURES else 0
+        if column.width + PADDING > room - kept_free and chosen:
+            break
+        chosen.add(column.key)
+        room -= column.width + PADDING
+    widths = {column.key: column.width for column in COLUMNS if column.key in chosen}
+    for column in sorted(COLUMNS, key=lambda column: column.rank):
+        if column.key in chosen and column.most > column.width:
+            more = max(0, min(room, column.most - column.width))
+            widths[column.key] += more
+            room -= more
+    return [(column, widths[column.key]) for column in COLUMNS if column.key in chosen]
+
+
+def in_order(rows: Sequence[RunRow], order: Order) -> list[RunRow]:
+    """The runs sorted; a run that lacks the figure stands last in both directions."""
+    column = BY_KEY.get(order.key, BY_KEY["age"])
+    rated = [(column.sort_key(row), row) for row in rows]
+    having = sorted(((key, row) for key, row in rated if key is not None), key=lambda pair: (pair[0], pair[1].id))
+    if falling(order):
+        having.reverse()
+    return [row for _, row in having] + [row for key, row in rated if key is None]
+
+
+def falling(order: Order) -> bool:
+    """Whether the highest value stands first."""
+    return BY_KEY.get(order.key, BY_KEY["age"]).highest_first != order.reverse
+
+
+def title(column: Column, order: Order, look: Look) -> Text:
+    """A column's head, with the sort mark where the table is sorted by it."""
+    mark = ("▼v" if falling(order) else "▲^")[look.ascii_only] if column.key == order.key else ""
+    return Text(column.title + mark, style=look.ink("strong"), justify="right" if column.right else "left", end="")
+
+
+def number(value: Any) -> float | None:
+    """A finite number from a log; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def accuracy(row: RunRow) -> float | None:
+    """The test accuracy at the best epoch."""
+    return number(row.figure("test/accuracy"))
+
+
+def final(row: RunRow, metric: str = "test/accuracy") -> float | None:
+    """A metric at the last epoch."""
+    values = row.summary.get("final")
+    return number(values.get(metric)) if isinstance(values, Mapping) else None
+
+
+def devices(row: RunRow) -> float:
+    """On how many devices it trains."""
+    return max(1.0, number(row.summary.get("devices")) or 1.0)
+
+
+def name_of(row: RunRow) -> str:
+    """What a run is called: its name, else its preset."""
+    return safe(row.name or row.preset or "?")
+
+
+def told_changes(row: RunRow) -> str:
+    """What differs from the preset, short."""
+    parts = [f"{label(path).replace(' ', '-')}={shown(value)}" for path, value in changes(row).items()]
+    return " ".join(parts)
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:,.0f} {unit}"
+    return "now"
+
+
+def bar(fraction: float | None, width: int, look: Look) -> Text:
+    """A small bar, whose track is thinner, so that it reads without colour too."""
+    filled = round(min(1.0, max(0.0, fraction or 0.0)) * width)
+    full, rest = ("#", "-") if look.ascii_only else ("━", "─")
+    return Text(end="").append(full * filled, look.ink("bar")).append(rest * (width - filled), look.ink("track"))
+
+
+def _status(row: RunRow, look: Look) -> Text:
+    """The mark for comparison, and the status."""
+    sign, style = look.glyph(row.status)
+    mark = "@" if look.ascii_only else "◉"
+    return _left(mark if row.id in look.marked else " ", look.ink("strong")).append(f" {sign}", style)
+
+
+def _name(row: RunRow, look: Look) -> Text:
+    ended_badly = row.status in ("failed", "died", "unreadable", "unknown")
+    text = _left(name_of(row), look.ink("quiet") if ended_badly else Style.null())
+    about = row.problem if row.status == "unreadable" else told_changes(row)
+    return text.append(f"  {safe(about)[:LONGEST_CELL]}", look.ink("quiet")) if about else text
+
+
+def _best(row: RunRow, look: Look) -> Text:
+    reached = accuracy(row)
+    if reached is None:
+        return Text("-", justify="right", end="", no_wrap=True)
+    return bar(reached, BAR, look).append(percent(reached).rjust(9))
+
+
+def _epochs(row: RunRow, look: Look) -> Text:
+    done, planned = row.summary.get("epoch"), setting(row, "training.epochs")
+    if number(done) is None and number(planned) is None:
+        return _right("-")
+    return _right(shown(done if number(done) is not None else 0)).append(f"/{shown(planned)}", look.ink("quiet"))
+
+
+def _left(text: str, style: Style) -> Text:
+    return Text(end="", no_wrap=True, overflow="ellipsis").append(text[:LONGEST_CELL], style)
+
+
+def _right(text: str, style: Style | None = None) -> Text:
+    made = Text(end="", no_wrap=True, overflow="ellipsis", justify="right")
+    return made.append(text[:LONGEST_CELL], style or Style.null())
+
+
+def _setting(path: str, numeric: bool = False) -> tuple[Callable[[RunRow, Look], Text], Callable[[RunRow], Key]]:
+    """The cell and the sort key of a setting."""
+
+    def cell(row: RunRow, look: Look) -> Text:
+        value = setting(row, path)
+        return _right(shown(value)) if numeric else _left(shown(value), look.ink("quiet"))
+
+    def sort_key(row: RunRow) -> Key:
+        value = setting(row, path)
+        return number(value) if numeric else shown(value)
+
+    return cell, sort_key
+
+
+def _summary(name: str, show: Callable[[float | None], str]) -> tuple[Callable[..., Text], Callable[[RunRow], Key]]:
+    """The cell and the sort key of a number in the summary."""
+    return (lambda row, _: _right(show(number(row.summary.get(name))))), lambda row: number(row.summary.get(name))
+
+
+def _loss(row: RunRow) -> float | None:
+    return number(row.figure("test/loss"))
+
+
+def _share(row: RunRow) -> float | None:
+    return number(row.summary.get("epoch"))
+
+
+def _tags(row: RunRow) -> str:
+    return safe(" ".join(row.tags))
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("status", "", 3, 0, _status, lambda row: row.status),
+    Column("run", "run", 4, 1, lambda row, _: _left(safe(row.id[-4:]), Style.null()), lambda row: row.id[-4:]),
+    Column("name", "name", 16, 1, _name, lambda row: name_of(row).lower(), most=44),
+    Column("preset", "preset", 18, 15, lambda row, look: _left(safe(row.preset), look.ink("quiet")),
+           lambda row: row.preset, most=24),
+    Column("model", "model", 12, 16, *_setting("model.name")),
+    Column("data", "data", 10, 13, *_setting("data.name")),
+    Column("lr", "lr", 7, 4, *_setting("optimizer.lr", numeric=True), right=True),
+    Column("batch", "batch", 6, 9, *_setting("training.batch_size", numeric=True), right=True),
+    Column("epochs", "epochs", 8, 5, _epochs, _share, right=True, highest_first=True),
+    Column("best", "best acc", 17, 2, _best, accuracy, highest_first=True),
+    Column("final", "final", 8, 10, lambda row, _: _right(percent(final(row))), final, right=True, highest_first=True),
+    Column("loss", "loss", 7, 6, lambda row, _: _right("-" if (loss := _loss(row)) is None else f"{loss:.3f}"), _loss,
+           right=True),
+    Column("time", "time", 8, 7, *_summary("train_seconds", duration), right=True),
+    Column("speed", "img/s", 9, 14, *_summary("images_per_second", lambda n: "-" if n is None else f"{n:,.0f}"),
+           right=True, highest_first=True),
+    Column("devices", "devices", 7, 8, lambda row, _: _right(f"{devices(row):,.0f}"), devices, right=True,
+           highest_first=True),
+    Column("age", "age", 6, 3, lambda row, look: _right(age(look.now - row.created) if row.created else "-",
+           look.ink("quiet")), lambda row: -row.created, right=True),
+    Column("tags", "tags", 10, 11, lambda row, look: _left(_tags(row), look.ink("accent")),
+           lambda row: _tags(row) or None, most=24),
+)  # fmt: skip
+BY_KEY = {column.key: column for column in COLUMNS}

@@ -1,0 +1,143 @@
+"""What a study tells in words: its head, the run under the cursor, and everything that its result says."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Sequence
+
+from rich.style import Style
+from rich.text import Text
+
+from ...core.results.chart_data import Figure, panels
+from ...core.results.study_result import StudyResult
+from ...core.studies.model import DONE, Study
+from ..charts.study_charts import chart_text
+from ..format.values import count, safe
+from ..state.study_reader import StudyEntry, StudySeen
+from .run_columns import Look, bar
+from .study_columns import Line, share_done, sign
+from .study_sentences import findings
+from .study_tables import Grid, tables
+
+BAR = 20
+GAP = 2
+SHORTEST_NAME = SHORTEST_WORDS = 14
+RUN_KEYS = {
+    "running": "X stops it", "waiting": "X leaves it out", "failed": "t tries it again", "stopped": "t tries it again",
+}  # fmt: skip
+"""What can be done with the run under the cursor, in a state."""
+SHOWN_AS_RUNS = ("Accuracy of each run", "What varies", "Runs that did not come to their end")
+"""Tables that the list of runs shows already."""
+
+
+def head(seen: StudySeen, status: str, look: Look) -> Text:
+    """Its title, and how far it is: two lines."""
+    study = seen.study
+    text = Text(no_wrap=True, overflow="ellipsis").append_text(sign(status, look))
+    text.append(f" {safe(study.title)}", look.ink("strong")).append(f"  {safe(study.study_id)}\n", look.ink("quiet"))
+    text.append_text(bar(share_done(seen), BAR, look)).append(f"{share_done(seen):5.0%}  ", look.ink("strong"))
+    return text.append(f"{status}: {safe(summary_of(study))}")
+
+
+def run_brief(line: Line | None, paths: tuple[str, ...], look: Look) -> Text:
+    """The run under the cursor: its label and id, then why it ended, what was reported, or its settings."""
+    if line is None:
+        return Text()
+    text = Text(no_wrap=True, overflow="ellipsis").append(
+        f"{line.run.number} {safe(line.run.label)}", look.ink("strong")
+    )
+    about = [line.run_id or "not begun", *([RUN_KEYS[line.run.state]] if line.run.state in RUN_KEYS else [])]
+    text.append(f"  {safe(' · '.join(about))}\n", look.ink("quiet"))
+    if line.run.reason:
+        return text.append(f"{line.run.state}: {safe(line.run.reason)}")
+    parts = [f"on {line.run.place}"] if line.run.place else []
+    parts += [f"{path.partition('.')[2]} {value}" for path, value in zip(paths, line.settings, strict=True)]
+    if line.standing:
+        parts.append(
+            f"reported {100 * line.standing.figure.value:.2f} % {line.standing.figure.at}: {line.standing.words}"
+        )
+    return text.append(safe("  ".join([line.run.state, *parts])))
+
+
+def entry_brief(entry: StudyEntry, look: Look) -> Text:
+    """The study under the cursor of a list."""
+    study = entry.study
+    if study is None:
+        return Text(safe(entry.problem))
+    text = Text().append(safe(study.title), look.ink("strong")).append(f"  {safe(study.study_id)}\n", look.ink("quiet"))
+    parts = [study.summary, *(f"Reported: {words}" for words in study.reported)]
+    return text.append(safe(" ".join(part for part in parts if part)))
+
+
+def words_of(result: StudyResult, width: int, look: Look) -> Text:
+    """The findings as sentences, the tables beside the list of runs, and which settings mattered."""
+    blocks = [Text("\n").join([Text("In words", look.ink("strong")), *(_sentence(item) for item in findings(result))])]
+    blocks += [_table(grid, width, look) for grid in tables(result, narrow=True) if grid.title not in SHOWN_AS_RUNS]
+    blocks += [
+        chart_text(figure, width, ascii_only=look.ascii_only) for figure in _figures(result) if figure.kind != "lines"
+    ]
+    return Text("\n\n").join(blocks)
+
+
+def _figures(result: StudyResult) -> list[Figure]:
+    return [figure for panel in panels(result) for figure in panel.figures]
+
+
+def _sentence(text: str) -> Text:
+    return Text(safe(text))
+
+
+def _table(grid: Grid, width: int, look: Look) -> Text:
+    """A table as lines: long names are cut, a last column of words is wrapped, what has no room is left out."""
+    texts = [grid.columns, *grid.rows]
+    shown = _fitted([max(len(row[at]) for row in texts) for at in range(len(grid.columns))], grid.right, width)
+    right = frozenset(place for place, at in enumerate(shown) if at in grid.right)
+    lines = [Text(grid.title, look.ink("strong"))]
+    for place, row in enumerate(texts):
+        style = look.ink("quiet") if place == 0 else look.ink("strong") if place - 1 in grid.strong else Style.null()
+        lines += [Text(line, style) for line in _row([row[at] for at in shown], list(shown.values()), right)]
+    if grid.note:
+        lines.append(Text(grid.note, look.ink("quiet")))
+    return Text("\n").join(lines)
+
+
+def _fitted(widths: Sequence[int], right: frozenset[int], width: int) -> dict[int, int]:
+    """The columns that are shown, and how wide: the first may be cut, a last one of words wrapped."""
+    shown = dict(enumerate(widths))
+    last = len(widths) - 1
+    if last not in right:
+        shown[last] = min(shown[last], SHORTEST_WORDS)
+    while (over := _total(shown.values()) - width) > 0 and len(shown) > 2:
+        if shown[0] > SHORTEST_NAME:
+            shown[0] = max(SHORTEST_NAME, shown[0] - over)
+        else:
+            # A verdict in words matters more than the figures before it.
+            shown.pop(list(shown)[-1 if last in right else -2])
+    if last in shown and last not in right:
+        shown[last] = max(1, min(widths[last], width - _total(shown.values()) + shown[last]))
+    return shown
+
+
+def _total(widths: Collection[int]) -> int:
+    return sum(widths) + GAP * (len(widths) - 1)
+
+
+def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> list[str]:
+    """A row of cells as lines; only the last cell may take several."""
+    last = len(row) - 1
+    cells = [_cell(text, widths[at], at in right) for at, text in enumerate(row[:last])]
+    start = (" " * GAP).join([*cells, ""])
+    parts = [row[last].rjust(widths[last])] if last in right else textwrap.wrap(row[last], widths[last]) or [""]
+    return [((start if at == 0 else " " * len(start)) + part).rstrip() for at, part in enumerate(parts)]
+
+
+def _cell(text: str, width: int, right: bool) -> str:
+    if right:
+        return text.rjust(width)
+    return (text if len(text) <= width else text[: width - 1] + "…").ljust(width)
+
+
+def summary_of(study: Study) -> str:
+    """How many runs a study has, and how many are in which state."""
+    told = [f"{number} {state}" for state in ("running", *DONE, "stopped") if (number := study.count(state))]
+    return ", ".join([f"{count(study.planned)} runs", *told])
