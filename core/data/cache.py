@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..utils.files import open_regular, read_regular
 from .dataset import Dataset, Facts, Split, SplitName, digest
 from .image_spec import Progress
 
@@ -70,7 +71,7 @@ def check_caches(root: Path, name: str) -> Iterator[Progress]:
 def _manifest(folder: Path) -> dict[str, Any]:
     """The files that the manifest tells of; none where it is absent, damaged or of another form."""
     try:
-        content = json.loads((folder / "manifest.json").read_bytes())
+        content = json.loads(read_regular(folder / "manifest.json"))
         return dict(content["files"]) if content["schema"] == SCHEMA else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
@@ -95,7 +96,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 def _checksums(path: Path, places: Iterable[int] | None = None) -> list[int]:
     """The CRC-32 of these blocks of a file, of all for None."""
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         if places is None:
             return [zlib.crc32(block) for block in iter(lambda: file.read(BLOCK), b"")]
         return [zlib.crc32(file.read(BLOCK)) for place in places if file.seek(place * BLOCK) >= 0]

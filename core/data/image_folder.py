@@ -7,9 +7,8 @@ from pathlib import Path
 from ..errors import DataError
 from . import ImageFolderOptions
 from .dataset import Facts, FileDataset, SplitName, digest
+from .image_files import FORMATS, is_image_file
 from .image_spec import ImageSpec
-
-_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 class ImageFolder(FileDataset):
@@ -50,11 +49,11 @@ class ImageFolder(FileDataset):
         top = (self._split_folder(split) if apart else self._split_folder("train")) or self.folder
         found: list[tuple[Path, int]] = []
         for index, name in enumerate(self._classes()):
-            paths = sorted(path for path in (top / name).rglob("*") if path.suffix.lower() in _ENDINGS)
+            paths = sorted(path for path in (top / name).rglob("*") if is_image_file(path))
             wanted = [path for rank, path in enumerate(paths) if apart or (rank % 5 == 0) == (split == "test")]
             found += [(path, index) for path in wanted]
         if not found:
-            raise DataError(f"{top} has no images for the {split} split", f"use files ending in {', '.join(_ENDINGS)}")
+            raise DataError(f"{top} has no images for the {split} split", f"use files ending in {', '.join(FORMATS)}")
         return found
 
     def fingerprint(self) -> str:

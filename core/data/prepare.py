@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import struct
-import zlib
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from ..errors import ConfigError, DataError, Fault
 from . import NORMALIZATIONS
 from .cache import cache_folder, check_caches, is_whole, mapped, write_manifest
 from .dataset import ArrayDataset, Bytes, Dataset, Facts, FileDataset, Labels, Split, SplitName
+from .image_files import open_image
 from .image_spec import ImageSpec, Progress
 from .index_plan import derive_seed
 
@@ -107,30 +106,8 @@ def check(dataset: Dataset) -> Iterator[Progress]:
     if isinstance(dataset, FileDataset):
         for name in SPLITS:
             files = dataset.listing(name)
-            yield from _in_parallel(lambda index, files=files: _open(files[index][0]), len(files), "checking images")
+            yield from _in_parallel(lambda index, files=files: open_image(files[index][0]), len(files), "checking images")
     yield from check_caches(dataset.root, dataset.options.name)
-
-
-def _open(path: Path) -> Image.Image:
-    """The picture of a file, decoded.
-
-    Raises:
-        DataError: it cannot be.
-    """
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
-        raise DataError(f"{path} cannot be decoded ({error})", "replace or delete it") from None
 
 
 def _read(dataset: ArrayDataset, facts: Facts) -> Generator[Progress, None, dict[SplitName, Split]]:
@@ -167,7 +144,7 @@ def _decoded(files: list[tuple[Path, int]], target: Bytes, name: str) -> Iterato
     """Fill `target` with the decoded files at its size."""
 
     def work(index: int) -> None:
-        target[index] = _to_array(_open(files[index][0]), target.shape[1:])
+        target[index] = _to_array(open_image(files[index][0]), target.shape[1:])
 
     yield from _in_parallel(work, len(files), f"decoding {name}")
 

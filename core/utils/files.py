@@ -141,13 +141,14 @@ def remove_tree(folder: Path, disk: Disk = DISK) -> None:
     disk.rmdir(folder)
 
 
-def open_regular(path: str | Path) -> int:
-    """A descriptor to read a regular file with; links, pipes and devices are refused.
+def open_regular(path: str | Path, *, links: bool = False) -> int:
+    """A descriptor to read a regular file with, or with `links` what one leads to; pipes and devices are refused.
 
     Raises:
         OSError: the file is absent, unreadable or not a regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # Without O_NONBLOCK, to open a pipe would wait for whoever writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))

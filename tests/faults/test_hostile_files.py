@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
-from types import FrameType
 
 import pytest
 from example_runs import Example, make_study
 from fault_counts import Faults
+from polling import within
 
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
@@ -44,22 +43,6 @@ STUDY_FILES = (
     "control", "control/stop-x", "process.log",
 )  # fmt: skip
 KINDS = ("link", "dangling", "link to a folder", "pipe", "folder", "socket", "device")
-
-
-@contextmanager
-def within(seconds: float) -> Generator[None]:
-    """Fail where something waits."""
-
-    def late(_number: int, _frame: FrameType | None) -> None:
-        raise AssertionError("it waits")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 class Outside:
