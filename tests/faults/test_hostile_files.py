@@ -20,8 +20,7 @@ from torchdeck.core.events import CheckpointSaved, RunEvent, RunStarted
 from torchdeck.core.results.device_samples import mean_utilization
 from torchdeck.core.results.model_export import best_weights
 from torchdeck.core.results.predictions import read_filters, read_predictions
-from torchdeck.core.runs import checkpoint
-from torchdeck.core.runs import manage as housekeeping
+from torchdeck.core.runs import checkpoint, manage
 from torchdeck.core.runs.commands import FolderControl, request
 from torchdeck.core.runs.index import RunIndex, find_run, list_runs
 from torchdeck.core.runs.layout import CONSOLE
@@ -100,7 +99,7 @@ def use_run(logs: Path, folder: Path) -> None:
     load_record(folder)
     list(EventReader(folder).read())
     mean_utilization(folder)
-    housekeeping.read_notes(folder)
+    manage.read_notes(folder)
     keep("printed", folder / CONSOLE)
     list(checkpoint.newest(folder / "checkpoints"))
     inbox = FolderControl(Control(), folder, iter(range(1000)).__next__)
@@ -109,7 +108,7 @@ def use_run(logs: Path, folder: Path) -> None:
     for do in (
         lambda: read_predictions(folder, 10), lambda: read_filters(folder), lambda: best_weights(folder),
         lambda: find_run(logs, folder.name), lambda: find_either(logs, folder.name), lambda: request(folder, "stop"),
-        lambda: housekeeping.write_notes(folder, ["x"], "y"), lambda: reopen(folder).close(),
+        lambda: manage.write_notes(folder, ["x"], "y"), lambda: reopen(folder).close(),
         lambda: checkpoint.save(folder / "checkpoints", 1, {}, {}),
     ):  # fmt: skip
         tried(do)
@@ -223,9 +222,9 @@ def test_a_trash_that_is_a_link_takes_nothing(tmp_path: Path, faults: Faults) ->
     (logs / ".trash").symlink_to(outside.folder)
     faults("hostile files")
     with pytest.raises(LogsError, match="link"):
-        housekeeping.trash(run.folder)
+        manage.trash(run.folder)
     assert outside.state() == outside.before
-    assert housekeeping.trashed(logs) == []
+    assert manage.trashed(logs) == []
 
 
 NAMES = [

@@ -16,6 +16,7 @@ import typer
 from ...core.errors import ConfigError, TorchdeckError
 from ...core.utils.gc_tuning import search_seldom
 from .foreground import in_foreground
+from .manage_commands import register as register_management
 from .options import (
     DATA,
     LOGS,
@@ -57,6 +58,7 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 register_runs(app)
 register_results(app)
+register_management(app)
 register_sbatch(app)
 app.add_typer(study_app)
 
