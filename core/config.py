@@ -165,8 +165,9 @@ def to_plain(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def config_hash(config: ExperimentConfig) -> str:
-    """SHA-256 of the config in canonical JSON, as hex."""
-    return hashlib.sha256(json.dumps(to_plain(config), sort_keys=True).encode()).hexdigest()
+    """SHA-256 of the config in canonical JSON, as hex; a setting that came later counts only where it is changed."""
+    content = {section: getattr(config, section).identity() for section in SECTIONS}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def parse_data(name: str, overrides: Iterable[str]) -> DataOptions:
@@ -299,7 +300,7 @@ def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
     if getattr(optimizer, "nesterov", False) and getattr(optimizer, "momentum", 1) == 0:
         yield Fault("optimizer.nesterov", "needs a momentum above 0; set optimizer.momentum, or nesterov=false")
     data = config.data
-    if data.crop_fill == "reflect" and data.crop_padding >= data.size:
+    if data.crop_fill == "reflect" and data.crop_padding >= min(data.sides):
         yield Fault("data.crop_padding", f"cannot reflect more than the image; set it below data.size ({data.size})")
     if config.schedule.warmup_epochs >= training.epochs:
         yield Fault("schedule.warmup_epochs", f"must be below training.epochs ({training.epochs})")
@@ -325,7 +326,7 @@ def _fault(error: ErrorDetails, content: Mapping[str, Any]) -> Fault:
     table = SECTIONS.get(section)
     if table and len(path) > 1 and path[1] in table.entries:
         del path[1]
-    path = [part for part in path if part not in ("int", "bool", "literal['auto']")]
+    path = [part for part in path if part not in ("int", "str", "bool", "literal['auto']")]
     return Fault(".".join(path), _explained(error, path, _choice(content, section)))
 
 

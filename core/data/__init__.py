@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from ..utils.registry import Entry, NamedOptions, Table
 
@@ -20,14 +22,58 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 """Mean and standard deviation per channel, of pixels from 0 to 1."""
 
-_SIZE = "Side of the square images in pixels; others are resized"
+LARGEST_SIDE = 1024
+
+
+def _one_side_or_two(value: int | str) -> int | str:
+    """A size as it is kept: 64x64 is 64. Raises ValueError for one that is none."""
+    parts = value.split("x") if isinstance(value, str) else [str(value), str(value)]
+    if len(parts) != 2 or not all(part.isdecimal() and 1 <= int(part) <= LARGEST_SIDE for part in parts):
+        raise ValueError(f"must be a side from 1 to {LARGEST_SIDE}, or HEIGHTxWIDTH of such sides")
+    height, width = map(int, parts)
+    return height if height == width else f"{height}x{width}"
+
+
+def _color(value: str) -> str:
+    if value not in ("black", "white", "grey") and not re.fullmatch("#[0-9a-fA-F]{6}", value):
+        raise ValueError("must be black, white, grey or #rrggbb")
+    return value
+
+
+def _value_range(value: str) -> str:
+    try:
+        low, high = (-math.inf, math.inf) if value == "auto" else map(float, value.split(":"))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not low < high or (value != "auto" and math.isinf(high - low)):
+        raise ValueError("must be auto or LOW:HIGH, two numbers that rise, such as 0:4095")
+    return value
+
+
+_SIDE = {"type": "integer", "minimum": 1, "maximum": LARGEST_SIDE}
+Size = Annotated[
+    int | str, AfterValidator(_one_side_or_two), WithJsonSchema({"anyOf": [_SIDE, {"const": "HEIGHTxWIDTH"}]})
+]
+
+_SIZE = "Side of the square images in pixels, or HEIGHTxWIDTH such as 96x128; others are resized"
 _NORMALIZATION = "Mean and standard deviation: a known pair, computed from the training images, or none"
 
 
 class DataOptions(NamedOptions):
     """What every data set has."""
 
-    size: int = Field(default=32, ge=1, le=1024, description=_SIZE)
+    later: ClassVar[frozenset[str]] = frozenset({"resize", "background"})
+
+    size: Size = Field(default=32, description=_SIZE)
+    resize: Literal["squash", "shorter-side", "letterbox"] = Field(
+        default="squash",
+        description="How an image of another shape comes to data.size: both sides on their own; the shorter side, and"
+        " the middle is cut out; the longer side, with data.background around",
+    )
+    background: Annotated[str, AfterValidator(_color)] = Field(
+        default="grey",
+        description="What shows through transparent pixels and around a letterboxed image: black, white, grey or #rrggbb",
+    )
     normalization: Normalization = Field(default="computed", description=_NORMALIZATION)
     crop_padding: int = Field(
         default=0, ge=0, le=64, description="Random crop from the image with this many zero pixels around; 0 = none"
@@ -46,17 +92,27 @@ class DataOptions(NamedOptions):
         default=0, ge=0, le=1024, description="Side of a square blanked in each training image; 0 = none"
     )
     validation: Literal["test", "held-out"] = Field(
-        default="test", description="What chooses the best epoch: the test split, or a part of the training split"
+        default="test",
+        description="What chooses the best epoch where the data set has no validation split of its own: the test split,"
+        " or a part of the training split",
     )
     validation_fraction: float = Field(
         default=0.1, gt=0, lt=1, description="Share of the training split held out, the same in each class"
     )
     train_limit: int = Field(default=0, ge=0, description="Train on this many images only; 0 = all")
-    test_limit: int = Field(default=0, ge=0, description="Test on this many images only; 0 = all")
+    test_limit: int = Field(default=0, ge=0, description="Test, and validate, on this many images only; 0 = all")
     source: Literal["auto", "resident", "streamed"] = Field(
         default="auto", description="Keep the images on the device, or stream them; auto: by the free memory"
     )
     download: bool = Field(default=True, description="Download the data set where it is missing")
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        if isinstance(self.size, int):
+            return self.size, self.size
+        height, width = map(int, self.size.split("x"))
+        return height, width
 
 
 class DigitsOptions(DataOptions):
@@ -69,7 +125,7 @@ class MnistOptions(DataOptions):
     """MNIST: 70,000 handwritten digits (LeCun, Cortes, Burges)."""
 
     name: Literal["mnist"] = "mnist"
-    size: int = Field(default=28, ge=1, le=1024, description=_SIZE)
+    size: Size = Field(default=28, description=_SIZE)
     normalization: Normalization = Field(default="mnist", description=_NORMALIZATION)
 
 
@@ -77,7 +133,7 @@ class FashionMnistOptions(DataOptions):
     """Fashion-MNIST: 70,000 pieces of clothing (Xiao et al. 2017)."""
 
     name: Literal["fashion-mnist"] = "fashion-mnist"
-    size: int = Field(default=28, ge=1, le=1024, description=_SIZE)
+    size: Size = Field(default=28, description=_SIZE)
 
 
 class Cifar10Options(DataOptions):
@@ -93,19 +149,57 @@ class Cifar100Options(DataOptions):
     name: Literal["cifar100"] = "cifar100"
 
 
-class TinyImageNetOptions(DataOptions):
+class FileOptions(DataOptions):
+    """What a data set of image files has."""
+
+    later: ClassVar[frozenset[str]] = DataOptions.later | {"on_damage"}
+
+    on_damage: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="When image files cannot be read: stop before training and name them all, or leave them out",
+    )
+
+
+class TinyImageNetOptions(FileOptions):
     """Tiny ImageNet: colour images in 200 classes; its validation images are the test split."""
 
     name: Literal["tiny-imagenet"] = "tiny-imagenet"
-    size: int = Field(default=64, ge=1, le=1024, description=_SIZE)
+    size: Size = Field(default=64, description=_SIZE)
 
 
-class ImageFolderOptions(DataOptions):
-    """Any folder with train/ and test/ (or val/), each with a folder of images a class."""
+class ImageFolderOptions(FileOptions):
+    """Your own images: a folder for each class, alone or below train/, val/ and test/; or a list of files as CSV."""
+
+    later: ClassVar[frozenset[str]] = FileOptions.later | {
+        *("test_fraction", "value_range", "images", "path_column", "label_column", "split_column")
+    }
 
     name: Literal["image-folder"] = "image-folder"
-    path: str = Field(default="images", min_length=1, description="The folder, from the data folder or absolute")
+    path: str = Field(
+        default="images",
+        min_length=1,
+        description="The folder, or a list ending in .csv or .tsv; from the data folder or absolute",
+    )
     channels: Literal[1, 3] = Field(default=3, description="1 for grey images, 3 for colour")
+    test_fraction: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Where there is no test split: share of each class's images that becomes it, by a hash of their paths",
+    )
+    value_range: Annotated[str, AfterValidator(_value_range)] = Field(
+        default="auto",
+        description="LOW:HIGH, the values of 16-bit, 32-bit and float images that become black and white; auto: 0:65535,"
+        " float images refused",
+    )
+    images: str = Field(
+        default="", description="Of a list: the folder that its paths start from; empty = the list's own"
+    )
+    path_column: str = Field(default="path", min_length=1, description="Of a list: the column of the image files")
+    label_column: str = Field(default="label", min_length=1, description="Of a list: the column of the classes")
+    split_column: str = Field(
+        default="split", min_length=1, description="Of a list: the column of train, val and test; it may be absent"
+    )
 
 
 class SyntheticOptions(DataOptions):

@@ -16,11 +16,13 @@ from . import DataOptions
 from .augment import Windows, cut_out, jitter, lay_out, new_canvas, plain
 from .dataset import Split
 from .index_plan import ALL, IndexPlan, Shard
+from .statistics import images_of
 
 Pair = tuple[Tensor, Tensor]
 Ahead = tuple[Tensor, Tensor, torch.cuda.Event | None]
 """A pair on its way to the device, and the event of its arrival."""
-CHUNK = 4096
+CHUNK_BYTES = 16 * 2**20
+"""Pixels that are laid out together."""
 TOGETHER = 128
 """Small batches are made this many images at a time, and then sliced."""
 
@@ -141,8 +143,8 @@ def _canvas(split: Split, device: torch.device, augmentation: Augmentation) -> T
     """The whole split laid out on the device, a chunk at a time, so that nothing stands in memory twice."""
     count = len(split.labels)
     canvas = new_canvas(count, _shape(split), augmentation.padding, augmentation.mirror, device)
-    for part in parts(count, CHUNK):
-        images = torch.from_numpy(np.array(split.images[part])).to(device)
+    for part in parts(count, images_of(CHUNK_BYTES, split.images.shape[1:])):
+        images = torch.from_numpy(split.take(part)).to(device)
         lay_out(canvas[:, part], images, augmentation.padding, augmentation.reflect)
     return canvas
 
@@ -217,7 +219,7 @@ class StreamedBatches:
             for choice in choices:
                 if closed.is_set():
                     return
-                images = torch.from_numpy(np.array(self.split.images[choice]))
+                images = torch.from_numpy(self.split.take(choice))
                 labels = torch.from_numpy(np.array(self.split.labels[choice]))
                 ready.put(self._sent(images, labels, stream))
         except Exception as error:  # noqa: BLE001 - raised again where the batches are used

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
-from ..utils.files import open_regular, read_regular
+from ..utils.files import read_json
 from .dataset import Dataset, Facts, Split, SplitName, digest
 from .image_spec import Progress
 
@@ -24,28 +24,41 @@ BLOCK = 4 * 2**20
 """Bytes under one checksum."""
 SAMPLED = 64
 """Blocks of a file that are looked at before it is used."""
+_OF_PIXELS = ("resize", "background", "value_range", "on_damage")
+"""Settings that change what is decoded of the same files, beside the size."""
 
 
 def cache_folder(dataset: Dataset, facts: Facts) -> Path:
     """Where the decoded images of a data set at this size stand."""
-    key = digest("1", dataset.options.name, facts.spec, dataset.fingerprint())[:24]
+    asked = dataset.options.identity()
+    pixels = [f"{name}={asked[name]}" for name in _OF_PIXELS if name in asked]
+    key = digest("1", dataset.options.name, facts.spec, dataset.fingerprint(), *pixels)[:24]
     return dataset.root / "cache" / f"{dataset.options.name}-{key}"
 
 
 def mapped(folder: Path, name: SplitName) -> Split:
     """A split of a cache that is whole."""
     images = np.load(folder / f"{name}-images.npy", mmap_mode="r", allow_pickle=False)
-    return Split(images, np.load(folder / f"{name}-labels.npy", allow_pickle=False))
+    labels = np.load(folder / f"{name}-labels.npy", allow_pickle=False)
+    rows = folder / f"{name}-rows.npy"
+    return Split(images, labels, np.load(rows, allow_pickle=False) if rows.exists() else None)
 
 
-def write_manifest(folder: Path) -> None:
-    """Tell the sizes and checksums of all files of a cache just made.
+def write_manifest(folder: Path, left_out: Sequence[str]) -> None:
+    """Tell the sizes and checksums of all files of a cache just made, and which images it leaves out.
 
     Raises:
         OSError: a file cannot be read, or the manifest not written.
     """
     files = {path.name: {"bytes": path.stat().st_size, "crc32": _checksums(path)} for path in folder.iterdir()}
-    (folder / "manifest.json").write_text(json.dumps({"schema": SCHEMA, "files": files}))
+    content = {"schema": SCHEMA, "files": files, "left_out": [*left_out]}
+    (folder / "manifest.json").write_text(json.dumps(content))
+
+
+def left_out(folder: Path) -> tuple[str, ...]:
+    """The files that could not be read when a cache was made."""
+    names = _read_manifest(folder).get("left_out")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def is_whole(folder: Path) -> bool:
@@ -70,11 +83,14 @@ def check_caches(root: Path, name: str) -> Iterator[Progress]:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     """The files that the manifest tells of; none where it is absent, damaged or of another form."""
-    try:
-        content = json.loads(read_regular(folder / "manifest.json"))
-        return dict(content["files"]) if content["schema"] == SCHEMA else {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
+    content = _read_manifest(folder)
+    files = content.get("files")
+    return files if content.get("schema") == SCHEMA and isinstance(files, dict) else {}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    content = read_json(folder / "manifest.json")
+    return content if isinstance(content, dict) else {}
 
 
 def _matches(path: Path, entry: Any, most: int | None) -> bool:
@@ -96,7 +112,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 def _checksums(path: Path, places: Iterable[int] | None = None) -> list[int]:
     """The CRC-32 of these blocks of a file, of all for None."""
-    with open(open_regular(path), "rb") as file:
+    with open(path, "rb") as file:
         if places is None:
             return [zlib.crc32(block) for block in iter(lambda: file.read(BLOCK), b"")]
         return [zlib.crc32(file.read(BLOCK)) for place in places if file.seek(place * BLOCK) >= 0]

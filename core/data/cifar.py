@@ -99,8 +99,7 @@ class Cifar(ArrayDataset):
         self.folder = root / layout.folder
 
     def facts(self) -> Facts:
-        size = self.options.size
-        return Facts(ImageSpec(3, size, size, self.layout.classes), 50_000, 10_000, self._names())
+        return Facts(ImageSpec(3, *self.options.sides, self.layout.classes), 50_000, 10_000, self._names())
 
     def _names(self) -> tuple[str, ...]:
         if self.layout.classes == 10:

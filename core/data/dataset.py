@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..utils.files import open_regular
-from . import DataOptions
+from . import DataOptions, FileOptions
 from .image_spec import ImageSpec, Progress
 
-SplitName = Literal["train", "test"]
+SplitName = Literal["train", "validation", "test"]
 Bytes = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
@@ -36,14 +35,57 @@ class Facts:
     train_images: int
     test_images: int
     class_names: tuple[str, ...]
+    validation_images: int = 0
+    """Of a validation split of the data set's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images as uint8 [N, C, H, W], possibly a read-only memory map, and their classes as int64 [N]."""
+    """Images as uint8 [M, C, H, W], possibly a read-only memory map, and the classes of those in the split, int64 [N].
+
+    `rows` [N] tells which of the M images are in the split, and their order; None where all are.
+    """
 
     images: Bytes
     labels: Labels
+    rows: Labels | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, places: slice | NDArray[np.integer]) -> Bytes:
+        """The images at some places of the split, copied: uint8 [B, C, H, W]."""
+        return np.array(self.images[places if self.rows is None else self.rows[places]])
+
+    def chosen(self, places: Labels) -> Split:
+        """The part of the split at some places; no image is copied."""
+        return Split(self.images, self.labels[places], places if self.rows is None else self.rows[places])
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Image files: their names from a folder, with /, and their classes as int64 [N]."""
+
+    folder: Path
+    names: tuple[str, ...]
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, place: int) -> Path:
+        """Where a file is."""
+        return self.folder / self.names[place]
+
+    def states(self) -> Iterator[tuple[int, int]]:
+        """Size and time of change of each file; zeros for one that is not there."""
+        for place in range(len(self)):
+            try:
+                found = os.stat(self.path(place))
+            except OSError:
+                yield 0, 0
+            else:
+                yield found.st_size, found.st_mtime_ns
 
 
 class Dataset(ABC):
@@ -56,6 +98,15 @@ class Dataset(ABC):
     @abstractmethod
     def facts(self) -> Facts:
         """Shapes, counts and class names; raises DataError where only missing files could tell."""
+
+    @property
+    def splits(self) -> tuple[SplitName, ...]:
+        """The splits that the data set has."""
+        return ("train", "test")
+
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know before training on it, as sentences."""
+        return ()
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -81,7 +132,7 @@ class ArrayDataset(Dataset):
     """A data set whose images come as arrays."""
 
     side: int | None = None
-    """Of the images as they come, in pixels; None where they are made at the size asked for."""
+    """Of the square images as they come, in pixels; None where they are made at the size asked for."""
 
     @abstractmethod
     def read(self, split: SplitName) -> Split:
@@ -91,9 +142,11 @@ class ArrayDataset(Dataset):
 class FileDataset(Dataset):
     """A data set whose images are files that must be decoded."""
 
+    options: FileOptions
+
     @abstractmethod
-    def listing(self, split: SplitName) -> list[tuple[Path, int]]:
-        """The image files of a split with their classes."""
+    def listing(self, split: SplitName) -> Files:
+        """The image files of a split."""
 
 
 def digest(*parts: Any) -> str:
@@ -108,8 +161,7 @@ def checked_bytes(path: Path, md5: str | None, hint: str) -> bytes:
         DataError: it is absent, unreadable or different.
     """
     try:
-        with open(open_regular(path, links=True), "rb") as file:
-            content = file.read()
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})", hint) from None
     if md5 and hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:

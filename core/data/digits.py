@@ -16,8 +16,7 @@ class Digits(ArrayDataset):
     """1,797 grey images of 8x8 pixels in 10 classes; every fifth of each class is for testing."""
 
     def facts(self) -> Facts:
-        size = self.options.size
-        return Facts(ImageSpec(1, size, size, 10), 1433, 364, tuple("0123456789"))
+        return Facts(ImageSpec(1, *self.options.sides, 10), 1433, 364, tuple("0123456789"))
 
     def read(self, split: SplitName) -> Split:
         with np.load(_FILE, allow_pickle=False) as arrays:

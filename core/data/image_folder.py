@@ -1,63 +1,73 @@
-"""Any folder of images: train/ and test/ (or val/) with a folder a class, or just a folder a class."""
+"""One's own images: a folder with a folder for each class, with splits or without, or a list of files."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import DataError
 from . import ImageFolderOptions
-from .dataset import Facts, FileDataset, SplitName, digest
-from .image_files import FORMATS, is_image_file
+from .dataset import Facts, FileDataset, Files, SplitName, digest
 from .image_spec import ImageSpec
+from .images.folders import read_folder
+from .images.layout import Layout, settle
+from .images.lists import LIST_ENDINGS, read_list
+
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+_DECODER = 2
+"""Counts the ways in which files became pixels: what another one decoded is another data set."""
 
 
 class ImageFolder(FileDataset):
-    """Without a test folder, every fifth image of each class is for testing."""
+    """Read once, when it is first asked for anything."""
 
     options: ImageFolderOptions
 
     def __init__(self, options: ImageFolderOptions, root: Path) -> None:
         super().__init__(options, root)
-        self.folder = root / options.path
+        self.path = root / options.path
+        self.is_list = self.path.suffix.lower() in LIST_ENDINGS
+        self.folder = root / options.images if options.images else self.path.parent if self.is_list else self.path
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The splits and what is ignored.
+
+        Raises:
+            DataError: the folder or list cannot be read, or its splits or classes cannot be told.
+        """
+        if self.is_list and self.path.is_file():
+            found = read_list(self.path, self.folder, self.options)
+        elif self.path.is_dir():
+            found = read_folder(self.path)
+        else:
+            fix = "set data.path to a folder with a folder of images for each class, or to a list in CSV"
+            raise DataError(f"{self.path} is not a folder, and not a list of images", fix)
+        return settle(found, self.options.test_fraction)
+
+    @property
+    def splits(self) -> tuple[SplitName, ...]:
+        return tuple(split for split in SPLITS if split in self.layout.splits)
 
     def facts(self) -> Facts:
-        names = self._classes()
-        size = self.options.size
-        spec = ImageSpec(self.options.channels, size, size, len(names))
-        return Facts(spec, len(self.listing("train")), len(self.listing("test")), tuple(names))
+        names, pairs = self.layout.classes, self.layout.splits
+        spec = ImageSpec(self.options.channels, *self.options.sides, len(names))
+        train, validation, test = (len(pairs.get(split, ())) for split in SPLITS)
+        return Facts(spec, train, test, tuple(names), validation)
+
+    def notes(self) -> tuple[str, ...]:
+        return self.layout.sentences()
 
     def missing(self) -> tuple[str, ...]:
-        return () if self.folder.is_dir() else (self.options.path,)
+        return () if self.path.exists() else (self.options.path,)
 
-    def _split_folder(self, split: SplitName) -> Path | None:
-        names = ("train",) if split == "train" else ("test", "val")
-        return next((self.folder / name for name in names if (self.folder / name).is_dir()), None)
-
-    def _classes(self) -> list[str]:
-        if not self.folder.is_dir():
-            raise DataError(
-                f"{self.folder} is not a folder", "set data.path to a folder with a folder of images a class"
-            )
-        top = self._split_folder("train") or self.folder
-        names = sorted(path.name for path in top.iterdir() if path.is_dir() and not path.name.startswith("."))
-        if len(names) < 2:
-            raise DataError(f"{top} has {len(names)} class folders", "put the images of each class into its own folder")
-        return names
-
-    def listing(self, split: SplitName) -> list[tuple[Path, int]]:
-        apart = self._split_folder("train") is not None and self._split_folder("test") is not None
-        top = (self._split_folder(split) if apart else self._split_folder("train")) or self.folder
-        found: list[tuple[Path, int]] = []
-        for index, name in enumerate(self._classes()):
-            paths = sorted(path for path in (top / name).rglob("*") if is_image_file(path))
-            wanted = [path for rank, path in enumerate(paths) if apart or (rank % 5 == 0) == (split == "test")]
-            found += [(path, index) for path in wanted]
-        if not found:
-            raise DataError(f"{top} has no images for the {split} split", f"use files ending in {', '.join(FORMATS)}")
-        return found
+    def listing(self, split: SplitName) -> Files:
+        pairs, places = self.layout.splits[split], {name: place for place, name in enumerate(self.layout.classes)}
+        labels = np.array([places[label] for _, label in pairs], np.int64)
+        return Files(self.folder, tuple(name for name, _ in pairs), labels)
 
     def fingerprint(self) -> str:
-        files = [path for split in ("train", "test") for path, _ in self.listing(split)]
-        return digest(
-            *((path.relative_to(self.folder), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
-        )
+        listings = [(split, self.layout.splits[split], self.listing(split).states()) for split in self.splits]
+        return digest(_DECODER, *((split, *pair, *state) for split, pairs, states in listings for pair, state in zip(pairs, states, strict=True)))

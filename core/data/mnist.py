@@ -49,8 +49,7 @@ class Idx(ArrayDataset):
         self.torchvision_name = folder
 
     def facts(self) -> Facts:
-        size = self.options.size
-        return Facts(ImageSpec(1, size, size, len(self.classes)), 60_000, 10_000, self.classes)
+        return Facts(ImageSpec(1, *self.options.sides, len(self.classes)), 60_000, 10_000, self.classes)
 
     def missing(self) -> tuple[str, ...]:
         names = [

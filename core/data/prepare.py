@@ -6,25 +6,25 @@ import os
 import secrets
 import shutil
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..errors import ConfigError, DataError, Fault
 from . import NORMALIZATIONS
-from .cache import cache_folder, check_caches, is_whole, mapped, write_manifest
-from .dataset import ArrayDataset, Bytes, Dataset, Facts, FileDataset, Labels, Split, SplitName
-from .image_files import open_image
+from .cache import cache_folder, check_caches, is_whole, left_out, mapped, write_manifest
+from .dataset import ArrayDataset, Dataset, Facts, FileDataset, Labels, Split, SplitName
+from .decoding import Unreadable, check_files, decoded, resized, unreadable_error
 from .image_spec import ImageSpec, Progress
+from .images.layout import listed
+from .images.pixels import pixel_options
 from .index_plan import derive_seed
+from .statistics import channel_statistics
 
-SPLITS: tuple[SplitName, ...] = ("train", "test")
-CHUNK = 512
 MANY = 10_000
+Splits = dict[SplitName, Split]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,10 @@ class Prepared:
     fingerprint: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    left_out: tuple[str, ...] = ()
+    """Image files that cannot be read, by name."""
+    notes: tuple[str, ...] = ()
+    """What a person should know before training on it, as sentences."""
 
 
 def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, None, Prepared]:
@@ -46,7 +50,7 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
 
     Raises:
         DataError: files are missing or damaged, or the cache cannot be written.
-        ConfigError: the normalisation does not fit the images.
+        ConfigError: the normalisation does not fit the images, or a part of a split would be empty.
     """
     options = dataset.options
     if missing := dataset.missing():
@@ -54,24 +58,27 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
             hint = f"run: torchdeck data fetch {options.name}, or set data.download=true"
             raise DataError(f"{options.name} is missing {missing[0]} in {dataset.root}", hint)
         yield from dataset.fetch()
-    facts = dataset.facts()
+    facts, bad = dataset.facts(), tuple[str, ...]()
     if isinstance(dataset, ArrayDataset) and not streamed and not _resized_once(dataset, facts):
         splits = yield from _read(dataset, facts)
     else:
-        splits = yield from _cached(dataset, facts)
+        splits, bad = yield from _cached(dataset, facts)
     train = _limited(splits["train"], options.train_limit, seed)
-    test = _limited(splits["test"], options.test_limit, seed)
-    validation = None
+    test, validation = (
+        _limited(splits[name], options.test_limit, seed) if name in splits else None for name in ("test", "validation")
+    )
+    assert test is not None
     if options.validation == "held-out":
         train, validation = _held_out(train, options.validation_fraction, seed)
     mean, std = _normalization(options.normalization, train, facts.spec)
-    return Prepared(train, validation, test, facts.spec, facts.class_names, dataset.fingerprint(), mean, std)
+    notes = (*dataset.notes(), *([f"left out, since they cannot be read: {listed(bad)}"] if bad else ()))
+    found = facts.spec, facts.class_names, dataset.fingerprint()
+    return Prepared(train, validation, test, *found, mean, std, bad, notes)
 
 
 def _resized_once(dataset: ArrayDataset, facts: Facts) -> bool:
     """Whether the images are so many to resize that the result is worth keeping, where it can be."""
-    size = dataset.options.size
-    many = dataset.side not in (None, size) and facts.train_images >= MANY
+    many = dataset.side not in (None, dataset.options.size) and facts.train_images >= MANY
     return many and os.access(dataset.root, os.W_OK)
 
 
@@ -81,38 +88,38 @@ def prepare_test(dataset: Dataset, seed: int) -> Generator[Progress, None, Split
     Raises:
         DataError: files are missing or damaged.
     """
-    name, facts = dataset.options.name, dataset.facts()
+    facts = dataset.facts()
     if isinstance(dataset, ArrayDataset):
         split = yield from _read_split(dataset, facts, "test")
-        return _limited(split, dataset.options.test_limit, seed)
-    folder = cache_folder(dataset, facts)
-    if is_whole(folder):
-        return _limited(mapped(folder, "test"), dataset.options.test_limit, seed)
-    assert isinstance(dataset, FileDataset)
-    files = dataset.listing("test")
-    labels = np.array([label for _, label in files], np.int64)
-    images = np.empty(_shape(len(files), facts.spec), np.uint8)
-    yield from _decoded(files, images, name)
-    return _limited(Split(images, labels), dataset.options.test_limit, seed)
+    elif is_whole(folder := cache_folder(dataset, facts)):
+        split = mapped(folder, "test")
+    else:
+        assert isinstance(dataset, FileDataset)
+        images = np.empty(_shape(facts.test_images, facts.spec), np.uint8)
+        split, bad = yield from _decoded(dataset, "test", images)
+        _check_damage(dataset, bad)
+    return _limited(split, dataset.options.test_limit, seed)
 
 
 def check(dataset: Dataset) -> Iterator[Progress]:
     """Check every file of a data set, and what was decoded of it.
 
     Raises:
-        DataError: a file is missing or damaged.
+        DataError: a file is missing or damaged; all image files that cannot be decoded are named.
     """
     yield from dataset.verify()
     if isinstance(dataset, FileDataset):
-        for name in SPLITS:
-            files = dataset.listing(name)
-            yield from _in_parallel(lambda index, files=files: open_image(files[index][0]), len(files), "checking images")
+        bad: list[Unreadable] = []
+        for name in dataset.splits:
+            bad += yield from check_files(dataset.listing(name))
+        if bad:
+            raise unreadable_error(bad)
     yield from check_caches(dataset.root, dataset.options.name)
 
 
-def _read(dataset: ArrayDataset, facts: Facts) -> Generator[Progress, None, dict[SplitName, Split]]:
-    splits: dict[SplitName, Split] = {}
-    for name in SPLITS:
+def _read(dataset: ArrayDataset, facts: Facts) -> Generator[Progress, None, Splits]:
+    splits: Splits = {}
+    for name in dataset.splits:
         splits[name] = yield from _read_split(dataset, facts, name)
     return splits
 
@@ -122,68 +129,47 @@ def _read_split(dataset: ArrayDataset, facts: Facts, name: SplitName) -> Generat
     split = dataset.read(name)
     if split.images.shape[2:] == (facts.spec.height, facts.spec.width):
         return split
-    resized = np.empty(_shape(len(split.labels), facts.spec), np.uint8)
-    yield from _resized(split.images, resized, dataset.options.name)
-    return Split(resized, split.labels)
+    images = np.empty(_shape(len(split), facts.spec), np.uint8)
+    yield from resized(split.images, images, pixel_options(dataset.options), f"resizing {dataset.options.name}")
+    return Split(images, split.labels)
 
 
 def _shape(count: int, spec: ImageSpec) -> tuple[int, int, int, int]:
     return count, spec.channels, spec.height, spec.width
 
 
-def _resized(images: Bytes, target: Bytes, name: str) -> Iterator[Progress]:
-    """Fill `target` with the images at its size."""
-
-    def work(index: int) -> None:
-        target[index] = _to_array(_to_picture(images[index]), target.shape[1:])
-
-    yield from _in_parallel(work, len(images), f"resizing {name}")
-
-
-def _decoded(files: list[tuple[Path, int]], target: Bytes, name: str) -> Iterator[Progress]:
-    """Fill `target` with the decoded files at its size."""
-
-    def work(index: int) -> None:
-        target[index] = _to_array(open_image(files[index][0]), target.shape[1:])
-
-    yield from _in_parallel(work, len(files), f"decoding {name}")
+def _decoded(
+    dataset: FileDataset, name: SplitName, images: Any
+) -> Generator[Progress, None, tuple[Split, list[Unreadable]]]:
+    """A split decoded into `images`, without the files that cannot be read, which are told."""
+    files, options = dataset.listing(name), pixel_options(dataset.options)
+    good, bad = yield from decoded(files, images, options, f"decoding {dataset.options.name}")
+    return Split(images, files.labels).chosen(good) if bad else Split(images, files.labels), bad
 
 
-def _in_parallel(work: Any, count: int, message: str) -> Iterator[Progress]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, count, CHUNK):
-            list(pool.map(work, range(start, min(start + CHUNK, count))))
-            yield Progress(message, min(start + CHUNK, count), count)
+def _check_damage(dataset: FileDataset, bad: list[Unreadable]) -> None:
+    if bad and dataset.options.on_damage == "stop":
+        raise unreadable_error(bad)
 
 
-def _to_picture(image: Bytes) -> Image.Image:
-    return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
-
-
-def _to_array(picture: Image.Image, shape: tuple[int, ...]) -> Bytes:
-    """A picture as uint8 [C, H, W], bilinear with antialiasing."""
-    picture = picture.convert("L" if shape[0] == 1 else "RGB")
-    if picture.size != (shape[2], shape[1]):
-        picture = picture.resize((shape[2], shape[1]), Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture)
-    return pixels[None] if shape[0] == 1 else pixels.transpose(2, 0, 1)
-
-
-def _cached(dataset: Dataset, facts: Facts) -> Generator[Progress, None, dict[SplitName, Split]]:
-    """The splits as memory maps, made once in the data folder's cache."""
+def _cached(dataset: Dataset, facts: Facts) -> Generator[Progress, None, tuple[Splits, tuple[str, ...]]]:
+    """The splits as memory maps, made once in the data folder's cache; and the files that are left out of them."""
     folder = cache_folder(dataset, facts)
     if not is_whole(folder):
         yield from _fill_cache(dataset, facts, folder)
-    return {name: mapped(folder, name) for name in SPLITS}
+    return {name: mapped(folder, name) for name in dataset.splits}, left_out(folder)
 
 
 def _fill_cache(dataset: Dataset, facts: Facts, folder: Path) -> Iterator[Progress]:
     staging = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
         staging.mkdir(parents=True)
-        for name in SPLITS:
-            yield from _fill_split(dataset, facts, staging, name)
-        write_manifest(staging)
+        bad: list[Unreadable] = []
+        for name in dataset.splits:
+            bad += yield from _fill_split(dataset, facts, staging, name)
+        if isinstance(dataset, FileDataset):
+            _check_damage(dataset, bad)
+        write_manifest(staging, [str(file.path) for file in bad])
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(staging, folder)
     except OSError as error:
@@ -193,20 +179,27 @@ def _fill_cache(dataset: Dataset, facts: Facts, folder: Path) -> Iterator[Progre
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _fill_split(dataset: Dataset, facts: Facts, folder: Path, name: SplitName) -> Iterator[Progress]:
+def _fill_split(
+    dataset: Dataset, facts: Facts, folder: Path, name: SplitName
+) -> Generator[Progress, None, list[Unreadable]]:
+    """Write a split's files into a cache; the image files that could not be read."""
+    bad: list[Unreadable] = []
     if isinstance(dataset, FileDataset):
-        files = dataset.listing(name)
-        labels = np.array([label for _, label in files], np.int64)
-        target = _new_map(folder, name, len(files), facts.spec)
-        yield from _decoded(files, target, dataset.options.name)
+        counts = {"train": facts.train_images, "validation": facts.validation_images, "test": facts.test_images}
+        target = _new_map(folder, name, counts[name], facts.spec)
+        split, bad = yield from _decoded(dataset, name, target)
+        if not len(split):
+            raise unreadable_error(bad)
     else:
         assert isinstance(dataset, ArrayDataset)
         split = dataset.read(name)
-        labels = split.labels
-        target = _new_map(folder, name, len(labels), facts.spec)
-        yield from _resized(split.images, target, dataset.options.name)
+        target = _new_map(folder, name, len(split), facts.spec)
+        yield from resized(split.images, target, pixel_options(dataset.options), f"resizing {dataset.options.name}")
     target.flush()
-    np.save(folder / f"{name}-labels.npy", labels, allow_pickle=False)
+    np.save(folder / f"{name}-labels.npy", split.labels, allow_pickle=False)
+    if split.rows is not None:
+        np.save(folder / f"{name}-rows.npy", split.rows, allow_pickle=False)
+    return bad
 
 
 def _new_map(folder: Path, name: SplitName, count: int, spec: ImageSpec) -> Any:
@@ -216,9 +209,9 @@ def _new_map(folder: Path, name: SplitName, count: int, spec: ImageSpec) -> Any:
 
 def _limited(split: Split, limit: int, seed: int) -> Split:
     """A seeded subset of `limit` images with each class's share kept; all of them for 0."""
-    if not limit or limit >= len(split.labels):
+    if not limit or limit >= len(split):
         return split
-    return _chosen(split, np.sort(_stratified_order(split.labels, seed, "limit")[:limit]))
+    return split.chosen(np.sort(_stratified_order(split.labels, seed, "limit")[:limit]))
 
 
 def _held_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
@@ -227,11 +220,7 @@ def _held_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     if not 0 < count < len(order):
         message = f"{fraction} of {len(order)} images leaves one part empty; choose another share"
         raise ConfigError([Fault("data.validation_fraction", message)])
-    return _chosen(split, np.sort(order[count:])), _chosen(split, np.sort(order[:count]))
-
-
-def _chosen(split: Split, indices: Labels) -> Split:
-    return Split(split.images[indices], split.labels[indices])
+    return split.chosen(np.sort(order[count:])), split.chosen(np.sort(order[:count]))
 
 
 def _stratified_order(labels: Labels, seed: int, purpose: str) -> Labels:
@@ -248,21 +237,9 @@ def _normalization(name: str, train: Split, spec: ImageSpec) -> tuple[tuple[floa
     if name == "none":
         return (0.0,) * spec.channels, (1.0,) * spec.channels
     if name == "computed":
-        return channel_statistics(train.images)
+        return channel_statistics(train)
     mean, std = NORMALIZATIONS[name]
     if len(mean) != spec.channels:
         message = f"'{name}' is for {len(mean)} channels, the images have {spec.channels}; use computed"
         raise ConfigError([Fault("data.normalization", message)])
     return mean, std
-
-
-def channel_statistics(images: Bytes) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of uint8 images [N, C, H, W], as pixels from 0 to 1."""
-    counts = np.zeros((images.shape[1], 256))
-    for start in range(0, len(images), 4096):
-        chunk = images[start : start + 4096]
-        counts += [np.bincount(chunk[:, channel].ravel(), minlength=256) for channel in range(images.shape[1])]
-    values, total = np.arange(256) / 255, counts.sum(1)
-    mean = counts @ values / total
-    std = np.sqrt(np.maximum(counts @ values**2 / total - mean**2, 1e-12))
-    return tuple(mean.tolist()), tuple(std.tolist())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 from . import SyntheticOptions
@@ -17,12 +19,12 @@ class Synthetic(ArrayDataset):
     def facts(self) -> Facts:
         options = self.options
         names = tuple(f"pattern {index}" for index in range(options.classes))
-        spec = ImageSpec(options.channels, options.size, options.size, options.classes)
+        spec = ImageSpec(options.channels, *options.sides, options.classes)
         return Facts(spec, options.train_images, options.test_images, names)
 
     def read(self, split: SplitName) -> Split:
         options = self.options
-        shape = (options.channels, options.size, options.size)
+        shape = (options.channels, *options.sides)
         patterns = np.random.default_rng(0).random((options.classes, *shape), dtype=np.float32)
         count = options.train_images if split == "train" else options.test_images
         random = np.random.default_rng(1 if split == "train" else 2)
@@ -32,4 +34,4 @@ class Synthetic(ArrayDataset):
         return Split((mixed * 255).astype(np.uint8), labels)
 
     def fingerprint(self) -> str:
-        return digest(self.options.model_dump_json())
+        return digest(json.dumps(self.options.identity(), separators=(",", ":")))

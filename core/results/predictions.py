@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..config import parse_config
 from ..data import DataOptions, open_dataset
-from ..data.dataset import Bytes, Labels
+from ..data.dataset import Labels, Split
 from ..data.image_spec import Progress
 from ..data.prepare import prepare_test
 from ..errors import DataError, LogsError
@@ -147,8 +147,8 @@ def source_of(header: Mapping[str, Any], root: Path) -> ImageSource:
     return ImageSource(options, config.training.seed if options.test_limit else 0, root)
 
 
-def read_images(source: ImageSource, labels: Labels) -> Generator[Progress, None, Bytes]:
-    """The test images [N, C, H, W] that belong to a run's labels; nothing is downloaded.
+def read_images(source: ImageSource, labels: Labels) -> Generator[Progress, None, Split]:
+    """The test images that belong to a run's labels; nothing is downloaded.
 
     Raises:
         DataError: they are missing or damaged, or are not the images of the run.
@@ -159,4 +159,4 @@ def read_images(source: ImageSource, labels: Labels) -> Generator[Progress, None
     split = yield from prepare_test(dataset, source.seed)
     if not np.array_equal(split.labels, labels):
         raise DataError(f"the {name} in {source.root} is not the data set of this run", "choose its folder with --data")
-    return split.images
+    return split

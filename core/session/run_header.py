@@ -36,6 +36,7 @@ def header_of(plan: Plan, prepared: Prepared, label: Label, now: float) -> dict[
             "mean": prepared.mean,
             "std": prepared.std,
             "image": asdict(prepared.spec),
+            "left_out": len(prepared.left_out),
         },
         "parameters": plan.parameters,
         "forward_flops": plan.forward_flops,

@@ -99,6 +99,8 @@ def run(
         configure_process(plan)
         job = build_job(plan, prepared, ranks)
         yield recorder(started(job, prepared, label or Label(), name, None))
+        for note in prepared.notes:
+            yield recorder(WarningRaised(message=f"{config.data.name}: {note}"))
         return job
 
     yield from recorder.with_news(_attempt(begin, recorder, control, context, logs / name))
@@ -263,16 +265,13 @@ def _train(job: Job, folder: Path, recorder: Recorder, control: Inbox, context: 
     outcome: tuple[RunStatus, str] | None = None
     while outcome is None:
         try:
-            with beating(recorder.look) as heart:
+            with beating() as heart:
                 watch.stood_still = heart.stood_still
                 outcome = yield from _trained(watch, saver, inbox)
-            recorder.look()
-            yield from recorder.news()
             if outcome[0] != "handed_over":
                 yield from saver.last(completed=outcome[0] == "completed")
         except DivergedError as error:
-            home = Path(job.ranks.agreed(str(saver.home)))
-            yield recorder(roll_back(job, home / "checkpoints", error, disk))
+            yield recorder(roll_back(job, folder / "checkpoints", error, disk))
     status, reason = outcome
     yield recorder(
         RunCompleted(
@@ -290,7 +289,7 @@ def _inbox(folder: Path, recorder: Recorder, control: Inbox, context: SessionCon
     """Where commands come in: of several ranks the leader hears them and passes them on."""
     if not (writer := recorder.writer):
         return Control()
-    return FolderControl(control, folder, context.clock, writer=writer)
+    return FolderControl(control, folder, context.clock, looked=writer.flush, disk=context.disk)
 
 
 def _trained(watch: Watch, saver: Saver, inbox: Inbox) -> Generator[RunEvent, None, tuple[RunStatus, str]]:

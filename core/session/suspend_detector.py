@@ -1,7 +1,4 @@
-"""A heartbeat thread: detects that the process was suspended (laptop sleep, SIGSTOP), and looks after the run's files.
-
-It beats however long a training step takes.
-"""
+"""Notices that the process stood still, as one does that was suspended: a thread that should beat missed its beats."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-BEAT_SECONDS = 0.5
+BEAT_SECONDS = 1.0
 LONGEST_STUTTER = 5.0
 """A busy machine delays a beat, too; only what takes longer counts."""
 
@@ -38,16 +35,13 @@ class Heart:
 
 
 @contextmanager
-def beating(look: Callable[[], object]) -> Generator[Heart]:
-    """A heart that beats while something trains, and has a look at every beat."""
+def beating() -> Generator[Heart]:
+    """A heart that beats while something trains."""
     heart, over = Heart(), threading.Event()
 
     def beat() -> None:
         while not over.wait(BEAT_SECONDS):
             heart.beat()
-            # Before the loop needs it; what is wrong there is the loop's to tell.
-            with suppress(Exception):
-                look()
 
     thread = threading.Thread(target=beat, name="heart", daemon=True)
     thread.start()

@@ -49,6 +49,7 @@ class Plan:
     facts: Facts
     device: torch.device
     train_images: int
+    validation_images: int
     test_images: int
     steps_per_epoch: int
     parameters: int
@@ -56,6 +57,8 @@ class Plan:
     fixed_memory: int
     memory_per_image: int
     layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = ()
+    """What a person should know of the data before training, as sentences."""
 
     @property
     def ranks(self) -> int:
@@ -84,9 +87,11 @@ class Plan:
             "steps_per_epoch": self.steps_per_epoch,
             "steps": self.steps_per_epoch * self.config.training.epochs,
             "train_images": self.train_images,
+            "validation_images": self.validation_images,
             "test_images": self.test_images,
             "classes": list(self.facts.class_names),
             "estimated_memory": self.memory,
+            "notes": list(self.notes),
             "layers": [
                 {"name": layer.name, "kind": layer.kind, "output": list(layer.output), "parameters": layer.parameters}
                 for layer in self.layers
@@ -102,7 +107,11 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
         DataError: a data set whose shape only its files tell, and they are missing.
     """
     device = device_of(config, rank)
-    facts = open_dataset(config.data, data_root).facts()
+    dataset = open_dataset(config.data, data_root)
+    facts = dataset.facts()
+    if facts.validation_images and config.data.validation == "held-out":
+        message = "the data set has a validation split of its own, which chooses the best epoch; leave this setting out"
+        raise ConfigError([Fault("data.validation", message)])
     train_images = _train_images(config, facts)
     _check_batch(config, train_images)
     with torch.device("meta"):
@@ -117,6 +126,7 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
         facts=facts,
         device=device,
         train_images=train_images,
+        validation_images=_validation_images(config, facts),
         test_images=min(config.data.test_limit or facts.test_images, facts.test_images),
         steps_per_epoch=steps_per_epoch(train_images, config.training.batch_size),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -124,6 +134,7 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
         fixed_memory=_fixed_memory(config, facts, model),
         memory_per_image=4 * sum(math.prod(layer.output) for layer in layers),
         layers=layers,
+        notes=dataset.notes(),
     )
 
 
@@ -227,9 +238,19 @@ def device_of(config: ExperimentConfig, rank: int) -> torch.device:
 
 
 def _train_images(config: ExperimentConfig, facts: Facts) -> int:
+    images = min(config.data.train_limit or facts.train_images, facts.train_images)
+    return images - _held_out(config, facts)
+
+
+def _validation_images(config: ExperimentConfig, facts: Facts) -> int:
+    own = min(config.data.test_limit or facts.validation_images, facts.validation_images)
+    return own or _held_out(config, facts)
+
+
+def _held_out(config: ExperimentConfig, facts: Facts) -> int:
     data = config.data
-    images = min(data.train_limit, facts.train_images) if data.train_limit else facts.train_images
-    return images - round(images * data.validation_fraction) if data.validation == "held-out" else images
+    images = min(data.train_limit or facts.train_images, facts.train_images)
+    return round(images * data.validation_fraction) if data.validation == "held-out" else 0
 
 
 def _check_batch(config: ExperimentConfig, images: int) -> None:
@@ -253,8 +274,9 @@ def _check_last_batch(config: ExperimentConfig, images: int, layers: tuple[Layer
 def _image_bytes(config: ExperimentConfig, facts: Facts) -> int:
     """Bytes of the resident images; training ones with their padding, and once more mirrored."""
     spec, around = facts.spec, 2 * config.data.crop_padding
+    plain = facts.validation_images + facts.test_images
     canvas = (spec.height + around) * (spec.width + around) * (2 if config.data.flip else 1)
-    return spec.channels * (facts.train_images * canvas + facts.test_images * spec.height * spec.width)
+    return spec.channels * (facts.train_images * canvas + plain * spec.height * spec.width)
 
 
 def _fixed_memory(config: ExperimentConfig, facts: Facts, model: nn.Module) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,17 @@ class Options(BaseModel):
     """Base of every section of a config: frozen, without unknown keys, strictly typed, finite numbers only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that came after the first release."""
+
+    def identity(self) -> dict[str, Any]:
+        """The settings in JSON's types; those that came later only where changed, so that old hashes stand."""
+        plain, fields = self.model_dump(mode="json"), type(self).model_fields
+        return {
+            name: value
+            for name, value in plain.items()
+            if name not in self.later or getattr(self, name) != fields[name].default
+        }
 
 
 class NamedOptions(Options):

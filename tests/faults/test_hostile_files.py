@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from example_runs import Example, make_study
 from fault_counts import Faults
-from polling import within
 
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
@@ -20,7 +21,8 @@ from torchdeck.core.events import CheckpointSaved, RunEvent, RunStarted
 from torchdeck.core.results.device_samples import mean_utilization
 from torchdeck.core.results.model_export import best_weights
 from torchdeck.core.results.predictions import read_filters, read_predictions
-from torchdeck.core.runs import checkpoint, manage
+from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs import manage as housekeeping
 from torchdeck.core.runs.commands import FolderControl, request
 from torchdeck.core.runs.index import RunIndex, find_run, list_runs
 from torchdeck.core.runs.layout import CONSOLE
@@ -42,6 +44,22 @@ STUDY_FILES = (
     "control", "control/stop-x", "process.log",
 )  # fmt: skip
 KINDS = ("link", "dangling", "link to a folder", "pipe", "folder", "socket", "device")
+
+
+@contextmanager
+def within(seconds: float) -> Generator[None]:
+    """Fail where something waits."""
+
+    def late(_number: int, _frame: FrameType | None) -> None:
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Outside:
@@ -99,7 +117,7 @@ def use_run(logs: Path, folder: Path) -> None:
     load_record(folder)
     list(EventReader(folder).read())
     mean_utilization(folder)
-    manage.read_notes(folder)
+    housekeeping.read_notes(folder)
     keep("printed", folder / CONSOLE)
     list(checkpoint.newest(folder / "checkpoints"))
     inbox = FolderControl(Control(), folder, iter(range(1000)).__next__)
@@ -108,7 +126,7 @@ def use_run(logs: Path, folder: Path) -> None:
     for do in (
         lambda: read_predictions(folder, 10), lambda: read_filters(folder), lambda: best_weights(folder),
         lambda: find_run(logs, folder.name), lambda: find_either(logs, folder.name), lambda: request(folder, "stop"),
-        lambda: manage.write_notes(folder, ["x"], "y"), lambda: reopen(folder).close(),
+        lambda: housekeeping.write_notes(folder, ["x"], "y"), lambda: reopen(folder).close(),
         lambda: checkpoint.save(folder / "checkpoints", 1, {}, {}),
     ):  # fmt: skip
         tried(do)
@@ -222,9 +240,9 @@ def test_a_trash_that_is_a_link_takes_nothing(tmp_path: Path, faults: Faults) ->
     (logs / ".trash").symlink_to(outside.folder)
     faults("hostile files")
     with pytest.raises(LogsError, match="link"):
-        manage.trash(run.folder)
+        housekeeping.trash(run.folder)
     assert outside.state() == outside.before
-    assert manage.trashed(logs) == []
+    assert housekeeping.trashed(logs) == []
 
 
 NAMES = [

@@ -12,7 +12,7 @@ import numpy as np
 from textual.message import Message
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from ...core.data.dataset import Bytes, Labels
+from ...core.data.dataset import Labels, Split
 from ...core.data.image_spec import Progress
 from ...core.errors import TorchdeckError
 from ...core.results.predictions import ImageSource, Predictions, read_images, read_predictions, source_of
@@ -30,7 +30,7 @@ class Loaded:
 
     source: ImageSource
     labels: Labels
-    images: Bytes
+    split: Split
 
 
 class Reading(Message):
@@ -139,7 +139,7 @@ class Mistakes(NotedGrid):
             self.say("no image was taken so" if self._cell[0] != self._cell[1] else "no image was recognised")
             return
         self.indices = tuple(chosen.tolist())
-        images = loaded.images[chosen]
+        images = loaded.split.take(chosen)
         self.show(list(images), [self._caption(predictions, index, images.shape[-1]) for index in self.indices])
 
     def _head(self) -> None:

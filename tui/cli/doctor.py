@@ -14,7 +14,7 @@ import torch
 from ...core.data import DATASETS
 from ...core.devices.torch_device import device_name, free_memory
 from ..format.values import size
-from .dataset_commands import dataset_rows
+from .datasets import dataset_rows
 
 
 def examine(logs: Path, data: Path) -> dict[str, str]:

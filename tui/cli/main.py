@@ -15,8 +15,8 @@ import typer
 
 from ...core.errors import ConfigError, TorchdeckError
 from ...core.utils.gc_tuning import search_seldom
+from .data_commands import data_app
 from .foreground import in_foreground
-from .manage_commands import register as register_management
 from .options import (
     DATA,
     LOGS,
@@ -52,14 +52,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(
-    help="List, check and fetch data sets.", epilog="Example: torchdeck data check cifar10", no_args_is_help=True
-)
-app.add_typer(data_app, name="data")
 register_runs(app)
 register_results(app)
-register_management(app)
 register_sbatch(app)
+app.add_typer(data_app)
 app.add_typer(study_app)
 
 
@@ -268,50 +264,6 @@ def show(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> N
         raise TorchdeckError(f"run {row.id} cannot be shown: {row.problem}")
     record = load_record(row.folder)
     return print_json(record_json(row, record)) if as_json else print_table(run_page(row, record))
-
-
-@data_app.command("list", epilog="Example: torchdeck data list --json")
-def data_list(data: Data = DATA, as_json: Json = False) -> None:
-    """List the data sets, and which of them are here."""
-    from ...core.data import DATASETS
-    from ..format.tables import table
-    from .dataset_commands import dataset_rows
-    from .output import print_table
-
-    rows = dataset_rows(DATASETS, data)
-    if as_json:
-        return print_json(rows)
-    return print_table(table(["data set", "here", "what"], [(r["name"], r["here"], r["summary"]) for r in rows]))
-
-
-@data_app.command("check", epilog="Example: torchdeck data check cifar10")
-def data_check(
-    name: Annotated[str, typer.Argument(help="A data set's name.")],
-    overrides: Overrides = None,
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
-    """Check every file of a data set against its checksum."""
-    from .dataset_commands import check, opened, show_progress
-
-    dataset = opened(name, overrides or [], data)
-    found = show_progress(check(dataset))
-    print_json(found) if as_json else typer.echo(
-        f"{name} is whole: {found['train_images']} + {found['test_images']} images"
-    )
-
-
-@data_app.command("fetch", epilog="Example: torchdeck data fetch mnist --data ~/data")
-def data_fetch(
-    name: Annotated[str, typer.Argument(help="A data set's name.")], data: Data = DATA, as_json: Json = False
-) -> None:
-    """Download a data set and check it."""
-    from .dataset_commands import fetch, opened, show_progress
-
-    found = show_progress(fetch(opened(name, [], data)))
-    print_json(found) if as_json else typer.echo(
-        f"{name} is whole: {found['train_images']} + {found['test_images']} images"
-    )
 
 
 @app.command(epilog="Example: torchdeck doctor")

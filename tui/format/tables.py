@@ -235,17 +235,24 @@ def plan_page(plan: Plan) -> Group:
     shares += [("learning rate", rate)] if (rate := rate_text(plan.config)) else []
     rows = [
         ("device", f"{training.device}, {_PRECISIONS.get(training.precision, training.precision)}"),
-        ("data", f"{data.name}, {count(plan.train_images)} + {count(plan.test_images)} images, {data.source}"),
+        ("data", f"{data.name}, {_images(plan)} images, {data.source}"),
         ("model", f"{model.name}, {count(plan.parameters)} parameters, {flops(plan.forward_flops)} an image"),
         ("steps", f"{count(plan.steps_per_epoch)} an epoch, {count(plan.steps_per_epoch * training.epochs)} in all"),
         *shares,
         ("memory", f"about {size(plan.memory)}" + (" on each device" if plan.ranks > 1 else "")),
+        *(("note", note) for note in plan.notes),
     ]
     layers = [
         (layer.name, layer.kind, " x ".join(map(str, layer.output)), count(layer.parameters), flops(layer.flops))
         for layer in plan.layers
     ]
     return Group(table(["", ""], rows), table(["layer", "kind", "output", "parameters", "forward"], layers, right="34"))
+
+
+def _images(plan: Plan) -> str:
+    """The images to train on, to choose the best epoch by where these are others, and to test on."""
+    validation = f" + {count(plan.validation_images)} validation" if plan.validation_images else ""
+    return f"{count(plan.train_images)}{validation} + {count(plan.test_images)}" + (" test" if validation else "")
 
 
 def run_page(row: RunRow, record: RunRecord) -> Group:

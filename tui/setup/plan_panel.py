@@ -43,6 +43,7 @@ class PlanPanel(Static):
             _time(outlook),
             f"about {size(outlook.memory)} of memory" + (" on each device" if outlook.ranks > 1 else ""),
             _changed(changed),
+            *map(safe, outlook.notes),
         ]
         self.update(Text("\n").join([head, *map(Text, lines)]))
 

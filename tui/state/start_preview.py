@@ -24,6 +24,8 @@ class Outlook:
     memory: int
     device: str
     estimate: Estimate | None
+    notes: tuple[str, ...] = ()
+    """What a person should know of the data, as sentences."""
 
     @property
     def steps(self) -> int:
@@ -75,6 +77,7 @@ class Prospects:
             memory=max(plan.memory for plan in plans),
             device=first.config.training.device,
             estimate=self._measured.get(_key(first.config)) or from_runs(first.config, devices, earlier),
+            notes=first.notes,
         )
 
     def time(self, config: ExperimentConfig) -> None:

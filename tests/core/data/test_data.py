@@ -9,14 +9,15 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from PIL import Image
+from pictures import write_picture
 
 from torchdeck.core.config import parse_data
 from torchdeck.core.data import DATASETS, open_dataset
 from torchdeck.core.data.dataset import ArrayDataset, Dataset, Split, download
 from torchdeck.core.data.image_spec import Progress
 from torchdeck.core.data.mnist import Idx
-from torchdeck.core.data.prepare import Prepared, channel_statistics, prepare
+from torchdeck.core.data.prepare import Prepared, prepare
+from torchdeck.core.data.statistics import channel_statistics
 from torchdeck.core.errors import ConfigError, DataError
 
 
@@ -47,11 +48,6 @@ def write_mnist(root: Path, train: int = 6, test: int = 4, *, packed: bool = Fal
             path = folder / (f"{name}.gz" if packed else name)
             path.write_bytes(gzip.compress(content) if packed else content)
     return folder
-
-
-def write_picture(path: Path, value: int, size: tuple[int, int] = (20, 10), mode: str = "RGB") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, value if mode == "L" else (value, 0, 255 - value)).save(path)
 
 
 @pytest.fixture
@@ -195,14 +191,6 @@ def test_an_image_that_cannot_be_decoded_is_named_and_leaves_no_cache(folder_of_
     assert not list((folder_of_images / "cache").iterdir())
 
 
-def test_a_flat_folder_keeps_every_fifth_image_for_testing(tmp_path: Path) -> None:
-    for name in ("ants", "bees"):
-        for number in range(10):
-            write_picture(tmp_path / "images" / name / f"{number}.png", number)
-    facts = opened(tmp_path, "image-folder").facts()
-    assert (facts.train_images, facts.test_images) == (16, 4)
-
-
 def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match="0 class folders"):
@@ -265,7 +253,7 @@ def test_a_normalization_for_other_channels_is_refused(tmp_path: Path) -> None:
 
 def test_channel_statistics_are_those_of_the_pixels() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 9, 7), dtype=np.uint8)
-    mean, std = channel_statistics(images)
+    mean, std = channel_statistics(Split(images, np.zeros(50, np.int64)))
     pixels = images / 255
     np.testing.assert_allclose(mean, pixels.mean((0, 2, 3)))
     np.testing.assert_allclose(std, pixels.std((0, 2, 3)))
@@ -289,7 +277,7 @@ def real(root: Path, name: str, path: str, **settings: Any) -> Callable[[], tupl
 def test_the_real_cifar10_has_the_known_mean_and_counts(real_data: Path) -> None:
     train, test = real(real_data, "cifar10", "cifar-10-batches-py/test_batch")()
     assert (len(train.labels), len(test.labels)) == (50_000, 10_000)
-    mean, _ = channel_statistics(train.images)
+    mean, _ = channel_statistics(train)
     np.testing.assert_allclose(mean, (0.4914, 0.4822, 0.4465), atol=1e-4)
 
 
@@ -297,7 +285,7 @@ def test_the_real_mnist_has_the_known_mean_and_counts(real_data: Path) -> None:
     needs(real_data, "MNIST/raw")
     train, test = real(real_data, "mnist", "MNIST/raw")()
     assert (len(train.labels), len(test.labels)) == (60_000, 10_000)
-    mean, std = channel_statistics(train.images)
+    mean, std = channel_statistics(train)
     np.testing.assert_allclose((mean[0], std[0]), (0.1307, 0.3081), atol=1e-4)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ...core.config import parse_data
 from ...core.data import DATASETS, DataOptions, open_dataset
 from ...core.data.dataset import Dataset
+from ...core.data.image_folder import ImageFolder
 from ...core.data.image_spec import Progress
 from ...core.data.prepare import check as check_files
 from ...core.errors import InputError
 from ...core.utils.registry import Table
 from ..format.values import safe
+
+Done = TypeVar("Done")
 
 
 def dataset_rows(datasets: Table, data: Path) -> list[dict[str, str]]:
@@ -35,6 +38,16 @@ def opened(name: str, overrides: list[str], data: Path) -> Dataset:
     """
     DATASETS.options(name)
     return open_dataset(parse_data(name, overrides), data)
+
+
+def opened_folder(path: Path, overrides: list[str], data: Path) -> ImageFolder:
+    """The images of a folder or list, wherever it is, with settings changed by `data.key=value` texts.
+
+    Raises:
+        InputError: a setting is wrong.
+    """
+    options = parse_data("image-folder", overrides).model_copy(update={"path": str(path.absolute())})
+    return cast("ImageFolder", open_dataset(options, data))
 
 
 def check(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
@@ -65,7 +78,7 @@ def fetch(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
     return (yield from check(dataset))
 
 
-def show_progress(work: Generator[Progress, None, dict[str, Any]]) -> dict[str, Any]:
+def show_progress(work: Generator[Progress, None, Done]) -> Done:
     """Run slow work to its end, its progress on stderr where that is a terminal."""
     steps = _with_lines(work)
     while True:
@@ -75,7 +88,7 @@ def show_progress(work: Generator[Progress, None, dict[str, Any]]) -> dict[str, 
             return end.value
 
 
-def _with_lines(work: Generator[Progress, None, dict[str, Any]]) -> Generator[None, None, dict[str, Any]]:
+def _with_lines(work: Generator[Progress, None, Done]) -> Generator[None, None, Done]:
     lively = sys.stderr.isatty()
     try:
         while True:
