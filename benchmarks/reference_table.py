@@ -1,4 +1,4 @@
-"""Prints the README's table of reported and reached figures from the logs of reference runs.
+"""Writes the table of reported and reached figures in docs/results.md from the logs of reference runs.
 
 Usage: python benchmarks/reference_table.py [LOGS]
 """
@@ -10,6 +10,8 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+
+import bench
 
 from torchdeck import presets
 from torchdeck.core.runs.index import list_runs
@@ -92,4 +94,7 @@ def _where(record: RunRecord) -> str:
 
 
 if __name__ == "__main__":
-    print(table(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "logs" / "reference"))
+    root = Path(__file__).parent.parent
+    bench.write(
+        root / "docs" / "results.md", table(Path(sys.argv[1]) if len(sys.argv) > 1 else root / "logs" / "reference")
+    )
