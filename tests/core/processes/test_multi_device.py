@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,15 @@ from torchdeck.core.api import SessionContext, resume, run
 from torchdeck.core.config import ExperimentConfig, parse_config
 from torchdeck.core.control import Control
 from torchdeck.core.data import open_dataset
-from torchdeck.core.events import EpochCompleted, RunCompleted, RunEvent, RunFailed, RunStarted
+from torchdeck.core.events import (
+    CheckpointSaved,
+    EpochCompleted,
+    FolderChanged,
+    RunCompleted,
+    RunEvent,
+    RunFailed,
+    RunStarted,
+)
 from torchdeck.core.processes.launch import ask_for
 from torchdeck.core.processes.multi_device import followed
 from torchdeck.core.runs import checkpoint
@@ -31,7 +40,7 @@ from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.runs.record import RunRecord
 from torchdeck.core.runs.request import RankTimeouts, request_of
-from torchdeck.core.utils.locks import take_lock
+from torchdeck.core.utils.locks import is_held, take_lock
 
 PLAIN: dict[str, Any] = {
     "data": {
@@ -265,3 +274,26 @@ def test_whoever_follows_a_run_leaves_it_to_itself_by_handing_it_over(tmp_path: 
         assert not list(folder.glob("control/*"))
     finally:
         os.close(lock)
+
+
+def test_a_run_on_two_devices_goes_where_its_folder_goes_and_makes_it_again(tmp_path: Path, faults: Faults) -> None:
+    logs, control = tmp_path / "logs", Control()
+    settings = config(training__device="cpu:2", training__epochs=10_000, training__precision="fp32")
+    events = run(settings, logs, control, context=SessionContext(tmp_path))
+    _, folder = watched(events, logs, 2)
+    renamed = folder.rename(logs / "another-name")
+    assert any(isinstance(event, FolderChanged) and event.run_id == renamed.name for event in events)
+    shutil.rmtree(renamed.rename(tmp_path / "trash"))
+    assert any(isinstance(event, FolderChanged) for event in events)
+    # A checkpoint takes the place of those that are gone.
+    assert any(isinstance(event, CheckpointSaved) for event in events)
+    until(lambda: is_held(renamed / "agent.lock"))
+    control.request("stop", "that is enough")
+    *_, last = events
+    assert isinstance(last, RunCompleted), last
+    faults("folders removed or renamed", 2, lost=int(last.reason != "that is enough"))
+    assert last.reason == "that is enough"
+    assert checkpoint.steps(renamed / "checkpoints")[0] == last.step
+    record = load_record(only_run(logs))
+    assert record.ending == last
+    assert [epoch.epoch for epoch in record.epochs] == list(range(1, len(record.epochs) + 1))
