@@ -107,13 +107,15 @@ class Recorder:
         if self.writer is None:
             return
         record = self.record
-        if record.ending is None and not self.failed:
-            self(RunCompleted(status="stopped", reason="abandoned", epoch=epochs_done(record), step=record.step,
-                              train_seconds=record.train_seconds))  # fmt: skip
-        self.writer.flush()
-        self._write_caches(True)
-        self.writer.close()
-        self.writer = None
+        try:
+            if record.ending is None and not self.failed:
+                self(RunCompleted(status="stopped", reason="abandoned", epoch=epochs_done(record), step=record.step,
+                                  train_seconds=record.train_seconds))  # fmt: skip
+            self.writer.flush()
+            self._write_caches(True)
+        finally:
+            self.writer.close()
+            self.writer = None
 
     def _write_caches(self, curves: bool) -> None:
         """Replace the caches, which must not know more than the log."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import traceback
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -98,5 +99,12 @@ def failure_of(error: Exception) -> Failure:
             kind, hint = "memory", "choose a smaller model or data set, or set data.source=streamed"
         case _:
             hint = hint or "the traceback stands in the run's log"
-    message = error.message if isinstance(error, TorchdeckError) else str(error) or type(error).__name__
+    message = error.message if isinstance(error, TorchdeckError) else _text(error) or type(error).__name__
     return Failure(kind, type(error).__name__, message, hint, "".join(traceback.format_exception(error)))
+
+
+def _text(error: Exception) -> str:
+    """An exception in its own words, as far as it can say them."""
+    with suppress(Exception):
+        return str(error)
+    return ""

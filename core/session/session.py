@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -234,19 +235,28 @@ def _attempt(
             failure = failure_of(error)
         if failure:
             # Only here is the traceback gone, and with it the model and its data; a next run may need their memory.
-            gc.collect()
-            release_memory()
-            failure = advised(failure, recorder.record, recorder.plan)
+            # A device that is lost raises in each of these; the failure is told all the same.
+            _tried(gc.collect)
+            _tried(release_memory)
+            with suppress(Exception):
+                failure = advised(failure, recorder.record, recorder.plan)
             if context.ranks.world > 1:
                 recorder.failed = failure
                 yield RunFailed(error=failure)
             else:
                 yield recorder(RunFailed(error=failure))
     finally:
-        # Whoever goes on with a run that is handed over needs the memory as soon as the lock is free.
-        release_memory()
-        recorder.close()
-        _ONE_TRAINING.release()
+        # In reverse: whoever goes on with a run that is handed over needs the memory as soon as the lock is free.
+        with ExitStack() as steps:
+            steps.callback(_ONE_TRAINING.release)
+            steps.callback(_tried, recorder.close)
+            steps.callback(_tried, release_memory)
+
+
+def _tried(step: Callable[[], object]) -> None:
+    """Clean up as far as that works: what one step raises must not keep the next from being done."""
+    with suppress(Exception):
+        step()
 
 
 def _train(job: Job, folder: Path, recorder: Recorder, control: Inbox, context: SessionContext) -> Iterator[RunEvent]:

@@ -5,12 +5,13 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from app_driver import screen_text, until
 from fault_counts import Faults
-from small_runs import Clock
+from small_runs import Clock, only_run
 from torch import nn
 
 from torchdeck import presets
@@ -18,7 +19,7 @@ from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.events import CheckpointSaved, EpochCompleted, RunCompleted, RunEvent, RunFailed, StepCompleted
 from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.layout import is_locked
-from torchdeck.core.runs.reader import load_record
+from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.session.out_of_memory import images_that_fit
 from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.studies.model import StudyRun
@@ -205,3 +206,58 @@ async def test_the_app_tells_of_a_failure_and_trains_the_next_run(
         await until(pilot, lambda: app.workspace.feed is not feed and app.workspace.feed and app.workspace.feed.over)
         assert app.workspace.feed
         assert app.workspace.feed.record.status == "completed"
+
+
+LOST = "CUDA error: device-side assert triggered"
+CLEAN_UP = ["session.release_memory", "session.advised", "session.gc.collect", "recorder.write_caches"]
+
+
+class Unspeakable(Exception):
+    """An error that fails when it is to be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(LOST)
+
+
+def lost(*_: Any, **__: Any) -> Any:
+    raise RuntimeError(LOST)
+
+
+@pytest.mark.parametrize("error", [lambda: RuntimeError(LOST), Unspeakable])
+@pytest.mark.parametrize("broken", [CLEAN_UP, *([step] for step in CLEAN_UP)], ids="+".join)
+def test_a_clean_up_that_raises_costs_neither_the_last_event_nor_the_lock(
+    small: Made,
+    tmp_path: Path,
+    context: SessionContext,
+    faults: Faults,
+    broken: list[str],
+    error: Callable[[], Exception],
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        events = failing_at(small(), tmp_path / "logs", context, 5, error)
+        told = [next(events)]
+        for step in broken:
+            patched.setattr(f"torchdeck.core.session.{step}", lost)
+        told += events
+    faults("clean-ups that raise", len(broken))
+    last = told[-1]
+    assert isinstance(last, RunFailed)
+    # A cache that cannot be written ends the run before it comes to the other error.
+    assert last.error.type in ("RuntimeError", "Unspeakable")
+    folder = only_run(tmp_path / "logs")
+    assert list(EventReader(folder).read())[-1] == last
+    assert is_locked(folder) is False
+    assert load_record(folder).status == "failed"
+    *_, last = resume(folder, context=context)
+    assert isinstance(last, RunCompleted)
+
+
+def test_a_run_that_is_complete_stays_so_when_its_clean_up_raises(
+    small: Made, tmp_path: Path, context: SessionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchdeck.core.session.session.release_memory", lost)
+    *_, last = run(small(), tmp_path, context=context)
+    assert isinstance(last, RunCompleted)
+    assert is_locked(only_run(tmp_path)) is False
+    *_, last = run(small(), tmp_path, context=context)
+    assert isinstance(last, RunCompleted)

@@ -94,8 +94,10 @@ class _Pump:
                 if not passing or self.waiting.qsize() < MOST_WAITING:
                     self.waiting.put(last)
         finally:
-            self._on_end(last)
-            self.waiting.put(None)
+            try:
+                self._on_end(last)
+            finally:
+                self.waiting.put(None)
 
     def join(self) -> None:
         """Wait for the end of the run."""
