@@ -154,6 +154,17 @@ class RolledBack(RunEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FolderChanged(RunEvent):
+    """The run's folder was renamed while it trained, or removed and made again; its name now, and what it still has.
+
+    `checkpoints` are the steps of those that are left: what was said of others is void.
+    """
+
+    run_id: str
+    checkpoints: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WarningRaised(RunEvent):
     """Something went wrong that the run survives, such as a checkpoint that could not be written."""
 
@@ -251,6 +262,7 @@ KINDS: dict[str, type[RunEvent]] = {
         EvaluationCompleted,
         CheckpointSaved,
         RolledBack,
+        FolderChanged,
         WarningRaised,
         EventsHeld,
         EventsReleased,
@@ -353,6 +365,7 @@ _BY_ANNOTATION: Mapping[str, Reader] = {
     "Mapping[str, float]": _metrics,
     "Mapping[str, Any]": table,
     "tuple[str, ...]": many(text),
+    "tuple[int, ...]": many(whole),
     "tuple[Mapping[str, Any], ...]": many(table),
     "tuple[tuple[int, ...], ...]": matrix,
 }

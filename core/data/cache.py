@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..utils.files import read_json
+from ..utils.files import open_regular, read_json
 from .dataset import Dataset, Facts, Split, SplitName, digest
 from .image_spec import Progress
 
@@ -112,7 +112,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 def _checksums(path: Path, places: Iterable[int] | None = None) -> list[int]:
     """The CRC-32 of these blocks of a file, of all for None."""
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         if places is None:
             return [zlib.crc32(block) for block in iter(lambda: file.read(BLOCK), b"")]
         return [zlib.crc32(file.read(BLOCK)) for place in places if file.seek(place * BLOCK) >= 0]

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..utils.files import open_regular
 from . import DataOptions, FileOptions
 from .image_spec import ImageSpec, Progress
 
@@ -161,7 +162,8 @@ def checked_bytes(path: Path, md5: str | None, hint: str) -> bytes:
         DataError: it is absent, unreadable or different.
     """
     try:
-        content = path.read_bytes()
+        with open(open_regular(path, links=True), "rb") as file:
+            content = file.read()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})", hint) from None
     if md5 and hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:

@@ -15,8 +15,9 @@ from ..errors import DataError
 from ..utils.cpus import usable_cpus
 from .dataset import Bytes, Files, Labels
 from .image_spec import Progress
+from .images.files import UnreadableError, opened
 from .images.layout import listed
-from .images.pixels import PixelOptions, UnreadableError, decode, fitted, opened
+from .images.pixels import PixelOptions, decode, fitted
 
 AT_ONCE = 128
 """Images between two reports of progress."""

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from PIL.ExifTags import Base
 
+from ..utils.files import in_words, open_regular
 from .dataset import Files, SplitName
 from .decoding import in_parallel
 from .image_folder import ImageFolder
 from .image_spec import Progress
 from .statistics import histogram, moments
-from .images.pixels import UnreadableError, opened, pixel_options, to_pixels
+from .images.files import UnreadableError, opened
+from .images.pixels import pixel_options, to_pixels
 
 SIZES = (32, 48, 64, 96, 128, 160, 192, 224)
 """Sides that are suggested: the largest that half of the images have without being enlarged."""
@@ -151,15 +153,18 @@ def inspect(dataset: ImageFolder) -> Generator[Progress, None, Inspection]:
         files = listings[split]
         about = split, files.names[place], int(files.labels[place])
         try:
-            content = hashlib.blake2b(files.path(place).read_bytes(), digest_size=16).digest()
+            with open(open_regular(files.path(place), links=True), "rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
             with opened(files.path(place)) as picture:
                 kind = picture.format or "", picture.mode
                 values = _values(np.asarray(picture)) if picture.mode[0] in "IF" else None
                 wide, high = picture.size
                 turned = picture.getexif().get(Base.Orientation, 1) > 4
                 pixels = to_pixels(picture, shape, options)
-        except (UnreadableError, OSError) as error:
-            return ImageFile(*about, fault=(isinstance(error, OSError) and error.strerror) or str(error))
+        except UnreadableError as error:
+            return ImageFile(*about, fault=str(error))
+        except OSError as error:
+            return ImageFile(*about, fault=in_words(error))
         if split == "train":
             with lock:
                 counts[:] += histogram(pixels[None])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from ..utils.files import open_regular
 from .dataset import Facts, FileDataset, Files, SplitName, digest
 from .image_spec import ImageSpec
 
@@ -34,7 +35,8 @@ class TinyImageNet(FileDataset):
 
     def _lines(self, name: str) -> list[str]:
         try:
-            return (self.folder / name).read_text(encoding="utf-8").splitlines()
+            with open(open_regular(self.folder / name, links=True), encoding="utf-8") as file:
+                return file.read().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{self.folder / name} cannot be read ({error})", self._hint()) from None
 

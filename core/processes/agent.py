@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ from ..runs.reader import load_record
 from ..runs.writer import reopen
 from ..session.recorder import Recorder
 from ..session.run_header import failure_of
-from ..utils.files import in_words, make_folders, read_json, remove_tree, to_json_bytes, write_atomically
+from ..utils.files import in_words, is_folder, make_folders, read_json, remove_tree, to_json_bytes, write_atomically
+from ..utils.held_folder import HeldFolder
 from ..utils.locks import is_held, lock_owner, take_lock
 
 RANKS = "ranks"
@@ -80,38 +81,64 @@ def conduct(config: ExperimentConfig, launch: Launch, control: Control, began: C
     except OSError as error:
         told = f"run {launch.folder.name} cannot be written ({in_words(error)})"
         return RunFailed(error=failure_of(LogsError(told, "mend its permissions")))
+    place = _Place(launch.folder, lock)
     try:
-        with _relayed(launch.folder, control, began):
-            return _to_the_end(config, launch, tells=lock is not None)
+        with _relayed(place, control, began):
+            return _to_the_end(config, launch, place, tells=lock is not None)
     finally:
-        if lock is not None:
-            os.close(lock)
+        place.close()
 
 
-def _to_the_end(config: ExperimentConfig, launch: Launch, *, tells: bool) -> RunEvent:
+class _Place:
+    """Where the run is, and the agent's lock there; a folder that is renamed, or made again, is followed."""
+
+    def __init__(self, folder: Path, lock: int | None) -> None:
+        self.folder = folder
+        self._lock = lock
+        self._held = HeldFolder(folder)
+
+    def look(self) -> None:
+        """Look where the run is; its leader makes a folder that is gone again."""
+        with suppress(OSError):
+            if not self._held.find():
+                self._held = HeldFolder(self.folder)
+            self.folder = self._held.path
+            if self._lock is not None and is_run(self.folder) and not os.path.lexists(self.folder / AGENT_LOCK):
+                old, self._lock = self._lock, take_lock(self.folder / AGENT_LOCK)
+                os.close(old)
+
+    def close(self) -> None:
+        """Free the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+def _to_the_end(config: ExperimentConfig, launch: Launch, place: _Place, *, tells: bool) -> RunEvent:
     for left in range(launch.retries, -1, -1):
-        before = load_record(launch.folder).attempt
+        before = load_record(place.folder).attempt
         if tells:
-            _forget_words(launch.folder)
+            _forget_words(place.folder)
         died, refused = dict[int, Any](), None
         try:
-            died = _launched(config, launch)
+            died = _launched(config, replace(launch, folder=place.folder))
         except InputError as error:
             refused = failure_of(error)
-        record = load_record(launch.folder)
+        place.look()
+        folder = place.folder
+        record = load_record(folder)
         begun = record.attempt > before
         if begun and isinstance(record.ending, RunCompleted):
             return record.ending
-        failure, lost = (refused, False) if refused else _why(launch.folder, died)
+        failure, lost = (refused, False) if refused else _why(folder, died)
         if not begun:
-            if not is_run(launch.folder):
-                remove_tree(launch.folder)
+            if is_folder(folder) and not is_run(folder):
+                remove_tree(folder)
             return RunFailed(error=failure)
         if not (tells and lost and left):
-            return _told(launch.folder, RunFailed(error=failure)) if tells else RunFailed(error=failure)
+            return _told(folder, RunFailed(error=failure)) if tells else RunFailed(error=failure)
         again = RunCompleted(status="handed_over", reason=f"{failure.message}; trained on from the last checkpoint",
                              epoch=0, step=record.step, train_seconds=record.train_seconds)  # fmt: skip
-        _told(launch.folder, again)
+        _told(folder, again)
     raise AssertionError("a launch is the last one or has another after it")
 
 
@@ -243,10 +270,10 @@ def _told(folder: Path, ending: RunCompleted | RunFailed) -> RunEvent:
 
 
 @contextmanager
-def _relayed(folder: Path, control: Control, began: Callable[[], None]) -> Generator[None]:
+def _relayed(place: _Place, control: Control, began: Callable[[], None]) -> Generator[None]:
     """Pass on what the agent is asked to the ranks, as long as they live."""
     over = threading.Event()
-    relay = threading.Thread(target=_relay, args=(folder, control, began, over), name="relay", daemon=True)
+    relay = threading.Thread(target=_relay, args=(place, control, began, over), name="relay", daemon=True)
     relay.start()
     try:
         yield
@@ -255,9 +282,11 @@ def _relayed(folder: Path, control: Control, began: Callable[[], None]) -> Gener
         relay.join()
 
 
-def _relay(folder: Path, control: Control, began: Callable[[], None], over: threading.Event) -> None:
+def _relay(place: _Place, control: Control, began: Callable[[], None], over: threading.Event) -> None:
     begun, failed_at, waiting = False, None, list[tuple[CommandName, str]]()
     while not over.is_set():
+        place.look()
+        folder = place.folder
         if not begun and is_run(folder):
             begun = True
             began()

@@ -74,7 +74,7 @@ def _to_the_end(folder: Path, news: EventReader, control: Inbox) -> Iterator[Run
             if command[0] == "hand-over":
                 raise _LetGo
             with suppress(TorchdeckError):  # it has just ended
-                request(folder, *command)
+                request(news.folder, *command)
         control.wait(seconds)
 
     last: RunEvent | None = None

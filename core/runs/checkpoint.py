@@ -22,7 +22,6 @@ from ..utils.files import (
     DISK,
     Disk,
     is_folder,
-    make_folders,
     read_json,
     read_regular,
     remove_tree,
@@ -62,7 +61,10 @@ def save(root: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any
     Raises:
         OSError: the disk would not take it; what was there before still stands.
     """
-    make_folders(root, disk)
+    if not os.path.lexists(root):
+        # Not what is above it: a run's folder that is gone is not for a checkpoint to make.
+        disk.mkdir(root)
+        sync_folder(root.parent, disk)
     if not is_folder(root):
         raise OSError(errno.ENOTDIR, "not a folder", str(root))
     sweep(root, disk)
@@ -206,6 +208,11 @@ def folder_of(root: Path, step: int) -> Path:
 def step_of(folder: Path) -> int:
     """The step of a checkpoint's folder."""
     return int(_place(folder)[0].removeprefix(_PREFIX))
+
+
+def steps(root: Path) -> tuple[int, ...]:
+    """The steps of the checkpoints, the highest first."""
+    return tuple(map(step_of, newest(root)))
 
 
 def forget_beyond(root: Path, step: int, disk: Disk = DISK) -> None:

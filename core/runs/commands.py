@@ -28,6 +28,7 @@ from ..utils.files import (
 )
 from .layout import is_locked
 from .reader import follow, load_record, news_of
+from .writer import RunWriter
 
 LONGEST_REASON = 1000
 """Bytes of why something is asked for."""
@@ -36,7 +37,7 @@ LONGEST_REASON = 1000
 class FolderControl:
     """Commands of this process and, a few times a second, those that others left as files in `control/`.
 
-    `looked` is called as often: what has to be done from time to time while nothing happens.
+    As often, the writer of the run tries to write what waits; where checkpoints were lost, one is asked for.
     """
 
     def __init__(
@@ -46,17 +47,21 @@ class FolderControl:
         clock: Callable[[], float],
         poll: float = 0.2,
         *,
-        looked: Callable[[], object] = lambda: None,
-        disk: Disk = DISK,
+        writer: RunWriter | None = None,
     ) -> None:
+        """`writer`, where there is one, knows where the folder is when it is renamed."""
         self._inner = inner
-        self._folder = folder / "control"
+        self._given = folder
         self._clock = clock
         self._poll = poll
-        self._call = looked
-        self._disk = disk
+        self._writer = writer
+        self._disk = writer.disk if writer else DISK
         self._looked = clock() - poll
         self._obeyed: dict[CommandName, int] = {}
+
+    @property
+    def _folder(self) -> Path:
+        return (self._writer.folder if self._writer else self._given) / "control"
 
     def take(self) -> tuple[CommandName, str] | None:
         if command := self._inner.take():
@@ -65,7 +70,11 @@ class FolderControl:
         if now - self._looked < self._poll:
             return None
         self._looked = now
-        self._call()
+        if self._writer:
+            self._writer.flush()
+            if self._writer.unsaved:
+                self._writer.unsaved = False
+                return "checkpoint", "the run's folder lost some"
         return next(((command, reason) for command in _COMMANDS if (reason := self._asked(command))), None)
 
     def _asked(self, command: CommandName) -> str:

@@ -1,4 +1,4 @@
-"""What a person does to runs that exist: tag them, note something, put them into the trash and back."""
+"""Manage runs that exist: tags and notes, the trash, and the disk space that they take."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BusyError, LogsError
-from ..utils.files import is_folder, read_json, to_json_bytes, write_atomically
+from ..utils.files import is_folder, read_json, remove_tree, to_json_bytes, write_atomically
+from . import checkpoint
+from .index import RunRow
 from .layout import is_locked, is_run
+from .reader import load_record
 
 TRASH = ".trash"
 LONGEST_NOTE = 10_000
@@ -67,6 +70,71 @@ def trashed(logs: Path) -> list[str]:
     folder = logs / TRASH
     found = [path for path in folder.iterdir() if is_run(path)] if is_folder(folder) else []
     return [path.name for path in sorted(found, key=lambda path: path.stat().st_ctime)]
+
+
+def empty_trash(logs: Path) -> list[str]:
+    """Delete the runs in the trash for good; their ids.
+
+    Raises:
+        LogsError: one cannot be deleted.
+    """
+    gone = trashed(logs)
+    for run_id in gone:
+        _delete(logs / TRASH / run_id)
+    return gone
+
+
+def disk_use(folder: Path) -> dict[str, int]:
+    """The bytes of a run's folder: those of its log, of its checkpoints, and of everything else."""
+    use = {"log": 0, "checkpoints": 0, "other": 0}
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                use[_kind(folder, Path(path), name)] += os.lstat(f"{path}/{name}").st_size
+    return use
+
+
+def _kind(folder: Path, path: Path, name: str) -> str:
+    if path == folder:
+        return "log" if name == "events.jsonl" else "other"
+    return "checkpoints" if path.is_relative_to(folder / "checkpoints") else "other"
+
+
+def prunable(row: RunRow, keep_best: bool) -> list[Path]:
+    """The checkpoints that an ended run can do without.
+
+    A completed run needs none, or the best one (for `export`); one that can still be resumed needs the newest as well.
+    """
+    if row.status not in ("completed", "stopped", "failed", "died"):
+        return []
+    folders = list(checkpoint.newest(row.folder / "checkpoints"))
+    kept = set(folders[:1]) if row.status != "completed" else set[Path]()
+    best = load_record(row.folder).best_saved if keep_best else None
+    if best is not None:
+        kept.add(checkpoint.folder_of(row.folder / "checkpoints", best))
+    return [folder for folder in folders if folder not in kept]
+
+
+def prune(row: RunRow, keep_best: bool) -> int:
+    """Delete a run's prunable checkpoints; the bytes that this frees.
+
+    Raises:
+        BusyError: a process trains the run.
+        LogsError: one cannot be deleted.
+    """
+    if is_locked(row.folder):
+        raise BusyError(f"run {row.id} is active", "stop it first")
+    before = disk_use(row.folder)["checkpoints"]
+    for folder in prunable(row, keep_best):
+        _delete(folder)
+    return before - disk_use(row.folder)["checkpoints"]
+
+
+def _delete(folder: Path) -> None:
+    try:
+        remove_tree(folder)
+    except OSError as error:
+        raise LogsError(f"{folder} cannot be deleted ({error.strerror or error})", "fix its permissions") from None
 
 
 def _move(source: Path, target: Path) -> Path:

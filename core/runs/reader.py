@@ -19,6 +19,7 @@ from ..utils.files import (
     to_json_bytes,
     write_atomically,
 )
+from ..utils.held_folder import HeldFolder
 from ..utils.validation import text, whole
 from .layout import SCHEMA, is_locked
 from .line_format import LONGEST_LINE, decode_line, sealed, unsealed
@@ -31,6 +32,9 @@ MARK = 12
 READ_TOGETHER = 500
 """Events between two words of how far a log is read."""
 
+MADE_AGAIN_TIMEOUT = 3.0
+"""Seconds in which a run that trains makes its folder again that was removed."""
+
 TAKEOVER_TIMEOUT = 30.0
 """Seconds in which the process that a run was handed over to must take it up."""
 
@@ -42,11 +46,29 @@ class EventReader:
     """
 
     def __init__(self, folder: Path, offset: int = 0, mark: bytes = b"") -> None:
-        self.path = folder / "events.jsonl"
+        self.folder = folder
+        """Where the run is, as `find` last saw."""
         self.offset = offset
         self.damaged = 0
         self._mark = mark
         self._skipping = False
+        self._held: HeldFolder | None = None
+
+    @property
+    def path(self) -> Path:
+        """The log."""
+        return self.folder / "events.jsonl"
+
+    def find(self) -> bool:
+        """Whether the run's folder is there; one that is renamed from now on is found again."""
+        if not (self._held and self._held.find()):
+            # A run that trains makes a folder that was removed again.
+            try:
+                self._held = HeldFolder(self.folder)
+            except OSError:
+                return False
+        self.folder = self._held.path
+        return True
 
     def read(self) -> Iterator[RunEvent]:
         """The events of whole lines written since the last call; after a `LogReplaced`, those of another log."""
@@ -113,11 +135,16 @@ def follow(
     """The events of a run, past ones at once and live ones as they come, until it ends or its writer is gone.
 
     It reads on through `handed_over`, also while nobody holds the run yet; there, and where locks cannot be tested, it
-    ends when nothing has come for `TAKEOVER_TIMEOUT` seconds.
+    ends when nothing has come for `TAKEOVER_TIMEOUT` seconds. A folder that is renamed meanwhile is followed, and one
+    that is removed is waited for: a run that trains makes it again.
     """
-    reader, last, quiet = reader or EventReader(folder), None, 0.0
+    reader, last, quiet, gone = reader or EventReader(folder), None, 0.0, 0.0
     while True:
-        alive = is_locked(folder)
+        if not reader.find() and gone < MADE_AGAIN_TIMEOUT:
+            gone += poll
+            wait(poll)
+            continue
+        gone, alive = 0.0, is_locked(reader.folder)
         for event in reader.read():
             yield event
             last, quiet = event, 0.0

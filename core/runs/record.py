@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any
 
 from ..events import (
@@ -14,6 +14,7 @@ from ..events import (
     EvaluationCompleted,
     EventsHeld,
     EventsReleased,
+    FolderChanged,
     HistoryLoaded,
     LogReplaced,
     RolledBack,
@@ -105,6 +106,9 @@ class RunRecord:
                 self.warnings.append(
                     f"{event.reason}; back to step {event.to_step}, learning rate x {event.lr_factor:g}"
                 )
+            case FolderChanged():
+                self.checkpoints = [saved for saved in self.checkpoints if saved.step in event.checkpoints]
+                self.started = replace(self.started, run_id=event.run_id) if self.started else None
             case WarningRaised():
                 self.warnings.append(event.message)
             case EventsHeld():

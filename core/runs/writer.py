@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -29,7 +30,6 @@ from ..utils.files import (
     in_words,
     is_folder,
     make_folders,
-    open_to_append,
     remove_tree,
     sync_folder,
     to_json_bytes,
@@ -40,17 +40,20 @@ from . import checkpoint
 from .layout import MIN_READER, SCHEMA
 from .line_format import encode_line
 from .request import REQUEST, is_asked_for
+from .run_files import Change, RunFiles
 
 MOST_WAITING = 10_000
 SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RolledBack, RunCompleted, RunFailed)
 """The events that survive a power cut, and with them all before."""
 
 _PASSING = (StepCompleted, DeviceSampled)
-_REPLACED = ("run.json", "summary.json", "curves.json", "predictions.safetensors", "filters.safetensors")
+_REPLACED = (
+    "run.json", "events.jsonl", "summary.json", "curves.json", "predictions.safetensors", "filters.safetensors",
+)  # fmt: skip
 
 
 class RunWriter:
-    """The one writer of a run directory; it holds the lock for its life.
+    """The one writer of a run directory; it holds the lock for its life. Any thread may use it.
 
     An event that the disk refuses waits in memory, in its place, for the next call. Once too many wait, the oldest
     that are only for the eye give way to an `EventsDropped` that counts them.
@@ -62,49 +65,99 @@ class RunWriter:
         Raises:
             OSError: the log cannot be written; the lock is still held.
         """
-        self.folder, self.disk = folder, disk
+        self.disk = disk
         self.refusal: OSError | None = None
         """Why the disk refused the last write; None where it did not."""
         self.dropped = 0
-        self._lock, self._most_waiting = lock, most_waiting
-        self._events = open_to_append(folder / "events.jsonl", disk)
+        self.changes: deque[Change] = deque()
+        """What had to be done since the run's folder was renamed or removed, for whoever tells of it."""
+        self.unsaved = False
+        """Whether checkpoints were lost with the folder, so that one had better be saved."""
+        self._files, self._most_waiting = RunFiles(folder, lock, disk), most_waiting
         self._waiting: deque[RunEvent] = deque()
         self._first_unsynced: int | None = None
-        self._sync_due = False
+        self._sync_due = self._astray = self._closed = False
         self._torn = not _ends_with_newline(folder / "events.jsonl")
+        self._access = threading.RLock()
+
+    @property
+    def folder(self) -> Path:
+        """The run's directory, where it is now."""
+        return self._files.folder
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run's checkpoints stand."""
+        return self.folder / "checkpoints"
+
+    def describe(self, header: dict[str, Any]) -> None:
+        """Write run.json.
+
+        Raises:
+            OSError: the disk would not take it.
+        """
+        content = to_json_bytes(header)
+        write_atomically(self.folder / "run.json", content, durable=True, disk=self.disk)
+        self._files.header = content
+
+    def look(self) -> None:
+        """See to it that the run's directory has what is written; what cannot be done now is tried at the next look."""
+        with self._access:
+            if self._closed:
+                return
+            if self._astray:
+                self.flush()
+                return
+            try:
+                self._keep()
+            except OSError as error:
+                self.refusal = error
+
+    def _keep(self) -> None:
+        self._astray = True
+        if change := self._files.keep():
+            self.changes.append(change)
+        self._astray = False
 
     def append(self, event: RunEvent) -> None:
         """Write one event, after those that wait."""
-        self._waiting.append(event)
-        if self._first_unsynced is None:
-            self._first_unsynced = event.seq
-        self._sync_due = self._sync_due or isinstance(event, SYNCED)
-        self.flush()
-        while len(self._waiting) > self._most_waiting and self._drop_oldest():
-            pass
+        with self._access:
+            self._waiting.append(event)
+            if self._first_unsynced is None:
+                self._first_unsynced = event.seq
+            self._sync_due = self._sync_due or isinstance(event, SYNCED)
+            self.flush()
+            while len(self._waiting) > self._most_waiting and self._drop_oldest():
+                pass
 
     def flush(self) -> bool:
         """Try to write what waits; whether the disk has all that it should have."""
-        if not self._waiting and not self._sync_due:
-            return True
-        try:
-            while self._waiting:
-                self._write(self._waiting[0])
-                self._waiting.popleft()
-            if self._sync_due:
-                self.disk.sync(self._events)
-                self._sync_due, self._first_unsynced = False, None
-            self.refusal = None
-        except OSError as error:
-            self.refusal = error
-        return self.refusal is None
+        with self._access:
+            if not (self._waiting or self._sync_due or self._astray):
+                return True
+            try:
+                if self._sync_due or self._astray:
+                    self._keep()
+                self._write_all()
+                self.refusal = None
+            except OSError as error:
+                self.refusal = error
+            return self.refusal is None
+
+    def _write_all(self) -> None:
+        while self._waiting:
+            self._write(self._waiting[0])
+            self._waiting.popleft()
+        if self._sync_due:
+            self.disk.sync(self._files.log)
+            self._sync_due, self._first_unsynced = False, None
 
     def _write(self, event: RunEvent) -> None:
         """Write one line; what stands of it after an error is closed off by the newline that the next begins with."""
         content = memoryview((b"\n" if self._torn else b"") + encode_line(event))
         self._torn = True
         while content:
-            content = content[self.disk.write(self._events, content) or _refuse() :]
+            content = content[self.disk.write(self._files.log, content) or _refuse() :]
         self._torn = False
 
     def _drop_oldest(self) -> bool:
@@ -143,15 +196,16 @@ class RunWriter:
 
     def replace_last(self, event: RunEvent) -> None:
         """Let another event take the place of the last one, which still waits, and try once more."""
-        assert self._waiting
-        self._waiting[-1] = event
-        self.flush()
+        with self._access:
+            assert self._waiting
+            self._waiting[-1] = event
+            self.flush()
 
     def close(self) -> None:
         """Free the lock."""
-        for descriptor in (self._events, self._lock):
-            with contextlib.suppress(OSError):
-                self.disk.close(descriptor)
+        with self._access:
+            self._closed = True
+            self._files.close()
 
 
 def _refuse() -> int:
@@ -208,7 +262,7 @@ def _furnished(folder: Path, header: dict[str, Any], disk: Disk) -> RunWriter:
         lock = take_lock(folder / "run.lock", disk)
         with _freed_on_error(lock, disk):
             writer = RunWriter(folder, lock, disk)
-            write_atomically(folder / "run.json", to_json_bytes(header), durable=True, disk=disk)
+            writer.describe(header)
             sync_folder(folder.parent, disk)
             return writer
     except BaseException:

@@ -12,14 +12,18 @@ from ..events import (
     EventsHeld,
     EventsReleased,
     Failure,
+    FolderChanged,
     RunCompleted,
     RunEvent,
     RunFailed,
     RunStarted,
+    WarningRaised,
     stamp,
 )
+from ..runs import checkpoint
 from ..runs.reader import write_caches
 from ..runs.record import RunRecord
+from ..runs.run_files import Change
 from ..runs.writer import RunWriter
 from ..training.plan import Plan
 
@@ -73,22 +77,39 @@ class Recorder:
         for event in early:
             writer.append(event)
 
+    def look(self) -> None:
+        """See to it that the run's directory has what is written; from any thread."""
+        if writer := self.writer:
+            writer.look()
+
     def with_news(self, events: Generator[RunEvent]) -> Iterator[RunEvent]:
         """The events of a run, and between them what is to be told of the disk."""
         with closing(events):
             for event in events:
                 yield event
-                yield from self._news()
+                yield from self.news()
 
-    def _news(self) -> Iterator[RunEvent]:
+    def news(self) -> Iterator[RunEvent]:
+        """What is to be told of the disk: a folder that was renamed or made again, events that wait or no longer do."""
         writer, held = self.writer, self.record.held
         if writer is None or self.record.ending:
             return
+        while writer.changes:
+            yield from self._changed(writer, writer.changes.popleft())
         if writer.problem and not held:
             yield self(EventsHeld(since=_first(writer, self.record.next_seq), reason=writer.problem))
         elif held and not writer.problem:
             dropped, writer.dropped = writer.dropped, 0
             yield self(EventsReleased(count=self.record.waiting - dropped, dropped=dropped))
+
+    def _changed(self, writer: RunWriter, change: Change) -> Iterator[RunEvent]:
+        yield self(FolderChanged(run_id=writer.folder.name, checkpoints=checkpoint.steps(writer.checkpoints)))
+        if change == "renamed":
+            yield self(WarningRaised(message=f"the run's folder was renamed: it goes on as {writer.folder.name}"))
+            return
+        lost = "its log and run.json are whole, what else was removed is lost"
+        yield self(WarningRaised(message=f"files of the run were removed while it trained: {lost}"))
+        writer.unsaved = True
 
     def _ended(self, writer: RunWriter, event: RunCompleted | RunFailed) -> RunEvent:
         """The last event; where the disk refuses it however often it is asked, a failure that tells what is missing."""

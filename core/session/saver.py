@@ -33,13 +33,19 @@ class Saver:
     job: Job
     recorder: Recorder
     folder: Path
+    """Where the run was at the start of the attempt."""
     disk: Disk
+
+    @property
+    def home(self) -> Path:
+        """Where the run is now, as far as this rank knows."""
+        return self.recorder.writer.folder if self.recorder.writer else self.folder
 
     def epoch(self, event: EpochCompleted) -> Iterator[RunEvent]:
         """Save what an epoch ended with."""
         if event.best and self.job.predictions and self.job.ranks.leads:
             try:
-                save_analysis(self.folder, self.job.model, self.job.predictions, event.epoch, self.disk)
+                save_analysis(self.home, self.job.model, self.job.predictions, event.epoch, self.disk)
             except OSError as error:
                 yield self._warning(f"the predictions of epoch {event.epoch} could not be written", error)
         yield from self.now(best=event.best)
@@ -74,14 +80,14 @@ class Saver:
         if refusal:
             raise DiskError(
                 f"the last checkpoint, of step {step}, could not be written ({in_words(refusal)})",
-                f"free space for {self.folder}, then go on with: torchdeck resume {self.folder.name}",
+                f"free space for {self.home}, then go on with: torchdeck resume {self.home.name}",
             )
         yield from self._told(saved)
 
     def _known(self, step: int) -> bool:
-        """Whether the newest checkpoint is of this step, between two epochs."""
+        """Whether the newest checkpoint is of this step, between two epochs, as the leader knows; all ranks ask."""
         known = self.recorder.record.checkpoints
-        return bool(known) and known[-1].step == step and self.job.position.batch == 0
+        return self.job.ranks.agreed(bool(known) and known[-1].step == step and self.job.position.batch == 0)
 
     def _snapshot(self, best: bool) -> Snapshot | None:
         """The state of this moment; None where a checkpoint has it."""
@@ -106,10 +112,12 @@ class Saver:
 
     def _save(self, snapshot: Snapshot, best: bool) -> CheckpointSaved:
         # A run that goes on from a checkpoint must know how it came there: first the log, then the weights.
-        if (writer := self.recorder.writer) and not writer.flush() and writer.refusal:
-            raise writer.refusal
+        if writer := self.recorder.writer:
+            writer.look()
+            if not writer.flush() and writer.refusal:
+                raise writer.refusal
         position = self.job.position
-        saved = checkpoint.save(self.folder / "checkpoints", position.step, *snapshot, self.disk)
+        saved = checkpoint.save(self.home / "checkpoints", position.step, *snapshot, self.disk)
         return CheckpointSaved(
             step=position.step, epoch=position.epoch - 1, best=best, manifest_sha256=saved.manifest_sha256
         )
@@ -125,7 +133,7 @@ class Saver:
             return
         try:
             wanted = self.job.epoch_began, self.recorder.record.best_saved
-            checkpoint.retain(self.folder / "checkpoints", self.job.position.step, *wanted, disk=self.disk)
+            checkpoint.retain(self.home / "checkpoints", self.job.position.step, *wanted, disk=self.disk)
         except OSError as error:
             yield self._warning("an old checkpoint could not be removed", error)
 

@@ -275,13 +275,16 @@ def _train(job: Job, folder: Path, recorder: Recorder, control: Inbox, context: 
     outcome: tuple[RunStatus, str] | None = None
     while outcome is None:
         try:
-            with beating() as heart:
+            with beating(recorder.look) as heart:
                 watch.stood_still = heart.stood_still
                 outcome = yield from _trained(watch, saver, inbox)
+            recorder.look()
+            yield from recorder.news()
             if outcome[0] != "handed_over":
                 yield from saver.last(completed=outcome[0] == "completed")
         except DivergedError as error:
-            yield recorder(roll_back(job, folder / "checkpoints", error, disk))
+            home = Path(job.ranks.agreed(str(saver.home)))
+            yield recorder(roll_back(job, home / "checkpoints", error, disk))
     status, reason = outcome
     yield recorder(
         RunCompleted(
@@ -299,7 +302,7 @@ def _inbox(folder: Path, recorder: Recorder, control: Inbox, context: SessionCon
     """Where commands come in: of several ranks the leader hears them and passes them on."""
     if not (writer := recorder.writer):
         return Control()
-    return FolderControl(control, folder, context.clock, looked=writer.flush, disk=context.disk)
+    return FolderControl(control, folder, context.clock, writer=writer)
 
 
 def _trained(watch: Watch, saver: Saver, inbox: Inbox) -> Generator[RunEvent, None, tuple[RunStatus, str]]:

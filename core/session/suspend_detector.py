@@ -1,4 +1,7 @@
-"""Notices that the process stood still, as one does that was suspended: a thread that should beat missed its beats."""
+"""A heartbeat thread: detects that the process was suspended (laptop sleep, SIGSTOP), and looks after the run's files.
+
+It beats however long a training step takes.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-BEAT_SECONDS = 1.0
+BEAT_SECONDS = 0.5
 LONGEST_STUTTER = 5.0
 """A busy machine delays a beat, too; only what takes longer counts."""
 
@@ -35,13 +38,16 @@ class Heart:
 
 
 @contextmanager
-def beating() -> Generator[Heart]:
-    """A heart that beats while something trains."""
+def beating(look: Callable[[], object]) -> Generator[Heart]:
+    """A heart that beats while something trains, and has a look at every beat."""
     heart, over = Heart(), threading.Event()
 
     def beat() -> None:
         while not over.wait(BEAT_SECONDS):
             heart.beat()
+            # Before the loop needs it; what is wrong there is the loop's to tell.
+            with suppress(Exception):
+                look()
 
     thread = threading.Thread(target=beat, name="heart", daemon=True)
     thread.start()

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..events import EpochCompleted
+from ..events import EpochCompleted, FolderChanged
 from ..processes.launch import Worker
+from ..runs.layout import RUN_ID
 from ..runs.reader import EventReader
 from ..runs.record import RunRecord
 from .events import RunSaid, is_told
@@ -54,10 +55,13 @@ class Attempt:
     def listen(self) -> Iterator[RunSaid]:
         """What its log says new."""
         self.ended = self.worker.ended
+        self.reader.find()
         for event in self.reader.read():
             self.record.apply(event)
             if isinstance(event, EpochCompleted):
                 self.unreported.append(event)
+            if isinstance(event, FolderChanged) and RUN_ID.fullmatch(event.run_id):
+                self.run_id = event.run_id
             if event.attempt > self.earlier and is_told(event):
                 yield RunSaid(self.number, self.run_id, event)
 

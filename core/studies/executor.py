@@ -310,10 +310,12 @@ class Executor:
         return event
 
     def _place(self, active: Attempt) -> None:
-        """Note where a run trains, which a cluster may tell late."""
-        if self.study.runs[active.number].place != active.worker.place:
+        """Note where a run trains, which a cluster may tell late, and what its folder is called, which may change."""
+        noted = self.study.runs[active.number]
+        now = replace(noted, place=active.worker.place, run_id=active.run_id)
+        if now != noted:
             with self._ledger.held():
-                self._ledger.put(replace(self.study.runs[active.number], place=active.worker.place))
+                self._ledger.put(replace(self.study.runs[active.number], place=now.place, run_id=now.run_id))
 
     def _follow(self, slot: str, active: Attempt) -> Iterator[StudyEvent]:
         """Put down what a run said; whether a search had better prune it; how it ended."""

@@ -141,13 +141,14 @@ def remove_tree(folder: Path, disk: Disk = DISK) -> None:
     disk.rmdir(folder)
 
 
-def open_regular(path: str | Path) -> int:
-    """A descriptor to read a regular file with; links, pipes and devices are refused.
+def open_regular(path: str | Path, *, links: bool = False) -> int:
+    """A descriptor to read a regular file with, or with `links` what one leads to; pipes and devices are refused.
 
     Raises:
         OSError: the file is absent, unreadable or not a regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # Without O_NONBLOCK, to open a pipe would wait for whoever writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -164,6 +165,14 @@ def is_folder(path: Path) -> bool:
     return _mode(path, stat.S_ISDIR)
 
 
+def is_at(path: Path, known: os.stat_result, *, follow: bool = False) -> bool:
+    """Whether a path leads to the file or folder whose state is known."""
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=follow), known)
+    except OSError:
+        return False
+
+
 def _mode(path: Path, test: Callable[[int], bool]) -> bool:
     try:
         return test(os.lstat(path).st_mode)
@@ -172,12 +181,12 @@ def _mode(path: Path, test: Callable[[int], bool]) -> bool:
 
 
 def open_to_append(path: Path, disk: Disk = DISK) -> int:
-    """A descriptor to write at the end of a regular file with, which is made if it is not there.
+    """A descriptor to read a regular file with, and to write at its end; it is made if it is not there.
 
     Raises:
         OSError: the file cannot be written, or is not a regular one.
     """
-    descriptor = disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = disk.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     disk.close(descriptor)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
-from types import FrameType
 
 import pytest
 from example_runs import Example, make_study
 from fault_counts import Faults
+from polling import within
 
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
@@ -21,8 +20,7 @@ from torchdeck.core.events import CheckpointSaved, RunEvent, RunStarted
 from torchdeck.core.results.device_samples import mean_utilization
 from torchdeck.core.results.model_export import best_weights
 from torchdeck.core.results.predictions import read_filters, read_predictions
-from torchdeck.core.runs import checkpoint
-from torchdeck.core.runs import manage as housekeeping
+from torchdeck.core.runs import checkpoint, manage
 from torchdeck.core.runs.commands import FolderControl, request
 from torchdeck.core.runs.index import RunIndex, find_run, list_runs
 from torchdeck.core.runs.layout import CONSOLE
@@ -32,7 +30,7 @@ from torchdeck.core.studies.coordinators import enter, request_stop
 from torchdeck.core.studies.ledger import Ledger, hold_run
 from torchdeck.core.studies.store import find_either, find_study, load_study, study_folders
 from torchdeck.core.utils.files import open_to_append, write_atomically
-from torchdeck.tui.terminal.captured_output import keep
+from torchdeck.tui.terminal.captured_output import append_output
 
 NOW = 1_800_000_000.0
 RUN_FILES = (
@@ -44,22 +42,6 @@ STUDY_FILES = (
     "control", "control/stop-x", "process.log",
 )  # fmt: skip
 KINDS = ("link", "dangling", "link to a folder", "pipe", "folder", "socket", "device")
-
-
-@contextmanager
-def within(seconds: float) -> Generator[None]:
-    """Fail where something waits."""
-
-    def late(_number: int, _frame: FrameType | None) -> None:
-        raise AssertionError("it waits")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 class Outside:
@@ -117,8 +99,8 @@ def use_run(logs: Path, folder: Path) -> None:
     load_record(folder)
     list(EventReader(folder).read())
     mean_utilization(folder)
-    housekeeping.read_notes(folder)
-    keep("printed", folder / CONSOLE)
+    manage.read_notes(folder)
+    append_output("printed", folder / CONSOLE)
     list(checkpoint.newest(folder / "checkpoints"))
     inbox = FolderControl(Control(), folder, iter(range(1000)).__next__)
     while inbox.take():
@@ -126,7 +108,7 @@ def use_run(logs: Path, folder: Path) -> None:
     for do in (
         lambda: read_predictions(folder, 10), lambda: read_filters(folder), lambda: best_weights(folder),
         lambda: find_run(logs, folder.name), lambda: find_either(logs, folder.name), lambda: request(folder, "stop"),
-        lambda: housekeeping.write_notes(folder, ["x"], "y"), lambda: reopen(folder).close(),
+        lambda: manage.write_notes(folder, ["x"], "y"), lambda: reopen(folder).close(),
         lambda: checkpoint.save(folder / "checkpoints", 1, {}, {}),
     ):  # fmt: skip
         tried(do)
@@ -137,7 +119,8 @@ def use_study(logs: Path, folder: Path) -> None:
     study_folders(logs)
     for do in (
         lambda: load_study(folder), lambda: find_study(logs, "host"), lambda: work_on(folder),
-        lambda: request_stop(folder), lambda: hold_run(folder, 0), lambda: keep("printed", folder / "process.log"),
+        lambda: request_stop(folder), lambda: hold_run(folder, 0),
+        lambda: append_output("printed", folder / "process.log"),
     ):  # fmt: skip
         tried(do)
 
@@ -240,9 +223,9 @@ def test_a_trash_that_is_a_link_takes_nothing(tmp_path: Path, faults: Faults) ->
     (logs / ".trash").symlink_to(outside.folder)
     faults("hostile files")
     with pytest.raises(LogsError, match="link"):
-        housekeeping.trash(run.folder)
+        manage.trash(run.folder)
     assert outside.state() == outside.before
-    assert housekeeping.trashed(logs) == []
+    assert manage.trashed(logs) == []
 
 
 NAMES = [

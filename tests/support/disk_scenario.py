@@ -105,7 +105,7 @@ def _events(job: Job, logs: Path, disk: Disk, recorder: Recorder) -> Generator[R
     recorder.use(writer)
     yield recorder(STARTED)
     saver = Saver(job, recorder, writer.folder, disk)
-    control = FolderControl(Control(), writer.folder, lambda: 0.0, 0.0, looked=writer.flush, disk=disk)
+    control = FolderControl(Control(), writer.folder, lambda: 0.0, 0.0, writer=writer)
     position = job.position
     position.step = position.batch = 0
     job.predictions = Predictions(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(4))

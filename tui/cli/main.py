@@ -17,6 +17,7 @@ from ...core.errors import ConfigError, TorchdeckError
 from ...core.utils.gc_tuning import search_seldom
 from .data_commands import data_app
 from .foreground import in_foreground
+from .manage_commands import register as register_management
 from .options import (
     DATA,
     LOGS,
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 register_runs(app)
 register_results(app)
+register_management(app)
 register_sbatch(app)
 app.add_typer(data_app)
 app.add_typer(study_app)

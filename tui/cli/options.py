@@ -63,6 +63,12 @@ StudyReference = Annotated[
         autocompletion=_study_ids,
     ),
 ]
+RunReferences = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...", help="Ids, unique prefixes, last four characters, @last.", autocompletion=_run_ids
+    ),
+]
 EitherReference = Annotated[
     str,
     typer.Argument(

@@ -77,17 +77,18 @@ def attach(
 
 
 def _watch(folder: Path, as_json: bool) -> int:
-    from ...core.runs.reader import follow, load_record
+    from ...core.runs.reader import EventReader, follow, load_record
     from .headless import JsonLines, drive
     from .run_progress import PlainLines
 
-    watching = _Watching()
+    watching, reader = _Watching(), EventReader(folder)
 
     def events() -> Iterator[RunEvent]:
         with suppress(_Left):
-            yield from follow(folder, wait=watching.pause)
+            yield from follow(folder, wait=watching.pause, reader=reader)
 
     code = drive(events(), watching, JsonLines() if as_json else PlainLines())
+    folder = reader.folder
     if watching.left.is_set():
         typer.echo(f"left; run {folder.name} goes on", err=True)
         return code

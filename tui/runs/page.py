@@ -13,7 +13,7 @@ from textual.timer import Timer
 from textual.widgets import DataTable, Input, Static
 
 from ...core.errors import TorchdeckError
-from ...core.runs import manage as housekeeping
+from ...core.runs import manage
 from ...core.runs.index import RunRow, parse_filter
 from ...core.runs.record import READING, RunRecord
 from ..charts.run_series import accuracy_lines, accuracy_note, reported_rules
@@ -326,7 +326,7 @@ class RunsPage(Page):
         if row:
             self.post_message(CopyRequested(row.id, "the run's id"))
 
-    # -- housekeeping
+    # -- manage runs
 
     def action_trash(self) -> None:
         row = self._run
@@ -342,7 +342,7 @@ class RunsPage(Page):
     def _trash(self, row: RunRow, answer: str | None) -> None:
         if not answer:
             return
-        if self._tried(lambda: housekeeping.trash(row.folder)):
+        if self._tried(lambda: manage.trash(row.folder)):
             if row.id in self.workspace.marked:
                 self.workspace.marked.remove(row.id)
             if self.workspace.chosen == row.id:
@@ -351,11 +351,11 @@ class RunsPage(Page):
         self.look()
 
     def action_restore(self) -> None:
-        thrown = housekeeping.trashed(self.workspace.logs)
+        thrown = manage.trashed(self.workspace.logs)
         if not thrown:
             self._tell("the trash is empty")
             return
-        if self._tried(lambda: housekeeping.restore(self.workspace.logs, thrown[-1])):
+        if self._tried(lambda: manage.restore(self.workspace.logs, thrown[-1])):
             self._tell(f"{thrown[-1]} is back", bad=False)
         self.look()
         self._table.go_to(thrown[-1])
@@ -364,7 +364,7 @@ class RunsPage(Page):
         row = self._readable()
         if row is None:
             return
-        tags, _ = housekeeping.read_notes(row.folder)
+        tags, _ = manage.read_notes(row.folder)
         given = [tag for tag in row.tags if tag not in tags]
         text = "Separated by spaces." + (f" Given at its start: {' '.join(given)}" if given else "")
         self.app.push_screen(
@@ -373,21 +373,21 @@ class RunsPage(Page):
 
     def _tag(self, row: RunRow, said: str | None) -> None:
         if said is not None:
-            note = housekeeping.read_notes(row.folder)[1]
-            self._tried(lambda: housekeeping.write_notes(row.folder, said.split(), note))
+            note = manage.read_notes(row.folder)[1]
+            self._tried(lambda: manage.write_notes(row.folder, said.split(), note))
             self.look()
 
     def action_note(self) -> None:
         row = self._readable()
         if row is None:
             return
-        _, note = housekeeping.read_notes(row.folder)
+        _, note = manage.read_notes(row.folder)
         self.app.push_screen(AskText(f"Note on {row.id}", "One line.", safe(note)), lambda said: self._noted(row, said))
 
     def _noted(self, row: RunRow, said: str | None) -> None:
         if said is not None:
-            tags = housekeeping.read_notes(row.folder)[0]
-            self._tried(lambda: housekeeping.write_notes(row.folder, tags, said))
+            tags = manage.read_notes(row.folder)[0]
+            self._tried(lambda: manage.write_notes(row.folder, tags, said))
             self.look()
 
     def _tried(self, do: Any) -> bool:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ...core.events import RunCompleted, RunEvent, RunStarted
+from ...core.events import FolderChanged, RunCompleted, RunEvent, RunStarted
 from ...core.processes.launch import Detached, resume_detached
 
 POLL_SECONDS = 0.1
@@ -39,6 +39,8 @@ class HandOver:
                 if isinstance(event, RunStarted):
                     self.folder = self._logs / event.run_id
                     self._begun.set()
+                if isinstance(event, FolderChanged) and self.folder:
+                    self.folder = self.folder.with_name(event.run_id)
                 self.done = isinstance(event, RunCompleted) and event.status == "handed_over"
                 yield event
         finally:

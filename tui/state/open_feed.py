@@ -16,7 +16,7 @@ from ...core.processes.launch import start_detached
 from ...core.runs.commands import request
 from ...core.runs.index import asked_ranks
 from ...core.runs.label import Label
-from ...core.runs.reader import follow
+from ...core.runs.reader import EventReader, follow
 from .feed import Feed
 from .handover import POLL_SECONDS, HandOver
 from .workspace import Workspace
@@ -69,13 +69,13 @@ class _Leave:
 
 def watched(folder: Path) -> Feed:
     """A run that another process trains."""
-    leave = _Leave()
+    leave, reader = _Leave(), EventReader(folder)
 
     def events() -> Iterator[RunEvent]:
         with suppress(_Left):
-            yield from follow(folder, wait=leave.wait)
+            yield from follow(folder, wait=leave.wait, reader=reader)
 
-    return Feed(events, lambda command, reason: request(folder, command, reason), own=False, leave=leave.now)
+    return Feed(events, lambda command, reason: request(reader.folder, command, reason), own=False, leave=leave.now)
 
 
 def detached(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
@@ -86,6 +86,7 @@ def detached(config: ExperimentConfig, label: Label, workspace: Workspace) -> Fe
     """
     run = start_detached(config, label, workspace.logs, workspace.data, workspace.now())
     leave, begun, called_off = _Leave(), threading.Event(), threading.Event()
+    reader = EventReader(run.folder)
 
     def ask(command: CommandName, reason: str) -> None:
         if command == "stop" and not begun.is_set():
@@ -93,7 +94,7 @@ def detached(config: ExperimentConfig, label: Label, workspace: Workspace) -> Fe
             called_off.set()
             run.process.terminate()
         else:
-            request(run.folder, command, reason)
+            request(reader.folder, command, reason)
 
     def events() -> Iterator[RunEvent]:
         yield StageStarted(t=workspace.now(), message="starting a process of its own")
@@ -102,7 +103,7 @@ def detached(config: ExperimentConfig, label: Label, workspace: Workspace) -> Fe
                 leave.wait(POLL_SECONDS)
             begun.set()
             if isinstance(began, RunStarted):
-                yield from follow(run.folder, wait=leave.wait)
+                yield from follow(run.folder, wait=leave.wait, reader=reader)
             else:
                 yield replace(began, error=CALLED_OFF) if called_off.is_set() else began
 

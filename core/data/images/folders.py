@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..dataset import SplitName
-from .layout import SPLIT_NAMES, Ignored, Layout, Pairs, is_image_name, listed
+from .files import is_image_name
+from .layout import SPLIT_NAMES, Ignored, Layout, Pairs, listed
 
 _SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
 _MOST_LEVELS = 32

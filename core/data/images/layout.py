@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from ..dataset import SplitName
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 SPLIT_NAMES: Mapping[str, SplitName] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
@@ -127,8 +126,3 @@ def path_hash(name: str) -> float:
     """A number from 0 to 1 that depends on a path alone."""
     content = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
     return int.from_bytes(content) / 2**64
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's ending is that of an image."""
-    return os.path.splitext(name)[1].lower() in ENDINGS

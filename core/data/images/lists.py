@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from pathlib import Path
 
 from ...errors import DataError, nearest
 from .. import ImageFolderOptions
 from ..dataset import SplitName
-from .layout import ENDINGS, SPLIT_NAMES, Ignored, Layout, Pairs, listed
+from .files import FORMATS, is_image_name
+from .layout import SPLIT_NAMES, Ignored, Layout, Pairs, listed
 
 LIST_ENDINGS = (".csv", ".tsv")
 _DELIMITERS = ",;\t"
@@ -73,9 +73,9 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str | None]]], list[str
 def _with_ending(name: str, folder: Path) -> str:
     """The name of a file; one without an ending gets that of the image that is there."""
     name = name.strip().replace("\\", "/")
-    if not name or os.path.splitext(name)[1].lower() in ENDINGS or (folder / name).is_file():
+    if not name or is_image_name(name) or (folder / name).is_file():
         return name
-    return next((name + ending for ending in ENDINGS if (folder / (name + ending)).is_file()), name)
+    return next((name + ending for ending in FORMATS if (folder / (name + ending)).is_file()), name)
 
 
 def _split(text: str, number: int, path: Path) -> SplitName:

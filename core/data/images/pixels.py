@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +12,11 @@ from PIL.Image import Resampling
 
 from .. import DataOptions, ImageFolderOptions
 from ..dataset import Bytes
+from .files import UnreadableError, opened
 
 _SPARE = 2
 """A JPEG is decoded at a scale that leaves so many times the size asked for: the rest is resized as ever."""
 _SIXTEEN_BITS = (0.0, 65535.0)
-
-
-class UnreadableError(ValueError):
-    """A file that is no image, a damaged one, or one whose values have no meaning as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +33,6 @@ def pixel_options(options: DataOptions) -> PixelOptions:
     values = options.value_range if isinstance(options, ImageFolderOptions) else "auto"
     low_high = None if values == "auto" else tuple(map(float, values.split(":")))
     return PixelOptions(options.resize, options.background, low_high)  # pyright: ignore[reportArgumentType]
-
-
-@contextmanager
-def opened(path: Path) -> Generator[Image.Image]:
-    """The picture of a file, not decoded yet.
-
-    Raises:
-        UnreadableError: it is none, or what is done with it fails as a damaged file makes it fail.
-    """
-    try:
-        with Image.open(path) as picture:
-            yield picture
-    except UnreadableError:
-        raise
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
-        raise UnreadableError(_reason(error)) from None
-
-
-def _reason(error: Exception) -> str:
-    """Why a file cannot be read, without its path."""
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "no image that can be decoded"
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
 def decode(path: Path, shape: tuple[int, ...], options: PixelOptions) -> Bytes:

@@ -1,3 +1,5 @@
+import itertools
+
 from torchdeck.core.control import Control
 from torchdeck.core.events import WarningRaised
 from torchdeck.core.session.suspend_detector import BEAT_SECONDS, LONGEST_STUTTER, Heart
@@ -5,13 +7,14 @@ from torchdeck.core.training.pacing import Watch
 
 
 def test_only_a_heart_that_missed_its_beats_for_long_tells_of_it() -> None:
-    times = iter([0.0, 1.0, 2.0, 3.0 + LONGEST_STUTTER, 4.0 + LONGEST_STUTTER, 45.0 + LONGEST_STUTTER, 46.0])
+    beats = [0.0, 1.0, 1.0, 1.0 + LONGEST_STUTTER / BEAT_SECONDS, 1.0, 41.0 / BEAT_SECONDS + 1.0]
+    times = (beat * BEAT_SECONDS for beat in itertools.accumulate(beats))
     heart = Heart(lambda: next(times))
     for _ in range(4):
         heart.beat()
     assert heart.stood_still() == 0
     heart.beat()
-    assert heart.stood_still() == 41 - BEAT_SECONDS
+    assert heart.stood_still() == 41
     assert heart.stood_still() == 0
 
 
