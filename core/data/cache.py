@@ -6,9 +6,14 @@ every byte. A block's CRC-32 notices any damage of up to 32 bits in a row, and a
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import secrets
+import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +47,57 @@ def mapped(folder: Path, name: SplitName) -> Split:
     labels = np.load(folder / f"{name}-labels.npy", allow_pickle=False)
     rows = folder / f"{name}-rows.npy"
     return Split(images, labels, np.load(rows, allow_pickle=False) if rows.exists() else None)
+
+
+@contextmanager
+def staging(folder: Path) -> Generator[Path]:
+    """A folder beside a cache to make it in, which goes in the end; those that killed processes left go now.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(".*.tmp"):
+        with suppress(OSError):
+            lock = _locked(left)
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+    made, lock = _new_staging(folder)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _new_staging(folder: Path) -> tuple[Path, int | None]:
+    """A new folder and what locks it as long as this process lives; None where locks do not hold."""
+    while True:
+        made = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+        made.mkdir()
+        try:
+            return made, _locked(made)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another process took it for one that was left
+        except OSError:
+            return made, None
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor that locks a folder.
+
+    Raises:
+        BlockingIOError: another process has it locked.
+        OSError: locks do not hold there.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
 def write_manifest(folder: Path, left_out: Sequence[str]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-import secrets
 import shutil
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,21 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, DataError, Fault
+from ..utils.files import in_words
 from . import NORMALIZATIONS
-from .cache import cache_folder, check_caches, is_whole, left_out, mapped, write_manifest
+from .cache import cache_folder, check_caches, is_whole, left_out, mapped, staging, write_manifest
 from .dataset import ArrayDataset, Dataset, Facts, FileDataset, Labels, Split, SplitName
 from .decoding import Unreadable, check_files, decoded, resized, unreadable_error
 from .image_spec import ImageSpec, Progress
+from .images.array_file import ArrayFile
 from .images.layout import listed
 from .images.pixels import pixel_options
 from .index_plan import derive_seed
 from .statistics import channel_statistics
 
 MANY = 10_000
+MIB = 2**20
+_ROOM = "free space there, or choose another data folder with --data or TORCHDECK_DATA"
 Splits = dict[SplitName, Split]
 
 
@@ -161,22 +166,50 @@ def _cached(dataset: Dataset, facts: Facts) -> Generator[Progress, None, tuple[S
 
 
 def _fill_cache(dataset: Dataset, facts: Facts, folder: Path) -> Iterator[Progress]:
-    staging = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
-        staging.mkdir(parents=True)
-        bad: list[Unreadable] = []
-        for name in dataset.splits:
-            bad += yield from _fill_split(dataset, facts, staging, name)
-        if isinstance(dataset, FileDataset):
-            _check_damage(dataset, bad)
-        write_manifest(staging, [str(file.path) for file in bad])
-        shutil.rmtree(folder, ignore_errors=True)
-        os.rename(staging, folder)
+        with staging(folder) as made:
+            _check_room(dataset, facts, made)
+            bad: list[Unreadable] = []
+            for name in dataset.splits:
+                bad += yield from _fill_split(dataset, facts, made, name)
+            if isinstance(dataset, FileDataset):
+                _check_damage(dataset, bad)
+            write_manifest(made, [str(file.path) for file in bad])
+            shutil.rmtree(folder, ignore_errors=True)
+            os.rename(made, folder)
     except OSError as error:
-        hint = "free space there, or choose another data folder with --data or TORCHDECK_DATA"
-        raise DataError(f"the cache {folder} cannot be written ({error.strerror or error})", hint) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        raise DataError(f"the cache {folder} cannot be written ({in_words(error)})", _ROOM) from None
+
+
+def _check_room(dataset: Dataset, facts: Facts, place: Path) -> None:
+    """Tell before hours of decoding that there will not be room for what comes of it."""
+    needed, free = _bytes(dataset, facts), shutil.disk_usage(place).free
+    if needed > free:
+        told = f"the decoded images of {dataset.options.name} take {needed / MIB:,.0f} MiB"
+        raise DataError(f"{told}, and {place.parent} has {free / MIB:,.0f} MiB free", _ROOM)
+
+
+def disk_needed(dataset: Dataset, streamed: bool) -> int:
+    """Bytes of decoded images that `prepare` will write into the data folder; 0 where they are there or not needed.
+
+    Raises:
+        DataError: only missing files could tell.
+    """
+    facts = dataset.facts()
+    if isinstance(dataset, ArrayDataset) and not streamed and not _resized_once(dataset, facts):
+        return 0
+    there = not dataset.missing() and (cache_folder(dataset, facts) / "manifest.json").exists()
+    return 0 if there else _bytes(dataset, facts)
+
+
+def _bytes(dataset: Dataset, facts: Facts) -> int:
+    """Bytes of all images of a data set, decoded, with their labels."""
+    images = sum(_counts(facts)[name] for name in dataset.splits)
+    return images * (math.prod(_shape(1, facts.spec)) + 8)
+
+
+def _counts(facts: Facts) -> dict[SplitName, int]:
+    return {"train": facts.train_images, "validation": facts.validation_images, "test": facts.test_images}
 
 
 def _fill_split(
@@ -185,26 +218,24 @@ def _fill_split(
     """Write a split's files into a cache; the image files that could not be read."""
     bad: list[Unreadable] = []
     if isinstance(dataset, FileDataset):
-        counts = {"train": facts.train_images, "validation": facts.validation_images, "test": facts.test_images}
-        target = _new_map(folder, name, counts[name], facts.spec)
-        split, bad = yield from _decoded(dataset, name, target)
+        with _array_file(folder, name, _counts(facts)[name], facts.spec) as target:
+            split, bad = yield from _decoded(dataset, name, target)
         if not len(split):
             raise unreadable_error(bad)
     else:
         assert isinstance(dataset, ArrayDataset)
         split = dataset.read(name)
-        target = _new_map(folder, name, len(split), facts.spec)
-        yield from resized(split.images, target, pixel_options(dataset.options), f"resizing {dataset.options.name}")
-    target.flush()
+        with _array_file(folder, name, len(split), facts.spec) as target:
+            message = f"resizing {dataset.options.name}"
+            yield from resized(split.images, target, pixel_options(dataset.options), message)
     np.save(folder / f"{name}-labels.npy", split.labels, allow_pickle=False)
     if split.rows is not None:
         np.save(folder / f"{name}-rows.npy", split.rows, allow_pickle=False)
     return bad
 
 
-def _new_map(folder: Path, name: SplitName, count: int, spec: ImageSpec) -> Any:
-    path = folder / f"{name}-images.npy"
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=_shape(count, spec))
+def _array_file(folder: Path, name: SplitName, count: int, spec: ImageSpec) -> AbstractContextManager[Any]:
+    return ArrayFile(folder / f"{name}-images.npy", _shape(count, spec))
 
 
 def _limited(split: Split, limit: int, seed: int) -> Split:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..config import ExperimentConfig, Precision, ranks_of
 from ..data import open_dataset
 from ..data.dataset import Facts
+from ..data.prepare import disk_needed
 from ..devices.device_spec import devices_of
 from ..devices.torch_device import computes_bf16, free_memory, pick_device
 from ..errors import ConfigError, Fault
@@ -57,6 +58,8 @@ class Plan:
     fixed_memory: int
     memory_per_image: int
     layers: tuple[Layer, ...]
+    disk: int = 0
+    """Bytes of decoded images that the data folder is to get first."""
     notes: tuple[str, ...] = ()
     """What a person should know of the data before training, as sentences."""
 
@@ -91,6 +94,7 @@ class Plan:
             "test_images": self.test_images,
             "classes": list(self.facts.class_names),
             "estimated_memory": self.memory,
+            "disk": self.disk,
             "notes": list(self.notes),
             "layers": [
                 {"name": layer.name, "kind": layer.kind, "output": list(layer.output), "parameters": layer.parameters}
@@ -121,8 +125,9 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
     forward_flops = sum(layer.flops for layer in layers)
     # A backward pass takes twice a forward one.
     work = 3.0 * forward_flops * train_images * config.training.epochs
+    resolved = resolve(config, device, facts, work)
     return Plan(
-        config=resolve(config, device, facts, work),
+        config=resolved,
         facts=facts,
         device=device,
         train_images=train_images,
@@ -134,6 +139,7 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
         fixed_memory=_fixed_memory(config, facts, model),
         memory_per_image=4 * sum(math.prod(layer.output) for layer in layers),
         layers=layers,
+        disk=disk_needed(dataset, resolved.data.source == "streamed"),
         notes=dataset.notes(),
     )
 

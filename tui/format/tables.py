@@ -240,6 +240,7 @@ def plan_page(plan: Plan) -> Group:
         ("steps", f"{count(plan.steps_per_epoch)} an epoch, {count(plan.steps_per_epoch * training.epochs)} in all"),
         *shares,
         ("memory", f"about {size(plan.memory)}" + (" on each device" if plan.ranks > 1 else "")),
+        *([("disk", f"about {size(plan.disk)} for decoded images, once")] if plan.disk else []),
         *(("note", note) for note in plan.notes),
     ]
     layers = [

@@ -42,6 +42,7 @@ class PlanPanel(Static):
             f"{count(outlook.parameters)} parameters, {flops(outlook.forward_flops)}",
             _time(outlook),
             f"about {size(outlook.memory)} of memory" + (" on each device" if outlook.ranks > 1 else ""),
+            *([f"about {size(outlook.disk)} of disk for decoded images"] if outlook.disk else []),
             _changed(changed),
             *map(safe, outlook.notes),
         ]

@@ -24,6 +24,8 @@ class Outlook:
     memory: int
     device: str
     estimate: Estimate | None
+    disk: int = 0
+    """Bytes of decoded images that are to be written first."""
     notes: tuple[str, ...] = ()
     """What a person should know of the data, as sentences."""
 
@@ -77,6 +79,7 @@ class Prospects:
             memory=max(plan.memory for plan in plans),
             device=first.config.training.device,
             estimate=self._measured.get(_key(first.config)) or from_runs(first.config, devices, earlier),
+            disk=max(plan.disk for plan in plans),
             notes=first.notes,
         )
 
