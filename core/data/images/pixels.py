@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from .. import DataOptions, ImageFolderOptions
 from ..dataset import Bytes
 from .files import UnreadableError, opened
 
-_SPARE = 2
+_SPARE = 1.5
 """A JPEG is decoded at a scale that leaves so many times the size asked for: the rest is resized as ever."""
 _SIXTEEN_BITS = (0.0, 65535.0)
 
@@ -51,7 +52,7 @@ def to_pixels(picture: Image.Image, shape: tuple[int, ...], options: PixelOption
     Raises:
         UnreadableError: its values have no meaning as they are.
     """
-    most = _SPARE * max(shape[1:])
+    most = math.ceil(_SPARE * max(shape[1:]))
     picture.draft(None, (most, most))
     return fitted(_eight_bits(ImageOps.exif_transpose(picture), shape[0], options), shape, options)
 
