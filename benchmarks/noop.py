@@ -35,13 +35,13 @@ class NoOp:
         """What the run says."""
         return events_of(str(self.request["run_id"]), 0, STEPS_PER_EPOCH)
 
-    def ask(self, command: CommandName, reason: str) -> None:
+    def send(self, command: CommandName, reason: str) -> None:
         """Nothing: it is gone."""
 
     def close(self) -> None:
         pass
 
-    def death(self) -> str:
+    def exit_text(self) -> str:
         return "it ended"
 
     def failure(self) -> RunFailed | None:

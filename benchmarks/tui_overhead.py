@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from blocks import Figure, parser, ratio, report
 
-from torchdeck.core.utils.gc_tuning import search_seldom
+from torchdeck.core.utils.gc_tuning import collect_rarely
 from torchdeck.tui.state.refresh_rates import LONGEST, RATES
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
 
 def work(asked: argparse.Namespace) -> None:
     """What a child of this script does, as the command line would."""
-    search_seldom()
+    collect_rarely()
     if asked.role == "trainer":
         for _ in training(asked, asked.folder)[0]():
             pass

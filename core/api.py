@@ -11,7 +11,7 @@ from .config import ExperimentConfig
 from .control import Control, Inbox
 from .events import HistoryLoaded, RunEvent, RunStarted
 from .processes.launch import resume_detached, start_detached
-from .processes.multi_device import followed, is_apart, trained_apart
+from .processes.multi_device import follow_processes, run_uses_several_devices, uses_several_devices
 from .runs.label import Label
 from .runs.layout import new_run_id
 from .runs.reader import load_record
@@ -31,13 +31,13 @@ def run(
     run_id: str = "",
 ) -> Iterator[RunEvent]:
     """Train a config and record it under `logs`; every failure is the last event, nothing is raised."""
-    if not is_apart(config):
+    if not uses_several_devices(config):
         yield from session.run(config, logs, control, context=context, label=label, run_id=run_id)
         return
     name = run_id or new_run_id((label or Label()).preset, context.now())
-    asked = config, label or Label(), logs, context.data_root, context.now()
-    begin = partial(start_detached, *asked, run_id=name, rank_timeouts=context.rank_timeouts)
-    yield from followed(begin, logs / name, control or Control())
+    arguments = config, label or Label(), logs, context.data_root, context.now()
+    start = partial(start_detached, *arguments, run_id=name, rank_timeouts=context.rank_timeouts)
+    yield from follow_processes(start, logs / name, control or Control())
 
 
 def resume(
@@ -55,8 +55,8 @@ def resume(
 
 
 def _resumed(folder: Path, control: Inbox, context: SessionContext, take_over: bool) -> Generator[RunEvent]:
-    if not trained_apart(folder):
+    if not run_uses_several_devices(folder):
         yield from session.resume(folder, control, context=context, take_over=take_over)
         return
-    begin = partial(resume_detached, folder, context.data_root, rank_timeouts=context.rank_timeouts)
-    yield from followed(begin, folder, control)
+    start = partial(resume_detached, folder, context.data_root, rank_timeouts=context.rank_timeouts)
+    yield from follow_processes(start, folder, control)

@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from .data import DATASETS, DataOptions
-from .devices.device_spec import DEVICE, MOST_RANKS, devices_of
+from .devices.device_spec import DEVICE_PATTERN, MAX_RANKS, devices_of
 from .errors import ConfigError, Fault, InputError, nearest
 from .models import MODELS
 from .optim import OPTIMIZERS, SCHEDULES, ConstantOptions, OptimizerOptions, ScheduleOptions
@@ -32,8 +32,8 @@ else:
     OptimizerSection = OPTIMIZERS.union()
     ScheduleSection = SCHEDULES.union()
 
-MOST_AT_ONCE = 1_000_000
-MOST_THREADS = 1024
+MAX_IMAGES_AT_ONCE = 1_000_000
+MAX_THREADS = 1024
 
 Auto = Literal["auto"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "fp64"]
@@ -93,7 +93,7 @@ class TrainingOptions(Options):
     seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of everything that is drawn at random")
     device: str = Field(
         default="auto",
-        pattern=DEVICE,
+        pattern=DEVICE_PATTERN,
         description="auto, cpu, cuda or cuda:N; auto prefers CUDA; cuda:0,1 or cpu:2 for a process on each device that"
         " shares every batch",
     )
@@ -288,7 +288,7 @@ def _toml_value(text: str) -> Any:
 
 def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
     training = config.training
-    for key, most in (("evaluation_batch_size", MOST_AT_ONCE), ("threads", MOST_THREADS)):
+    for key, most in (("evaluation_batch_size", MAX_IMAGES_AT_ONCE), ("threads", MAX_THREADS)):
         value = getattr(training, key)
         if isinstance(value, int) and not 1 <= value <= most:
             bound = "at least 1" if value < 1 else f"at most {most:,}"
@@ -311,8 +311,8 @@ def _rank_checks(config: ExperimentConfig) -> Iterable[Fault]:
     devices = devices_of(training.device)
     if len(set(devices)) < len(devices) and devices[0] != "cpu":
         yield Fault("training.device", f"'{training.device}' names a GPU twice; name each once")
-    if ranks > MOST_RANKS:
-        yield Fault("training.device", f"{ranks} processes are more than {MOST_RANKS}; name fewer devices")
+    if ranks > MAX_RANKS:
+        yield Fault("training.device", f"{ranks} processes are more than {MAX_RANKS}; name fewer devices")
     if ranks > training.batch_size:
         yield Fault(
             "training.batch_size", f"{ranks} devices share a batch, which must be at least that large; raise it"
@@ -332,10 +332,10 @@ def _fault(error: ErrorDetails, content: Mapping[str, Any]) -> Fault:
 
 def _merged(faults: Iterable[Fault]) -> list[Fault]:
     """One fault a setting: what may be an integer or `auto` and is neither gives two."""
-    told: dict[str, list[str]] = {}
+    messages: dict[str, list[str]] = {}
     for fault in faults:
-        told.setdefault(fault.path, []).append(fault.message)
-    return [Fault(path, "; or it ".join(messages)) for path, messages in told.items()]
+        messages.setdefault(fault.path, []).append(fault.message)
+    return [Fault(path, "; or it ".join(messages)) for path, messages in messages.items()]
 
 
 def _choice(content: Mapping[str, Any], section: str) -> str:
@@ -363,8 +363,8 @@ def _explained(error: ErrorDetails, path: list[str], choice: str) -> str:
         case "string_pattern_mismatch":
             return f"'{error['input']}' is not auto, cpu, cuda, cuda:N, or for several devices cuda:0,1 or cpu:2"
         case _:
-            told = error["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
-            return f"{told}, not {_shown(error['input'])}"
+            message = error["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
+            return f"{message}, not {_shown(error['input'])}"
 
 
 def _shown(value: Any) -> str:

@@ -85,12 +85,12 @@ class CheckpointError(RunError):
     """A checkpoint is missing, damaged or not of this program."""
 
 
-LONGEST_WORD = 200
+MAX_WORD_LENGTH = 200
 """Characters of a word that may be a mistyped one; to compare a longer one takes long."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A phrase that names the choice a mistyped word most likely meant, else all of them."""
     known = list(choices)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if len(word) <= LONGEST_WORD else []
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if len(word) <= MAX_WORD_LENGTH else []
     return f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(known)}"

@@ -13,7 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
-from .utils.validation import Reader, flag, many, matrix, number, one_of, optional, positive, table, text, whole
+from .utils.validation import (
+    Reader,
+    flag,
+    list_of,
+    matrix,
+    number,
+    one_of,
+    optional,
+    positive,
+    table,
+    text,
+    whole_number,
+)
 
 RunStatus = Literal["completed", "stopped", "handed_over"]
 FailureKind = Literal["input", "busy", "crash", "memory", "diverged", "disk"]
@@ -351,8 +363,8 @@ def _metrics(value: Any) -> dict[str, float]:
 
 
 _BY_ANNOTATION: Mapping[str, Reader] = {
-    "int": whole,
-    "int | None": optional(whole),
+    "int": whole_number,
+    "int | None": optional(whole_number),
     "float": number,
     "float | None": optional(number),
     "str": text,
@@ -364,9 +376,9 @@ _BY_ANNOTATION: Mapping[str, Reader] = {
     "Failure": failure_from_json,
     "Mapping[str, float]": _metrics,
     "Mapping[str, Any]": table,
-    "tuple[str, ...]": many(text),
-    "tuple[int, ...]": many(whole),
-    "tuple[Mapping[str, Any], ...]": many(table),
+    "tuple[str, ...]": list_of(text),
+    "tuple[int, ...]": list_of(whole_number),
+    "tuple[Mapping[str, Any], ...]": list_of(table),
     "tuple[tuple[int, ...], ...]": matrix,
 }
 _DIVISORS = dict.fromkeys(("batches", "steps_per_epoch"), positive)

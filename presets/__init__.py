@@ -17,7 +17,7 @@ from ..core.config import SECTIONS, ExperimentConfig, parse_config, setting_name
 from ..core.errors import ConfigError, Fault, InputError, nearest
 from ..core.runs.reported import ReportedFigure, parse_reported
 from ..core.utils.files import write_atomically
-from ..core.utils.flatten import mapping
+from ..core.utils.flatten import as_mapping
 from ..core.utils.validation import too_deep
 
 FOLDER = Path(__file__).parent
@@ -171,7 +171,7 @@ def _check_notes(notes: dict[str, str], settings: dict[str, Any]) -> None:
     faults: list[Fault] = []
     for path in notes:
         section, _, key = path.partition(".")
-        choice = str(mapping(settings.get(section)).get("name", ""))
+        choice = str(as_mapping(settings.get(section)).get("name", ""))
         known = setting_names(section, choice) if section in SECTIONS else []
         if key not in known:
             faults.append(Fault(f"notes.{path}", f"no such setting; {nearest(key, known or SECTIONS)}"))

@@ -16,7 +16,7 @@ from fault_counts import Faults
 from repository import ROOT
 from small_runs import SMALL, Clock, changed, only_run
 
-from torchdeck.core.utils.gc_tuning import search_seldom
+from torchdeck.core.utils.gc_tuning import collect_rarely
 
 if TYPE_CHECKING:
     # What only deals out the tests reads this file, too: torch and the app, seconds to import, are for who runs them.
@@ -55,7 +55,7 @@ def soak() -> int:
 
 def pytest_configure() -> None:
     """An eighth of the tests' time, and a second at their end."""
-    search_seldom()
+    collect_rarely()
     gc.freeze()
 
 

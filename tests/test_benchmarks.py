@@ -10,7 +10,7 @@ import precision
 import pytest
 from repository import ROOT
 
-from torchdeck.core.training.plan import LEAST_WORK, make_plan
+from torchdeck.core.training.plan import MIN_WORK, make_plan
 
 FOLDER = ROOT / "benchmarks"
 
@@ -96,7 +96,7 @@ def test_every_benchmark_tells_how_it_is_used(name: str, capsys: pytest.CaptureF
 
 def test_the_precision_benchmark_trains_long_enough_for_auto_to_be_measured(tmp_path: Path) -> None:
     plan = make_plan(precision.config_of("lenet", batch_size=100, threads=1), tmp_path)
-    assert 3 * plan.forward_flops * 100 * plan.steps_per_epoch * plan.config.training.epochs > LEAST_WORK
+    assert 3 * plan.forward_flops * 100 * plan.steps_per_epoch * plan.config.training.epochs > MIN_WORK
 
 
 def test_the_whole_processes_are_refused_without_their_data(tmp_path: Path) -> None:

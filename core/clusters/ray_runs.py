@@ -15,7 +15,7 @@ from ..control import CommandName
 from ..devices.slots import Slot
 from ..errors import InputError
 from ..events import RunFailed
-from ..processes.launch import failure_told, length_of
+from ..processes.launch import file_size, read_failure
 from ..runs.layout import is_locked
 from ..utils.extras import check_extra
 from ..utils.files import read_json
@@ -99,7 +99,7 @@ class RayRun:
 
     def __init__(self, ray: Ray, request: Mapping[str, Any], console: Path) -> None:
         self._ray, self._console, self._run_id = ray, console, str(request["run_id"])
-        self._printed = length_of(console)
+        self._printed = file_size(console)
         self._watched = Watched(Path(request["logs"]) / self._run_id)
         self._host = ""
         ray.over.pop(self._run_id, None)
@@ -119,21 +119,21 @@ class RayRun:
         self._watched.look()
         return self._run_id in self._ray.over or (self._ray.lost and is_locked(self._watched.folder) is not True)
 
-    def ask(self, command: CommandName, reason: str) -> None:
+    def send(self, command: CommandName, reason: str) -> None:
         """Send a command to wherever the run trains; one that is to stop before it trains loses its task."""
-        self._watched.ask(command, reason)
+        self._watched.send(command, reason)
         if command == "stop" and not self._watched.training:
             self._ray.order({"cancel": self._run_id})
 
     def close(self) -> None:
         """Have it stop with a checkpoint."""
         if not self.ended:
-            self.ask("stop", "the process that asked for the run is gone")
+            self.send("stop", "the process that asked for the run is gone")
 
-    def death(self) -> str:
+    def exit_text(self) -> str:
         """How its process ended, or what Ray says."""
         return self._ray.over.get(self._run_id, LOST)
 
     def failure(self) -> RunFailed | None:
         """What its process told at its end."""
-        return failure_told(self._console, self._printed)
+        return read_failure(self._console, self._printed)

@@ -39,5 +39,5 @@ def train(request: Mapping[str, Any], console: str, wait: Callable[[float], obje
                 wait(POLL)
         failure = process.failure()
         if failure is None or failure.error.kind != "busy" or time.monotonic() > end:
-            return process.death()
+            return process.exit_text()
         wait(1.0)

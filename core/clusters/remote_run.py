@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..control import CommandName
 from ..events import CommandApplied, RunCompleted, RunEvent, RunFailed, RunStarted
-from ..runs.commands import leave_request
+from ..runs.commands import write_command
 from ..runs.layout import is_run
-from ..runs.reader import EventReader, load_record, news_of
+from ..runs.reader import EventReader, load_record, tail_reader
 
 SIGNALLED = "signal "
 """What the reason of a run begins with that a signal stopped."""
@@ -24,7 +24,7 @@ class Watched:
         """The end of its newest attempt; None while that lasts, or before there is one."""
         self.training = False
         """Whether an attempt began, and is not over."""
-        self._reader: EventReader = news_of(folder)
+        self._reader: EventReader = tail_reader(folder)
         self.asked: tuple[CommandName, str] | None = None
         """The last command that it was sent, be it obeyed or not."""
         self._wanted: tuple[CommandName, str] | None = None
@@ -41,7 +41,7 @@ class Watched:
             isinstance(self.ending, RunCompleted) and self.ending.status == "completed"
         )
 
-    def ask(self, command: CommandName, reason: str) -> None:
+    def send(self, command: CommandName, reason: str) -> None:
         """Send a command, now and until it is obeyed."""
         self.asked = self._wanted = (command, reason)
         self.look()
@@ -60,7 +60,7 @@ class Watched:
                     pass
         if self._wanted and is_run(self.folder) and not (self.folder / "control" / self._wanted[0]).exists():
             with suppress(OSError):
-                leave_request(self.folder, *self._wanted)
+                write_command(self.folder, *self._wanted)
 
 
 def ended_by_itself(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from ..devices.slots import Slot
 from ..errors import InputError
 from ..runs.layout import is_run
-from ..runs.request import leave
+from ..runs.request import write_request
 from ..studies.store import clear_unborn
 from ..utils.extras import extra_module
 from . import Share, from_anywhere
@@ -88,7 +88,7 @@ class Slurm:
         """Leave the request in the run's directory, and submit a job that reads it."""
         folder, wanted = Path(request["logs"]) / request["run_id"], self._wanted
         if not folder.exists():
-            leave(folder, request)
+            write_request(folder, request)
         # -P keeps a folder named torchdeck, where the job starts, from being imported.
         executor = self._executor(console.parent / "slurm", python=f"{shlex.quote(sys.executable)} -P")
         executor.update_parameters(

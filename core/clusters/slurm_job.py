@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..events import Failure, RunFailed, to_json
-from ..processes.worker import SAMPLE_EVERY, STOPPED_UNDER_A_SCHEDULER, main
+from ..processes.worker import EXIT_STOPPED_BY_SCHEDULER, SAMPLE_SECONDS, main
 from ..runs.layout import is_locked
 from ..runs.reader import load_record
 from ..utils.files import open_to_append
@@ -51,8 +51,8 @@ def train(folder: Path, data: str, restarts: int = 0) -> int:
     while is_locked(folder) and time.monotonic() < end:
         time.sleep(1)
     before = load_record(folder).step
-    code = main([str(folder), "--data", data, "--sample-every", str(SAMPLE_EVERY)])
-    if code != STOPPED_UNDER_A_SCHEDULER or restarts < MOST_IN_VAIN or load_record(folder).step > before:
+    code = main([str(folder), "--data", data, "--sample-every", str(SAMPLE_SECONDS)])
+    if code != EXIT_STOPPED_BY_SCHEDULER or restarts < MOST_IN_VAIN or load_record(folder).step > before:
         return code
     told = f"{restarts + 1} jobs were interrupted before the run came a step further"
     failure = RunFailed(error=Failure("crash", "Interrupted", told, "give its jobs a longer time"))

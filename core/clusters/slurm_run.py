@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from ..control import CommandName
 from ..errors import InputError
 from ..events import RunFailed
-from ..processes.launch import failure_told, length_of
+from ..processes.launch import file_size, read_failure
 from ..runs.layout import is_run
 from ..studies.model import PRUNED
 from ..studies.store import clear_unborn
@@ -60,7 +60,7 @@ class SlurmRun:
             InputError: Slurm does not take the job.
         """
         self._scheduler, self._request, self._console, self._clock = scheduler, request, console, clock
-        self._printed = length_of(console)
+        self._printed = file_size(console)
         self._watched = Watched(Path(request["logs"]) / request["run_id"])
         self._refusal = ""
         self._over = False
@@ -128,9 +128,9 @@ class SlurmRun:
             self._refusal, self._since = error.message, self._clock()
         return False
 
-    def ask(self, command: CommandName, reason: str) -> None:
+    def send(self, command: CommandName, reason: str) -> None:
         """Send a command to wherever the run trains; one that is to stop before it trains loses its job."""
-        self._watched.ask(command, reason)
+        self._watched.send(command, reason)
         self._call_off()
 
     def _call_off(self) -> None:
@@ -146,13 +146,13 @@ class SlurmRun:
     def close(self) -> None:
         """Have it stop with a checkpoint."""
         if not self._over:
-            self.ask("stop", "the process that asked for the run is gone")
+            self.send("stop", "the process that asked for the run is gone")
 
-    def death(self) -> str:
+    def exit_text(self) -> str:
         """What Slurm says of the job."""
         state = self._state.state.lower().replace("_", " ")
         return f"its Slurm job {self._job} is {state}; see {self._console}"
 
     def failure(self) -> RunFailed | None:
         """What the job told at its end."""
-        return failure_told(self._console, self._printed)
+        return read_failure(self._console, self._printed)

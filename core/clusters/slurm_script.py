@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..processes.worker import STOPPED_UNDER_A_SCHEDULER
+from ..processes.worker import EXIT_STOPPED_BY_SCHEDULER
 from . import Share
 
 # Slurm signals the shell too where a job is requeued; bash waits for the command in hand before it obeys this.
@@ -19,7 +19,7 @@ BEFORE = ("trap : TERM USR1 USR2",)
 # dead, or twice.
 AFTER = (
     "code=$?",
-    f'if [ "$code" = {STOPPED_UNDER_A_SCHEDULER} ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then',
+    f'if [ "$code" = {EXIT_STOPPED_BY_SCHEDULER} ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then',
     '    scontrol requeue "$SLURM_JOB_ID"',
     "fi",
     'exit "$code"',

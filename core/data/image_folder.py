@@ -70,4 +70,11 @@ class ImageFolder(FileDataset):
 
     def fingerprint(self) -> str:
         listings = [(split, self.layout.splits[split], self.listing(split).states()) for split in self.splits]
-        return digest(_DECODER, *((split, *pair, *state) for split, pairs, states in listings for pair, state in zip(pairs, states, strict=True)))
+        return digest(
+            _DECODER,
+            *(
+                (split, *pair, *state)
+                for split, pairs, states in listings
+                for pair, state in zip(pairs, states, strict=True)
+            ),
+        )

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from PIL.ExifTags import Base
 
-from ..utils.files import in_words, open_regular
+from ..utils.files import disk_error_text, open_regular
 from .dataset import Files, SplitName
 from .decoding import in_parallel
 from .image_folder import ImageFolder
 from .image_spec import Progress
-from .statistics import histogram, moments
 from .images.files import UnreadableError, opened
 from .images.pixels import pixel_options, to_pixels
+from .statistics import histogram, moments
 
 SIZES = (32, 48, 64, 96, 128, 160, 192, 224)
 """Sides that are suggested: the largest that half of the images have without being enlarged."""
@@ -145,7 +145,9 @@ def inspect(dataset: ImageFolder) -> Generator[Progress, None, Inspection]:
     channels = dataset.options.channels
     counts, lock = np.zeros((channels, 256), np.int64), threading.Lock()
     listings: dict[SplitName, Files] = {split: dataset.listing(split) for split in dataset.splits}
-    places: list[tuple[SplitName, int]] = [(split, place) for split, files in listings.items() for place in range(len(files))]
+    places: list[tuple[SplitName, int]] = [
+        (split, place) for split, files in listings.items() for place in range(len(files))
+    ]
     options, shape = pixel_options(dataset.options), (channels, *dataset.options.sides)
 
     def look(number: int) -> ImageFile:
@@ -164,7 +166,7 @@ def inspect(dataset: ImageFolder) -> Generator[Progress, None, Inspection]:
         except UnreadableError as error:
             return ImageFile(*about, fault=str(error))
         except OSError as error:
-            return ImageFile(*about, fault=in_words(error))
+            return ImageFile(*about, fault=disk_error_text(error))
         if split == "train":
             with lock:
                 counts[:] += histogram(pixels[None])

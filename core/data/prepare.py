@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, DataError, Fault
-from ..utils.files import in_words
+from ..utils.files import disk_error_text
 from . import NORMALIZATIONS
 from .cache import cache_folder, check_caches, is_whole, left_out, mapped, staging, write_manifest
 from .dataset import ArrayDataset, Dataset, Facts, FileDataset, Labels, Split, SplitName
@@ -178,7 +178,7 @@ def _fill_cache(dataset: Dataset, facts: Facts, folder: Path) -> Iterator[Progre
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(made, folder)
     except OSError as error:
-        raise DataError(f"the cache {folder} cannot be written ({in_words(error)})", _ROOM) from None
+        raise DataError(f"the cache {folder} cannot be written ({disk_error_text(error)})", _ROOM) from None
 
 
 def _check_room(dataset: Dataset, facts: Facts, place: Path) -> None:

@@ -63,5 +63,9 @@ class TinyImageNet(FileDataset):
     def fingerprint(self) -> str:
         listings = [self.listing(split) for split in ("train", "test")]
         return digest(
-            *((Path(name).name, size) for found in listings for name, (size, _) in zip(found.names, found.states(), strict=True))
+            *(
+                (Path(name).name, size)
+                for found in listings
+                for name, (size, _) in zip(found.names, found.states(), strict=True)
+            )
         )

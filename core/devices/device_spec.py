@@ -6,8 +6,8 @@ import re
 
 from ..errors import InputError
 
-MOST_RANKS = 1024
-DEVICE = r"^(auto|cpu(:[1-9]\d{0,3})?|cuda(:\d{1,3}(,\d{1,3})*)?)$"
+MAX_RANKS = 1024
+DEVICE_PATTERN = r"^(auto|cpu(:[1-9]\d{0,3})?|cuda(:\d{1,3}(,\d{1,3})*)?)$"
 """What `training.device` may be."""
 
 _HINT = "write 4 for so many GPUs, 0,1 for these two, cuda:N for one, cpu:2 for two processes on the CPU, or auto"
@@ -16,7 +16,7 @@ _HINT = "write 4 for so many GPUs, 0,1 for these two, cuda:N for one, cpu:2 for 
 _LISTED = re.compile(r"\s*cuda:\d+(?:,\d+)*\s*(?=,|$)|[^,]+")
 
 
-def listed(text: str) -> list[str]:
+def split_list(text: str) -> list[str]:
     """The texts between commas, of which `cuda:0,1` is one."""
     return [part for found in _LISTED.findall(text) if (part := found.strip())]
 
@@ -31,7 +31,7 @@ def devices_of(device: str) -> tuple[str, ...]:
     return (device,)
 
 
-def device_from(devices: str) -> str:
+def parse_devices(devices: str) -> str:
     """The `training.device` of a `--devices` text: a number of GPUs, a list of them, `cpu:N` or `auto`.
 
     Raises:
@@ -43,6 +43,6 @@ def device_from(devices: str) -> str:
         return "auto" if count == 1 else "cuda:" + ",".join(map(str, range(count)))
     if re.fullmatch(r"\d{1,3}(,\d{1,3})+", wanted):
         return f"cuda:{wanted}"
-    if re.fullmatch(DEVICE, wanted):
+    if re.fullmatch(DEVICE_PATTERN, wanted):
         return wanted
     raise InputError(f"'{devices}' names no devices", _HINT)

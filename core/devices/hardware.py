@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from ..utils.timeouts import bounded
+from ..utils.timeouts import with_timeout
 
 DRIVER_TIMEOUT = 10.0
 """Seconds that the driver has to tell its devices."""
@@ -30,10 +30,10 @@ class _Gpu(NamedTuple):
 
 def this_machine(nvml: Any = None, environment: Mapping[str, str] = os.environ) -> Machine:
     """The machine that this process runs on; a driver that hangs is waited for, a while."""
-    here = _gpus(nvml)
-    names = [_name(called, here) for called in _visible(here, environment)]
+    gpus = _gpus(nvml)
+    names = [_name(called, gpus) for called in _visible(gpus, environment)]
     # CUDA counts by speed unless it is told, the driver by bus: among unlike devices a name may be another's.
-    certain = len({gpu.name for gpu in here}) < 2 or environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    certain = len({gpu.name for gpu in gpus}) < 2 or environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     return Machine(cores(), tuple(names if certain else [""] * len(names)))
 
 
@@ -62,19 +62,19 @@ def _gpus(nvml: Any = None) -> list[_Gpu]:
             _Gpu(str(driver.nvmlDeviceGetUUID(handle)), str(driver.nvmlDeviceGetName(handle))) for handle in handles
         ]
 
-    return bounded(found, DRIVER_TIMEOUT)() or []
+    return with_timeout(found, DRIVER_TIMEOUT)() or []
 
 
-def _visible(here: list[_Gpu], environment: Mapping[str, str]) -> list[str]:
+def _visible(gpus: list[_Gpu], environment: Mapping[str, str]) -> list[str]:
     """The devices that a process in this environment may use, as CUDA_VISIBLE_DEVICES calls them."""
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
-        return [str(number) for number in range(len(here))]
-    return [part.strip() for part in chosen.split(",") if part.strip()] if here else []
+        return [str(number) for number in range(len(gpus))]
+    return [part.strip() for part in chosen.split(",") if part.strip()] if gpus else []
 
 
-def _name(called: str, here: list[_Gpu]) -> str:
+def _name(identifier: str, gpus: list[_Gpu]) -> str:
     """The name of a device by its number or the beginning of its UUID; "" for a part of one, which has none."""
-    if called.isdecimal():
-        return here[int(called)].name if int(called) < len(here) else ""
-    return next((gpu.name for gpu in here if gpu.uuid.startswith(called)), "")
+    if identifier.isdecimal():
+        return gpus[int(identifier)].name if int(identifier) < len(gpus) else ""
+    return next((gpu.name for gpu in gpus if gpu.uuid.startswith(identifier)), "")

@@ -13,7 +13,7 @@ Fold = Callable[[Iterable[Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RankDevice:
     """The host and device of one rank, and the name a person knows the device by."""
 
     host: str
@@ -21,22 +21,22 @@ class Place:
     name: str
 
 
-def places(started: RunStarted) -> tuple[Place, ...]:
+def rank_devices(started: RunStarted) -> tuple[RankDevice, ...]:
     """The place of each rank in their order; a run on one device has one, whose host is not told."""
     if not started.ranks:
-        return (Place("", started.device, started.device_name),)
+        return (RankDevice("", started.device, started.device_name),)
     keys = ("host", "device", "name")
-    return tuple(Place(*(str(rank.get(key, "")) for key in keys)) for rank in started.ranks)
+    return tuple(RankDevice(*(str(rank.get(key, "")) for key in keys)) for rank in started.ranks)
 
 
-def hosts(found: Iterable[Place]) -> list[str]:
+def hosts(found: Iterable[RankDevice]) -> list[str]:
     """The machines among places, each once."""
     return list(dict.fromkeys(place.host for place in found))
 
 
 def device_text(started: RunStarted) -> str:
     """The short name of what a run trains on: cuda:0, 4 x cuda, 2 x cpu."""
-    found = places(started)
+    found = rank_devices(started)
     if len(found) == 1:
         return found[0].device
     counts = Counter(place.device.partition(":")[0] for place in found)
@@ -45,11 +45,11 @@ def device_text(started: RunStarted) -> str:
 
 def name_text(started: RunStarted) -> str:
     """The name of what a run trains on, as a person knows it; how many machines, where there are several."""
-    machines = len(hosts(places(started)))
+    machines = len(hosts(rank_devices(started)))
     return started.device_name + (f" on {machines} hosts" if machines > 1 else "")
 
 
-def together(samples: Mapping[int, DeviceSampled], found: Sequence[Place]) -> DeviceSampled | None:
+def combine_samples(samples: Mapping[int, DeviceSampled], found: Sequence[RankDevice]) -> DeviceSampled | None:
     """The figures of several ranks as those of one device: mean use, highest temperature, the sum of the others.
 
     Ranks that share a device share its memory, temperature and power, and use it together.
@@ -60,25 +60,25 @@ def together(samples: Mapping[int, DeviceSampled], found: Sequence[Place]) -> De
     for rank, sample in samples.items():
         place = found[rank] if rank < len(found) else None
         shared.setdefault((place.host, place.device) if place else rank, []).append(sample)
-    devices = [_as_one(ranks, memory=max, use=_shares, power=max) for ranks in shared.values()]
-    return _as_one(devices, memory=sum, use=_mean, power=sum)
+    devices = [_combined(ranks, memory=max, use=_shares, power=max) for ranks in shared.values()]
+    return _combined(devices, memory=sum, use=_mean, power=sum)
 
 
-def _as_one(samples: Sequence[DeviceSampled], *, memory: Fold, use: Fold, power: Fold) -> DeviceSampled:
+def _combined(samples: Sequence[DeviceSampled], *, memory: Fold, use: Fold, power: Fold) -> DeviceSampled:
     """One sample of several; a figure that none of them tells is None."""
 
-    def told(name: str, fold: Fold) -> Any:
+    def combine(name: str, fold: Fold) -> Any:
         values = [value for sample in samples if (value := getattr(sample, name)) is not None]
         return fold(values) if values else None
 
     return DeviceSampled(
         step=max(sample.step for sample in samples),
-        memory_used=told("memory_used", memory),
-        memory_total=told("memory_total", memory),
-        memory_process=told("memory_process", sum),
-        utilization=told("utilization", use),
-        temperature=told("temperature", max),
-        power=told("power", power),
+        memory_used=combine("memory_used", memory),
+        memory_total=combine("memory_total", memory),
+        memory_process=combine("memory_process", sum),
+        utilization=combine("utilization", use),
+        temperature=combine("temperature", max),
+        power=combine("power", power),
     )
 
 

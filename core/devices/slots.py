@@ -75,19 +75,19 @@ def _cpu_slots(sizes: list[int]) -> list[Slot]:
 
 
 def _cuda_slots(slots: list[list[int]]) -> list[Slot]:
-    here = cuda_devices()
-    if missing := [number for slot in slots for number in slot if number >= len(here)]:
-        told = f"there are {len(here)} CUDA devices" if here else "no CUDA device is to be had here"
-        raise InputError(f"device {missing[0]}: {told}", _HINT)
+    available = cuda_devices()
+    if missing := [number for slot in slots for number in slot if number >= len(available)]:
+        why = f"there are {len(available)} CUDA devices" if available else "no CUDA device is to be had here"
+        raise InputError(f"device {missing[0]}: {why}", _HINT)
     threads = _threads(sum(map(len, slots)))
     # nvidia-smi counts by bus, CUDA by speed unless it is told.
     order = {} if "CUDA_VISIBLE_DEVICES" in os.environ else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return [_cuda_slot(slot, here, threads, order) for slot in slots]
+    return [_cuda_slot(slot, available, threads, order) for slot in slots]
 
 
-def _cuda_slot(numbers: list[int], here: list[str], threads: int | None, order: dict[str, str]) -> Slot:
+def _cuda_slot(numbers: list[int], available: list[str], threads: int | None, order: dict[str, str]) -> Slot:
     """A process there sees only these devices, and counts them from 0."""
-    visible = {**order, "CUDA_VISIBLE_DEVICES": ",".join(here[number] for number in numbers)}
+    visible = {**order, "CUDA_VISIBLE_DEVICES": ",".join(available[number] for number in numbers)}
     device = "cuda" if len(numbers) == 1 else f"cuda:{','.join(map(str, range(len(numbers))))}"
     return Slot(f"cuda {'+'.join(map(str, numbers))}", device, threads, visible)
 

@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from ..events import DeviceSampled
-from ..utils.timeouts import bounded
+from ..utils.timeouts import with_timeout
 
 SAMPLE_TIMEOUT = 0.05
 """Seconds that a batch waits for the figures of its device; they take a millisecond."""
@@ -104,7 +104,7 @@ def _nvidia_sampler(device: torch.device) -> Sampler:
     import pynvml
 
     uuid = torch.cuda.get_device_properties(device).uuid
-    figures = bounded(NvidiaFigures(pynvml, f"GPU-{uuid}"), SAMPLE_TIMEOUT)
+    figures = with_timeout(NvidiaFigures(pynvml, f"GPU-{uuid}"), SAMPLE_TIMEOUT)
 
     def sample(step: int) -> DeviceSampled:
         return DeviceSampled(step=step, memory_process=torch.cuda.memory_reserved(device), **(figures() or {}))
@@ -126,10 +126,10 @@ class NvidiaFigures:
             nvml.nvmlInit()
             self._handle = nvml.nvmlDeviceGetHandleByUUID(self._uuid.encode())
         handle = self._handle
-        memory = self._told(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-        use = self._told(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-        power = self._told(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
-        degrees = self._told(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+        memory = self._query(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+        use = self._query(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+        power = self._query(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
+        degrees = self._query(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
         return {
             "memory_used": int(memory.used) if memory else None,
             "memory_total": int(memory.total) if memory else None,
@@ -138,7 +138,7 @@ class NvidiaFigures:
             "power": None if power is None else float(power) / 1000,
         }
 
-    def _told(self, read: Callable[[], Any]) -> Any:
+    def _query(self, read: Callable[[], Any]) -> Any:
         try:
             return read()
         except self._nvml.NVMLError:

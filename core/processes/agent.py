@@ -32,28 +32,36 @@ from ..control import CommandName, Control
 from ..devices.device_spec import devices_of
 from ..errors import BusyError, InputError, LogsError, TorchdeckError
 from ..events import Failure, RunCompleted, RunEvent, RunFailed, WarningRaised, failure_from_json, failure_json
-from ..runs.commands import request
+from ..runs.commands import send_command
 from ..runs.layout import AGENT_LOCK, is_run
 from ..runs.reader import load_record
 from ..runs.writer import reopen
 from ..session.recorder import Recorder
 from ..session.run_header import failure_of
-from ..utils.files import in_words, is_folder, make_folders, read_json, remove_tree, to_json_bytes, write_atomically
+from ..utils.files import (
+    disk_error_text,
+    is_folder,
+    make_folders,
+    read_json,
+    remove_tree,
+    to_json_bytes,
+    write_atomically,
+)
 from ..utils.held_folder import HeldFolder
 from ..utils.locks import is_held, lock_owner, take_lock
 
 RANKS = "ranks"
 """In the run's directory: what its ranks print, and how they failed."""
 
-GRACE = 5.0
+GRACE_SECONDS = 5.0
 """Seconds from the failure of a rank until those that still do not leave are ended."""
 
-AGAIN = 5.0
+REPEAT_STOP_SECONDS = 5.0
 """Seconds until a stop that nobody obeyed is asked for once more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class RankLaunch:
     """How the ranks of a run are started: where they meet, and what is borne with."""
 
     folder: Path
@@ -66,7 +74,9 @@ class Launch:
     """How often the run goes on from its last checkpoint after a rank died."""
 
 
-def conduct(config: ExperimentConfig, launch: Launch, control: Control, began: Callable[[], None]) -> RunEvent:
+def train_on_ranks(
+    config: ExperimentConfig, launch: RankLaunch, control: Control, on_started: Callable[[], None]
+) -> RunEvent:
     """Train a run by its ranks to its end; its last event, which is in its log unless it left none.
 
     `began` is called once the run has a directory of its own.
@@ -79,12 +89,12 @@ def conduct(config: ExperimentConfig, launch: Launch, control: Control, began: C
             return RunFailed(error=failure_of(BusyError(f"run {launch.folder.name} is active in {owner}")))
         lock = None
     except OSError as error:
-        told = f"run {launch.folder.name} cannot be written ({in_words(error)})"
-        return RunFailed(error=failure_of(LogsError(told, "mend its permissions")))
+        message = f"run {launch.folder.name} cannot be written ({disk_error_text(error)})"
+        return RunFailed(error=failure_of(LogsError(message, "mend its permissions")))
     place = _Place(launch.folder, lock)
     try:
-        with _relayed(place, control, began):
-            return _to_the_end(config, launch, place, tells=lock is not None)
+        with _relaying_commands(place, control, on_started):
+            return _train_with_retries(config, launch, place, writes_log=lock is not None)
     finally:
         place.close()
 
@@ -113,57 +123,59 @@ class _Place:
             os.close(self._lock)
 
 
-def _to_the_end(config: ExperimentConfig, launch: Launch, place: _Place, *, tells: bool) -> RunEvent:
-    for left in range(launch.retries, -1, -1):
+def _train_with_retries(config: ExperimentConfig, launch: RankLaunch, place: _Place, *, writes_log: bool) -> RunEvent:
+    for retries_left in range(launch.retries, -1, -1):
         before = load_record(place.folder).attempt
-        if tells:
-            _forget_words(place.folder)
+        if writes_log:
+            _delete_failure_reports(place.folder)
         died, refused = dict[int, Any](), None
         try:
-            died = _launched(config, replace(launch, folder=place.folder))
+            died = _launch(config, replace(launch, folder=place.folder))
         except InputError as error:
             refused = failure_of(error)
         place.look()
         folder = place.folder
         record = load_record(folder)
-        begun = record.attempt > before
-        if begun and isinstance(record.ending, RunCompleted):
+        started = record.attempt > before
+        if started and isinstance(record.ending, RunCompleted):
             return record.ending
-        failure, lost = (refused, False) if refused else _why(folder, died)
-        if not begun:
+        failure, lost = (refused, False) if refused else _cause(folder, died)
+        if not started:
             if is_folder(folder) and not is_run(folder):
                 remove_tree(folder)
             return RunFailed(error=failure)
-        if not (tells and lost and left):
-            return _told(folder, RunFailed(error=failure)) if tells else RunFailed(error=failure)
+        if not (writes_log and lost and retries_left):
+            return _write_ending(folder, RunFailed(error=failure)) if writes_log else RunFailed(error=failure)
         again = RunCompleted(status="handed_over", reason=f"{failure.message}; trained on from the last checkpoint",
                              epoch=0, step=record.step, train_seconds=record.train_seconds)  # fmt: skip
-        _told(folder, again)
+        _write_ending(folder, again)
     raise AssertionError("a launch is the last one or has another after it")
 
 
-def _launched(config: ExperimentConfig, launch: Launch) -> dict[int, Any]:
+def _launch(config: ExperimentConfig, launch: RankLaunch) -> dict[int, Any]:
     """Start the ranks and wait for their end; those that failed, by their rank.
 
     Raises:
         InputError: there is no folder for the files in which they meet, or they cannot meet there.
     """
     if config.training.nodes > 1:
-        return _started(config, launch, rdzv_endpoint=launch.rendezvous, store=None)
+        return _run_launcher(config, launch, rdzv_endpoint=launch.rendezvous, store=None)
     try:
         # Only for this account (0700), and fresh: ranks that are started again must not find the old keys.
-        meeting = tempfile.TemporaryDirectory(prefix="torchdeck-", ignore_cleanup_errors=True)
+        temporary = tempfile.TemporaryDirectory(prefix="torchdeck-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise InputError(f"no temporary folder can be made ({in_words(error)})", "free space, or set TMPDIR") from None
-    with meeting as folder, _kept(folder):
+        raise InputError(
+            f"no temporary folder can be made ({disk_error_text(error)})", "free space, or set TMPDIR"
+        ) from None
+    with temporary as folder, _locked(folder):
         agents, ranks = Path(folder, "agents"), Path(folder, "ranks")
         # A file store only grows, and nobody waits for the signs of life of the one agent.
         settings = {"store_type": "file", "keep_alive_interval": 86_400}
-        return _started(config, launch, rdzv_endpoint=str(agents), rdzv_configs=settings, store=ranks)
+        return _run_launcher(config, launch, rdzv_endpoint=str(agents), rdzv_configs=settings, store=ranks)
 
 
 @contextmanager
-def _kept(folder: str) -> Generator[None]:
+def _locked(folder: str) -> Generator[None]:
     """Hold a lock on a folder: what clears old temporary files (systemd-tmpfiles) passes over it."""
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -173,19 +185,19 @@ def _kept(folder: str) -> Generator[None]:
         os.close(lock)
 
 
-def _started(config: ExperimentConfig, launch: Launch, store: Path | None, **meeting: Any) -> dict[int, Any]:
+def _run_launcher(config: ExperimentConfig, launch: RankLaunch, store: Path | None, **meeting: Any) -> dict[int, Any]:
     """See `_launched`; `store` is the file where the ranks of one machine meet, None for several machines."""
-    training, here = config.training, devices_of(config.training.device)
-    threads = training.threads if isinstance(training.threads, int) else max(1, (os.cpu_count() or 1) // len(here))
+    training, devices = config.training, devices_of(config.training.device)
+    threads = training.threads if isinstance(training.threads, int) else max(1, (os.cpu_count() or 1) // len(devices))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     if store and sys.platform == "linux":
         os.environ.update(GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo")
     make_folders(launch.folder / RANKS)
-    asked = LaunchConfig(
+    launch_config = LaunchConfig(
         min_nodes=training.nodes,
         max_nodes=training.nodes,
-        nproc_per_node=len(here),
+        nproc_per_node=len(devices),
         run_id=launch.folder.name,
         rdzv_backend="c10d",
         local_addr="127.0.0.1" if store else None,
@@ -198,13 +210,13 @@ def _started(config: ExperimentConfig, launch: Launch, store: Path | None, **mee
     arguments = ["-P", "-m", "torchdeck.core.processes.worker", str(launch.folder), "--data", str(launch.data)]
     arguments += ["--timeout", str(launch.timeout), *(["--store", str(store)] if store else [])]
     try:
-        elastic_launch(asked, sys.executable)(*arguments)
+        elastic_launch(launch_config, sys.executable)(*arguments)
     except ChildFailedError as error:
         return dict(error.failures)
     except RendezvousError as error:
         hint = "free space there, or set TMPDIR" if store else "name one of the machines, and start all of them"
-        told = f"the processes of the run cannot meet at {asked.rdzv_endpoint} ({error.__cause__ or error})"
-        raise InputError(told, hint) from None
+        message = f"the processes of the run cannot meet at {launch_config.rdzv_endpoint} ({error.__cause__ or error})"
+        raise InputError(message, hint) from None
     return {}
 
 
@@ -212,40 +224,40 @@ def report_failure(folder: Path, rank: int, failure: Failure, lost: bool) -> Non
     """Leave word of how a rank failed; `lost`: only because another one did not answer."""
     with suppress(OSError):
         make_folders(folder / RANKS)
-        told = {"t": time.time(), "lost": lost, "failure": failure_json(failure)}
-        write_atomically(folder / RANKS / f"failure-{rank}.json", to_json_bytes(told))
+        content = {"t": time.time(), "lost": lost, "failure": failure_json(failure)}
+        write_atomically(folder / RANKS / f"failure-{rank}.json", to_json_bytes(content))
 
 
-def _why(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
+def _cause(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
     """Why a launch failed, by what came first; and whether a rank was lost, which another try may mend."""
-    told = [(rank, word) for rank, word in _words(folder)]
+    reports = [(rank, word) for rank, word in _failure_reports(folder)]
     resume = f"go on from the last checkpoint with: torchdeck resume {folder.name}"
-    for rank, word in sorted(told, key=lambda item: item[1]["t"]):
+    for rank, word in sorted(reports, key=lambda item: item[1]["t"]):
         if not word["lost"]:
             failure = failure_from_json(word["failure"])
             return Failure(failure.kind, failure.type, f"rank {rank}: {failure.message}", failure.hint,
                            failure.traceback), False  # fmt: skip
-    silent = any(re.search("timed out|timeout", word["failure"]["message"], re.IGNORECASE) for _, word in told)
+    silent = any(re.search("timed out|timeout", word["failure"]["message"], re.IGNORECASE) for _, word in reports)
     for rank, process in sorted(died.items(), key=lambda item: item[1].timestamp):
         # Those that wait for a lost one are ended by TERM, and a silent one by KILL.
-        if process.exitcode < 0 and rank not in dict(told) and process.exitcode != -signal.SIGTERM:
+        if process.exitcode < 0 and rank not in dict(reports) and process.exitcode != -signal.SIGTERM:
             name = signal.Signals(-process.exitcode).name
             how = "did not answer and was ended" if silent else f"was killed by {name}"
             return Failure("crash", "RankDied", f"rank {rank} (process {process.pid}) {how}", resume), True
-    if told:
-        rank, word = told[0]
+    if reports:
+        rank, word = reports[0]
         message = f"rank {rank} lost the others, which did not answer ({word['failure']['message'].splitlines()[0]})"
         return Failure("crash", "RankLost", message, resume, word["failure"]["traceback"]), True
     hint = f"see what they printed in {folder / RANKS}"
     return Failure("crash", "RankDied", "the processes of the run ended without a word", hint), True
 
 
-def _forget_words(folder: Path) -> None:
+def _delete_failure_reports(folder: Path) -> None:
     for path in (folder / RANKS).glob("failure-*.json"):
         path.unlink(missing_ok=True)
 
 
-def _words(folder: Path) -> Generator[tuple[int, dict[str, Any]]]:
+def _failure_reports(folder: Path) -> Generator[tuple[int, dict[str, Any]]]:
     for path in sorted((folder / RANKS).glob("failure-*.json")):
         content = read_json(path)
         with suppress(TypeError, KeyError, ValueError):
@@ -253,13 +265,13 @@ def _words(folder: Path) -> Generator[tuple[int, dict[str, Any]]]:
             yield int(path.stem.removeprefix("failure-")), {"t": float(content["t"]), **content}
 
 
-def _told(folder: Path, ending: RunCompleted | RunFailed) -> RunEvent:
+def _write_ending(folder: Path, ending: RunCompleted | RunFailed) -> RunEvent:
     """Write the last event of an attempt whose writer is gone."""
     recorder = Recorder(time.time, time.sleep)
     try:
         recorder.record = load_record(folder)
         recorder.attempt, recorder.record.ending = recorder.record.attempt, None
-        recorder.use(reopen(folder))
+        recorder.attach(reopen(folder))
         if isinstance(ending, RunCompleted):
             recorder(WarningRaised(message=ending.reason))
         return recorder(ending)
@@ -270,10 +282,10 @@ def _told(folder: Path, ending: RunCompleted | RunFailed) -> RunEvent:
 
 
 @contextmanager
-def _relayed(place: _Place, control: Control, began: Callable[[], None]) -> Generator[None]:
+def _relaying_commands(place: _Place, control: Control, on_started: Callable[[], None]) -> Generator[None]:
     """Pass on what the agent is asked to the ranks, as long as they live."""
     over = threading.Event()
-    relay = threading.Thread(target=_relay, args=(place, control, began, over), name="relay", daemon=True)
+    relay = threading.Thread(target=_relay, args=(place, control, on_started, over), name="relay", daemon=True)
     relay.start()
     try:
         yield
@@ -282,32 +294,32 @@ def _relayed(place: _Place, control: Control, began: Callable[[], None]) -> Gene
         relay.join()
 
 
-def _relay(place: _Place, control: Control, began: Callable[[], None], over: threading.Event) -> None:
-    begun, failed_at, waiting = False, None, list[tuple[CommandName, str]]()
+def _relay(place: _Place, control: Control, on_started: Callable[[], None], over: threading.Event) -> None:
+    started, failed_at, waiting = False, None, list[tuple[CommandName, str]]()
     while not over.is_set():
         place.look()
         folder = place.folder
-        if not begun and is_run(folder):
-            begun = True
-            began()
+        if not started and is_run(folder):
+            started = True
+            on_started()
         while command := control.take():
             waiting.append(command)
-        if waiting and _passed_on(folder, *waiting[0]):
+        if waiting and _forward(folder, *waiting[0]):
             # A stop may come just before the ranks look for one: it is repeated until they are gone.
             if waiting[0][0] == "stop":
-                over.wait(AGAIN)
+                over.wait(REPEAT_STOP_SECONDS)
             else:
                 waiting.pop(0)
         if not any((folder / RANKS).glob("failure-*.json")):
             failed_at = None
         elif failed_at is None:
             failed_at = time.monotonic()
-        elif time.monotonic() - failed_at > GRACE:
-            _end(signal.SIGKILL)
+        elif time.monotonic() - failed_at > GRACE_SECONDS:
+            _signal_ranks(signal.SIGKILL)
         control.wait(0.1)
 
 
-def _end(number: signal.Signals) -> bool:
+def _signal_ranks(number: signal.Signals) -> bool:
     """Signal the ranks of this machine; whether there are any."""
     ranks = psutil.Process().children()
     for rank in ranks:
@@ -316,13 +328,13 @@ def _end(number: signal.Signals) -> bool:
     return bool(ranks)
 
 
-def _passed_on(folder: Path, name: CommandName, reason: str) -> bool:
+def _forward(folder: Path, name: CommandName, reason: str) -> bool:
     """Whether somebody was asked; ranks that have not begun yet can only be ended."""
     if is_held(folder / "run.lock"):
         with suppress(TorchdeckError):
-            request(folder, name, reason)
+            send_command(folder, name, reason)
             return True
-    return name == "stop" and _end(signal.SIGTERM)
+    return name == "stop" and _signal_ranks(signal.SIGTERM)
 
 
 def die_with_parent() -> None:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from itertools import count
 from typing import BinaryIO
 
-LOST = 256
+EXIT_CODE_UNKNOWN = 256
 """In the place of an exit code that nobody could tell; no process has it."""
 
-LONGEST_ANSWER = 4096
+MAX_ANSWER_BYTES = 4096
 MODULE = "torchdeck.core.processes.fork_server"
 
 
@@ -38,19 +38,19 @@ class ForkServer:
             return None
         if self._process is None:
             self._start()
-        if self.gone or self._socket is None:
+        if self.is_gone or self._socket is None:
             return None
         number = next(self._numbers)
         request = json.dumps({"number": number, "environment": dict(environment)}).encode()
-        stdin, said = os.pipe()
+        stdin, writable = os.pipe()
         try:
             socket.send_fds(self._socket, [request], [stdin, console] if lock is None else [stdin, console, lock])
         except OSError:
-            os.close(said)
+            os.close(writable)
             return None
         finally:
             os.close(stdin)
-        return ForkedProcess(number, os.fdopen(said, "wb"), self)
+        return ForkedProcess(number, os.fdopen(writable, "wb"), self)
 
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -66,23 +66,23 @@ class ForkServer:
         self._socket.setblocking(False)
 
     @property
-    def gone(self) -> bool:
+    def is_gone(self) -> bool:
         """Whether the server is gone; what it had told until then is heard."""
         while self._socket:
             try:
-                answer = self._socket.recv(LONGEST_ANSWER)
+                answer = self._socket.recv(MAX_ANSWER_BYTES)
             except BlockingIOError:
                 return False
             except OSError:
                 answer = b""
             if answer:
-                told = json.loads(answer)
-                self._codes[told["number"]] = told["code"]
+                report = json.loads(answer)
+                self._codes[report["number"]] = report["code"]
             else:
                 self.close()
         return True
 
-    def ending(self, number: int) -> int | None:
+    def exit_code(self, number: int) -> int | None:
         """The exit code of a worker, negative where a signal killed it; None while none was told."""
         return self._codes.get(number)
 
@@ -107,13 +107,13 @@ class ForkedProcess:
     def poll(self) -> int | None:
         """Its exit code once it is gone."""
         if self.returncode is None:
-            gone = self._server.gone
-            self.returncode = self._server.ending(self._number)
-            if self.returncode is None and gone and self._nobody_listens():
-                self.returncode = LOST
+            gone = self._server.is_gone
+            self.returncode = self._server.exit_code(self._number)
+            if self.returncode is None and gone and self._stdin_is_closed():
+                self.returncode = EXIT_CODE_UNKNOWN
         return self.returncode
 
-    def _nobody_listens(self) -> bool:
+    def _stdin_is_closed(self) -> bool:
         """Whether the other end of its stdin is closed, which it is when the process is gone."""
         if self.stdin is None or self.stdin.closed:
             return True

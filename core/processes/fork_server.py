@@ -20,10 +20,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from ..utils.gc_tuning import search_seldom
+from ..utils.gc_tuning import collect_rarely
 
-LONGEST_REQUEST = 65_536
-DESCRIPTORS = 3
+MAX_REQUEST_BYTES = 65_536
+MAX_DESCRIPTORS = 3
 """What comes with a request: stdin, the console, and perhaps a lock to keep."""
 
 
@@ -44,20 +44,20 @@ class Server:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._numbers: dict[int, int] = {}
 
     def serve(self) -> None:
         """Until the other end of the socket is gone."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         while True:
-            ready, _, _ = select.select([self._connection, self._woken], [], [])
-            if self._woken in ready:
-                os.read(self._woken, 4096)
-                self._tell_ends()
+            ready, _, _ = select.select([self._connection, self._wake_read], [], [])
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+                self._report_exits()
             if self._connection in ready:
-                packet = socket.recv_fds(self._connection, LONGEST_REQUEST, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+                packet = socket.recv_fds(self._connection, MAX_REQUEST_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
                 message, descriptors = packet[:2]
                 if not message:
                     return
@@ -68,27 +68,27 @@ class Server:
         if pid == 0:
             signal.set_wakeup_fd(-1)
             # Held on to here, they would keep the other end from seeing that the server is gone.
-            for descriptor in (self._connection.detach(), self._woken, self._waker):
+            for descriptor in (self._connection.detach(), self._wake_read, self._wake_write):
                 os.close(descriptor)
             become_worker(request["environment"], *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         self._numbers[pid] = request["number"]
 
-    def _tell_ends(self) -> None:
+    def _report_exits(self) -> None:
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if (number := self._numbers.pop(ended[0], None)) is not None:
-                    self._say(number, os.waitstatus_to_exitcode(ended[1]))
+                    self._send(number, os.waitstatus_to_exitcode(ended[1]))
 
-    def _say(self, number: int, code: int) -> None:
+    def _send(self, number: int, code: int) -> None:
         with suppress(OSError):
             self._connection.send(json.dumps({"number": number, "code": code}).encode())
 
 
 def become_worker(environment: Mapping[str, str], stdin: int, console: int, *lock: int) -> NoReturn:
     """Be the worker, in the process just forked; start one where a fork of this process could not use a GPU."""
-    from .worker import train_and_leave
+    from .worker import train_and_exit
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
@@ -97,14 +97,14 @@ def become_worker(environment: Mapping[str, str], stdin: int, console: int, *loc
         os.dup2(descriptor, place)
     os.close(stdin)
     os.close(console)
-    if opened_a_gpu():
+    if has_gpu_open():
         for kept in lock:
             os.set_inheritable(kept, True)
         os.execv(sys.executable, [sys.executable, "-P", "-m", "torchdeck.core.processes.worker"])
-    train_and_leave()
+    train_and_exit()
 
 
-def opened_a_gpu() -> bool:
+def has_gpu_open() -> bool:
     """Whether this process, or the one that it was forked from, has a GPU's driver open."""
     for entry in os.listdir("/proc/self/fd"):
         with suppress(OSError):
@@ -116,7 +116,7 @@ def opened_a_gpu() -> bool:
 if __name__ == "__main__":
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
-    search_seldom()
+    collect_rarely()
     preload()
     # What was loaded stays shared with the workers: nothing of it is ever looked at for garbage.
     gc.freeze()

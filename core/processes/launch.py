@@ -20,13 +20,13 @@ from ..errors import LogsError
 from ..events import Failure, RunFailed, RunStarted, from_json
 from ..runs.label import Label
 from ..runs.layout import CONSOLE, new_run_id
-from ..runs.reader import EventReader, news_of
-from ..runs.request import DEFAULT_RANK_TIMEOUTS, RankTimeouts, leave
+from ..runs.reader import EventReader, tail_reader
+from ..runs.request import DEFAULT_RANK_TIMEOUTS, RankTimeouts, write_request
 from ..runs.writer import check_writable
-from ..utils.files import in_words, open_regular, open_to_append
-from .fork_client import LOST, ForkServer
+from ..utils.files import disk_error_text, open_regular, open_to_append
+from .fork_client import EXIT_CODE_UNKNOWN, ForkServer
 
-TAIL = 65_536
+TAIL_BYTES = 65_536
 
 
 class Worker(Protocol):
@@ -42,7 +42,7 @@ class Worker(Protocol):
         """Whether it is gone, and its run free: by then the run's log has all that it said."""
         ...
 
-    def ask(self, command: CommandName, reason: str) -> None:
+    def send(self, command: CommandName, reason: str) -> None:
         """Send a command; one that is gone, or has not begun yet, may not hear it."""
         ...
 
@@ -50,7 +50,7 @@ class Worker(Protocol):
         """Let go of it: if it still trains, it stops with a checkpoint by itself."""
         ...
 
-    def death(self) -> str:
+    def exit_text(self) -> str:
         """How one that is gone ended, in words."""
         ...
 
@@ -59,7 +59,7 @@ class Worker(Protocol):
         ...
 
 
-Starter = Callable[[Mapping[str, Any], Path, int, Slot], Worker]
+WorkerStarter = Callable[[Mapping[str, Any], Path, int, Slot], Worker]
 """Starts what trains the run of a request (see `torchdeck.core.processes.worker`) in a slot.
 
 What it prints goes to the end of the console file given, and it keeps the lock given as long as it lives, where it can.
@@ -76,17 +76,17 @@ def start_worker(
     request: Mapping[str, Any], console: Path, lock: int | None, slot: Slot, server: ForkServer | None = None
 ) -> WorkerProcess:
     """Start a process on this machine, be it forked from a server; see `Starter`."""
-    began_at = length_of(console)
+    console_start = file_size(console)
     with os.fdopen(open_to_append(console), "ab") as output:
         forked = server.fork(slot.environment, output.fileno(), lock) if server else None
-        process = forked or _started(output, slot.environment, lock)
-    worker = WorkerProcess(process, console, began_at, place_of(slot))
+        process = forked or _start_process(output, slot.environment, lock)
+    worker = WorkerProcess(process, console, console_start, place_of(slot))
     # One that is forked got the lock with its other descriptors, under another number.
-    worker.say(request if forked or lock is None else {**request, "lock": lock})
+    worker.send_line(request if forked or lock is None else {**request, "lock": lock})
     return worker
 
 
-def _started(output: IO[bytes], environment: Mapping[str, str], lock: int | None) -> subprocess.Popen[bytes]:
+def _start_process(output: IO[bytes], environment: Mapping[str, str], lock: int | None) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C in the terminal reaches only the process that decides what to do about it.
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "torchdeck.core.processes.worker"],
@@ -99,12 +99,12 @@ def _started(output: IO[bytes], environment: Mapping[str, str], lock: int | None
     )
 
 
-def length_of(console: Path) -> int:
+def file_size(console: Path) -> int:
     """The bytes that a console file has; 0 without one."""
     return console.lstat().st_size if console.exists() else 0
 
 
-class Process(Protocol):
+class ProcessHandle(Protocol):
     """What is asked of a process that trains, however it was begun."""
 
     @property
@@ -125,16 +125,16 @@ class Process(Protocol):
 class WorkerProcess:
     """A process that trains one run on this machine."""
 
-    def __init__(self, process: Process, console: Path, began_at: int, place: str = "") -> None:
+    def __init__(self, process: ProcessHandle, console: Path, console_start: int, place: str = "") -> None:
         """A process just begun, whose first word is at byte `began_at` of the console."""
         self.console, self.place = console, place
-        self._process, self._began_at = process, began_at
+        self._process, self._console_start = process, console_start
 
-    def ask(self, command: CommandName, reason: str) -> None:
+    def send(self, command: CommandName, reason: str) -> None:
         """Send a command; a process that is gone cannot hear it."""
-        self.say({"command": command, "reason": reason})
+        self.send_line({"command": command, "reason": reason})
 
-    def say(self, content: Mapping[str, Any]) -> None:
+    def send_line(self, content: Mapping[str, Any]) -> None:
         """Send a line: first the request, then commands."""
         assert self._process.stdin
         with suppress(OSError):
@@ -152,10 +152,10 @@ class WorkerProcess:
             with suppress(OSError):
                 self._process.stdin.close()
 
-    def death(self) -> str:
+    def exit_text(self) -> str:
         """How the process ended, in words."""
         code = self._process.returncode
-        if code == LOST:
+        if code == EXIT_CODE_UNKNOWN:
             return f"its process and the one that had forked it are gone; see {self.console}"
         if code is not None and code < 0:
             with suppress(ValueError):
@@ -164,20 +164,20 @@ class WorkerProcess:
 
     def failure(self) -> RunFailed | None:
         """The failure that the process told at its end, if it did."""
-        return failure_told(self.console, self._began_at)
+        return read_failure(self.console, self._console_start)
 
 
-def failure_told(console: Path, since: int) -> RunFailed | None:
+def read_failure(console: Path, since: int) -> RunFailed | None:
     """The failure that a process told at the end of what it printed, from a byte offset on."""
     with suppress(OSError), open(open_regular(console), "rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(since, size - TAIL))
+        file.seek(max(since, size - TAIL_BYTES))
         lines = file.read().splitlines()
-        return _as_failure(lines[-1]) if lines else None
+        return _parse_failure(lines[-1]) if lines else None
     return None
 
 
-def _as_failure(line: bytes) -> RunFailed | None:
+def _parse_failure(line: bytes) -> RunFailed | None:
     try:
         event = from_json(json.loads(line))
     except (TypeError, KeyError, ValueError, AttributeError):
@@ -186,7 +186,7 @@ def _as_failure(line: bytes) -> RunFailed | None:
 
 
 @dataclass(slots=True)
-class Detached:
+class DetachedRun:
     """A run in a process and session of its own, that goes on whatever becomes of the process that started it."""
 
     folder: Path
@@ -196,7 +196,7 @@ class Detached:
     _new_logs: bool
     _failed: RunFailed | None = None
 
-    def began(self) -> RunStarted | RunFailed | None:
+    def start_result(self) -> RunStarted | RunFailed | None:
         """How the process began to train, or why it could not; None while it still prepares."""
         ended = self.worker.ended
         for event in self._reader.read():
@@ -206,17 +206,17 @@ class Detached:
                 self._failed = event
         if not ended:
             return None
-        failure = self._failed or self.worker.failure() or _died(self.worker)
-        self._leave_nothing()
+        failure = self._failed or self.worker.failure() or _exit_failure(self.worker)
+        self._clean_up()
         return failure
 
-    def call_off(self) -> None:
+    def cancel(self) -> None:
         """Stop it before, or after, it began to train, and wait for its end."""
         self.process.terminate()
         self.process.wait()
-        self._leave_nothing()
+        self._clean_up()
 
-    def _leave_nothing(self) -> None:
+    def _clean_up(self) -> None:
         """Remove what a process that got no run directory printed, and the logs folder if it was made for that."""
         if self.worker.console.parent == self.folder.parent:
             self.worker.console.unlink(missing_ok=True)
@@ -225,8 +225,8 @@ class Detached:
                     self.folder.parent.rmdir()
 
 
-def _died(worker: WorkerProcess) -> RunFailed:
-    return RunFailed(error=Failure("crash", "WorkerDied", f"the run could not begin: {worker.death()}"))
+def _exit_failure(worker: WorkerProcess) -> RunFailed:
+    return RunFailed(error=Failure("crash", "WorkerDied", f"the run could not begin: {worker.exit_text()}"))
 
 
 def start_detached(
@@ -238,7 +238,7 @@ def start_detached(
     *,
     run_id: str = "",
     rank_timeouts: RankTimeouts = DEFAULT_RANK_TIMEOUTS,
-) -> Detached:
+) -> DetachedRun:
     """Start a new run in a process of its own; until it has a directory, what it prints is kept in a hidden file.
 
     Raises:
@@ -248,16 +248,16 @@ def start_detached(
     run_id = run_id or new_run_id(label.preset, now)
     console = logs / f".{run_id}.log"
     about = {"resume": False, "console": str(console.absolute()), **asdict(rank_timeouts)}
-    return _detached(logs / run_id, {**_asked(config, label), **about}, data, console)
+    return _start_detached(logs / run_id, {**_new_request(config, label), **about}, data, console)
 
 
-def _asked(config: ExperimentConfig, label: Label) -> dict[str, Any]:
+def _new_request(config: ExperimentConfig, label: Label) -> dict[str, Any]:
     """What a request says of a new run."""
     about = {"preset": label.preset, "name": label.name, "tags": list(label.tags), "study": None}
     return {**about, "reported": [asdict(figure) for figure in label.reported], "config": to_plain(config)}
 
 
-def ask_for(config: ExperimentConfig, label: Label, logs: Path, now: float) -> Path:
+def request_run(config: ExperimentConfig, label: Label, logs: Path, now: float) -> Path:
     """Make the directory of a run that processes started otherwise are to train: see `torchdeck.core.runs.request`.
 
     Raises:
@@ -266,38 +266,38 @@ def ask_for(config: ExperimentConfig, label: Label, logs: Path, now: float) -> P
     check_writable(logs)
     folder = logs / new_run_id(label.preset, now)
     try:
-        leave(folder, _asked(config, label))
+        write_request(folder, _new_request(config, label))
     except OSError as error:
-        raise LogsError(f"{folder} cannot be made ({in_words(error)})", "choose another --logs") from None
+        raise LogsError(f"{folder} cannot be made ({disk_error_text(error)})", "choose another --logs") from None
     return folder
 
 
 def resume_detached(
     folder: Path, data: Path, *, take_over: bool = False, rank_timeouts: RankTimeouts = DEFAULT_RANK_TIMEOUTS
-) -> Detached:
+) -> DetachedRun:
     """Go on with a run in a process of its own; to take over is to let it train where it is until that one is ready.
 
     Raises:
         LogsError: the run's directory cannot be written, or no process can be started.
     """
-    asked = {"resume": True, "take_over": take_over, **asdict(rank_timeouts)}
-    return _detached(folder, asked, data, folder / CONSOLE)
+    request = {"resume": True, "take_over": take_over, **asdict(rank_timeouts)}
+    return _start_detached(folder, request, data, folder / CONSOLE)
 
 
-def _detached(folder: Path, request: Mapping[str, Any], data: Path, console: Path) -> Detached:
+def _start_detached(folder: Path, request: Mapping[str, Any], data: Path, console: Path) -> DetachedRun:
     place = {"logs": str(folder.parent.absolute()), "data": str(data.absolute()), "run_id": folder.name}
     new_logs = not folder.parent.exists()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        reader = news_of(folder)
-        began_at = length_of(console)
+        reader = tail_reader(folder)
+        console_start = file_size(console)
         with os.fdopen(open_to_append(console), "ab") as output:
-            process = _started(output, {}, None)
+            process = _start_process(output, {}, None)
     except OSError as error:
         hint = "free memory and disk, or run it here without --detach"
         raise LogsError(f"no process can be started for the run ({error.strerror or error})", hint) from None
-    worker = WorkerProcess(process, console, began_at)
-    worker.say({**request, **place, "detached": True})
+    worker = WorkerProcess(process, console, console_start)
+    worker.send_line({**request, **place, "detached": True})
     # It waits for no more.
     worker.close()
-    return Detached(folder, process, worker, reader, new_logs)
+    return DetachedRun(folder, process, worker, reader, new_logs)

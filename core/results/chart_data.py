@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ..runs.record import RunRecord
-from ..runs.reported import claims
+from ..runs.reported import read_reported
 from .bands import Band, band
 from .comparison import group_label, siblings
 from .curves import Axis, Curve, Numbers, metrics_of, step_losses
@@ -89,7 +89,7 @@ def panels(result: StudyResult) -> tuple[Panel, ...]:
 
 def run_panels(record: RunRecord) -> tuple[Panel, ...]:
     """The charts of one run: the loss and the accuracy of each split."""
-    reported = claims(record.started.reported if record.started else ())
+    reported = read_reported(record.started.reported if record.started else ())
     rules = tuple(
         (claim.value, f"reported {100 * claim.value:.2f} % {claim.at}")
         for claim in reported

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 
 from ..events import DeviceSampled, RunStarted
-from ..runs.line_format import LONGEST_LINE, decode_line
+from ..runs.line_format import MAX_LINE_BYTES, decode_line
 from ..utils.files import open_regular
 
 _WANTED = (b'"kind":"DeviceSampled"', b'"kind":"RunStarted"')
@@ -34,7 +34,7 @@ def _events(folder: Path) -> Iterator[DeviceSampled | RunStarted]:
     except OSError:
         return
     with file:
-        while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+        while (line := file.readline(MAX_LINE_BYTES)).endswith(b"\n"):
             if not any(kind in line[:200] for kind in _WANTED):
                 continue
             try:

@@ -109,7 +109,7 @@ def best_weights(folder: Path) -> Weights:
     best = load_record(folder).best_saved
     places = [checkpoint.folder_of(root, best)] if best is not None else []
     passed: dict[Path, str] = {}
-    for place in [*places, *checkpoint.newest(root)]:
+    for place in [*places, *checkpoint.newest_first(root)]:
         try:
             return Weights(checkpoint.load_model(place), tuple(passed.values()))
         except TorchdeckError as error:

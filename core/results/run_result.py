@@ -13,9 +13,9 @@ from ..runs.layout import is_run
 from ..runs.milestones import milestones, time_to
 from ..runs.reader import load_record
 from ..runs.record import RunRecord
-from ..runs.reported import ReportedFigure, claims
+from ..runs.reported import ReportedFigure, read_reported
 from ..studies.model import RunState, StudyRun
-from ..utils.flatten import Settings, flat
+from ..utils.flatten import Settings, flatten
 from .device_samples import mean_utilization
 from .statistics import Interval, wilson
 
@@ -100,7 +100,7 @@ def read_result_row(run: StudyRun, logs: Path) -> ResultRow:
 def _row(run: StudyRun, record: RunRecord, folder: Path | None = None) -> ResultRow:
     last, top, started = record.epochs[-1] if record.epochs else None, best_epoch(record), record.started
     train = last.metrics.get("train/accuracy") if last else None
-    config = flat(started.config if started else None) or flat(run.config)
+    config = flatten(started.config if started else None) or flatten(run.config)
     return ResultRow(
         number=run.number,
         label=run.label,
@@ -110,7 +110,7 @@ def _row(run: StudyRun, record: RunRecord, folder: Path | None = None) -> Result
         folder=folder,
         preset=run.preset or (started.preset if started else ""),
         config=config,
-        reported=claims(run.reported) or claims(started.reported if started else ()),
+        reported=read_reported(run.reported) or read_reported(started.reported if started else ()),
         record=record,
         final=_accuracy(record, last),
         best=_accuracy(record, top),

@@ -11,7 +11,7 @@ from ..events import plain
 from ..runs.index import RunRow
 from ..studies.model import Study, StudyRun
 from ..studies.store import settled_by
-from ..utils.flatten import flat, mapping, unlike
+from ..utils.flatten import as_mapping, differing_paths, flatten
 from .comparison import Comparison, SeedGroup, Standing, best_row, compare_with_best, seed_groups, standings
 from .run_result import ResultRow, read_result_row, seconds_to_percent
 
@@ -83,11 +83,11 @@ def side_by_side(rows: Sequence[RunRow], title: str = "") -> StudyResult:
     assert rows, "there is nothing to put side by side"
     runs = tuple(_alone(place, row) for place, row in enumerate(rows))
     name = title or " · ".join(dict.fromkeys(run.label for run in runs))
-    varied = tuple(unlike([flat(run.config) for run in runs]))
+    varied = tuple(differing_paths([flatten(run.config) for run in runs]))
     study = Study(name, name, "", "list", "", runs, ("table", "curves"), varied)
     return result_of(study, rows[0].folder.parent)
 
 
 def _alone(number: int, row: RunRow) -> StudyRun:
-    config = mapping(row.header.get("config"))
+    config = as_mapping(row.header.get("config"))
     return settled_by(row, StudyRun(number, row.name or row.preset or row.id, {}, row.preset, config, run_id=row.id))

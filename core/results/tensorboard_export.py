@@ -12,7 +12,7 @@ from typing import Any
 from ..runs.record import RunRecord
 from ..utils.extras import extra_module
 from ..utils.files import write_atomically
-from ..utils.flatten import Settings, flat
+from ..utils.flatten import Settings, flatten
 from .csv_export import Exported, unwritable, with_epochs
 from .curves import step_losses
 
@@ -64,7 +64,7 @@ def event_file(record: RunRecord) -> bytes:
 def _summaries(record: RunRecord) -> Iterator[tuple[float, int, Any]]:
     """The time, the step and the summary of every event; the settings come first, the ending last."""
     proto: Any = _part("tensorboard.compat.proto.summary_pb2")
-    settings = flat(record.started.config) if record.started else {}
+    settings = flatten(record.started.config) if record.started else {}
     for summary in _settings(settings, sorted(record.epochs[-1].metrics)):
         yield record.created, 0, summary
     for epoch in record.epochs:

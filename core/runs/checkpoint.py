@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA = 1
-KEPT = 2
+KEEP_LAST = 2
 FILES = ("model.safetensors", "state.safetensors", "state.json")
-LARGEST_FILE = 4 * 2**30
+MAX_FILE_BYTES = 4 * 2**30
 """Bytes: the weights and the optimizer of a billion parameters."""
 
 _HINT = "use an earlier checkpoint"
@@ -47,7 +47,7 @@ _NAME = re.compile(r"step-\d{8,18}(\.old)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedCheckpoint:
     """A checkpoint on disk."""
 
     folder: Path
@@ -55,7 +55,9 @@ class Saved:
     manifest_sha256: str
 
 
-def save(root: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any], disk: Disk = DISK) -> Saved:
+def save(
+    root: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any], disk: Disk = DISK
+) -> SavedCheckpoint:
     """Write a checkpoint of `step`; it appears whole or not at all.
 
     Raises:
@@ -67,10 +69,10 @@ def save(root: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any
         sync_folder(root.parent, disk)
     if not is_folder(root):
         raise OSError(errno.ENOTDIR, "not a folder", str(root))
-    sweep(root, disk)
+    clean_up(root, disk)
     staging = root / f".{_PREFIX}{step:08d}.tmp"
     disk.mkdir(staging)
-    contents = _serialized(tensors, state)
+    contents = _serialize(tensors, state)
     for name, content in contents.items():
         write_new(staging / name, content, disk=disk)
     manifest = to_json_bytes({"schema": SCHEMA, "step": step, "files": {n: _entry(c) for n, c in contents.items()}})
@@ -78,10 +80,10 @@ def save(root: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any
     sync_folder(staging, disk)
     target = root / f"{_PREFIX}{step:08d}"
     _replace(staging, target, disk)
-    return Saved(target, step, hashlib.sha256(manifest).hexdigest())
+    return SavedCheckpoint(target, step, hashlib.sha256(manifest).hexdigest())
 
 
-def _serialized(tensors: dict[str, Tensor], state: dict[str, Any]) -> dict[str, bytes]:
+def _serialize(tensors: dict[str, Tensor], state: dict[str, Any]) -> dict[str, bytes]:
     import safetensors.torch  # torch, seconds; who only looks after folders needs none of it
 
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -116,7 +118,7 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: the checkpoint is missing, damaged or of a newer form.
     """
-    contents = _verified(folder)
+    contents = _read_verified(folder)
     model, state = (_tensors(folder / name, contents[name]) for name in ("model.safetensors", "state.safetensors"))
     tensors = {**{f"model.{name}": tensor for name, tensor in model.items()}, **state}
     try:
@@ -130,7 +132,7 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def load_model(folder: Path) -> dict[str, Tensor]:
     """The weights of a checkpoint, checked like `load`."""
-    return _tensors(folder / "model.safetensors", _verified(folder)["model.safetensors"])
+    return _tensors(folder / "model.safetensors", _read_verified(folder)["model.safetensors"])
 
 
 def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
@@ -142,7 +144,7 @@ def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
         raise _damaged(path, str(error)) from None
 
 
-def _verified(folder: Path) -> dict[str, bytes]:
+def _read_verified(folder: Path) -> dict[str, bytes]:
     """The files of a checkpoint; none is read that has not the size that the manifest tells."""
     if not is_folder(folder):
         raise CheckpointError(f"there is no checkpoint {folder}", "use another one")
@@ -151,7 +153,7 @@ def _verified(folder: Path) -> dict[str, bytes]:
     for name in FILES:
         path, entry = folder / name, manifest["files"].get(name)
         size = entry.get("bytes") if isinstance(entry, dict) else None
-        if not isinstance(size, int) or not 0 <= size <= LARGEST_FILE:
+        if not isinstance(size, int) or not 0 <= size <= MAX_FILE_BYTES:
             raise _damaged(path, "its manifest tells no size for it")
         try:
             if os.lstat(path).st_size != size:
@@ -187,14 +189,14 @@ def _damaged(path: Path, why: str) -> CheckpointError:
     return CheckpointError(f"{path.parent.name}/{path.name} is damaged: {why}", _HINT)
 
 
-def newest(root: Path) -> Iterator[Path]:
+def newest_first(root: Path) -> Iterator[Path]:
     """The checkpoint folders, the highest step first; nothing is verified."""
     if is_folder(root):
         found = (path for path in root.iterdir() if _NAME.fullmatch(path.name) and is_folder(path))
-        yield from sorted(found, key=_place, reverse=True)
+        yield from sorted(found, key=_sort_key, reverse=True)
 
 
-def _place(folder: Path) -> tuple[str, bool]:
+def _sort_key(folder: Path) -> tuple[str, bool]:
     return folder.name.removesuffix(_OLD), not folder.name.endswith(_OLD)
 
 
@@ -207,38 +209,38 @@ def folder_of(root: Path, step: int) -> Path:
 
 def step_of(folder: Path) -> int:
     """The step of a checkpoint's folder."""
-    return int(_place(folder)[0].removeprefix(_PREFIX))
+    return int(_sort_key(folder)[0].removeprefix(_PREFIX))
 
 
 def steps(root: Path) -> tuple[int, ...]:
     """The steps of the checkpoints, the highest first."""
-    return tuple(map(step_of, newest(root)))
+    return tuple(map(step_of, newest_first(root)))
 
 
-def forget_beyond(root: Path, step: int, disk: Disk = DISK) -> None:
+def delete_beyond(root: Path, step: int, disk: Disk = DISK) -> None:
     """Delete the checkpoints of later steps, which a roll-back made void; one that stays is only gone through again."""
-    for folder in newest(root):
+    for folder in newest_first(root):
         if step_of(folder) > step:
             with suppress(OSError):
                 remove_tree(folder, disk)
 
 
-def retain(root: Path, step: int, *wanted: int | None, disk: Disk = DISK) -> None:
+def delete_old(root: Path, step: int, *wanted: int | None, disk: Disk = DISK) -> None:
     """Delete what lies before `step`, where a run stands, but for the newest few that are whole and those wanted.
 
     Raises:
         OSError: one could not be deleted.
     """
     here = f"{_PREFIX}{step:08d}"
-    passed = [folder for folder in newest(root) if _place(folder)[0] <= here]
+    passed = [folder for folder in newest_first(root) if _sort_key(folder)[0] <= here]
     others = {folder_of(root, other) for other in wanted if other is not None}
-    kept = [folder for folder in passed if _looks_whole(folder)][:KEPT]
+    kept = [folder for folder in passed if _looks_complete(folder)][:KEEP_LAST]
     for folder in passed:
         if folder not in kept and folder not in others:
             remove_tree(folder, disk)
 
 
-def _looks_whole(folder: Path) -> bool:
+def _looks_complete(folder: Path) -> bool:
     """Whether the files have the sizes that the manifest tells; their checksums were right when it was written."""
     manifest = read_json(folder / "manifest.json")
     with suppress(OSError, TypeError, KeyError, AttributeError):
@@ -246,7 +248,7 @@ def _looks_whole(folder: Path) -> bool:
     return False
 
 
-def sweep(root: Path, disk: Disk = DISK) -> None:
+def clean_up(root: Path, disk: Disk = DISK) -> None:
     """Finish what an interrupted save left half done; what cannot be deleted does no harm."""
     if not is_folder(root):
         return

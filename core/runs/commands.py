@@ -21,16 +21,16 @@ from ..events import (
 from ..utils.files import (
     DISK,
     Disk,
-    in_words,
+    disk_error_text,
     is_folder,
     read_regular,
     write_atomically,
 )
 from .layout import is_locked
-from .reader import follow, load_record, news_of
+from .reader import follow, load_record, tail_reader
 from .writer import RunWriter
 
-LONGEST_REASON = 1000
+MAX_REASON_BYTES = 1000
 """Bytes of why something is asked for."""
 
 
@@ -56,8 +56,8 @@ class FolderControl:
         self._poll = poll
         self._writer = writer
         self._disk = writer.disk if writer else DISK
-        self._looked = clock() - poll
-        self._obeyed: dict[CommandName, int] = {}
+        self._last_poll = clock() - poll
+        self._handled: dict[CommandName, int] = {}
 
     @property
     def _folder(self) -> Path:
@@ -67,17 +67,17 @@ class FolderControl:
         if command := self._inner.take():
             return command
         now = self._clock()
-        if now - self._looked < self._poll:
+        if now - self._last_poll < self._poll:
             return None
-        self._looked = now
+        self._last_poll = now
         if self._writer:
             self._writer.flush()
             if self._writer.unsaved:
                 self._writer.unsaved = False
                 return "checkpoint", "the run's folder lost some"
-        return next(((command, reason) for command in _COMMANDS if (reason := self._asked(command))), None)
+        return next(((command, reason) for command in _COMMANDS if (reason := self._read_request(command))), None)
 
-    def _asked(self, command: CommandName) -> str:
+    def _read_request(self, command: CommandName) -> str:
         """Why a command is asked for by a file not obeyed before, "" without one; a disk may refuse to delete it."""
         path = self._folder / command
         try:
@@ -86,39 +86,39 @@ class FolderControl:
             made = None
         if made is None:
             return ""
-        new = self._obeyed.pop(command, None) != made
+        new = self._handled.pop(command, None) != made
         reason = _reason(path)
         try:
             self._disk.unlink(path)
         except OSError:
-            self._obeyed[command] = made
+            self._handled[command] = made
         return reason if new else ""
 
     def wait(self, seconds: float) -> None:
         self._inner.wait(seconds)
 
-    def pass_on(self, *commands: CommandName) -> None:
+    def forward(self, *commands: CommandName) -> None:
         """Leave these, and what no batch took yet, to the process that goes on with the run."""
         waiting: list[tuple[CommandName, str]] = [(command, "") for command in commands]
         while command := self._inner.take():
             waiting.append(command)
         with contextlib.suppress(OSError):
             for name, reason in waiting:
-                leave_request(self._folder.parent, name, reason, self._disk)
+                write_command(self._folder.parent, name, reason, self._disk)
 
 
 def _reason(request: Path) -> str:
     """Why a command is asked for, as its file tells it."""
-    told = ""
+    reason = ""
     with contextlib.suppress(OSError):
-        told = read_regular(request, LONGEST_REASON).decode(errors="replace").strip()
-    return told or "asked for by another process"
+        reason = read_regular(request, MAX_REASON_BYTES).decode(errors="replace").strip()
+    return reason or "asked for by another process"
 
 
 _COMMANDS: tuple[CommandName, ...] = ("stop", "stop-after-epoch", "checkpoint", "pause", "unpause", "hand-over")
 
 
-def request(folder: Path, command: CommandName, reason: str = "", disk: Disk = DISK) -> None:
+def send_command(folder: Path, command: CommandName, reason: str = "", disk: Disk = DISK) -> None:
     """Ask the process that trains a run to do something, for a reason that its log will tell.
 
     Raises:
@@ -127,12 +127,14 @@ def request(folder: Path, command: CommandName, reason: str = "", disk: Disk = D
     if is_locked(folder) is False:
         raise LogsError(f"run {folder.name} is not active", f"resume it with: torchdeck resume {folder.name}")
     try:
-        leave_request(folder, command, reason, disk)
+        write_command(folder, command, reason, disk)
     except OSError as error:
-        raise LogsError(f"run {folder.name} cannot be asked ({in_words(error)})", "mend its permissions") from None
+        raise LogsError(
+            f"run {folder.name} cannot be asked ({disk_error_text(error)})", "mend its permissions"
+        ) from None
 
 
-def leave_request(folder: Path, command: str, reason: str = "", disk: Disk = DISK) -> None:
+def write_command(folder: Path, command: str, reason: str = "", disk: Disk = DISK) -> None:
     """Put a request where whoever works in a folder, now or next, finds it.
 
     Raises:
@@ -142,7 +144,7 @@ def leave_request(folder: Path, command: str, reason: str = "", disk: Disk = DIS
         disk.mkdir(folder / "control")
     if not is_folder(folder / "control"):
         raise OSError(errno.ENOTDIR, "control is not a folder")
-    content = reason.encode(errors="replace")[:LONGEST_REASON]
+    content = reason.encode(errors="replace")[:MAX_REASON_BYTES]
     try:
         write_atomically(folder / "control" / command, content, disk=disk)
     except OSError:
@@ -150,7 +152,9 @@ def leave_request(folder: Path, command: str, reason: str = "", disk: Disk = DIS
         write_atomically(folder / "control" / command, b"", disk=disk)
 
 
-def obeyed(folder: Path, command: CommandName, *, wait: Callable[[float], object] = time.sleep) -> RunEvent | None:
+def send_and_wait(
+    folder: Path, command: CommandName, *, wait: Callable[[float], object] = time.sleep
+) -> RunEvent | None:
     """Ask, and wait for the event that answers: what was asked for is done, or the run ended; None where it died.
 
     Raises:
@@ -158,16 +162,16 @@ def obeyed(folder: Path, command: CommandName, *, wait: Callable[[float], object
     """
     while is_locked(folder) is False and load_record(folder).status == "handed_over":
         wait(0.2)
-    news, applied = news_of(folder), False
-    request(folder, command)
-    for event in follow(folder, wait=wait, reader=news):
+    reader, applied = tail_reader(folder), False
+    send_command(folder, command)
+    for event in follow(folder, wait=wait, reader=reader):
         applied = applied or (isinstance(event, CommandApplied) and event.command == command)
-        if _answers(event, command, applied):
+        if _is_answer(event, command, applied):
             return event
     return None
 
 
-def _answers(event: RunEvent, command: CommandName, applied: bool) -> bool:
+def _is_answer(event: RunEvent, command: CommandName, applied: bool) -> bool:
     match event:
         case RunCompleted():
             return event.status != "handed_over"

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from ..errors import InputError, TorchdeckError, nearest
 from ..utils.files import is_regular, read_json
-from ..utils.validation import Reader, checked, many, mapping, number, optional, text, whole
+from ..utils.validation import Reader, list_of, mapping, number, optional, text, valid_items, whole_number
 from .layout import RUN_ID, SCHEMA, is_locked, is_run
 from .reader import load_record
 from .record import read_summary, summarize
@@ -23,14 +23,14 @@ ENDED = ("completed", "stopped", "failed")
 _NO_JSON: Json = {}
 _HEADER: Mapping[str, Reader] = {
     **dict.fromkeys(("run_id", "preset", "name", "config_sha256"), text),
-    **dict.fromkeys(("parameters", "forward_flops"), whole),
+    **dict.fromkeys(("parameters", "forward_flops"), whole_number),
     **dict.fromkeys(("config", "data", "environment"), mapping),
     "created": number,
-    "tags": many(text),
-    "reported": many(mapping),
+    "tags": list_of(text),
+    "reported": list_of(mapping),
     "study": optional(mapping),
 }
-_NOTES: Mapping[str, Reader] = {"tags": many(text), "note": text}
+_NOTES: Mapping[str, Reader] = {"tags": list_of(text), "note": text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _mapping(value: Any) -> Json:
 
 def list_runs(logs: Path) -> list[RunRow]:
     """All runs directly below a logs folder, the newest last; what cannot be read is shown as such."""
-    return _in_order(map(read_row, _run_folders(logs)))
+    return _sorted(map(read_row, _run_folders(logs)))
 
 
 class RunIndex:
@@ -114,13 +114,15 @@ class RunIndex:
         """All runs as `list_runs` gives them."""
         known, self._known = self._known, {}
         for name in _names(self.logs):
-            stamp = tuple(_changed(f"{self.logs}/{name}/{file}") for file in ("run.json", "summary.json", "notes.json"))
+            stamp = tuple(
+                _file_stamp(f"{self.logs}/{name}/{file}") for file in ("run.json", "summary.json", "notes.json")
+            )
             if stamp[0] is None:
                 continue
             before = known.get(name)
             fresh = before is not None and before[0] == stamp and before[1].status in (*ENDED, "died", "unreadable")
             self._known[name] = before if before and fresh else (stamp, read_row(self.logs / name))
-        return _in_order(row for _, row in self._known.values())
+        return _sorted(row for _, row in self._known.values())
 
 
 def _names(logs: Path) -> list[str]:
@@ -138,7 +140,7 @@ def _run_folders(logs: Path) -> list[Path]:
     return [logs / name for name in _names(logs) if is_run(logs / name)]
 
 
-def _changed(path: str) -> tuple[int, int, int] | None:
+def _file_stamp(path: str) -> tuple[int, int, int] | None:
     try:
         found = os.lstat(path)
     except OSError:
@@ -146,16 +148,16 @@ def _changed(path: str) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _in_order(rows: Iterable[RunRow]) -> list[RunRow]:
+def _sorted(rows: Iterable[RunRow]) -> list[RunRow]:
     return sorted(rows, key=lambda row: (row.created, row.id))
 
 
 def read_header(folder: Path) -> dict[str, Any]:
     """What run.json says, without values that are not of their type; nothing where it cannot be read."""
-    return checked(read_json(f"{folder}/run.json"), _HEADER)
+    return valid_items(read_json(f"{folder}/run.json"), _HEADER)
 
 
-def asked_ranks(folder: Path) -> int:
+def requested_ranks(folder: Path) -> int:
     """How many devices a run was asked to train on; 1 where that cannot be told."""
     from ..config import parse_config, ranks_of  # pydantic, 0.2 s, which lists do without
 
@@ -173,7 +175,7 @@ def read_row(folder: Path) -> RunRow:
     if not isinstance(header.get("min_reader"), int) or header["min_reader"] > SCHEMA:
         known = {key: header[key] for key in ("preset", "name", "created") if key in header}
         return RunRow(folder.name, folder, "unreadable", "written by a newer Torchdeck; update to read it", known)
-    notes = checked(read_json(f"{folder}/notes.json"), _NOTES)
+    notes = valid_items(read_json(f"{folder}/notes.json"), _NOTES)
     summary = read_summary(read_json(f"{folder}/summary.json"))
     locked = is_locked(folder)
     if locked:
@@ -221,7 +223,7 @@ def _by_role(rows: list[RunRow], reference: str) -> RunRow:
     return max(rated, key=lambda pair: pair[0])[1]
 
 
-Test = Callable[[RunRow], bool]
+Predicate = Callable[[RunRow], bool]
 _TERM = re.compile(r"(?P<key>[A-Za-z][\w./-]*)(?P<relation>:|<=|>=|!=|=|<|>)(?P<value>.*)")
 _RELATIONS: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge, "=": eq, "!=": ne}
 _TEXTS: dict[str, Callable[[RunRow], Iterable[str]]] = {
@@ -248,7 +250,7 @@ _NUMBERS = (
 )
 
 
-def parse_filter(text: str) -> Test:
+def parse_filter(text: str) -> Predicate:
     """The test that a filter such as `vgg status:done optimizer.lr<0.1 test/accuracy>0.8 tag:paper` describes.
 
     Every term must hold; a bare word is looked for in the id, preset, name, tags, model and data set.
@@ -260,7 +262,7 @@ def parse_filter(text: str) -> Test:
     return lambda row: all(test(row) for test in tests)
 
 
-def _term(word: str) -> Test:
+def _term(word: str) -> Predicate:
     match = _TERM.fullmatch(word)
     if match is None:
         return lambda row: word.lower() in _searchable(row)

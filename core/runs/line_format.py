@@ -8,7 +8,7 @@ from typing import Any
 
 from ..events import RunEvent, from_json, to_json
 
-LONGEST_LINE = 16 * 2**20
+MAX_LINE_BYTES = 16 * 2**20
 
 
 _CRC_KEY = b',"crc":"'
@@ -16,16 +16,16 @@ _CRC_KEY = b',"crc":"'
 
 def encode_line(event: RunEvent) -> bytes:
     """One event as a line: JSON whose last key is the CRC-32 of the bytes before it."""
-    return sealed(to_json(event)) + b"\n"
+    return seal(to_json(event)) + b"\n"
 
 
-def sealed(content: dict[str, Any]) -> bytes:
+def seal(content: dict[str, Any]) -> bytes:
     """A JSON object, without its newline, whose last key is the CRC-32 of the bytes before it."""
     body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")[:-1]
     return body + _CRC_KEY + b'%08x"}' % zlib.crc32(body)
 
 
-def unsealed(line: bytes) -> dict[str, Any]:
+def unseal(line: bytes) -> dict[str, Any]:
     """The object of a sealed line; raises ValueError or RecursionError where it is damaged."""
     body, key, tail = line.rpartition(_CRC_KEY)
     if not key or tail != b'%08x"}' % zlib.crc32(body):
@@ -40,6 +40,6 @@ def decode_line(line: bytes) -> RunEvent | None:
         ValueError: the line is torn, damaged or not of an event's form.
     """
     try:
-        return from_json(unsealed(line))
+        return from_json(unseal(line))
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an event: {error}") from None

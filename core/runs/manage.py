@@ -16,7 +16,7 @@ from .layout import is_locked, is_run
 from .reader import load_record
 
 TRASH = ".trash"
-LONGEST_NOTE = 10_000
+MAX_NOTE_LENGTH = 10_000
 
 
 def read_notes(folder: Path) -> tuple[list[str], str]:
@@ -34,7 +34,7 @@ def write_notes(folder: Path, tags: Sequence[str], note: str) -> None:
     Raises:
         LogsError: the folder cannot be written.
     """
-    content = {"tags": list(dict.fromkeys(tag for tag in tags if tag)), "note": note[:LONGEST_NOTE]}
+    content = {"tags": list(dict.fromkeys(tag for tag in tags if tag)), "note": note[:MAX_NOTE_LENGTH]}
     try:
         write_atomically(folder / "notes.json", to_json_bytes(content))
     except OSError as error:
@@ -65,7 +65,7 @@ def restore(logs: Path, run_id: str) -> Path:
     return moved
 
 
-def trashed(logs: Path) -> list[str]:
+def trash_ids(logs: Path) -> list[str]:
     """The ids of the runs in the trash, the last one thrown away last."""
     folder = logs / TRASH
     found = [path for path in folder.iterdir() if is_run(path)] if is_folder(folder) else []
@@ -78,7 +78,7 @@ def empty_trash(logs: Path) -> list[str]:
     Raises:
         LogsError: one cannot be deleted.
     """
-    gone = trashed(logs)
+    gone = trash_ids(logs)
     for run_id in gone:
         _delete(logs / TRASH / run_id)
     return gone
@@ -107,7 +107,7 @@ def prunable(row: RunRow, keep_best: bool) -> list[Path]:
     """
     if row.status not in ("completed", "stopped", "failed", "died"):
         return []
-    folders = list(checkpoint.newest(row.folder / "checkpoints"))
+    folders = list(checkpoint.newest_first(row.folder / "checkpoints"))
     kept = set(folders[:1]) if row.status != "completed" else set[Path]()
     best = load_record(row.folder).best_saved if keep_best else None
     if best is not None:

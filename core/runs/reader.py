@@ -20,16 +20,16 @@ from ..utils.files import (
     write_atomically,
 )
 from ..utils.held_folder import HeldFolder
-from ..utils.validation import text, whole
+from ..utils.validation import text, whole_number
 from .layout import SCHEMA, is_locked
-from .line_format import LONGEST_LINE, decode_line, sealed, unsealed
+from .line_format import MAX_LINE_BYTES, decode_line, seal, unseal
 from .record import RunRecord, record_from_json, summarize
 
-MARK = 12
+MARK_BYTES = 12
 """Bytes at the end of a line that tell it from others: its checksum and what closes it."""
 
 
-READ_TOGETHER = 500
+PROGRESS_INTERVAL = 500
 """Events between two words of how far a log is read."""
 
 MADE_AGAIN_TIMEOUT = 3.0
@@ -76,25 +76,25 @@ class EventReader:
             file = os.fdopen(open_regular(self.path), "rb")
         except OSError:
             if self.offset and not self.path.exists():
-                yield self._begin_anew(removed=True)
+                yield self._restart(removed=True)
             return
         with file:
             if mark_at(file, self.offset) != self._mark:
-                yield self._begin_anew(removed=False)
+                yield self._restart(removed=False)
             file.seek(self.offset)
-            while line := file.readline(LONGEST_LINE):
+            while line := file.readline(MAX_LINE_BYTES):
                 whole = line.endswith(b"\n")
-                if not whole and len(line) < LONGEST_LINE:
+                if not whole and len(line) < MAX_LINE_BYTES:
                     return
                 self.offset += len(line)
-                self._mark = (self._mark + line)[-MARK:]
+                self._mark = (self._mark + line)[-MARK_BYTES:]
                 if self._skipping or not whole:
                     self.damaged += not self._skipping
                     self._skipping = not whole
                     continue
                 yield from self._decoded(line[:-1])
 
-    def _begin_anew(self, *, removed: bool) -> RunEvent:
+    def _restart(self, *, removed: bool) -> RunEvent:
         self.offset, self.damaged, self._mark, self._skipping = 0, 0, b"", False
         return LogReplaced(removed=removed)
 
@@ -112,11 +112,11 @@ class EventReader:
 
 def mark_at(file: BinaryIO, offset: int) -> bytes:
     """The bytes of a log that end at an offset: with the checksum of a line among them, they tell it from others."""
-    file.seek(max(0, offset - MARK))
-    return file.read(min(MARK, offset))
+    file.seek(max(0, offset - MARK_BYTES))
+    return file.read(min(MARK_BYTES, offset))
 
 
-def news_of(folder: Path) -> EventReader:
+def tail_reader(folder: Path) -> EventReader:
     """A reader of what a run says from now on; of all of it where it has said nothing yet."""
     try:
         size = (folder / "events.jsonl").stat().st_size
@@ -167,7 +167,7 @@ def load_record(folder: Path) -> RunRecord:
     A run without an ending whose writer is gone has the status `died`, or `unknown` where locks cannot be tested; one
     that was handed over and that nobody took up is given some time before it is called that.
     """
-    steps = reading(folder)
+    steps = load_in_parts(folder)
     while True:
         try:
             next(steps)
@@ -175,14 +175,14 @@ def load_record(folder: Path) -> RunRecord:
             return end.value
 
 
-def reading(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
+def load_in_parts(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
     """`load_record` in parts: it yields the bytes that are read and those there are, first once the cache is read."""
-    record, reader = opened(folder)
+    record, reader = open_cached(folder)
     total = _size(reader.path)
     yield reader.offset, total
     for number, event in enumerate(reader.read(), start=1):
         record.apply(event)
-        if number % READ_TOGETHER == 0:
+        if number % PROGRESS_INTERVAL == 0:
             yield reader.offset, total
     if os.path.lexists(reader.path) and not is_regular(reader.path):
         record.warnings.append("events.jsonl is not a regular file and was not read")
@@ -192,7 +192,7 @@ def reading(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
     return record
 
 
-def opened(folder: Path) -> tuple[RunRecord, EventReader]:
+def open_cached(folder: Path) -> tuple[RunRecord, EventReader]:
     """The record that a run's cache holds, and a reader of what its log says beyond that."""
     record, offset, mark = _cached(folder)
     return record, EventReader(folder, offset, mark)
@@ -217,8 +217,8 @@ def settle_status(record: RunRecord, locked: bool | None, now: Callable[[], floa
 def _cached(folder: Path) -> tuple[RunRecord, int, bytes]:
     """The record that the cache holds, the offset it reaches and the mark there; nothing where it is of no use."""
     try:
-        cache = unsealed(read_regular(folder / "curves.json"))
-        offset, mark = whole(cache["offset"]), text(cache["mark"]).encode()
+        cache = unseal(read_regular(folder / "curves.json"))
+        offset, mark = whole_number(cache["offset"]), text(cache["mark"]).encode()
         if cache["schema"] == SCHEMA and _mark(folder, offset) == mark:
             return record_from_json(cache["record"]), offset, mark
     except (TypeError, KeyError, ValueError, OSError, AttributeError, RecursionError):
@@ -238,4 +238,4 @@ def write_caches(folder: Path, record: RunRecord, *, curves: bool, disk: Disk = 
         if curves:
             offset = (folder / "events.jsonl").stat().st_size
             cache = {"schema": SCHEMA, "offset": offset, "mark": _mark(folder, offset).decode("ascii", "replace")}
-            write_atomically(folder / "curves.json", sealed({**cache, "record": record.to_json()}), disk=disk)
+            write_atomically(folder / "curves.json", seal({**cache, "record": record.to_json()}), disk=disk)

@@ -31,20 +31,20 @@ from ..events import (
 )
 from ..utils.validation import (
     Reader,
-    checked,
     finite,
-    many,
+    list_of,
     mapping,
     matrix,
     number,
     number_rows,
     optional,
     text,
-    whole,
+    valid_items,
+    whole_number,
 )
 from .milestones import milestones
 
-MOST_STEPS = 20_000
+MAX_STEPS = 20_000
 """Of the epoch in hand: some minutes of ten words a second, and more points than any chart has."""
 
 
@@ -102,7 +102,7 @@ class RunRecord:
             case CheckpointSaved():
                 self.checkpoints.append(event)
             case RolledBack():
-                self._void_beyond(event.to_step)
+                self._discard_beyond(event.to_step)
                 self.warnings.append(
                     f"{event.reason}; back to step {event.to_step}, learning rate x {event.lr_factor:g}"
                 )
@@ -133,9 +133,9 @@ class RunRecord:
         self.started, self.status, self.reason, self.ending, self.held = event, "running", "", None, None
         self.attempt = event.attempt
         self.devices = {}
-        self._void_beyond(event.resumed_from or 0)
+        self._discard_beyond(event.resumed_from or 0)
 
-    def _void_beyond(self, kept: int) -> None:
+    def _discard_beyond(self, kept: int) -> None:
         """Forget what was said beyond a step."""
         self.epochs = [epoch for epoch in self.epochs if epoch.step <= kept]
         # A checkpoint within an epoch keeps the epochs before it; one at an epoch's very end may precede evaluation.
@@ -146,7 +146,7 @@ class RunRecord:
     def _step(self, event: StepCompleted) -> None:
         """Keep the step; of an epoch that says very many, every second one of those before."""
         self.stage = ""
-        if len(self.steps) >= MOST_STEPS:
+        if len(self.steps) >= MAX_STEPS:
             self.steps = self.steps[::2]
         self.steps.append(event)
 
@@ -198,8 +198,8 @@ class RunRecord:
     @property
     def peak(self) -> int | None:
         """Bytes: the most memory the run was seen to use."""
-        told = self.ending.peak_memory if isinstance(self.ending, RunCompleted) else None
-        return max((figure for figure in (told, self.peak_memory) if figure is not None), default=None)
+        reported = self.ending.peak_memory if isinstance(self.ending, RunCompleted) else None
+        return max((figure for figure in (reported, self.peak_memory) if figure is not None), default=None)
 
     @property
     def step(self) -> int:
@@ -239,8 +239,8 @@ class RunRecord:
 
 
 _SCALARS: Mapping[str, Reader] = {
-    "status": text, "reason": text, "stage": text, "created": number, "updated": number, "attempt": whole,
-    "next_seq": whole, "peak_memory": optional(whole),
+    "status": text, "reason": text, "stage": text, "created": number, "updated": number, "attempt": whole_number,
+    "next_seq": whole_number, "peak_memory": optional(whole_number),
 }  # fmt: skip
 _EVENTS = ("started", "ending")
 _LISTS = ("epochs", "steps", "checkpoints")
@@ -253,7 +253,7 @@ def record_from_json(body: Mapping[str, Any]) -> RunRecord:
         KeyError, TypeError, ValueError: the content is not of that form.
     """
     record = RunRecord(**{name: read(body[name]) for name, read in _SCALARS.items()})
-    record.warnings = list(many(text)(body["warnings"]))
+    record.warnings = list(list_of(text)(body["warnings"]))
     for name in _EVENTS:
         setattr(record, name, from_json(body[name]) if body[name] else None)
     for name in _LISTS:
@@ -304,13 +304,13 @@ def summarize(record: RunRecord) -> dict[str, Any]:
 
 _SUMMARY: Mapping[str, Reader] = {
     **dict.fromkeys(("status", "reason", "run_id", "preset", "name", "device", "chosen_on"), text),
-    **dict.fromkeys(("attempt", "devices", "epoch", "epochs", "step", "parameters", "forward_flops"), whole),
+    **dict.fromkeys(("attempt", "devices", "epoch", "epochs", "step", "parameters", "forward_flops"), whole_number),
     **dict.fromkeys(("created", "updated", "train_seconds", "seconds"), finite),
-    **dict.fromkeys(("peak_memory", "best_epoch"), optional(whole)),
+    **dict.fromkeys(("peak_memory", "best_epoch"), optional(whole_number)),
     **dict.fromkeys(("final", "best"), mapping),
-    **dict.fromkeys(("class_names", "warnings"), many(text)),
+    **dict.fromkeys(("class_names", "warnings"), list_of(text)),
     "images_per_second": optional(number),
-    "reported": many(mapping),
+    "reported": list_of(mapping),
     "confusion": optional(matrix),
     "milestones": number_rows,
 }
@@ -318,7 +318,7 @@ _SUMMARY: Mapping[str, Reader] = {
 
 def read_summary(content: Any) -> dict[str, Any]:
     """A summary as `read_json` has it, without what is not of the type that `summarize` gives it."""
-    return checked(content, _SUMMARY)
+    return valid_items(content, _SUMMARY)
 
 
 READING = "reading"

@@ -92,7 +92,7 @@ def parse_reported(content: Any) -> tuple[ReportedFigure, ...]:
     return tuple(_figure(item, index) for index, item in enumerate(content))
 
 
-def claims(content: Any) -> tuple[ReportedFigure, ...]:
+def read_reported(content: Any) -> tuple[ReportedFigure, ...]:
     """The reported figures of a log; none where they are of another form."""
     try:
         return parse_reported(content)

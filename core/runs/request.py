@@ -23,7 +23,7 @@ REQUEST = "request.json"
 KEYS = ("preset", "name", "tags", "study", "reported", "config")
 
 
-def leave(folder: Path, request: Mapping[str, Any], disk: Disk = DISK) -> None:
+def write_request(folder: Path, request: Mapping[str, Any], disk: Disk = DISK) -> None:
     """Make the directory of a run that is to be.
 
     Raises:
@@ -35,12 +35,12 @@ def leave(folder: Path, request: Mapping[str, Any], disk: Disk = DISK) -> None:
     write_atomically(folder / REQUEST, content, durable=True, disk=disk)
 
 
-def is_asked_for(folder: Path) -> bool:
+def is_requested(folder: Path) -> bool:
     """Whether a directory holds a run that is still to begin."""
     return is_regular(folder / REQUEST) and not is_run(folder)
 
 
-def request_of(folder: Path) -> dict[str, Any]:
+def load_request(folder: Path) -> dict[str, Any]:
     """The request that a process needs to train the run of a directory, from its beginning or where it stands.
 
     Raises:

@@ -27,7 +27,7 @@ from ..events import (
 from ..utils.files import (
     DISK,
     Disk,
-    in_words,
+    disk_error_text,
     is_folder,
     make_folders,
     remove_tree,
@@ -39,14 +39,14 @@ from ..utils.locks import is_held, lock_owner, take_lock
 from . import checkpoint
 from .layout import MIN_READER, SCHEMA
 from .line_format import encode_line
-from .request import REQUEST, is_asked_for
+from .request import REQUEST, is_requested
 from .run_files import Change, RunFiles
 
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RolledBack, RunCompleted, RunFailed)
 """The events that survive a power cut, and with them all before."""
 
-_PASSING = (StepCompleted, DeviceSampled)
+_DROPPABLE = (StepCompleted, DeviceSampled)
 _REPLACED = (
     "run.json", "events.jsonl", "summary.json", "curves.json", "predictions.safetensors", "filters.safetensors",
 )  # fmt: skip
@@ -59,7 +59,7 @@ class RunWriter:
     that are only for the eye give way to an `EventsDropped` that counts them.
     """
 
-    def __init__(self, folder: Path, lock: int, disk: Disk = DISK, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(self, folder: Path, lock: int, disk: Disk = DISK, max_waiting: int = MAX_WAITING) -> None:
         """Take over a lock.
 
         Raises:
@@ -73,7 +73,7 @@ class RunWriter:
         """What had to be done since the run's folder was renamed or removed, for whoever tells of it."""
         self.unsaved = False
         """Whether checkpoints were lost with the folder, so that one had better be saved."""
-        self._files, self._most_waiting = RunFiles(folder, lock, disk), most_waiting
+        self._files, self._max_waiting = RunFiles(folder, lock, disk), max_waiting
         self._waiting: deque[RunEvent] = deque()
         self._first_unsynced: int | None = None
         self._sync_due = self._astray = self._closed = False
@@ -127,7 +127,7 @@ class RunWriter:
                 self._first_unsynced = event.seq
             self._sync_due = self._sync_due or isinstance(event, SYNCED)
             self.flush()
-            while len(self._waiting) > self._most_waiting and self._drop_oldest():
+            while len(self._waiting) > self._max_waiting and self._drop_oldest():
                 pass
 
     def flush(self) -> bool:
@@ -157,16 +157,16 @@ class RunWriter:
         content = memoryview((b"\n" if self._torn else b"") + encode_line(event))
         self._torn = True
         while content:
-            content = content[self.disk.write(self._files.log, content) or _refuse() :]
+            content = content[self.disk.write(self._files.log, content) or _raise_disk_full() :]
         self._torn = False
 
     def _drop_oldest(self) -> bool:
         """Let the oldest event that is only for the eye give way to the count of those that did; False without one."""
-        places = (place for place, event in enumerate(self._waiting) if isinstance(event, _PASSING))
+        places = (place for place, event in enumerate(self._waiting) if isinstance(event, _DROPPABLE))
         place = next(places, None)
         if place is None:
             return False
-        gone, self.dropped = self._waiting[place], self.dropped + 1
+        dropped, self.dropped = self._waiting[place], self.dropped + 1
         before = self._waiting[place - 1] if place else None
         count = 1
         if isinstance(before, EventsDropped):
@@ -174,13 +174,13 @@ class RunWriter:
             del self._waiting[place - 1]
             place -= 1
         # In the place of the last that it counts: the sequence has a hole of just `count - 1` before it.
-        self._waiting[place] = EventsDropped(seq=gone.seq, t=gone.t, attempt=gone.attempt, count=count)
+        self._waiting[place] = EventsDropped(seq=dropped.seq, t=dropped.t, attempt=dropped.attempt, count=count)
         return True
 
     @property
     def problem(self) -> str:
         """The refusal in words; "" without one."""
-        return in_words(self.refusal) if self.refusal else ""
+        return disk_error_text(self.refusal) if self.refusal else ""
 
     @property
     def unwritten(self) -> int:
@@ -208,7 +208,7 @@ class RunWriter:
             self._files.close()
 
 
-def _refuse() -> int:
+def _raise_disk_full() -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -236,7 +236,7 @@ def check_writable(logs: Path) -> None:
 def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK) -> RunWriter:
     """Make the directory of a new run, with its run.json, and lock it; it appears whole or not at all.
 
-    One that was `asked_for` is there already, with nothing in it but the request.
+    The directory of a requested run exists already, with nothing in it but the request.
 
     Raises:
         LogsError: the folder cannot be written.
@@ -244,23 +244,23 @@ def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK) -
     folder = logs / run_id
     try:
         make_folders(logs, disk)
-        asked_for = is_asked_for(folder)
-        if not asked_for:
+        requested = is_requested(folder)
+        if not requested:
             disk.mkdir(folder)
-        writer = _furnished(folder, {"schema": SCHEMA, "min_reader": MIN_READER, "run_id": run_id, **content}, disk)
-        if asked_for:
+        writer = _create_files(folder, {"schema": SCHEMA, "min_reader": MIN_READER, "run_id": run_id, **content}, disk)
+        if requested:
             _delete([folder / REQUEST], disk)
         return writer
     except OSError as error:
         hint = "free or choose another folder with --logs or TORCHDECK_LOGS"
-        raise LogsError(f"the run directory {folder} cannot be made ({in_words(error)})", hint) from None
+        raise LogsError(f"the run directory {folder} cannot be made ({disk_error_text(error)})", hint) from None
 
 
-def _furnished(folder: Path, header: dict[str, Any], disk: Disk) -> RunWriter:
+def _create_files(folder: Path, header: dict[str, Any], disk: Disk) -> RunWriter:
     """The writer of a directory just made, which goes again where that fails."""
     try:
         lock = take_lock(folder / "run.lock", disk)
-        with _freed_on_error(lock, disk):
+        with _closed_on_error(lock, disk):
             writer = RunWriter(folder, lock, disk)
             writer.describe(header)
             sync_folder(folder.parent, disk)
@@ -272,7 +272,7 @@ def _furnished(folder: Path, header: dict[str, Any], disk: Disk) -> RunWriter:
 
 
 @contextlib.contextmanager
-def _freed_on_error(lock: int, disk: Disk) -> Generator[None]:
+def _closed_on_error(lock: int, disk: Disk) -> Generator[None]:
     try:
         yield
     except BaseException:
@@ -280,7 +280,7 @@ def _freed_on_error(lock: int, disk: Disk) -> Generator[None]:
         raise
 
 
-def check_free(folder: Path) -> None:
+def check_inactive(folder: Path) -> None:
     """Make sure that no process has a run, as far as that can be told.
 
     Raises:
@@ -294,7 +294,7 @@ def _busy(folder: Path) -> BusyError:
     return BusyError(f"run {folder.name} is active in {lock_owner(folder / 'run.lock')}", "stop it there first")
 
 
-def reopen(folder: Path, disk: Disk = DISK, *, keep_requests: bool = False) -> RunWriter:
+def reopen(folder: Path, disk: Disk = DISK, *, keep_commands: bool = False) -> RunWriter:
     """Lock an existing run directory to write on, and sweep what a writer that was killed left half done.
 
     What its last writer was asked for is forgotten, unless kept.
@@ -305,26 +305,28 @@ def reopen(folder: Path, disk: Disk = DISK, *, keep_requests: bool = False) -> R
     """
     try:
         lock = take_lock(folder / "run.lock", disk)
-        with _freed_on_error(lock, disk):
+        with _closed_on_error(lock, disk):
             writer = RunWriter(folder, lock, disk)
     except BlockingIOError:
         raise _busy(folder) from None
     except OSError as error:
-        raise LogsError(f"run {folder.name} cannot be written ({in_words(error)})", "mend its permissions") from None
-    _sweep(folder, disk)
-    if not keep_requests:
-        _forget_requests(folder, disk)
+        raise LogsError(
+            f"run {folder.name} cannot be written ({disk_error_text(error)})", "mend its permissions"
+        ) from None
+    _clean_up(folder, disk)
+    if not keep_commands:
+        _delete_commands(folder, disk)
     return writer
 
 
-def _sweep(folder: Path, disk: Disk) -> None:
+def _clean_up(folder: Path, disk: Disk) -> None:
     """Delete what a killed writer left half done."""
     for name in _REPLACED:
         _delete(folder.glob(f".{name}.*.tmp"), disk)
-    checkpoint.sweep(folder / "checkpoints", disk)
+    checkpoint.clean_up(folder / "checkpoints", disk)
 
 
-def _forget_requests(folder: Path, disk: Disk) -> None:
+def _delete_commands(folder: Path, disk: Disk) -> None:
     """Delete what a run was asked for; of a link in the place of the folder, nothing of where it leads."""
     control = folder / "control"
     _delete(control.glob("*") if is_folder(control) else [control], disk)

@@ -10,19 +10,21 @@ from pathlib import Path
 from ..control import CommandName, Inbox
 from ..errors import BusyError, InputError
 from ..events import RunCompleted
-from ..runs.commands import FolderControl, request
+from ..runs.commands import FolderControl, send_command
 from ..runs.layout import is_locked
 from ..runs.reader import load_record
 from ..runs.record import RunRecord
 from ..runs.writer import RunWriter, reopen
-from ..training.pacing import Watch
+from ..training.pacing import Pacer
 from ..utils.files import DISK, Disk
 
 RELEASE_TIMEOUT = 120.0
 """Seconds from the batch at whose end the request was seen until the run must be free: the time to save it."""
 
 
-def taken(folder: Path, control: Inbox, clock: Callable[[], float] = time.monotonic, disk: Disk = DISK) -> RunWriter:
+def take_over_run(
+    folder: Path, control: Inbox, clock: Callable[[], float] = time.monotonic, disk: Disk = DISK
+) -> RunWriter:
     """Ask the process that trains a run for it, and lock it as soon as that one has let go.
 
     Raises:
@@ -30,22 +32,22 @@ def taken(folder: Path, control: Inbox, clock: Callable[[], float] = time.monoto
         LogsError: the run's directory cannot be written.
         InputError: the run ended otherwise meanwhile.
     """
-    asked = folder / "control" / "hand-over"
+    request_file = folder / "control" / "hand-over"
     if is_locked(folder) is not False:
-        request(folder, "hand-over", disk=disk)
+        send_command(folder, "hand-over", disk=disk)
     end: float | None = None
     while True:
         try:
-            writer = reopen(folder, disk, keep_requests=True)
+            writer = reopen(folder, disk, keep_commands=True)
             break
         except BusyError:
-            if end is None and not asked.exists():
+            if end is None and not request_file.exists():
                 end = clock() + RELEASE_TIMEOUT
-            if (end is not None and clock() > end) or _stop(control):
-                _forget(asked, disk)
+            if (end is not None and clock() > end) or _stop_requested(control):
+                _withdraw(request_file, disk)
                 raise
             control.wait(0.02)
-    _forget(asked, disk)
+    _withdraw(request_file, disk)
     ending = load_record(folder).ending
     if ending is None or (isinstance(ending, RunCompleted) and ending.status == "handed_over"):
         return writer
@@ -53,27 +55,27 @@ def taken(folder: Path, control: Inbox, clock: Callable[[], float] = time.monoto
     raise InputError(f"run {folder.name} ended before it could be handed over")
 
 
-def _forget(asked: Path, disk: Disk) -> None:
+def _withdraw(request_file: Path, disk: Disk) -> None:
     """Take a request back; one that cannot be deleted is overlooked by whoever sees it again."""
     with suppress(OSError):
-        disk.unlink(asked)
+        disk.unlink(request_file)
 
 
-def _stop(control: Inbox) -> bool:
+def _stop_requested(control: Inbox) -> bool:
     command = control.take()
     return command is not None and command[0] == "stop"
 
 
-def is_safe(record: RunRecord, step: int) -> bool:
+def is_checkpointed(record: RunRecord, step: int) -> bool:
     """Whether the run can go on from a checkpoint exactly where it stands."""
     return bool(record.checkpoints) and record.checkpoints[-1].step == step
 
 
-def pass_on(inbox: FolderControl, watch: Watch) -> None:
+def forward_commands(inbox: FolderControl, pacer: Pacer) -> None:
     """Leave what the run was asked for and has not done yet to the process that goes on with it."""
-    still: list[CommandName] = []
-    if watch.paused:
-        still.append("pause")
-    if watch.stop_after_epoch:
-        still.append("stop-after-epoch")
-    inbox.pass_on(*still)
+    pending: list[CommandName] = []
+    if pacer.paused:
+        pending.append("pause")
+    if pacer.stop_after_epoch:
+        pending.append("stop-after-epoch")
+    inbox.forward(*pending)

@@ -15,13 +15,13 @@ from ..runs.record import RunRecord
 from ..training.malloc import give_back_memory
 from ..training.plan import Plan
 
-SPARE = 0.9
+USABLE_SHARE = 0.9
 """Share of the free memory that a suggestion fills."""
-OTHERS = 0.25
+FOREIGN_SHARE = 0.25
 """Share of a GPU's memory in use elsewhere that is worth a word."""
 _EXHAUSTED = re.compile(r"DefaultCPUAllocator|out of memory|STATUS_ALLOC_FAILED", re.IGNORECASE)
 """A CPU's allocator; the CUDA runtime beside torch's allocator, and NCCL; cuBLAS, cuDNN and cuSOLVER."""
-QUOTED = 200
+MAX_QUOTE_LENGTH = 200
 """Letters of the failure's own message that are passed on."""
 
 
@@ -46,17 +46,17 @@ def images_that_fit(plan: Plan, free: int, peak: int = 0) -> int:
     """
     failed = plan.images_at_once
     per_image = max(plan.memory_per_image, (peak - plan.fixed_memory) / failed, 1)
-    room = int(min((SPARE * free - plan.fixed_memory) / per_image, failed / 2))
+    room = int(min((USABLE_SHARE * free - plan.fixed_memory) / per_image, failed / 2))
     return 2 ** int(math.log2(room)) if room >= 1 else 0
 
 
-def advised(failure: Failure, record: RunRecord, plan: Plan | None) -> Failure:
+def with_advice(failure: Failure, record: RunRecord, plan: Plan | None) -> Failure:
     """The failure of an attempt, once its memory is freed; where that ran out, with the batch that would fit."""
     if failure.kind != "memory" or plan is None or record.status not in ("running", "paused"):
         return failure
     last = record.steps[-1] if record.steps else None
     what, hint = _advice(plan, last is not None and (last.phase == "evaluate" or last.batch == last.batches))
-    quoted = textwrap.shorten(failure.message.splitlines()[0], QUOTED, placeholder=" ...")
+    quoted = textwrap.shorten(failure.message.splitlines()[0], MAX_QUOTE_LENGTH, placeholder=" ...")
     return replace(failure, message=f"out of memory {what} ({quoted})", hint=hint + _others(plan.device))
 
 
@@ -66,7 +66,7 @@ def _others(device: torch.device) -> str:
         return ""
     free, total = torch.cuda.mem_get_info(device)
     held = total - free - torch.cuda.memory_reserved(device)
-    if held < OTHERS * total:
+    if held < FOREIGN_SHARE * total:
         return ""
     return (
         f"; or free some of the GPU's memory, of which {held / 2**30:.0f} of {total / 2**30:.0f} GiB are in use"

@@ -27,12 +27,12 @@ from ..runs.run_files import Change
 from ..runs.writer import RunWriter
 from ..training.plan import Plan
 
-CURVES_EVERY = 30.0
-RETRY_EVERY = 1.0
+CURVES_SECONDS = 30.0
+RETRY_SECONDS = 1.0
 """Seconds between two tries at the end of a run, when a disk refuses what is left to write."""
 
 
-def tries(completed: bool) -> int:
+def flush_attempts(completed: bool) -> int:
     """How often a disk is asked at a run's end: longer for a finished run than for one that somebody wants to stop."""
     return 60 if completed else 10
 
@@ -50,7 +50,7 @@ class Recorder:
     """Of a rank that does not lead: what it says is only folded."""
     failed: Failure | None = None
     """Of a rank: a failure that whoever started the ranks tells of."""
-    early: list[RunEvent] = field(default_factory=list[RunEvent])
+    before_directory: list[RunEvent] = field(default_factory=list[RunEvent])
     """What was said before there was a directory."""
     curves_written: float = 0.0
     plan: Plan | None = None
@@ -60,20 +60,20 @@ class Recorder:
         """The event as the log has it."""
         stamped = stamp(event, seq=self.record.next_seq, t=self.now(), attempt=self.attempt)
         if self.writer is None:
-            self.early += [] if self.silent else [stamped]
+            self.before_directory += [] if self.silent else [stamped]
         else:
             self.writer.append(stamped)
             if isinstance(stamped, RunCompleted | RunFailed):
-                stamped = self._ended(self.writer, stamped)
+                stamped = self._write_ending(self.writer, stamped)
         self.record.apply(stamped)
         if isinstance(stamped, EpochCompleted | RunStarted | CommandApplied):
             # A clock that is put back must not keep the cache waiting.
-            self._write_caches(abs(stamped.t - self.curves_written) >= CURVES_EVERY)
+            self._write_caches(abs(stamped.t - self.curves_written) >= CURVES_SECONDS)
         return stamped
 
-    def use(self, writer: RunWriter) -> None:
+    def attach(self, writer: RunWriter) -> None:
         """Write to a claimed directory from now on, beginning with what came before."""
-        self.writer, early, self.early = writer, self.early, []
+        self.writer, early, self.before_directory = writer, self.before_directory, []
         for event in early:
             writer.append(event)
 
@@ -82,7 +82,7 @@ class Recorder:
         if writer := self.writer:
             writer.look()
 
-    def with_news(self, events: Generator[RunEvent]) -> Iterator[RunEvent]:
+    def with_disk_events(self, events: Generator[RunEvent]) -> Iterator[RunEvent]:
         """The events of a run, and between them what is to be told of the disk."""
         with closing(events):
             for event in events:
@@ -97,7 +97,7 @@ class Recorder:
         while writer.changes:
             yield from self._changed(writer, writer.changes.popleft())
         if writer.problem and not held:
-            yield self(EventsHeld(since=_first(writer, self.record.next_seq), reason=writer.problem))
+            yield self(EventsHeld(since=_first_held(writer, self.record.next_seq), reason=writer.problem))
         elif held and not writer.problem:
             dropped, writer.dropped = writer.dropped, 0
             yield self(EventsReleased(count=self.record.waiting - dropped, dropped=dropped))
@@ -111,15 +111,15 @@ class Recorder:
         yield self(WarningRaised(message=f"files of the run were removed while it trained: {lost}"))
         writer.unsaved = True
 
-    def _ended(self, writer: RunWriter, event: RunCompleted | RunFailed) -> RunEvent:
+    def _write_ending(self, writer: RunWriter, event: RunCompleted | RunFailed) -> RunEvent:
         """The last event; where the disk refuses it however often it is asked, a failure that tells what is missing."""
-        for _ in range(tries(isinstance(event, RunCompleted) and event.status == "completed")):
+        for _ in range(flush_attempts(isinstance(event, RunCompleted) and event.status == "completed")):
             if writer.flush():
                 return event
-            self.wait(RETRY_EVERY)
+            self.wait(RETRY_SECONDS)
         if writer.flush():
             return event
-        failed = RunFailed(seq=event.seq, t=event.t, attempt=event.attempt, error=_unwritten(writer, event))
+        failed = RunFailed(seq=event.seq, t=event.t, attempt=event.attempt, error=_unwritten_failure(writer, event))
         writer.replace_last(failed)
         return failed
 
@@ -147,17 +147,17 @@ class Recorder:
         write_caches(self.writer.folder, self.record, curves=curves, disk=self.writer.disk)
 
 
-def _first(writer: RunWriter, otherwise: int) -> int:
+def _first_held(writer: RunWriter, otherwise: int) -> int:
     return otherwise if writer.since is None else writer.since
 
 
-def _unwritten(writer: RunWriter, event: RunCompleted | RunFailed) -> Failure:
+def _unwritten_failure(writer: RunWriter, event: RunCompleted | RunFailed) -> Failure:
     """What the end of a run comes to whose last events are not on disk."""
-    told = f"the last {writer.unwritten} events are not on disk ({writer.problem})"
+    message = f"the last {writer.unwritten} events are not on disk ({writer.problem})"
     hint = f"free space for {writer.folder}, then go on with: torchdeck resume {writer.folder.name}"
     if isinstance(event, RunFailed):
-        return replace(event.error, hint="\n".join(filter(None, (event.error.hint, f"{told}; {hint}"))))
-    return Failure("disk", "DiskError", f"{told}, nor is that the run was {event.status}", hint)
+        return replace(event.error, hint="\n".join(filter(None, (event.error.hint, f"{message}; {hint}"))))
+    return Failure("disk", "DiskError", f"{message}, nor is that the run was {event.status}", hint)
 
 
 def epochs_done(record: RunRecord) -> int:

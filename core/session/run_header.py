@@ -16,7 +16,7 @@ from ..errors import BusyError, DiskError, DivergedError, InputError, TorchdeckE
 from ..events import Failure, FailureKind, RunStarted
 from ..runs.label import Label
 from ..training.plan import Plan, steps_per_epoch
-from ..training.state import Job
+from ..training.state import TrainingJob
 from .out_of_memory import is_out_of_memory
 
 
@@ -45,13 +45,13 @@ def header_of(plan: Plan, prepared: Prepared, label: Label, now: float) -> dict[
     }
 
 
-def started(
-    job: Job, prepared: Prepared, label: Label, run_id: str, resumed_from: int | None, *, same_data: bool = True
+def started_event(
+    job: TrainingJob, prepared: Prepared, label: Label, run_id: str, resumed_from: int | None, *, same_data: bool = True
 ) -> RunStarted:
     plan, ranks = job.plan, job.ranks
     training, images = plan.config.training, len(prepared.train.labels)
-    place = {"host": platform.node(), "device": str(plan.device), "name": device_name(plan.device)}
-    places = ranks.told_by_all(place)
+    own = {"host": platform.node(), "device": str(plan.device), "name": device_name(plan.device)}
+    all_ranks = ranks.gather_values(own)
     exact = same_data and (plan.device.type == "cpu" or training.deterministic)
     return RunStarted(
         run_id=run_id,
@@ -61,7 +61,7 @@ def started(
         reported=tuple(asdict(figure) for figure in label.reported),
         config=to_plain(plan.config),
         device=training.device,
-        device_name=_names(places),
+        device_name=_names(all_ranks),
         parameters=plan.parameters,
         forward_flops=plan.forward_flops,
         epochs=training.epochs,
@@ -72,13 +72,13 @@ def started(
         chosen_on="validation" if prepared.validation else "test",
         reproducible="exact" if exact else "seeded",
         environment=environment(),
-        ranks=tuple(places) if ranks.world > 1 else (),
+        ranks=tuple(all_ranks) if ranks.world > 1 else (),
     )
 
 
-def _names(places: list[dict[str, str]]) -> str:
+def _names(all_ranks: list[dict[str, str]]) -> str:
     """The devices as a person knows them, alike ones counted."""
-    counts = Counter(place["name"] for place in places)
+    counts = Counter(place["name"] for place in all_ranks)
     return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items())
 
 

@@ -13,10 +13,10 @@ from ..errors import DiskError
 from ..events import CheckpointSaved, EpochCompleted, RunEvent, WarningRaised, from_json, to_json
 from ..runs import checkpoint
 from ..training.divergence import check_losses, check_tensors
-from ..training.state import Job, state_of
-from ..utils.files import Disk, in_words
+from ..training.state import TrainingJob, state_of
+from ..utils.files import Disk, disk_error_text
 from .best_epoch_files import save_analysis
-from .recorder import RETRY_EVERY, Recorder, tries
+from .recorder import RETRY_SECONDS, Recorder, flush_attempts
 
 Snapshot = tuple[dict[str, Tensor], dict[str, Any]]
 """The tensors and the rest of a job's state."""
@@ -30,7 +30,7 @@ class Saver:
     all of them are asked for together, and all keep in mind what it saved.
     """
 
-    job: Job
+    job: TrainingJob
     recorder: Recorder
     folder: Path
     """Where the run was at the start of the attempt."""
@@ -41,58 +41,58 @@ class Saver:
         """Where the run is now, as far as this rank knows."""
         return self.recorder.writer.folder if self.recorder.writer else self.folder
 
-    def epoch(self, event: EpochCompleted) -> Iterator[RunEvent]:
+    def save_epoch(self, event: EpochCompleted) -> Iterator[RunEvent]:
         """Save what an epoch ended with."""
-        if event.best and self.job.predictions and self.job.ranks.leads:
+        if event.best and self.job.predictions and self.job.ranks.is_leader:
             try:
                 save_analysis(self.home, self.job.model, self.job.predictions, event.epoch, self.disk)
             except OSError as error:
                 yield self._warning(f"the predictions of epoch {event.epoch} could not be written", error)
-        yield from self.now(best=event.best)
+        yield from self.save_now(best=event.best)
 
-    def now(self, *, best: bool = False) -> Iterator[RunEvent]:
+    def save_now(self, *, best: bool = False) -> Iterator[RunEvent]:
         """Save a checkpoint of this moment."""
         if snapshot := self._snapshot(best):
-            saved, refusal = self._try(snapshot, best)
-            yield from self._told(saved)
+            saved, refusal = self._try_to_save(snapshot, best)
+            yield from self._announce(saved)
             if refusal:
                 yield self._warning(f"the checkpoint of step {self.job.position.step} could not be written", refusal)
 
-    def last(self, *, completed: bool) -> Iterator[RunEvent]:
+    def save_last(self, *, completed: bool) -> Iterator[RunEvent]:
         """Make sure that what training came to is on disk; a disk that refuses is asked again for a while.
 
         Raises:
             DiskError: it did not take it in the end.
         """
         step, known = self.job.position.step, self.recorder.record.best
-        best = known is not None and known.step == step and not self._known(step)
+        best = known is not None and known.step == step and not self._is_saved(step)
         snapshot = self._snapshot(best)
         if snapshot is None:
             return
-        saved, refusal = self._try(snapshot, best)
-        for number in range(tries(completed)):
+        saved, refusal = self._try_to_save(snapshot, best)
+        for number in range(flush_attempts(completed)):
             if refusal is None:
                 break
             if not number:
                 yield self._warning(f"the last checkpoint, of step {step}, is tried again for a while", refusal)
-            self.recorder.wait(RETRY_EVERY)
-            saved, refusal = self._try(snapshot, best)
+            self.recorder.wait(RETRY_SECONDS)
+            saved, refusal = self._try_to_save(snapshot, best)
         if refusal:
             raise DiskError(
-                f"the last checkpoint, of step {step}, could not be written ({in_words(refusal)})",
+                f"the last checkpoint, of step {step}, could not be written ({disk_error_text(refusal)})",
                 f"free space for {self.home}, then go on with: torchdeck resume {self.home.name}",
             )
-        yield from self._told(saved)
+        yield from self._announce(saved)
 
-    def _known(self, step: int) -> bool:
+    def _is_saved(self, step: int) -> bool:
         """Whether the newest checkpoint is of this step, between two epochs, as the leader knows; all ranks ask."""
         known = self.recorder.record.checkpoints
-        return self.job.ranks.agreed(bool(known) and known[-1].step == step and self.job.position.batch == 0)
+        return self.job.ranks.broadcast(bool(known) and known[-1].step == step and self.job.position.batch == 0)
 
     def _snapshot(self, best: bool) -> Snapshot | None:
         """The state of this moment; None where a checkpoint has it."""
         position = self.job.position
-        if self._known(position.step) and not best:
+        if self._is_saved(position.step) and not best:
             return None
         tensors, state = state_of(self.job)
         if position.batch:
@@ -101,9 +101,9 @@ class Saver:
             check_tensors(tensors, position.step)
         return tensors, state
 
-    def _try(self, snapshot: Snapshot, best: bool) -> tuple[CheckpointSaved | None, OSError | None]:
+    def _try_to_save(self, snapshot: Snapshot, best: bool) -> tuple[CheckpointSaved | None, OSError | None]:
         """Write a checkpoint; what was saved, or why the disk refused it. Only the leader writes."""
-        if not self.job.ranks.leads:
+        if not self.job.ranks.is_leader:
             return None, None
         try:
             return self._save(snapshot, best), None
@@ -122,20 +122,20 @@ class Saver:
             step=position.step, epoch=position.epoch - 1, best=best, manifest_sha256=saved.manifest_sha256
         )
 
-    def _told(self, saved: CheckpointSaved | None) -> Iterator[RunEvent]:
+    def _announce(self, saved: CheckpointSaved | None) -> Iterator[RunEvent]:
         """Tell of a checkpoint, on all ranks; then those that it makes needless go."""
-        agreed = self.job.ranks.agreed(to_json(saved) if saved else None)
-        told = from_json(agreed) if agreed else None
-        if told is None:
+        agreed = self.job.ranks.broadcast(to_json(saved) if saved else None)
+        event = from_json(agreed) if agreed else None
+        if event is None:
             return
-        yield self.recorder(told)
-        if not self.job.ranks.leads:
+        yield self.recorder(event)
+        if not self.job.ranks.is_leader:
             return
         try:
-            wanted = self.job.epoch_began, self.recorder.record.best_saved
-            checkpoint.retain(self.home / "checkpoints", self.job.position.step, *wanted, disk=self.disk)
+            wanted = self.job.epoch_start_step, self.recorder.record.best_saved
+            checkpoint.delete_old(self.home / "checkpoints", self.job.position.step, *wanted, disk=self.disk)
         except OSError as error:
             yield self._warning("an old checkpoint could not be removed", error)
 
     def _warning(self, what: str, error: OSError) -> RunEvent:
-        return self.recorder(WarningRaised(message=f"{what}: {in_words(error)}"))
+        return self.recorder(WarningRaised(message=f"{what}: {disk_error_text(error)}"))

@@ -37,22 +37,22 @@ from ..runs.reported import parse_reported
 from ..runs.request import DEFAULT_RANK_TIMEOUTS, RankTimeouts
 from ..runs.writer import RunWriter, check_writable, claim, reopen
 from ..training.loop import train
-from ..training.pacing import Watch
+from ..training.pacing import Pacer
 from ..training.plan import Plan, make_plan, with_precision
-from ..training.precision import choose
-from ..training.process_group import ALONE, Ranks, check_alike
-from ..training.state import Job, build_job, configure_process
+from ..training.precision import choose_precision
+from ..training.process_group import SINGLE, Ranks, check_equal
+from ..training.state import TrainingJob, build_job, configure_process
 from ..utils.files import DISK, Disk
 from . import handover as hand_over
-from .out_of_memory import advised, release_memory
+from .out_of_memory import release_memory, with_advice
 from .recorder import Recorder, epochs_done
 from .restore import restore_newest, roll_back
-from .run_header import failure_of, header_of, started
+from .run_header import failure_of, header_of, started_event
 from .saver import Saver
-from .suspend_detector import beating
+from .suspend_detector import detecting_suspends
 
 _ONE_TRAINING = threading.Lock()
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class SessionContext:
     sample_every: float = 0.1
     wait: Callable[[float], object] = time.sleep
     disk: Disk = DISK
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE
     """Of a run on several devices, this process among the others."""
     rank_timeouts: RankTimeouts = DEFAULT_RANK_TIMEOUTS
     """Of a run on several devices."""
@@ -87,24 +87,24 @@ def run(
     processes of its own, which go on when nobody iterates.
     """
     ranks, name = context.ranks, run_id or new_run_id((label or Label()).preset, context.now())
-    recorder = Recorder(context.now, context.wait, silent=not ranks.leads)
+    recorder = Recorder(context.now, context.wait, silent=not ranks.is_leader)
 
-    def begin() -> Generator[RunEvent, None, Job]:
-        if ranks.leads:
+    def start() -> Generator[RunEvent, None, TrainingJob]:
+        if ranks.is_leader:
             check_writable(logs)
-        plan, prepared = yield from _prepared(config, context, recorder)
+        plan, prepared = yield from _prepare(config, context, recorder)
         recorder.plan = plan
-        if ranks.leads:
+        if ranks.is_leader:
             header = header_of(plan, prepared, label or Label(), context.now())
-            recorder.use(claim(logs, name, header, context.disk))
+            recorder.attach(claim(logs, name, header, context.disk))
         configure_process(plan)
         job = build_job(plan, prepared, ranks)
-        yield recorder(started(job, prepared, label or Label(), name, None))
+        yield recorder(started_event(job, prepared, label or Label(), name, None))
         for note in prepared.notes:
             yield recorder(WarningRaised(message=f"{config.data.name}: {note}"))
         return job
 
-    yield from recorder.with_news(_attempt(begin, recorder, control, context, logs / name))
+    yield from recorder.with_disk_events(_attempt(start, recorder, control, context, logs / name))
 
 
 def resume(
@@ -115,27 +115,27 @@ def resume(
     To take it over is to ask the process that trains it for it, once all is ready to go on; it trains on until then.
     """
     ranks = context.ranks
-    recorder = Recorder(context.now, context.wait, silent=not ranks.leads)
+    recorder = Recorder(context.now, context.wait, silent=not ranks.is_leader)
 
-    def begin() -> Generator[RunEvent, None, Job]:
-        config, label, fingerprint = _asked(folder)
-        ready = _drained(_prepared(config, context, Recorder(context.now, context.wait))) if take_over else None
-        writer = _writer(folder, control or Control(), context, take_over)
+    def start() -> Generator[RunEvent, None, TrainingJob]:
+        config, label, fingerprint = _read_settings(folder)
+        ready = _run_to_end(_prepare(config, context, Recorder(context.now, context.wait))) if take_over else None
+        writer = _open_writer(folder, control or Control(), context, take_over)
         try:
-            _take_up(folder, recorder)
-            plan, prepared = ready or (yield from _prepared(config, context, recorder))
+            _continue_record(folder, recorder)
+            plan, prepared = ready or (yield from _prepare(config, context, recorder))
         except BaseException:
             if writer:
                 writer.close()
             raise
         recorder.plan = plan
         if writer:
-            recorder.use(writer)
+            recorder.attach(writer)
         configure_process(plan)
         job = build_job(plan, prepared, ranks)
         restored, same = restore_newest(job, folder / "checkpoints"), prepared.fingerprint == fingerprint
-        check_alike(ranks, restored.step, "checkpoints")
-        yield recorder(started(job, prepared, label, folder.name, restored.step or 0, same_data=same))
+        check_equal(ranks, restored.step, "checkpoints")
+        yield recorder(started_event(job, prepared, label, folder.name, restored.step or 0, same_data=same))
         for message in restored.passed_over:
             yield recorder(WarningRaised(message=message))
         if not same:
@@ -143,18 +143,18 @@ def resume(
             yield recorder(WarningRaised(message=message))
         return job
 
-    yield from recorder.with_news(_attempt(begin, recorder, control, context, folder))
+    yield from recorder.with_disk_events(_attempt(start, recorder, control, context, folder))
 
 
-def _writer(folder: Path, control: Inbox, context: SessionContext, take_over: bool) -> RunWriter | None:
+def _open_writer(folder: Path, control: Inbox, context: SessionContext, take_over: bool) -> RunWriter | None:
     """The run's lock, for the rank that writes."""
-    if not context.ranks.leads:
+    if not context.ranks.is_leader:
         return None
     disk = context.disk
-    return hand_over.taken(folder, control, disk=disk) if take_over else reopen(folder, disk)
+    return hand_over.take_over_run(folder, control, disk=disk) if take_over else reopen(folder, disk)
 
 
-def _take_up(folder: Path, recorder: Recorder) -> None:
+def _continue_record(folder: Path, recorder: Recorder) -> None:
     """Go on with the record of a locked run."""
     record = load_record(folder)
     ending = record.ending
@@ -164,7 +164,7 @@ def _take_up(folder: Path, recorder: Recorder) -> None:
     record.ending = None
 
 
-def _drained(steps: Generator[RunEvent, None, Done]) -> Done:
+def _run_to_end(steps: Generator[RunEvent, None, Result]) -> Result:
     """What a generator returns at its end; nobody hears what it says until then."""
     while True:
         try:
@@ -173,7 +173,7 @@ def _drained(steps: Generator[RunEvent, None, Done]) -> Done:
             return end.value
 
 
-def _asked(folder: Path) -> tuple[ExperimentConfig, Label, str]:
+def _read_settings(folder: Path) -> tuple[ExperimentConfig, Label, str]:
     """The settings of a run, what it is called, and the fingerprint of the data it began with."""
     header = read_header(folder)
     if "config" not in header:
@@ -183,7 +183,7 @@ def _asked(folder: Path) -> tuple[ExperimentConfig, Label, str]:
     return parse_config(header["config"]), label, str(header.get("data", {}).get("sha256", ""))
 
 
-def _prepared(
+def _prepare(
     config: ExperimentConfig, context: SessionContext, recorder: Recorder
 ) -> Generator[RunEvent, None, tuple[Plan, Prepared]]:
     """The plan, and the data ready to train on; slow steps are told as stages.
@@ -191,13 +191,13 @@ def _prepared(
     Of several ranks the leader comes first: it settles what is automatic, and fetches and decodes for all.
     """
     ranks = context.ranks
-    if not ranks.leads:
+    if not ranks.is_leader:
         ranks.wait_for_leader("prepared")
-        config = parse_config(ranks.agreed(dict[str, Any]()))
+        config = parse_config(ranks.broadcast(dict[str, Any]()))
     plan = make_plan(config, context.data_root, ranks.rank)
     if plan.config.training.precision == "auto":
         yield recorder(StageStarted(message="measuring whether bf16 is faster"))
-        plan = with_precision(plan, choose(plan))
+        plan = with_precision(plan, choose_precision(plan))
     dataset = open_dataset(plan.config.data, context.data_root)
     steps = prepare(dataset, plan.config.training.seed, plan.config.data.source == "streamed")
     while True:
@@ -207,15 +207,15 @@ def _prepared(
             prepared: Prepared = end.value
             break
         yield recorder(StageStarted(message=progress.message, done=progress.done, total=progress.total))
-    if ranks.leads:
+    if ranks.is_leader:
         ranks.wait_for_leader("prepared")
-        ranks.agreed(to_plain(plan.config))
-    check_alike(ranks, prepared.fingerprint, "data set")
+        ranks.broadcast(to_plain(plan.config))
+    check_equal(ranks, prepared.fingerprint, "data set")
     return plan, prepared
 
 
 def _attempt(
-    begin: Callable[[], Generator[RunEvent, None, Job]],
+    start: Callable[[], Generator[RunEvent, None, TrainingJob]],
     recorder: Recorder,
     control: Inbox | None,
     context: SessionContext,
@@ -230,7 +230,7 @@ def _attempt(
     try:
         try:
             # Held by no name here, so that its memory is free when the heap is given back.
-            yield from _train((yield from begin()), folder, recorder, control or Control(), context)
+            yield from _train((yield from start()), folder, recorder, control or Control(), context)
         except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
             failure = failure_of(error)
         if failure:
@@ -239,7 +239,7 @@ def _attempt(
             _tried(gc.collect)
             _tried(release_memory)
             with suppress(Exception):
-                failure = advised(failure, recorder.record, recorder.plan)
+                failure = with_advice(failure, recorder.record, recorder.plan)
             if context.ranks.world > 1:
                 recorder.failed = failure
                 yield RunFailed(error=failure)
@@ -259,31 +259,33 @@ def _tried(step: Callable[[], object]) -> None:
         step()
 
 
-def _train(job: Job, folder: Path, recorder: Recorder, control: Inbox, context: SessionContext) -> Iterator[RunEvent]:
+def _train(
+    job: TrainingJob, folder: Path, recorder: Recorder, control: Inbox, context: SessionContext
+) -> Iterator[RunEvent]:
     disk = context.disk
-    inbox = _inbox(folder, recorder, control, context)
+    inbox = _open_inbox(folder, recorder, control, context)
     saver = Saver(job, recorder, folder, disk)
     sampler = open_sampler(job.plan.device)
-    watch = Watch(inbox, context.clock, context.sample_every, sampler, job.ranks)
+    pacer = Pacer(inbox, context.clock, context.sample_every, sampler, job.ranks)
     training = job.plan.config.training
     for message in job.ranks.warnings:
         yield recorder(WarningRaised(message=message))
     if training.compile:
         yield recorder(StageStarted(message="compiling the model"))
     if training.on_divergence == "roll-back" and job.position.step == 0:
-        yield from saver.now()
+        yield from saver.save_now()
     outcome: tuple[RunStatus, str] | None = None
     while outcome is None:
         try:
-            with beating(recorder.look) as heart:
-                watch.stood_still = heart.stood_still
-                outcome = yield from _trained(watch, saver, inbox)
+            with detecting_suspends(recorder.look) as detector:
+                pacer.take_suspended_seconds = detector.take_suspended_seconds
+                outcome = yield from _train_until_stopped(pacer, saver, inbox)
             recorder.look()
             yield from recorder.news()
             if outcome[0] != "handed_over":
-                yield from saver.last(completed=outcome[0] == "completed")
+                yield from saver.save_last(completed=outcome[0] == "completed")
         except DivergedError as error:
-            home = Path(job.ranks.agreed(str(saver.home)))
+            home = Path(job.ranks.broadcast(str(saver.home)))
             yield recorder(roll_back(job, home / "checkpoints", error, disk))
     status, reason = outcome
     yield recorder(
@@ -293,44 +295,44 @@ def _train(job: Job, folder: Path, recorder: Recorder, control: Inbox, context: 
             epoch=epochs_done(recorder.record),
             step=job.position.step,
             train_seconds=recorder.record.train_seconds,
-            peak_memory=max(job.ranks.told_by_all(peak_memory(job.plan.device))),
+            peak_memory=max(job.ranks.gather_values(peak_memory(job.plan.device))),
         )
     )
 
 
-def _inbox(folder: Path, recorder: Recorder, control: Inbox, context: SessionContext) -> Inbox:
+def _open_inbox(folder: Path, recorder: Recorder, control: Inbox, context: SessionContext) -> Inbox:
     """Where commands come in: of several ranks the leader hears them and passes them on."""
     if not (writer := recorder.writer):
         return Control()
     return FolderControl(control, folder, context.clock, writer=writer)
 
 
-def _trained(watch: Watch, saver: Saver, inbox: Inbox) -> Generator[RunEvent, None, tuple[RunStatus, str]]:
+def _train_until_stopped(pacer: Pacer, saver: Saver, inbox: Inbox) -> Generator[RunEvent, None, tuple[RunStatus, str]]:
     """Train to an outcome and its reason, and save what events ask for."""
     job, recorder = saver.job, saver.recorder
-    loop = train(job, watch)
+    loop = train(job, pacer)
     while True:
         try:
             event = next(loop)
         except StopIteration as end:
             return end.value
         yield recorder(event)
-        yield from _saved(saver, event)
+        yield from _save_for(saver, event)
         if isinstance(event, CommandApplied) and event.command == "hand-over":
-            if hand_over.is_safe(recorder.record, job.position.step):
+            if hand_over.is_checkpointed(recorder.record, job.position.step):
                 loop.close()
                 if isinstance(inbox, FolderControl):
-                    hand_over.pass_on(inbox, watch)
+                    hand_over.forward_commands(inbox, pacer)
                 return "handed_over", event.reason
             yield recorder(WarningRaised(message="the run was not handed over: it goes on where it is"))
 
 
-def _saved(saver: Saver, event: RunEvent) -> Iterator[RunEvent]:
+def _save_for(saver: Saver, event: RunEvent) -> Iterator[RunEvent]:
     """What an event asks to be saved."""
     match event:
         case EpochCompleted():
-            yield from saver.epoch(event)
+            yield from saver.save_epoch(event)
         case CommandApplied(command="checkpoint" | "hand-over"):
-            yield from saver.now()
+            yield from saver.save_now()
         case _:
             pass

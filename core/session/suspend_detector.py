@@ -11,40 +11,40 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
-BEAT_SECONDS = 0.5
-LONGEST_STUTTER = 5.0
+TICK_SECONDS = 0.5
+MAX_DELAY_SECONDS = 5.0
 """A busy machine delays a beat, too; only what takes longer counts."""
 
 
-class Heart:
+class SuspendDetector:
     """Beats in a thread of its own; `stood_still` is for the one thread that trains."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last = clock()
-        self._missed: deque[float] = deque()
+        self._gaps: deque[float] = deque()
 
-    def beat(self) -> None:
+    def tick(self) -> None:
         """Note what passed since the last beat."""
         now = self._clock()
-        missed = now - self._last - BEAT_SECONDS
+        gap = now - self._last - TICK_SECONDS
         self._last = now
-        if missed > LONGEST_STUTTER:
-            self._missed.append(missed)
+        if gap > MAX_DELAY_SECONDS:
+            self._gaps.append(gap)
 
-    def stood_still(self) -> float:
+    def take_suspended_seconds(self) -> float:
         """Seconds that the process stood still since this was last asked."""
-        return sum(self._missed.popleft() for _ in range(len(self._missed)))
+        return sum(self._gaps.popleft() for _ in range(len(self._gaps)))
 
 
 @contextmanager
-def beating(look: Callable[[], object]) -> Generator[Heart]:
+def detecting_suspends(look: Callable[[], object]) -> Generator[SuspendDetector]:
     """A heart that beats while something trains, and has a look at every beat."""
-    heart, over = Heart(), threading.Event()
+    detector, over = SuspendDetector(), threading.Event()
 
     def beat() -> None:
-        while not over.wait(BEAT_SECONDS):
-            heart.beat()
+        while not over.wait(TICK_SECONDS):
+            detector.tick()
             # Before the loop needs it; what is wrong there is the loop's to tell.
             with suppress(Exception):
                 look()
@@ -52,7 +52,7 @@ def beating(look: Callable[[], object]) -> Generator[Heart]:
     thread = threading.Thread(target=beat, name="heart", daemon=True)
     thread.start()
     try:
-        yield heart
+        yield detector
     finally:
         over.set()
         thread.join()

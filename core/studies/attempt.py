@@ -50,7 +50,7 @@ class Attempt:
         """Ask it to stop, once."""
         if not self.asked:
             self.asked = True
-            self.worker.ask("stop", reason)
+            self.worker.send("stop", reason)
 
     def listen(self) -> Iterator[RunSaid]:
         """What its log says new."""
@@ -74,7 +74,7 @@ def outcome_of(attempt: Attempt, logs: Path, begun: StudyRun) -> StudyRun:
     if not run.to_do or attempt.asked:
         return run
     if run.reason in ("", KILLED) or run.reason.startswith("signal "):
-        return _died(replace(run, run_id=begun.run_id), attempt.worker.death())
+        return _died(replace(run, run_id=begun.run_id), attempt.worker.exit_text())
     return settled_run(logs, replace(begun, wish="hold"))
 
 

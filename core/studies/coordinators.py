@@ -17,10 +17,10 @@ from pathlib import Path
 
 from ..devices.slots import Slot, slot_on
 from ..errors import BusyError, LogsError
-from ..runs.commands import leave_request
-from ..utils.files import DISK, Disk, in_words, is_folder, read_json
+from ..runs.commands import write_command
+from ..utils.files import DISK, Disk, disk_error_text, is_folder, read_json
 from ..utils.locks import is_held, lock_owner, take_lock
-from ..utils.validation import Reader, checked, many, text
+from ..utils.validation import Reader, list_of, text, valid_items
 
 FOLDER = "parents"
 BEAT = 5.0
@@ -32,7 +32,7 @@ SILENCE = 4 * BEAT
 MOST_PLACES = 1000
 """Of one parent, as its lock file tells them."""
 
-_OWNER: Mapping[str, Reader] = {"host": text, "cluster": text, "slots": many(text)}
+_OWNER: Mapping[str, Reader] = {"host": text, "cluster": text, "slots": list_of(text)}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,100}")
 
 
@@ -160,7 +160,7 @@ def places(folder: Path) -> dict[str, tuple[str, ...]]:
     """Where each parent that lives trains, by its name, as a run's `place` tells it; nothing where a cluster does."""
     found: dict[str, tuple[str, ...]] = {}
     for name in living(folder):
-        owner = checked(read_json(_alive_file(folder, name)), _OWNER)
+        owner = valid_items(read_json(_alive_file(folder, name)), _OWNER)
         slots = () if owner.get("cluster") else owner.get("slots", ())[:MOST_PLACES]
         found[name] = tuple(slot_on(slot, owner.get("host", "?")) for slot in slots)
     return found
@@ -196,9 +196,11 @@ def request_stop(folder: Path, disk: Disk = DISK) -> None:
         raise LogsError(f"study {folder.name} is not active", f"go on with: torchdeck study {folder.name}")
     try:
         for name in asked:
-            leave_request(folder, _stop_file(folder, name).name, disk=disk)
+            write_command(folder, _stop_file(folder, name).name, disk=disk)
     except OSError as error:
-        raise LogsError(f"study {folder.name} cannot be asked ({in_words(error)})", "mend its permissions") from None
+        raise LogsError(
+            f"study {folder.name} cannot be asked ({disk_error_text(error)})", "mend its permissions"
+        ) from None
 
 
 def _sweep(folder: Path) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..control import Inbox
 from ..devices.slots import Slot
 from ..events import EpochCompleted
-from ..processes.launch import Starter, place_of
+from ..processes.launch import WorkerStarter, place_of
 from ..runs.layout import is_locked, is_run, new_run_id
 from ..runs.reader import EventReader, load_record
-from ..utils.files import in_words, is_refusal
+from ..utils.files import disk_error_text, is_disk_error
 from .attempt import Attempt, best_figure, outcome_of
 from .coordinators import Parent, lives, living, workers_live
 from .events import RunBegan, RunEnded, StudyEnded, StudyEvent, StudyStarted, StudyWarned
@@ -54,7 +54,7 @@ class Circumstances:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     poll: float = 0.1
-    start: Starter | None = None
+    start: WorkerStarter | None = None
     left_over: Callable[[Path], Collection[str]] = lambda _: ()
     cluster: str = ""
     join: bool = False
@@ -63,7 +63,9 @@ class Circumstances:
 class Executor:
     """One process's work on a study, beside others perhaps."""
 
-    def __init__(self, ledger: Ledger, parent: Parent, control: Inbox, around: Circumstances, start: Starter) -> None:
+    def __init__(
+        self, ledger: Ledger, parent: Parent, control: Inbox, around: Circumstances, start: WorkerStarter
+    ) -> None:
         # optuna 0.3 s, loaded only where a study is run.
         from .trial_queue import TrialQueue
 
@@ -127,7 +129,7 @@ class Executor:
                 try:
                     yield from self._put_down()
                 except OSError as error:
-                    if not is_refusal(error):
+                    if not is_disk_error(error):
                         raise
                     yield from self._refused(error)
             if self._refusal and self._stopping and all(active.worker.ended for active in self._active.values()):
@@ -159,8 +161,8 @@ class Executor:
         """Begin to wait for a disk that refuses, or go on waiting."""
         if not self._refusal:
             told = "runs that train go on, no other begins until the disk takes what becomes of them"
-            yield StudyWarned(f"{self.folder} cannot be written ({in_words(error)}): {told}")
-        self._refusal, self._refused_at = in_words(error), self._around.clock()
+            yield StudyWarned(f"{self.folder} cannot be written ({disk_error_text(error)}): {told}")
+        self._refusal, self._refused_at = disk_error_text(error), self._around.clock()
 
     def _make_good(self) -> None:
         """Do as the next process would that opens the study: what was put down by halves is told by the runs."""

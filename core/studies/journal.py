@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from ..runs.line_format import LONGEST_LINE, sealed, unsealed
+from ..runs.line_format import MAX_LINE_BYTES, seal, unseal
 from ..utils.files import DISK, Disk, open_regular, open_to_append, read_json, write_all
 
 DECLARED = "study.json"
@@ -34,10 +34,10 @@ class Changes:
             return
         with file:
             file.seek(self._offset)
-            while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+            while (line := file.readline(MAX_LINE_BYTES)).endswith(b"\n"):
                 self._offset += len(line)
                 try:
-                    yield unsealed(line[:-1])
+                    yield unseal(line[:-1])
                 except (ValueError, RecursionError):
                     continue
 
@@ -52,7 +52,7 @@ class Changes:
             file.seek(max(0, end - 1))
             if file.read(1) in (b"", b"\n"):
                 return
-            file.seek(max(0, end - LONGEST_LINE))
+            file.seek(max(0, end - MAX_LINE_BYTES))
             tail = file.read()
             file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
 
@@ -62,7 +62,7 @@ class Changes:
         Raises:
             OSError: the disk refuses it.
         """
-        line = sealed(dict(change)) + b"\n"
+        line = seal(dict(change)) + b"\n"
         file = open_to_append(self.path, disk)
         try:
             write_all(file, line, disk)

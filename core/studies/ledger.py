@@ -15,8 +15,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from ..errors import BusyError, InputError, LogsError
-from ..utils.files import DISK, in_words, read_json
-from ..utils.locks import free, wait_for
+from ..utils.files import DISK, disk_error_text, read_json
+from ..utils.locks import release_lock, wait_for_lock
 from .coordinators import FOLDER, lives
 from .journal import DECLARED, Changes, apply_change
 from .model import Study, StudyRun
@@ -70,10 +70,10 @@ class Ledger:
         finally:
             self._depth -= 1
             if self._depth == 0:
-                free(self._lock)
+                release_lock(self._lock)
 
     def _take(self) -> None:
-        if not wait_for(self._lock, LOCK_TIMEOUT, self._clock):
+        if not wait_for_lock(self._lock, LOCK_TIMEOUT, self._clock):
             told = f"another process keeps the lock of study {self.folder.name}"
             raise BusyError(told, f"end the one that hangs; {self.folder / FOLDER} names them")
         self._changes.repair()
@@ -128,7 +128,7 @@ class Ledger:
 def unwritable(folder: Path, error: OSError) -> LogsError:
     """What there is to tell where a disk refuses what a study writes."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    told = f"study {folder.name} cannot be written ({in_words(error)})"
+    told = f"study {folder.name} cannot be written ({disk_error_text(error)})"
     return LogsError(told, "free some space" if full else "mend its permissions")
 
 

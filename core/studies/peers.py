@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..runs.layout import is_run
-from ..runs.reader import EventReader, load_record, news_of
+from ..runs.reader import EventReader, load_record, tail_reader
 from .events import RunBegan, RunEnded, RunSaid, StudyEvent, is_told
 from .model import Study, StudyRun
 
@@ -36,7 +36,7 @@ class Elsewhere:
     def _follow(self, run: StudyRun) -> Iterator[StudyEvent]:
         if self._states.get(run.number) != "running" or run.number not in self._readers:
             folder = self._logs / str(run.run_id)
-            self._readers[run.number] = news_of(folder)
+            self._readers[run.number] = tail_reader(folder)
             resumed = is_run(folder) and load_record(folder).attempt > 1
             yield RunBegan(run, run.place, resumed, elsewhere=True)
         yield from self._said(run)

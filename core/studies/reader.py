@@ -9,8 +9,8 @@ from typing import Any, cast, get_args
 
 from ..errors import LogsError
 from ..runs.layout import RUN_ID
-from ..utils.flatten import flat, sequence, unlike
-from ..utils.validation import Reader, finite, many, mapping, one_of, text, whole
+from ..utils.flatten import as_sequence, differing_paths, flatten
+from ..utils.validation import Reader, finite, list_of, mapping, one_of, text, whole_number
 from .journal import DECLARED
 from .model import SHOWS, Direction, Json, Kind, Pruner, RunState, Sampler, Search, Study, StudyRun, Wish
 
@@ -37,7 +37,7 @@ def study_of(folder: Path, content: Any) -> Study:
     known = _read(given, _STUDY, name="", title="", summary="", kind="list", preset="")
     known["name"] = known["name"] or folder.name
     known["title"] = known["title"] or known["name"]
-    known["varied"] = known.get("varied") or tuple(unlike([flat(run.config) for run in runs]))
+    known["varied"] = known.get("varied") or tuple(differing_paths([flatten(run.config) for run in runs]))
     return Study(**known, runs=runs, study_id=folder.name)
 
 
@@ -78,7 +78,7 @@ def _run_id(value: Any) -> str:
 
 
 def _shows(value: Any) -> tuple[str, ...]:
-    return tuple(show for show in SHOWS if show in sequence(value)) or ("table",)
+    return tuple(show for show in SHOWS if show in as_sequence(value)) or ("table",)
 
 
 def _statement(item: Any) -> str:
@@ -102,15 +102,15 @@ def _search(value: Any) -> Search:
 _RUN: Mapping[str, Reader] = {
     **dict.fromkeys(("label", "preset", "reason", "place", "parent"), text),
     **dict.fromkeys(("overrides", "config"), mapping),
-    "reported": many(mapping),
+    "reported": list_of(mapping),
     "run_id": _run_id,
     "state": one_of(*get_args(RunState)),
     "wish": one_of(*get_args(Wish)),
-    "deaths": whole,
+    "deaths": whole_number,
 }
 _SEARCH: Mapping[str, Reader] = {
     **dict.fromkeys(("space", "base"), mapping),
-    **dict.fromkeys(("trials", "seed"), whole),
+    **dict.fromkeys(("trials", "seed"), whole_number),
     "sampler": one_of(*get_args(Sampler)),
     "pruner": one_of(*get_args(Pruner)),
     "metric": text,
@@ -119,10 +119,10 @@ _SEARCH: Mapping[str, Reader] = {
 }
 _STUDY: Mapping[str, Reader] = {
     **dict.fromkeys(("name", "title", "summary", "preset"), text),
-    **dict.fromkeys(("varied", "given", "tags"), many(str)),
+    **dict.fromkeys(("varied", "given", "tags"), list_of(str)),
     "kind": one_of(*get_args(Kind)),
     "shows": _shows,
-    "reported": many(_statement),
+    "reported": list_of(_statement),
     "notes": _notes,
     "search": _search,
     "created": finite,

@@ -17,7 +17,7 @@ from ..errors import BusyError, InputError, TorchdeckError
 from ..events import Failure, FailureKind
 from ..processes.fork_client import ForkServer
 from ..processes.launch import start_worker
-from ..utils.files import is_refusal
+from ..utils.files import is_disk_error
 from .coordinators import SILENCE, Parent, check_unchanged, dying, enter, signs_of_life
 from .events import StudyEnded, StudyEvent, StudyWarned
 from .executor import Circumstances, Executor
@@ -37,7 +37,7 @@ def run_study(folder: Path, control: Inbox | None = None, *, around: Circumstanc
 
 
 def _failure(folder: Path, error: Exception) -> Failure:
-    if isinstance(error, OSError) and is_refusal(error):
+    if isinstance(error, OSError) and is_disk_error(error):
         error = unwritable(folder, error)
     kind: FailureKind = (
         "input" if isinstance(error, InputError) else "busy" if isinstance(error, BusyError) else "crash"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config import parse_config, with_overrides
-from ..devices.device_spec import listed
+from ..devices.device_spec import split_list
 from ..errors import ConfigError, Fault
 
 _FORM = re.compile(r"(log|uniform|int|choice)\((.*)\)", re.DOTALL)
@@ -57,7 +57,7 @@ def values_of(text: str) -> list[Any]:
     try:
         values = tomllib.loads(f"value = [{inner}]")["value"]
     except tomllib.TOMLDecodeError:
-        values = [_value(part) for part in listed(inner)]
+        values = [_value(part) for part in split_list(inner)]
     return [value for at, value in enumerate(values) if value not in values[:at]]
 
 

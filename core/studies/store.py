@@ -20,7 +20,7 @@ from ..runs.writer import check_writable
 from ..utils.files import (
     DISK,
     Disk,
-    in_words,
+    disk_error_text,
     is_folder,
     make_folders,
     read_json,
@@ -28,7 +28,7 @@ from ..utils.files import (
     to_json_bytes,
     write_atomically,
 )
-from ..utils.locks import wait_for
+from ..utils.locks import wait_for_lock
 from .coordinators import living
 from .journal import DECLARED, read_content
 from .model import GONE, HOLD, KILLED, PRUNED, Study, StudyRun, StudyStatus
@@ -53,7 +53,9 @@ def create_study(logs: Path, study: Study, now: float, disk: Disk = DISK) -> Pat
     except OSError as error:
         with suppress(OSError):
             remove_tree(folder, disk)
-        raise LogsError(f"the study {folder} cannot be made ({in_words(error)})", "choose another --logs") from None
+        raise LogsError(
+            f"the study {folder} cannot be made ({disk_error_text(error)})", "choose another --logs"
+        ) from None
     return folder
 
 
@@ -235,9 +237,11 @@ def find_or_create(logs: Path, wanted: Study, now: float) -> Path:
         make_folders(logs)
         lock = DISK.open(logs / ".studies.lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise LogsError(f"the logs {logs} cannot be written ({in_words(error)})", "choose another --logs") from None
+        raise LogsError(
+            f"the logs {logs} cannot be written ({disk_error_text(error)})", "choose another --logs"
+        ) from None
     try:
-        if not wait_for(lock, LOCK_TIMEOUT):
+        if not wait_for_lock(lock, LOCK_TIMEOUT):
             told = "another process makes a study and does not end"
             raise BusyError(told, f"end the one that keeps {logs / '.studies.lock'}")
         return latest_like(logs, wanted) or create_study(logs, wanted, now)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from ..errors import DivergedError
 from .metrics import Tally
 
-MOST_SKIPPED = 10
+MAX_SKIPPED_STEPS = 10
 """Steps in a row that a gradient scaler may skip."""
-LEAST_SCALE = 1.0
-MOST_ROLL_BACKS = 3
+MIN_SCALE = 1.0
+MAX_ROLL_BACKS = 3
 HINT = "lower optimizer.lr, or clip gradients with training.gradient_clipping"
 
 
@@ -31,8 +31,8 @@ class CountedScaler(torch.amp.GradScaler):
         """What `check_scaler` looks at, still on the device; nothing where nothing is scaled."""
         if not self.is_enabled() or self._scale is None:
             return ()
-        tally.settle()
-        return tally.skipped[max(0, tally.steps - MOST_SKIPPED) : tally.steps].sum(), self._scale
+        tally.flush()
+        return tally.skipped[max(0, tally.steps - MAX_SKIPPED_STEPS) : tally.steps].sum(), self._scale
 
 
 def is_finite(value: float) -> bool:
@@ -62,10 +62,10 @@ def check_scaler(health: Sequence[float], step: int) -> None:
     if not health:
         return
     skipped, scale = health
-    if skipped >= MOST_SKIPPED:
-        message = f"the gradients of {MOST_SKIPPED} steps in a row are not finite"
-        raise DivergedError(f"diverged at step {step - MOST_SKIPPED + 1}: {message}", HINT)
-    if scale < LEAST_SCALE:
+    if skipped >= MAX_SKIPPED_STEPS:
+        message = f"the gradients of {MAX_SKIPPED_STEPS} steps in a row are not finite"
+        raise DivergedError(f"diverged at step {step - MAX_SKIPPED_STEPS + 1}: {message}", HINT)
+    if scale < MIN_SCALE:
         raise DivergedError(f"diverged at step {step}: the gradients fit no scale of half precision", HINT)
 
 

@@ -15,23 +15,23 @@ from ..data import open_dataset
 from ..data.index_plan import epoch_plan
 from ..data.prepare import prepare
 from ..errors import TorchdeckError
-from ..utils.gc_tuning import search_seldom
+from ..utils.gc_tuning import collect_rarely
 from .loop import evaluate_step, train_step
 from .plan import make_plan, steps_per_epoch, with_precision
-from .precision import choose
+from .precision import choose_precision
 from .process_group import Ranks
-from .state import Job, build_job, configure_process, evaluation_tally
+from .state import TrainingJob, build_job, configure_process, evaluation_tally
 
-WARM = 3
-MOST_STEPS = 50
-SECONDS = 3.0
+WARMUP_STEPS = 3
+MAX_STEPS = 50
+MAX_SECONDS = 3.0
 
 
 def seconds_per_epoch(config: ExperimentConfig, data: Path) -> float:
     """The seconds of an epoch's training and evaluation, from a few batches of each."""
     plan = make_plan(config, data)
     if plan.config.training.precision == "auto":
-        plan = with_precision(plan, choose(plan))
+        plan = with_precision(plan, choose_precision(plan))
     steps = prepare(open_dataset(plan.config.data, data), plan.config.training.seed, False)
     while True:
         try:
@@ -47,46 +47,46 @@ def seconds_per_epoch(config: ExperimentConfig, data: Path) -> float:
     return training + steps_per_epoch(len(job.test_batches), size * plan.ranks) * _evaluate(job, size)
 
 
-def _train(job: Job) -> float:
+def _train(job: TrainingJob) -> float:
     """Seconds of a training step."""
     training = job.plan.config.training
     plan = epoch_plan(len(job.train_batches), training.seed, 1, job.plan.config.data)
     job.model.train()
-    count, started = -WARM, time.perf_counter()
-    for images, labels in islice(job.train_batches.train(plan, training.batch_size), WARM + MOST_STEPS):
+    count, started = -WARMUP_STEPS, time.perf_counter()
+    for images, labels in islice(job.train_batches.train(plan, training.batch_size), WARMUP_STEPS + MAX_STEPS):
         train_step(job, images, labels)
         count += 1
-        if count == 0 and job.steps > WARM:  # what came first was only to warm up
+        if count == 0 and job.steps > WARMUP_STEPS:  # what came first was only to warm up
             _wait(job)
             started = time.perf_counter()
-        if count > 0 and time.perf_counter() - started > SECONDS:
+        if count > 0 and time.perf_counter() - started > MAX_SECONDS:
             break
-    count = count if count > 0 else count + WARM
+    count = count if count > 0 else count + WARMUP_STEPS
     _wait(job)
     return (time.perf_counter() - started) / max(1, count)
 
 
-def _evaluate(job: Job, size: int) -> float:
+def _evaluate(job: TrainingJob, size: int) -> float:
     """Seconds of an evaluation batch."""
     job.model.eval()
     tally, count, started = evaluation_tally(job.plan, len(job.test_batches), job.ranks), 0, time.perf_counter()
-    for images, labels in islice(job.test_batches.evaluate(size), MOST_STEPS):
+    for images, labels in islice(job.test_batches.evaluate(size), MAX_STEPS):
         evaluate_step(job, images, labels, tally)
         count += 1
-        if time.perf_counter() - started > SECONDS:
+        if time.perf_counter() - started > MAX_SECONDS:
             break
     _wait(job)
     return (time.perf_counter() - started) / max(1, count)
 
 
-def _wait(job: Job) -> None:
+def _wait(job: TrainingJob) -> None:
     if job.plan.device.type == "cuda":
         torch.cuda.synchronize(job.plan.device)
 
 
 def main() -> None:
     """Print one JSON object, or the reason on stderr."""
-    search_seldom()
+    collect_rarely()
     try:
         seconds = seconds_per_epoch(parse_config(json.load(sys.stdin)), Path(sys.argv[1]))
     except TorchdeckError as error:

@@ -15,7 +15,7 @@ from ..config import ExperimentConfig, to_plain
 from ..errors import RunError
 from ..runs.index import RunRow
 
-MOST_RUNS = 5
+MAX_RUNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +28,19 @@ class Estimate:
 
 def from_runs(config: ExperimentConfig, device_name: str, rows: Iterable[RunRow]) -> Estimate | None:
     """From the newest earlier runs that did the same work an epoch; None where there is none."""
-    wanted = _work(to_plain(config))
+    wanted = _epoch_work(to_plain(config))
     found: list[float] = []
     for row in rows:
-        asked = row.header.get("config")
-        same = str(row.summary.get("device", "")) == device_name and _work(asked) == wanted
-        same = same and config.training.precision in ("auto", _precision(asked))
+        config_of_run = row.header.get("config")
+        same = str(row.summary.get("device", "")) == device_name and _epoch_work(config_of_run) == wanted
+        same = same and config.training.precision in ("auto", _precision(config_of_run))
         if same and (seconds := _seconds_per_epoch(row)):
             found.append(seconds)
     if not found:
         return None
-    recent = found[-MOST_RUNS:]
-    told = f"{len(recent)} earlier run" + ("s" if len(recent) > 1 else "")
-    return Estimate(statistics.median(recent), told)
+    recent = found[-MAX_RUNS:]
+    source = f"{len(recent)} earlier run" + ("s" if len(recent) > 1 else "")
+    return Estimate(statistics.median(recent), source)
 
 
 def measure(config: ExperimentConfig, data: Path, timeout: float = 120.0) -> Estimate:
@@ -62,7 +62,7 @@ def measure(config: ExperimentConfig, data: Path, timeout: float = 120.0) -> Est
         raise RunError(f"the warm-up failed: {last[0][:300]}", "start the run to see the whole message") from None
 
 
-def _work(config: Any) -> Any:
+def _epoch_work(config: Any) -> Any:
     """What decides the time of an epoch."""
     if not isinstance(config, Mapping):
         return None

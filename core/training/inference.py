@@ -25,27 +25,27 @@ class Predictions:
     labels: Tensor
 
 
-def of_no_images(classes: int, device: torch.device) -> Predictions:
+def no_predictions(classes: int, device: torch.device) -> Predictions:
     """The predictions of nothing, for so many classes."""
     likeliest = torch.zeros(0, min(3, classes), dtype=torch.long, device=device)
     return Predictions(likeliest, likeliest.float(), likeliest[:, 0])
 
 
-def joined(parts: Sequence[Predictions], ranks: Ranks, images: int, size: int) -> Predictions | None:
+def joined_over_ranks(parts: Sequence[Predictions], ranks: Ranks, images: int, size: int) -> Predictions | None:
     """The predictions of all ranks in the order of the split, from those of this rank's batches; None without any."""
     if not parts:
         return None
     mine = [torch.cat([getattr(part, name) for part in parts]) for name in Predictions.__dataclass_fields__]
-    return Predictions(*(_of_all(ranks, tensor, images, size) for tensor in mine))
+    return Predictions(*(_gathered(ranks, tensor, images, size) for tensor in mine))
 
 
-def _of_all(ranks: Ranks, mine: Tensor, images: int, size: int) -> Tensor:
+def _gathered(ranks: Ranks, mine: Tensor, images: int, size: int) -> Tensor:
     if ranks.world == 1:
         return mine
-    places = torch.cat([torch.arange(part.start, part.stop) for part in ranks.shard.blocks(images, size)])
+    indices = torch.cat([torch.arange(part.start, part.stop) for part in ranks.shard.blocks(images, size)])
     whole = mine.new_zeros(images, *mine.shape[1:])
-    whole[places.to(mine.device)] = mine
-    ranks.total(whole)
+    whole[indices.to(mine.device)] = mine
+    ranks.sum_in_place(whole)
     return whole
 
 

@@ -17,15 +17,15 @@ from ..data.batches import Batches
 from ..data.index_plan import derive_seed, epoch_plan
 from ..events import EpochCompleted, EvaluationCompleted, RunEvent, StepCompleted
 from .divergence import check_figures, check_losses, check_scaler, check_tensors
-from .inference import Predictions, joined, of_no_images, predict
+from .inference import Predictions, joined_over_ranks, no_predictions, predict
 from .metrics import Figures, Tally
-from .pacing import StopRequested, Watch
-from .state import Job, evaluation_tally, set_learning_rate, state_of, training_tally
+from .pacing import Pacer, StopRequested
+from .state import TrainingJob, evaluation_tally, set_learning_rate, state_of, training_tally
 
 Outcome = tuple[Literal["completed", "stopped"], str]
 
 
-def train(job: Job, watch: Watch) -> Generator[RunEvent, None, Outcome]:
+def train(job: TrainingJob, pacer: Pacer) -> Generator[RunEvent, None, Outcome]:
     """Train until the last epoch, an early stop or a stop by control; the outcome and its reason are returned.
 
     Raises:
@@ -33,16 +33,16 @@ def train(job: Job, watch: Watch) -> Generator[RunEvent, None, Outcome]:
     """
     try:
         while not (reason := _finished(job)):
-            if watch.stop_after_epoch:
-                return "stopped", watch.stop_after_epoch
-            yield from _train_epoch(job, watch)
-            yield from _evaluate_epoch(job, watch)
+            if pacer.stop_after_epoch:
+                return "stopped", pacer.stop_after_epoch
+            yield from _train_epoch(job, pacer)
+            yield from _evaluate_epoch(job, pacer)
     except StopRequested as request:
         return "stopped", str(request)
     return "completed", reason
 
 
-def _finished(job: Job) -> str:
+def _finished(job: TrainingJob) -> str:
     """Why nothing is left to do between two epochs, also for a run resumed there; empty while something is."""
     training, position = job.plan.config.training, job.position
     if position.batch:
@@ -54,7 +54,7 @@ def _finished(job: Job) -> str:
     return f"all {training.epochs} epochs are done" if position.epoch > training.epochs else ""
 
 
-def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
+def _train_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
     config, position = job.plan.config, job.position
     training = config.training
     job.model.train()
@@ -62,7 +62,7 @@ def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         _begin_epoch(job)
     job.resumed_mid_epoch = False
     plan = epoch_plan(len(job.train_batches), training.seed, position.epoch, config.data)
-    started, begun_at, seen_before = watch.now(), position.epoch_seconds, job.tally.images
+    started, seconds_before, seen_before = pacer.now(), position.epoch_seconds, job.tally.images
     for images, labels in job.train_batches.train(plan, training.batch_size, position.batch):
         lr = set_learning_rate(job, position.step)
         train_step(job, images, labels)
@@ -71,20 +71,20 @@ def _train_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
         if job.lookahead:
             job.lookahead.stepped(position.step)
         logged = bool(training.log_interval) and position.step % training.log_interval == 0
-        due = watch.step_due() or logged or position.batch == job.steps
+        due = pacer.step_due() or logged or position.batch == job.steps
         figures = _figures(job) if due else None
         # What the device had queued is done once its figures are here.
-        position.epoch_seconds = begun_at + watch.now() - started
+        position.epoch_seconds = seconds_before + pacer.now() - started
         if figures:
-            speed = (job.tally.images - seen_before) / max(1e-9, position.epoch_seconds - begun_at)
+            speed = (job.tally.images - seen_before) / max(1e-9, position.epoch_seconds - seconds_before)
             yield _step_event(job, figures, lr, speed, logged)
             check_losses(job.tally, figures.mean_loss, position.step)
             check_scaler(figures.more, position.step)
-            yield from watch.sample(position)
-        yield from watch.commands(position.step)
+            yield from pacer.sample(position)
+        yield from pacer.commands(position.step)
 
 
-def _begin_epoch(job: Job) -> None:
+def _begin_epoch(job: TrainingJob) -> None:
     """A fresh count, and random state that depends on the seed, the epoch and the rank alone."""
     position, seed = job.position, job.plan.config.training.seed
     purpose = f"epoch of rank {job.ranks.rank}" if job.ranks.rank else "epoch"
@@ -93,7 +93,7 @@ def _begin_epoch(job: Job) -> None:
     job.tally = training_tally(job.plan, len(job.train_batches), job.ranks)
 
 
-def train_step(job: Job, images: Tensor, labels: Tensor) -> Tensor:
+def train_step(job: TrainingJob, images: Tensor, labels: Tensor) -> Tensor:
     """One optimizer step on a batch [B, C, H, W] with labels [B]; the batch's mean loss, still on the device.
 
     Of several ranks each has its part of the batch; the step is that of the whole one.
@@ -104,7 +104,7 @@ def train_step(job: Job, images: Tensor, labels: Tensor) -> Tensor:
         loss, logits = _backward(job, images, labels, 1.0)
     else:
         *parts, last = zip(images.chunk(training.accumulation), labels.chunk(training.accumulation), strict=True)
-        with job.unshared():
+        with job.without_gradient_sync():
             done = [_backward(job, part, truth, len(part) / len(images)) for part, truth in parts]
         done.append(_backward(job, *last, len(last[0]) / len(images)))
         loss, logits = torch.stack([share for share, _ in done]).sum(), torch.cat([part for _, part in done])
@@ -118,7 +118,7 @@ def train_step(job: Job, images: Tensor, labels: Tensor) -> Tensor:
     return loss
 
 
-def _clear_gradients(job: Job) -> None:
+def _clear_gradients(job: TrainingJob) -> None:
     training = job.plan.config.training
     if not (training.compile and training.accumulation > 1):
         job.optimizer.zero_grad(set_to_none=True)
@@ -129,7 +129,7 @@ def _clear_gradients(job: Job) -> None:
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
 
 
-def _backward(job: Job, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+def _backward(job: TrainingJob, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """Add the gradients of a part of a batch, `share` of it; its share of the mean loss, and its logits."""
     with autocast(job):
         logits = job.forward(images)
@@ -143,7 +143,7 @@ def _backward(job: Job, images: Tensor, labels: Tensor, share: float) -> tuple[T
     return loss.detach().float(), logits.detach()
 
 
-def autocast(job: Job) -> AbstractContextManager[object]:
+def autocast(job: TrainingJob) -> AbstractContextManager[object]:
     """Autocast to the plan's half precision; nothing for fp32."""
     precision = job.plan.config.training.precision
     if precision in ("fp32", "fp64"):
@@ -155,13 +155,13 @@ def autocast(job: Job) -> AbstractContextManager[object]:
 _AS_IT_IS = nullcontext()
 
 
-def _figures(job: Job) -> Figures:
+def _figures(job: TrainingJob) -> Figures:
     """The epoch's figures so far, of all ranks, and the scaler's health: they leave the device as an event is due."""
     job.tally.combine(job.ranks)
     return job.tally.figures(max(1, job.plan.config.training.log_interval), *job.scaler.health(job.tally))
 
 
-def _step_event(job: Job, figures: Figures, lr: float, speed: float, logged: bool) -> StepCompleted:
+def _step_event(job: TrainingJob, figures: Figures, lr: float, speed: float, logged: bool) -> StepCompleted:
     """The event of the step just done."""
     position = job.position
     return StepCompleted(
@@ -179,27 +179,27 @@ def _step_event(job: Job, figures: Figures, lr: float, speed: float, logged: boo
     )
 
 
-def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
+def _evaluate_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
     """Evaluate, settle whether this epoch is the best, and tell of it."""
     position, training = job.position, job.plan.config.training
-    started = watch.now()
+    started = pacer.now()
     seen = job.tally
     seen.combine(job.ranks)
-    job.ranks.copy_buffers(job.model)
+    job.ranks.broadcast_buffers(job.model)
     figures = seen.figures()
     metrics = {"train/loss": figures.mean_loss, "train/accuracy": figures.accuracy}
     if job.validation_batches:
-        yield from _evaluate(job, watch, job.validation_batches, "validation", metrics, None)
+        yield from _evaluate(job, pacer, job.validation_batches, "validation", metrics, None)
     confusion = torch.zeros((job.plan.facts.spec.classes,) * 2, dtype=torch.int64, device=job.plan.device)
-    predictions = yield from _evaluate(job, watch, job.test_batches, "test", metrics, confusion)
+    predictions = yield from _evaluate(job, pacer, job.test_batches, "test", metrics, confusion)
     # Machines of different makes may round differently, and all must decide alike.
-    metrics = job.ranks.agreed(metrics)
+    metrics = job.ranks.broadcast(metrics)
     check_figures(metrics, position.step)
     check_tensors(state_of(job)[0], position.step)
-    best = _settle_best(job, metrics)
+    best = _update_best(job, metrics)
     if best:
         job.predictions = predictions
-    evaluate_seconds = watch.now() - started
+    evaluate_seconds = pacer.now() - started
     position.train_seconds += position.epoch_seconds
     epoch = position.epoch
     event = EpochCompleted(
@@ -224,13 +224,13 @@ def _evaluate_epoch(job: Job, watch: Watch) -> Iterator[RunEvent]:
     yield event
 
 
-def _last_learning_rate(job: Job) -> float:
+def _last_learning_rate(job: TrainingJob) -> float:
     """Of the step before, which a plateau at this epoch's end does not change."""
     group = job.optimizer.param_groups[0]
     return job.plan.config.optimizer.lr * float(group["lr"]) / float(group["initial_lr"])
 
 
-def _settle_best(job: Job, metrics: dict[str, float]) -> bool:
+def _update_best(job: TrainingJob, metrics: dict[str, float]) -> bool:
     """Tell the schedule the watched figure; True when no earlier epoch had a better one."""
     position, training = job.position, job.plan.config.training
     split = "validation" if job.validation_batches else "test"
@@ -247,19 +247,19 @@ def _settle_best(job: Job, metrics: dict[str, float]) -> bool:
 
 
 def _evaluate(
-    job: Job, watch: Watch, batches: Batches, split: str, metrics: dict[str, float], confusion: Tensor | None
+    job: TrainingJob, pacer: Pacer, batches: Batches, split: str, metrics: dict[str, float], confusion: Tensor | None
 ) -> Generator[RunEvent, None, Predictions | None]:
     """Evaluate one split: its mean loss and accuracy go into `metrics`, its counts into `confusion` [K, K]."""
     position, size = job.position, job.plan.config.training.evaluation_batch_size
     assert isinstance(size, int)
     job.model.eval()
-    tally, started = evaluation_tally(job.plan, len(batches), job.ranks), watch.now()
+    tally, started = evaluation_tally(job.plan, len(batches), job.ranks), pacer.now()
     count = len(tally.losses)
     # A rank whose part of a small split is nothing joins in with as much.
-    kept = [] if confusion is None else [of_no_images(len(confusion), confusion.device)]
+    kept = [] if confusion is None else [no_predictions(len(confusion), confusion.device)]
     for number, (images, labels) in enumerate(batches.evaluate(size), start=1):
         if not len(images):
-            tally.pass_over()
+            tally.skip_step()
         elif confusion is None:
             evaluate_step(job, images, labels, tally)
         else:
@@ -268,7 +268,7 @@ def _evaluate(
             # Not bincount, which on CUDA waits for the largest value.
             confusion.view(-1).index_add_(0, pairs, torch.ones_like(pairs))
             kept.append(top)
-        if watch.step_due() or number == count:
+        if pacer.step_due() or number == count:
             tally.combine(job.ranks)
             figures = tally.figures()
             metrics.update({f"{split}/loss": figures.mean_loss, f"{split}/accuracy": figures.accuracy})
@@ -282,16 +282,16 @@ def _evaluate(
                 mean_loss=figures.mean_loss,
                 accuracy=figures.accuracy,
                 lr=_last_learning_rate(job),
-                images_per_second=tally.images / max(1e-9, watch.now() - started),
+                images_per_second=tally.images / max(1e-9, pacer.now() - started),
             )
-            yield from watch.sample(position)
-        yield from watch.commands(position.step)
+            yield from pacer.sample(position)
+        yield from pacer.commands(position.step)
     if confusion is not None:
-        job.ranks.total(confusion)
-    return joined(kept, job.ranks, len(batches), size)
+        job.ranks.sum_in_place(confusion)
+    return joined_over_ranks(kept, job.ranks, len(batches), size)
 
 
-def evaluate_step(job: Job, images: Tensor, labels: Tensor, tally: Tally) -> Predictions:
+def evaluate_step(job: TrainingJob, images: Tensor, labels: Tensor, tally: Tally) -> Predictions:
     """The likeliest classes of a batch; its mean loss, without smoothing, is counted."""
     with torch.no_grad(), autocast(job):
         logits = predict(job.forward, images, job.plan.config.training)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .process_group import Ranks
 
-MOST_STEPS = 32
-MOST_IMAGES = 1024
+MAX_WAITING_STEPS = 32
+MAX_WAITING_IMAGES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +54,16 @@ class Tally:
         self.images += self._counts[self.steps + len(self._waiting)]
         self._waiting.append((loss, logits, labels, skipped))
         waiting = len(self._waiting)
-        if waiting >= MOST_STEPS or waiting * len(labels) >= MOST_IMAGES:
-            self.settle()
+        if waiting >= MAX_WAITING_STEPS or waiting * len(labels) >= MAX_WAITING_IMAGES:
+            self.flush()
 
-    def pass_over(self) -> None:
+    def skip_step(self) -> None:
         """A step in which this rank has nothing to do."""
-        self.settle()
+        self.flush()
         self.images += self._counts[self.steps]
         self.steps += 1
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Count what waits."""
         if not self._waiting:
             return
@@ -78,13 +78,13 @@ class Tally:
 
     def combine(self, ranks: Ranks) -> None:
         """Count what all ranks saw; all of them ask for it after the same step."""
-        self.settle()
+        self.flush()
         start, hits = self._combined
         if ranks.world == 1 or start == self.steps:
             return
         part = slice(start, self.steps)
         figures = torch.cat([self.losses[part] * self._mine[part], (self.hits - hits).double().view(1)])
-        ranks.total(figures)
+        ranks.sum_in_place(figures)
         self.losses[part] = (figures[:-1] / self.sizes[part]).float()
         self.hits = hits + figures[-1].long()
         self._combined = self.steps, self.hits
@@ -100,7 +100,7 @@ class Tally:
 
     def figures(self, recent: int = 1, *more: Tensor) -> Figures:
         """The figures so far, and what `more` scalars hold: they leave the device here, with one wait for it."""
-        self.settle()
+        self.flush()
         losses = self.losses[: self.steps]
         total = losses.double() @ self.sizes[: self.steps]
         told = [losses[-1], total, self.hits, losses[-recent:].mean(), *more]

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from ..control import CommandName, Inbox
 from ..devices.torch_device import Sampler
 from ..events import CommandApplied, DeviceSampled, RunEvent, WarningRaised
-from .process_group import ALONE, Ranks
+from .process_group import SINGLE, Ranks
 from .state import Position
 
 Clock = Callable[[], float]
-SAMPLE_DEVICE_EVERY = 1.0
+DEVICE_SAMPLE_SECONDS = 1.0
 
 
 class StopRequested(Exception):
@@ -20,7 +20,7 @@ class StopRequested(Exception):
 
 
 @dataclass(slots=True)
-class Watch:
+class Pacer:
     """When an event is due, and what control asks for.
 
     Of several ranks the leader decides both: they meet at the same steps, as many apart as the leader last said.
@@ -30,22 +30,22 @@ class Watch:
     clock: Clock
     sample_every: float
     sampler: Sampler
-    ranks: Ranks = ALONE
-    stood_still: Callable[[], float] = lambda: 0.0
+    ranks: Ranks = SINGLE
+    take_suspended_seconds: Callable[[], float] = lambda: 0.0
     """Seconds that the process was suspended since this was last asked."""
     last_step: float = 0.0
     last_sample: float | None = None
-    held: float = 0.0
+    paused_seconds: float = 0.0
     paused: bool = False
     stop_after_epoch: str | None = None
-    apart: int = 0
+    steps_since_meeting: int = 0
     """Steps since the ranks last met."""
-    stride: int = 1
+    meeting_interval: int = 1
     """Steps from one meeting to the next."""
 
     def now(self) -> float:
         """Seconds on the clock, without those spent paused."""
-        return self.clock() - self.held
+        return self.clock() - self.paused_seconds
 
     def step_due(self) -> bool:
         """True when `sample_every` has passed since it last was."""
@@ -59,23 +59,23 @@ class Watch:
 
     def _meet(self) -> bool:
         """Whether the ranks meet at this step; there they agree on the next one, `sample_every` from now."""
-        self.apart += 1
-        if self.apart < self.stride:
+        self.steps_since_meeting += 1
+        if self.steps_since_meeting < self.meeting_interval:
             return False
         now = self.clock()
-        pace = (now - self.last_step) / self.apart
-        self.stride = self.ranks.agreed(max(1, round(self.sample_every / pace)) if pace > 0 else 1)
-        self.apart, self.last_step = 0, now
+        pace = (now - self.last_step) / self.steps_since_meeting
+        self.meeting_interval = self.ranks.broadcast(max(1, round(self.sample_every / pace)) if pace > 0 else 1)
+        self.steps_since_meeting, self.last_step = 0, now
         return True
 
     def sample(self, position: Position) -> Iterator[DeviceSampled]:
         """The devices' figures, when the last are old; the energy since then goes to the position."""
         now = self.clock()
         passed = 0.0 if self.last_sample is None else now - self.last_sample
-        if self.ranks.agreed(self.last_sample is not None and passed < SAMPLE_DEVICE_EVERY):
+        if self.ranks.broadcast(self.last_sample is not None and passed < DEVICE_SAMPLE_SECONDS):
             return
         self.last_sample = now
-        for rank, figures in enumerate(self.ranks.told_by_all(asdict(self.sampler(position.step)))):
+        for rank, figures in enumerate(self.ranks.gather_values(asdict(self.sampler(position.step)))):
             sampled = DeviceSampled(**{**figures, "rank": rank})
             if sampled.power is not None:
                 position.energy = (position.energy or 0.0) + sampled.power * passed
@@ -83,16 +83,16 @@ class Watch:
 
     def commands(self, step: int) -> Iterator[RunEvent]:
         """Apply what waits in control; raises StopRequested for a stop, and holds here while paused."""
-        if self.apart:
+        if self.steps_since_meeting:
             return
-        if gap := self.stood_still():
-            self.held += gap
+        if gap := self.take_suspended_seconds():
+            self.paused_seconds += gap
             yield WarningRaised(message=f"the process was suspended for {gap:.0f} s")
-        while (command := self.ranks.agreed(self.control.take())) or self.paused:
+        while (command := self.ranks.broadcast(self.control.take())) or self.paused:
             if command is None:
                 before = self.clock()
                 self.control.wait(0.2)
-                self.held += self.clock() - before
+                self.paused_seconds += self.clock() - before
                 continue
             name, reason = command
             yield CommandApplied(command=name, reason=reason, step=step)

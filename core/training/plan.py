@@ -27,7 +27,7 @@ from ..models import build
 from ..models.whitening import Whitening
 from .compiled import compiler_missing
 
-LEAST_WORK = 1e13
+MIN_WORK = 1e13
 """FLOPs of a whole run, some minutes on a few cores: below, measuring costs more than bf16 can save."""
 
 
@@ -120,7 +120,7 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
     _check_batch(config, train_images)
     with torch.device("meta"):
         model = build(config.model, facts.spec)
-    layers = tuple(describe(model, facts))
+    layers = tuple(describe_layers(model, facts))
     _check_last_batch(config, train_images, layers, model)
     forward_flops = sum(layer.flops for layer in layers)
     # A backward pass takes twice a forward one.
@@ -164,7 +164,7 @@ def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: 
     precision: Precision = training.precision
     if precision == "auto":
         # A gradient scaler waits for the device at each step of an optimizer that is not torch's own.
-        worth_measuring = work >= LEAST_WORK and computes_bf16()
+        worth_measuring = work >= MIN_WORK and computes_bf16()
         on_cuda = "bf16" if config.optimizer.name == "muon" else "fp16"
         precision = on_cuda if on_gpu else "auto" if worth_measuring else "fp32"
     evaluation = training.evaluation_batch_size
@@ -183,7 +183,7 @@ def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: 
     return config.model_copy(update={"training": changed, "data": config.data.model_copy(update={"source": source})})
 
 
-def describe(model: nn.Module, facts: Facts) -> Iterator[Layer]:
+def describe_layers(model: nn.Module, facts: Facts) -> Iterator[Layer]:
     """The layers of a model on `meta`, seen by a forward pass of no images; 2 FLOPs per multiply-add.
 
     The model stays behind on the CPU with weights of no value, whose memory was never touched.

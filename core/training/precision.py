@@ -22,13 +22,13 @@ from torch.nn import functional
 from ..config import ExperimentConfig, parse_config, to_plain
 from ..data.image_spec import ImageSpec
 from ..models import build
-from ..utils.gc_tuning import search_seldom
+from ..utils.gc_tuning import collect_rarely
 from .plan import Plan
 
 ROUNDS = 5
-WORK = 2e10
+STEP_WORK = 2e10
 """FLOPs of one timed step, about: a few tenths of a second."""
-GAIN = 1.05
+MIN_SPEEDUP = 1.05
 """How much faster bf16 must be: its rounding is coarser."""
 TIMEOUT = 120.0
 
@@ -36,23 +36,23 @@ TIMEOUT = 120.0
 CHECK = (sys.executable, "-P", "-m", "torchdeck.core.training.precision")
 
 
-def choose(plan: Plan, check: Sequence[str] = CHECK) -> Literal["fp32", "bf16"]:
+def choose_precision(plan: Plan, check: Sequence[str] = CHECK) -> Literal["fp32", "bf16"]:
     """The faster precision of a plan on this CPU, by the check in a child process; fp32 where that fails."""
     spec = asdict(plan.facts.spec)
-    asked = {"config": to_plain(plan.config), "spec": spec, "batch": batch_of(plan)}
+    request = {"config": to_plain(plan.config), "spec": spec, "batch": timed_batch_size(plan)}
     try:
         child = subprocess.run(
-            check, input=json.dumps(asked), capture_output=True, text=True, timeout=TIMEOUT, check=False
+            check, input=json.dumps(request), capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
-        return "bf16" if float(json.loads(child.stdout)["speedup"]) >= GAIN else "fp32"
+        return "bf16" if float(json.loads(child.stdout)["speedup"]) >= MIN_SPEEDUP else "fp32"
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
         # The check only saves time: a run is right without it.
         return "fp32"
 
 
-def batch_of(plan: Plan) -> int:
+def timed_batch_size(plan: Plan) -> int:
     """Images of a timed step: those of a real one, fewer where that would take long."""
-    most = math.ceil(WORK / (3 * max(1, plan.forward_flops)))
+    most = math.ceil(STEP_WORK / (3 * max(1, plan.forward_flops)))
     return max(2, min(plan.config.training.batch_size // plan.config.training.accumulation, most))
 
 
@@ -84,9 +84,9 @@ def _step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, half: bo
 
 def main() -> None:
     """Print one JSON object."""
-    search_seldom()
-    asked: dict[str, Any] = json.load(sys.stdin)
-    ratio = speedup(parse_config(asked["config"]), ImageSpec(**asked["spec"]), int(asked["batch"]))
+    collect_rarely()
+    request: dict[str, Any] = json.load(sys.stdin)
+    ratio = speedup(parse_config(request["config"]), ImageSpec(**request["spec"]), int(request["batch"]))
     sys.stdout.write(json.dumps({"speedup": ratio}))
 
 

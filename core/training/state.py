@@ -27,9 +27,9 @@ from .inference import Predictions
 from .malloc import keep_freed_memory
 from .metrics import Tally
 from .plan import Plan, steps_per_epoch
-from .process_group import ALONE, Ranks
+from .process_group import SINGLE, Ranks
 
-WHITENED = 5000
+WHITENING_IMAGES = 5000
 """Training images that a whitening layer is fitted to."""
 
 
@@ -57,7 +57,7 @@ class Position:
 
 
 @dataclass(slots=True)
-class Job:
+class TrainingJob:
     """All that one training works on."""
 
     plan: Plan
@@ -72,7 +72,7 @@ class Job:
     """Of the epoch in hand."""
     forward: Callable[[Tensor], Tensor]
     """The model as a training step calls it: compiled, and with its gradients averaged over the ranks."""
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE
     lookahead: Lookahead | None = None
     position: Position = field(default_factory=Position)
     resumed_mid_epoch: bool = False
@@ -84,7 +84,7 @@ class Job:
         return steps_per_epoch(len(self.train_batches), self.plan.config.training.batch_size)
 
     @property
-    def epoch_began(self) -> int:
+    def epoch_start_step(self) -> int:
         """The step at which the epoch in hand began."""
         return (self.position.epoch - 1) * self.steps
 
@@ -95,13 +95,13 @@ class Job:
         size = self.plan.config.training.batch_size
         return images * self.ranks.world / min(size, len(self.train_batches) - self.position.batch * size)
 
-    def unshared(self) -> AbstractContextManager[object]:
+    def without_gradient_sync(self) -> AbstractContextManager[object]:
         """Gradients stay this rank's, as long as more are added to them."""
         model = getattr(self.forward, "model", self.forward)
         return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
-def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = ALONE) -> Job:
+def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = SINGLE) -> TrainingJob:
     """Build the model, optimizer and batches of a plan on its device, at the very start."""
     training = plan.config.training
     model = build(plan.config.model, prepared.spec).to(plan.device)
@@ -112,12 +112,12 @@ def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = ALONE) -> Job:
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)
     train_batches = _batches(plan, prepared, prepared.train, ranks.shard, augmentation_of(plan.config.data))
-    if ranks.leads:
+    if ranks.is_leader:
         _whiten(model, train_batches)
-    wrapped = ranks.wrapped(model)
+    wrapped = ranks.wrap(model)
     steps = steps_per_epoch(len(train_batches), training.batch_size)
     validation = prepared.validation
-    return Job(
+    return TrainingJob(
         plan=plan,
         model=model,
         optimizer=_optimizer(plan, model),
@@ -137,7 +137,7 @@ def _whiten(model: nn.Module, batches: Batches) -> None:
     """Fit a whitening layer to the first training images."""
     for module in model.modules():
         if isinstance(module, Whitening):
-            images, _ = next(iter(batches.evaluate(min(len(batches), WHITENED))))
+            images, _ = next(iter(batches.evaluate(min(len(batches), WHITENING_IMAGES))))
             module.fit(images)
 
 
@@ -207,7 +207,7 @@ def configure_process(plan: Plan) -> None:
         keep_freed_memory()
 
 
-def set_learning_rate(job: Job, step: int) -> float:
+def set_learning_rate(job: TrainingJob, step: int) -> float:
     """Give the optimizer the learning rate of a step, counted from 0; what the settings' one has become."""
     factor = job.schedule.at(step) * job.position.lr_factor * job.plan.config.training.lr_rule
     for group in job.optimizer.param_groups:
@@ -215,7 +215,7 @@ def set_learning_rate(job: Job, step: int) -> float:
     return job.plan.config.optimizer.lr * factor
 
 
-def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def state_of(job: TrainingJob) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything a resumed run needs: tensors by name, and the rest in JSON's types; all ranks ask for it together."""
     tensors = {f"model.{name}": value for name, value in job.model.state_dict().items()}
     optimizer = job.optimizer.state_dict()
@@ -234,7 +234,7 @@ def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if job.plan.device.type == "cuda":
         random["random.cuda"] = torch.cuda.get_rng_state(job.plan.device)
     for name, value in random.items():
-        tensors |= {_of_rank(name, rank): state for rank, state in enumerate(job.ranks.gathered(value))}
+        tensors |= {_of_rank(name, rank): state for rank, state in enumerate(job.ranks.gather(value))}
     position = {name: getattr(job.position, name) for name in Position.__dataclass_fields__}
     state = {
         "position": position,
@@ -245,9 +245,9 @@ def state_of(job: Job) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, state
 
 
-def restore(job: Job, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+def restore(job: TrainingJob, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Put a job where `state_of` found it; the random state comes last, so that nothing moves it again."""
-    job.model.load_state_dict(_below("model.", tensors))
+    job.model.load_state_dict(_without_prefix("model.", tensors))
     job.optimizer.load_state_dict({"state": _optimizer_state(job, tensors, state), **_groups(job.optimizer)})
     job.schedule.restore(state["schedule"])
     job.scaler.load_state_dict(state["scaler"])
@@ -257,7 +257,7 @@ def restore(job: Job, tensors: dict[str, Tensor], state: dict[str, Any]) -> None
     # An epoch that is only to be evaluated tells the rate of its last step.
     set_learning_rate(job, max(0, job.position.step - 1))
     if job.lookahead:
-        job.lookahead.restore(_below("lookahead.", tensors))
+        job.lookahead.restore(_without_prefix("lookahead.", tensors))
     device = job.plan.device
     job.resumed_mid_epoch = job.position.batch > 0
     torch.set_rng_state(tensors[_of_rank("random.cpu", job.ranks.rank)])
@@ -270,24 +270,24 @@ def _of_rank(name: str, rank: int) -> str:
     return f"{name}.{rank}" if rank else name
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _optimizer_state(job: Job, tensors: dict[str, Tensor], state: dict[str, Any]) -> dict[int, dict[str, Any]]:
+def _optimizer_state(job: TrainingJob, tensors: dict[str, Tensor], state: dict[str, Any]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     parameters = [parameter for group in job.optimizer.param_groups for parameter in group["params"]]
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
-            found.setdefault(int(index), {})[name] = _like(parameters[int(index)], value)
+            found.setdefault(int(index), {})[name] = _in_layout_of(parameters[int(index)], value)
     for key, value in state["optimizer_scalars"].items():
         index, name = key.split(".", 1)
         found.setdefault(int(index), {})[name] = value
     return found
 
 
-def _like(parameter: nn.Parameter, value: Tensor) -> Tensor:
+def _in_layout_of(parameter: nn.Parameter, value: Tensor) -> Tensor:
     """The value in the parameter's memory format, which checkpoints do not keep."""
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 

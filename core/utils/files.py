@@ -14,7 +14,7 @@ from typing import Any
 
 from .validation import too_deep
 
-LARGEST_JSON = 64 * 2**20
+MAX_JSON_BYTES = 64 * 2**20
 
 
 class Disk:
@@ -56,7 +56,7 @@ class Disk:
 DISK = Disk()
 """The real one."""
 
-_WORDS = {
+_MESSAGES = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the disk is read-only",
@@ -65,25 +65,25 @@ _WORDS = {
 }
 
 
-def in_words(error: OSError) -> str:
+def disk_error_text(error: OSError) -> str:
     """Why the disk refused, as a person would say it."""
-    return _WORDS.get(error.errno or 0) or error.strerror or str(error)
+    return _MESSAGES.get(error.errno or 0) or error.strerror or str(error)
 
 
-def is_refusal(error: OSError) -> bool:
+def is_disk_error(error: OSError) -> bool:
     """Whether it is the disk that refused, which may take it later."""
-    return error.errno in _WORDS
+    return error.errno in _MESSAGES
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = False, disk: Disk = DISK) -> None:
     """Replace a file by writing aside and renaming; `durable` also survives a power cut."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        write_new(aside, content, durable=durable, disk=disk)
-        disk.rename(aside, path)
+        write_new(temporary, content, durable=durable, disk=disk)
+        disk.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            disk.unlink(aside)
+            disk.unlink(temporary)
         raise
     if durable:
         sync_folder(path.parent, disk)
@@ -104,10 +104,10 @@ def write_all(descriptor: int, content: bytes, disk: Disk = DISK) -> None:
     """Write all of it, in as many parts as the disk takes it in."""
     rest = memoryview(content)
     while rest:
-        taken = disk.write(descriptor, rest)
-        if not taken:
+        written = disk.write(descriptor, rest)
+        if not written:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        rest = rest[taken:]
+        rest = rest[written:]
 
 
 def sync_folder(folder: Path, disk: Disk = DISK) -> None:
@@ -193,7 +193,7 @@ def open_to_append(path: Path, disk: Disk = DISK) -> int:
     raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
-def read_regular(path: str | Path, most: int = LARGEST_JSON) -> bytes:
+def read_regular(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """The content of a regular file of at most so many bytes.
 
     Raises:
@@ -201,8 +201,8 @@ def read_regular(path: str | Path, most: int = LARGEST_JSON) -> bytes:
     """
     with open(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
+        if size > max_bytes:
+            raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", str(path))
         # No more: to read so much, that much memory is taken first.
         return file.read(size)
 

@@ -6,17 +6,17 @@ import atexit
 import gc
 import sys
 
-ALLOCATIONS = 50_000
+GC_THRESHOLD = 50_000
 """So many more objects made than freed bring a search about; Python's own 700 do so hundreds of times in an import."""
 
 
-def search_seldom() -> None:
+def collect_rarely() -> None:
     """From now on, and not at all when the process ends: a quarter of the time of one that only loads torch."""
-    gc.set_threshold(ALLOCATIONS, 50, 50)
-    atexit.register(_leave_the_rest)
+    gc.set_threshold(GC_THRESHOLD, 50, 50)
+    atexit.register(_skip_the_last_collection)
 
 
-def _leave_the_rest() -> None:
+def _skip_the_last_collection() -> None:
     # Triton's binding would list on stderr all that it finds still there.
     if "triton" not in sys.modules:
         gc.freeze()

@@ -40,7 +40,7 @@ def take_lock(path: Path, disk: Disk = DISK, about: Mapping[str, Any] | None = N
     return lock
 
 
-def wait_for(lock: int, timeout: float, clock: Callable[[], float] = time.monotonic) -> bool:
+def wait_for_lock(lock: int, timeout: float, clock: Callable[[], float] = time.monotonic) -> bool:
     """Lock an open file, once nobody else has; False where others kept it for `timeout` seconds."""
     end, pause = clock() + timeout, 0.001
     while True:
@@ -54,7 +54,7 @@ def wait_for(lock: int, timeout: float, clock: Callable[[], float] = time.monoto
         pause = min(0.05, pause * 2)
 
 
-def free(lock: int) -> None:
+def release_lock(lock: int) -> None:
     """Let others lock an open file."""
     fcntl.flock(lock, fcntl.LOCK_UN)
 

@@ -10,23 +10,23 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 
-def bounded(read: Callable[[], Answer], timeout: float) -> Callable[[], Answer | None]:
+def with_timeout(function: Callable[[], Answer], timeout: float) -> Callable[[], Answer | None]:
     """The same function for a caller that must not wait: None where it fails, takes too long or still hangs."""
-    hangs: list[threading.Thread] = []
+    running: list[threading.Thread] = []
 
-    def ask() -> Answer | None:
-        if hangs and hangs[0].is_alive():
+    def call() -> Answer | None:
+        if running and running[0].is_alive():
             return None
-        told: list[Answer] = []
+        answers: list[Answer] = []
 
         def work() -> None:
             # Whatever a driver does, training goes on without its figures.
             with suppress(Exception):
-                told.append(read())
+                answers.append(function())
 
-        hangs[:] = [threading.Thread(target=work, name="device", daemon=True)]
-        hangs[0].start()
-        hangs[0].join(timeout)
-        return told[0] if told else None
+        running[:] = [threading.Thread(target=work, name="device", daemon=True)]
+        running[0].start()
+        running[0].join(timeout)
+        return answers[0] if answers else None
 
-    return ask
+    return call

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any, cast
 
-DEEPEST = 32
+MAX_DEPTH = 32
 """How deep tables and lists may stand in one another: what walks them is recursive."""
 
 Reader = Callable[[Any], Any]
 
 
-def whole(value: Any) -> int:
+def whole_number(value: Any) -> int:
     """A count: an integer from 0 that 64 bits hold."""
     if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError("not a whole number")
@@ -25,7 +25,7 @@ def whole(value: Any) -> int:
 
 def positive(value: Any) -> int:
     """A count of at least one."""
-    if whole(value) == 0:
+    if whole_number(value) == 0:
         raise ValueError("zero")
     return value
 
@@ -74,7 +74,7 @@ def optional(reader: Reader) -> Reader:
     return lambda value: None if value is None else reader(value)
 
 
-def many(reader: Reader) -> Reader:
+def list_of(reader: Reader) -> Reader:
     """A reader of lists, as tuples."""
     return lambda value: tuple(map(reader, _items(value)))
 
@@ -86,7 +86,7 @@ def _items(value: Any) -> list[Any]:
 
 
 _PLAIN_NUMBERS = {float, int, type(None)}
-_each_number = many(optional(number))
+_each_number = list_of(optional(number))
 
 
 def number_rows(value: Any) -> tuple[tuple[float | None, ...], ...]:
@@ -106,7 +106,7 @@ def _plain(found: list[Any]) -> bool:
 
 def matrix(value: Any) -> tuple[tuple[int, ...], ...]:
     """A square table of counts."""
-    rows: tuple[tuple[int, ...], ...] = many(_counts)(value)
+    rows: tuple[tuple[int, ...], ...] = list_of(_counts)(value)
     if any(len(row) != len(rows) for row in rows):
         raise ValueError("not square")
     return rows
@@ -139,7 +139,7 @@ def finite(value: Any) -> float:
     return found
 
 
-def checked(content: Any, readers: Mapping[str, Reader]) -> dict[str, Any]:
+def valid_items(content: Any, readers: Mapping[str, Reader]) -> dict[str, Any]:
     """A table without the items whose value is not of the type that `readers` has for them; others stay."""
     given = cast("Mapping[str, Any]", content) if isinstance(content, Mapping) else {}
     return {key: value for key, value in given.items() if key not in readers or _fits(readers[key], value)}
@@ -156,10 +156,10 @@ def _fits(reader: Reader, value: Any) -> bool:
 _NESTS = frozenset((dict, list, tuple))
 
 
-def too_deep(value: Any, deepest: int = DEEPEST) -> bool:
+def too_deep(value: Any, max_depth: int = MAX_DEPTH) -> bool:
     """Whether tables and lists stand deeper in one another than that; walked level by level, never recursively."""
     level: list[Any] = [value] if type(value) in _NESTS else []
-    for _ in range(deepest):
+    for _ in range(max_depth):
         inner: list[Any] = []
         for outer in level:
             items = outer.values() if type(outer) is dict else outer

@@ -119,7 +119,7 @@ def test_a_run_goes_on_from_the_older_checkpoint_and_names_the_damaged_one(
 ) -> None:
     train(small(), after_this_epoch())
     go_on(the_run(), after_this_epoch())
-    newest, older = checkpoint.newest(the_run() / "checkpoints")
+    newest, older = checkpoint.newest_first(the_run() / "checkpoints")
     damage(newest)
     events = go_on(the_run())
     faults("damaged checkpoints")
@@ -137,7 +137,7 @@ def test_an_export_of_damaged_weights_is_refused_and_of_older_ones_is_made(
     faults: Faults,
 ) -> None:
     train(small())
-    places = list(checkpoint.newest(the_run() / "checkpoints"))
+    places = list(checkpoint.newest_first(the_run() / "checkpoints"))
     assert len(places) >= 2
     damage(places[0])
     (told,) = export(the_run(), "safetensors", tmp_path / "older")

@@ -20,7 +20,7 @@ from torchdeck.core.events import EpochCompleted, LogReplaced, RunEvent, from_js
 from torchdeck.core.results.curves import AXES, curve
 from torchdeck.core.results.study_result import result_of
 from torchdeck.core.runs.index import RunIndex, list_runs, parse_filter
-from torchdeck.core.runs.line_format import LONGEST_LINE, decode_line, encode_line
+from torchdeck.core.runs.line_format import MAX_LINE_BYTES, decode_line, encode_line
 from torchdeck.core.runs.reader import EventReader, follow, load_record
 from torchdeck.core.runs.record import RunRecord, read_summary, summarize
 from torchdeck.core.studies.journal import CHANGES
@@ -86,7 +86,7 @@ def test_a_line_longer_than_any_event_costs_one_line(folder: Path, faults: Fault
     path = folder / "events.jsonl"
     before = path.read_bytes()
     expected = len(list(EventReader(folder).read()))
-    path.write_bytes(before[: before.index(b"\n") + 1] + b"x" * (LONGEST_LINE + 5) + before[before.index(b"\n") :])
+    path.write_bytes(before[: before.index(b"\n") + 1] + b"x" * (MAX_LINE_BYTES + 5) + before[before.index(b"\n") :])
     reader = EventReader(folder)
     faults("fuzzed logs")
     assert len(list(reader.read())) == expected

@@ -32,9 +32,9 @@ from torchdeck.core.events import (
     RunStarted,
     from_json,
 )
-from torchdeck.core.processes.launch import Detached, resume_detached, start_detached
+from torchdeck.core.processes.launch import DetachedRun, resume_detached, start_detached
 from torchdeck.core.runs import checkpoint
-from torchdeck.core.runs.commands import obeyed, request
+from torchdeck.core.runs.commands import send_and_wait, send_command
 from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import follow, load_record
 from torchdeck.core.session.session import SessionContext, run
@@ -64,9 +64,9 @@ def torchdeck(tmp_path: Path) -> Iterator[Torchdeck]:
 
 
 @pytest.fixture
-def workers() -> Iterator[list[Detached]]:
+def workers() -> Iterator[list[DetachedRun]]:
     """The detached runs of a test; each is stopped and waited for at its end."""
-    begun: list[Detached] = []
+    begun: list[DetachedRun] = []
     yield begun
     for detached in begun:
         detached.process.terminate()
@@ -85,22 +85,22 @@ def config(epochs: int) -> ExperimentConfig:
     )
 
 
-def begun(detached: Detached) -> RunStarted | RunFailed:
+def begun(detached: DetachedRun) -> RunStarted | RunFailed:
     """Wait until a detached run has begun, or failed to."""
-    while (told := detached.began()) is None:
+    while (told := detached.start_result()) is None:
         threading.Event().wait(0.02)
     return told
 
 
 def weights(folder: Path) -> str:
     """The hash of the weights in the last checkpoint."""
-    newest = next(checkpoint.newest(folder / "checkpoints"))
+    newest = next(checkpoint.newest_first(folder / "checkpoints"))
     return hashlib.sha256((newest / "model.safetensors").read_bytes()).hexdigest()
 
 
 @pytest.mark.usefixtures("forked_workers")
 def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
-    tmp_path: Path, workers: list[Detached], faults: Faults
+    tmp_path: Path, workers: list[DetachedRun], faults: Faults
 ) -> None:
     logs, data = tmp_path / "logs", tmp_path / "data"
     workers.append(start_detached(config(30), Label("quickstart"), logs, data, time.time()))
@@ -110,8 +110,8 @@ def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
     killed = resume_detached(folder, data, take_over=True)
     os.kill(killed.process.pid, signal.SIGKILL)
     killed.process.wait()
-    assert "killed by SIGKILL" in killed.worker.death()
-    assert isinstance(obeyed(folder, "pause"), CommandApplied)
+    assert "killed by SIGKILL" in killed.worker.exit_text()
+    assert isinstance(send_and_wait(folder, "pause"), CommandApplied)
     assert load_record(folder).attempt == 1
     # What it prints began in a hidden file, which moved into its directory.
     assert [path.name for path in logs.iterdir()] == [folder.name]
@@ -122,7 +122,7 @@ def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
     # Paused it was, paused it is; the third process takes it so, too.
     workers.append(resume_detached(folder, data, take_over=True))
     assert isinstance(begun(workers[2]), RunStarted)
-    request(folder, "unpause")
+    send_command(folder, "unpause")
     seen = list(follow(folder))
     faults("hand-overs", 3, lost=sum(isinstance(event, RunFailed) for event in seen))
     assert isinstance(seen[-1], RunCompleted)
@@ -188,19 +188,19 @@ def test_a_run_that_the_app_started_detached_outlives_it(terminals: Terminals, f
     folder = only_run(terminals.logs)
     faults("watchers killed", lost=int(load_record(folder).status != "running"))
     assert load_record(folder).status == "running"
-    assert isinstance(obeyed(folder, "stop"), RunCompleted)
+    assert isinstance(send_and_wait(folder, "stop"), RunCompleted)
     assert sum(isinstance(event, RunStarted) for event in log.read()) == 1
 
 
 @pytest.mark.usefixtures("forked_workers")
 def test_of_two_processes_that_resume_one_run_one_gets_it(
-    tmp_path: Path, torchdeck: Torchdeck, workers: list[Detached], faults: Faults
+    tmp_path: Path, torchdeck: Torchdeck, workers: list[DetachedRun], faults: Faults
 ) -> None:
     logs, data = tmp_path / "logs", tmp_path / "data"
     workers.append(start_detached(config(2000), Label("quickstart"), logs, data, time.time()))
     assert isinstance(begun(workers[0]), RunStarted)
     folder = workers[0].folder
-    assert isinstance(obeyed(folder, "stop"), RunCompleted)
+    assert isinstance(send_and_wait(folder, "stop"), RunCompleted)
     workers[0].process.wait()
     both = [resume_detached(folder, data), resume_detached(folder, data)]
     workers += both

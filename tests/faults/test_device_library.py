@@ -11,7 +11,7 @@ import pytest
 from fault_counts import Faults
 
 from torchdeck.core.devices.torch_device import NvidiaFigures
-from torchdeck.core.utils.timeouts import bounded
+from torchdeck.core.utils.timeouts import with_timeout
 
 
 class LibraryError(Exception):
@@ -38,13 +38,13 @@ def refuses(*_: object) -> None:
 
 
 def test_a_library_that_works_tells_all_figures() -> None:
-    assert bounded(NvidiaFigures(library(), "GPU-1"), 60)() == {
+    assert with_timeout(NvidiaFigures(library(), "GPU-1"), 60)() == {
         "memory_used": 3, "memory_total": 8, "utilization": 0.5, "temperature": 61.0, "power": 250.0,
     }  # fmt: skip
 
 
 def test_a_figure_that_is_refused_costs_that_figure(faults: Faults) -> None:
-    told = bounded(NvidiaFigures(library(nvmlDeviceGetPowerUsage=refuses), "GPU-1"), 60)()
+    told = with_timeout(NvidiaFigures(library(nvmlDeviceGetPowerUsage=refuses), "GPU-1"), 60)()
     faults("device libraries")
     assert told is not None
     assert (told["power"], told["temperature"]) == (None, 61.0)
@@ -53,7 +53,7 @@ def test_a_figure_that_is_refused_costs_that_figure(faults: Faults) -> None:
 @pytest.mark.parametrize("nvml", [library(nvmlInit=refuses), SimpleNamespace()], ids=["refuses", "missing"])
 def test_a_library_that_is_missing_or_refuses_tells_nothing(faults: Faults, nvml: SimpleNamespace) -> None:
     faults("device libraries")
-    assert bounded(NvidiaFigures(nvml, "GPU-1"), 60)() is None
+    assert with_timeout(NvidiaFigures(nvml, "GPU-1"), 60)() is None
 
 
 @pytest.mark.parametrize("name", ["nvmlInit", "nvmlDeviceGetHandleByUUID", "nvmlDeviceGetPowerUsage"])
@@ -64,7 +64,7 @@ def test_a_library_that_hangs_is_waited_for_once_and_not_for_long(faults: Faults
         answers.wait(60)
         return 1000
 
-    sample = bounded(NvidiaFigures(library(**{name: hangs}), "GPU-1"), 0.02)
+    sample = with_timeout(NvidiaFigures(library(**{name: hangs}), "GPU-1"), 0.02)
     begun = time.monotonic()
     told = [sample() for _ in range(1000)]
     took = time.monotonic() - begun
@@ -73,13 +73,13 @@ def test_a_library_that_hangs_is_waited_for_once_and_not_for_long(faults: Faults
     # Asked as it is, the library would have been waited for a minute.
     assert took < 10
     answers.set()
-    later = bounded(NvidiaFigures(library(), "GPU-1"), 60)()
+    later = with_timeout(NvidiaFigures(library(), "GPU-1"), 60)()
     assert later is not None
 
 
 def test_a_library_that_answers_again_is_heard_again(faults: Faults) -> None:
     answers = threading.Event()
-    sample = bounded(lambda: answers.wait(60), 0.02)
+    sample = with_timeout(lambda: answers.wait(60), 0.02)
     assert sample() is None
     answers.set()
     faults("device libraries")

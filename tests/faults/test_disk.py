@@ -17,14 +17,14 @@ from power_cut import Model, TraceDisk, tails
 
 from torchdeck.core.errors import LogsError
 from torchdeck.core.events import EventsHeld, RunCompleted, RunFailed
-from torchdeck.core.training.state import Job
+from torchdeck.core.training.state import TrainingJob
 
 REFUSALS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EACCES, errno.EROFS)
 MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def job(tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
     return tiny_job(tmp_path_factory.mktemp("data"))
 
 
@@ -35,7 +35,7 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
-def undisturbed(job: Job, place: Path) -> FaultDisk:
+def undisturbed(job: TrainingJob, place: Path) -> FaultDisk:
     """The disk after the whole scenario, with the operations that takes."""
     disk = FaultDisk()
     play(job, place / "whole", disk, told := Told())
@@ -47,7 +47,7 @@ def undisturbed(job: Job, place: Path) -> FaultDisk:
 
 @pytest.mark.parametrize("moment", ["before", "half"])
 def test_a_process_that_dies_at_any_operation_loses_nothing_that_it_told(
-    job: Job, place: Path, moment: Moment, faults: Faults
+    job: TrainingJob, place: Path, moment: Moment, faults: Faults
 ) -> None:
     """Before each operation, which is after the one before, and in the midst of each that has one."""
     whole, complaints = undisturbed(job, place), []
@@ -64,7 +64,7 @@ def test_a_process_that_dies_at_any_operation_loses_nothing_that_it_told(
     assert complaints == [], texts(complaints)
 
 
-def refused(job: Job, logs: Path, disk: FaultDisk) -> tuple[Told, list[str]]:
+def refused(job: TrainingJob, logs: Path, disk: FaultDisk) -> tuple[Told, list[str]]:
     """Play through a refusal; what was told, and what is wrong."""
     told = Told()
     try:
@@ -79,7 +79,7 @@ def refused(job: Job, logs: Path, disk: FaultDisk) -> tuple[Told, list[str]]:
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=errno.errorcode.get)
 def test_a_disk_that_refuses_any_operation_once_loses_nothing_and_stops_nothing(
-    job: Job, place: Path, refusal: int, faults: Faults
+    job: TrainingJob, place: Path, refusal: int, faults: Faults
 ) -> None:
     count, complaints, done = undisturbed(job, place).operations, [], 0
     turn = REFUSALS.index(refusal)
@@ -100,7 +100,7 @@ def test_a_disk_that_refuses_any_operation_once_loses_nothing_and_stops_nothing(
 
 
 def test_a_disk_that_refuses_for_a_while_gets_everything_in_order_when_it_takes_it_again(
-    job: Job, place: Path, faults: Faults
+    job: TrainingJob, place: Path, faults: Faults
 ) -> None:
     count, complaints, held, done = undisturbed(job, place).operations, [], 0, 0
     for at in range(1, count + 1, 3):
@@ -116,7 +116,7 @@ def test_a_disk_that_refuses_for_a_while_gets_everything_in_order_when_it_takes_
 
 
 def test_a_disk_that_never_takes_anything_again_ends_the_run_with_what_is_missing(
-    job: Job, place: Path, faults: Faults
+    job: TrainingJob, place: Path, faults: Faults
 ) -> None:
     count, complaints, done = undisturbed(job, place).operations, [], 0
     for at in range(1, count + 1, 7):
@@ -139,7 +139,7 @@ def test_a_disk_that_never_takes_anything_again_ends_the_run_with_what_is_missin
     assert complaints == [], texts(complaints)
 
 
-def cuts(job: Job, place: Path, *, syncs: bool, every: int) -> tuple[int, list[str]]:
+def cuts(job: TrainingJob, place: Path, *, syncs: bool, every: int) -> tuple[int, list[str]]:
     """Cut the power after every so many operations, in five ways; how many states that made, and what is wrong."""
     disk, told, states, complaints = TraceDisk(place / "real"), Told(), 0, []
     (place / "real").mkdir()
@@ -160,13 +160,15 @@ def cuts(job: Job, place: Path, *, syncs: bool, every: int) -> tuple[int, list[s
     return states, complaints
 
 
-def test_a_power_cut_costs_at_most_what_was_told_since_the_last_sync(job: Job, place: Path, faults: Faults) -> None:
+def test_a_power_cut_costs_at_most_what_was_told_since_the_last_sync(
+    job: TrainingJob, place: Path, faults: Faults
+) -> None:
     states, complaints = cuts(job, place, syncs=True, every=2)
     faults("power cuts", states, lost=len(complaints))
     assert states >= 375
     assert complaints == [], texts(complaints)
 
 
-def test_without_syncs_power_cuts_do_harm(job: Job, place: Path) -> None:
+def test_without_syncs_power_cuts_do_harm(job: TrainingJob, place: Path) -> None:
     _, complaints = cuts(job, place, syncs=False, every=4)
     assert len(complaints) >= 50

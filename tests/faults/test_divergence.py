@@ -25,7 +25,7 @@ from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.training.divergence import CountedScaler
-from torchdeck.core.training.state import Job, state_of
+from torchdeck.core.training.state import TrainingJob, state_of
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -130,7 +130,7 @@ def test_a_checkpoint_that_holds_what_is_not_finite_is_passed_over(
 
     train(small({"training.epochs": 4}), StopLate())
     root = the_run() / "checkpoints"
-    place = next(checkpoint.newest(root))
+    place = next(checkpoint.newest_first(root))
     tensors, state = checkpoint.load(place)
     name = next(name for name in tensors if name.startswith("model."))
     tensors[name].view(-1)[0] = float("nan")
@@ -141,7 +141,7 @@ def test_a_checkpoint_that_holds_what_is_not_finite_is_passed_over(
     assert (events[-1].status, load_record(the_run()).attempt) == ("completed", 2)
 
 
-def nan_gradients(job: Job) -> Callable[[Tensor], Tensor]:
+def nan_gradients(job: TrainingJob) -> Callable[[Tensor], Tensor]:
     """A forward pass whose loss is finite and whose gradients are not: the root of what is always 0."""
     weight = next(job.model.parameters())
     return lambda images: job.model(images) + (weight - weight.detach()).abs().sqrt().sum()

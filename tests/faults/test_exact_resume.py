@@ -20,7 +20,7 @@ from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.training.divergence import CountedScaler
-from torchdeck.core.training.state import Job, restore, state_of
+from torchdeck.core.training.state import TrainingJob, restore, state_of
 
 Made = Callable[..., ExperimentConfig]
 State = dict[str, Any]
@@ -196,14 +196,14 @@ CUT = 14
 """In the third epoch, after the schedule and the scale have moved."""
 
 
-def scaled(config: ExperimentConfig, root: Path) -> Job:
+def scaled(config: ExperimentConfig, root: Path) -> TrainingJob:
     """A job with every piece of state there is, its gradients scaled as half precision scales them."""
     job = job_of(config, root)
     job.scaler = CountedScaler("cpu", init_scale=8.0, growth_interval=4)
     return job
 
 
-def story(job: Job, events: Iterator[RunEvent]) -> dict[str, Any]:
+def story(job: TrainingJob, events: Iterator[RunEvent]) -> dict[str, Any]:
     """The losses, rates and scales of the steps to come, and the weights they end at."""
     told = [
         (event.loss, event.lr, job.scaler.get_scale())

@@ -21,7 +21,7 @@ from torchdeck.core.results.device_samples import mean_utilization
 from torchdeck.core.results.model_export import best_weights
 from torchdeck.core.results.predictions import read_filters, read_predictions
 from torchdeck.core.runs import checkpoint, manage
-from torchdeck.core.runs.commands import FolderControl, request
+from torchdeck.core.runs.commands import FolderControl, send_command
 from torchdeck.core.runs.index import RunIndex, find_run, list_runs
 from torchdeck.core.runs.layout import CONSOLE
 from torchdeck.core.runs.reader import EventReader, load_record
@@ -101,13 +101,14 @@ def use_run(logs: Path, folder: Path) -> None:
     mean_utilization(folder)
     manage.read_notes(folder)
     append_output("printed", folder / CONSOLE)
-    list(checkpoint.newest(folder / "checkpoints"))
+    list(checkpoint.newest_first(folder / "checkpoints"))
     inbox = FolderControl(Control(), folder, iter(range(1000)).__next__)
     while inbox.take():
         pass
     for do in (
         lambda: read_predictions(folder, 10), lambda: read_filters(folder), lambda: best_weights(folder),
-        lambda: find_run(logs, folder.name), lambda: find_either(logs, folder.name), lambda: request(folder, "stop"),
+        lambda: find_run(logs, folder.name), lambda: find_either(logs, folder.name),
+        lambda: send_command(folder, "stop"),
         lambda: manage.write_notes(folder, ["x"], "y"), lambda: reopen(folder).close(),
         lambda: checkpoint.save(folder / "checkpoints", 1, {}, {}),
     ):  # fmt: skip
@@ -225,7 +226,7 @@ def test_a_trash_that_is_a_link_takes_nothing(tmp_path: Path, faults: Faults) ->
     with pytest.raises(LogsError, match="link"):
         manage.trash(run.folder)
     assert outside.state() == outside.before
-    assert manage.trashed(logs) == []
+    assert manage.trash_ids(logs) == []
 
 
 NAMES = [

@@ -129,7 +129,7 @@ def test_a_training_killed_again_and_again_ends_with_the_weights_of_an_undisturb
     killer.until(never, "train", run_id="killed", **request)
     runs = [load_record(tmp_path / name) for name in ("undisturbed", "killed")]
     weights = [
-        checkpoint.load_model(next(checkpoint.newest(tmp_path / name / "checkpoints")))
+        checkpoint.load_model(next(checkpoint.newest_first(tmp_path / name / "checkpoints")))
         for name in ("undisturbed", "killed")
     ]
     same = all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

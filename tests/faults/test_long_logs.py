@@ -12,8 +12,8 @@ from example_runs import make_example_runs
 from fault_counts import Faults
 
 from torchdeck.core.events import StepCompleted
-from torchdeck.core.runs.reader import load_record, reading, write_caches
-from torchdeck.core.runs.record import MOST_STEPS, READING, RunRecord
+from torchdeck.core.runs.reader import load_in_parts, load_record, write_caches
+from torchdeck.core.runs.record import MAX_STEPS, READING, RunRecord
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.state.log_loader import LongLogs
 
@@ -52,7 +52,7 @@ def test_a_long_log_is_read_beside_the_screen_and_then_cached(
     assert long_logs.record(folder).status == READING
     seen.set()
     assert read_beside(long_logs, folder) == wanted
-    assert next(reading(folder))[0] == (folder / "events.jsonl").stat().st_size
+    assert next(load_in_parts(folder))[0] == (folder / "events.jsonl").stat().st_size
     assert long_logs.record(folder) == wanted
 
 
@@ -63,7 +63,7 @@ def test_a_short_log_is_there_at_once(logs: Path) -> None:
 
 def test_reading_tells_how_far_it_is(logs: Path) -> None:
     (logs / RUN / "curves.json").unlink()
-    (done, total), *_ = list(reading(logs / RUN))
+    (done, total), *_ = list(load_in_parts(logs / RUN))
     assert (done, total) == (0, (logs / RUN / "events.jsonl").stat().st_size)
 
 
@@ -110,12 +110,12 @@ async def test_the_page_of_runs_tells_how_far_a_log_is_read_though_it_seldom_loo
 
 def test_the_steps_of_the_longest_epoch_fit_in_memory() -> None:
     record = RunRecord()
-    for step in range(1, 5 * MOST_STEPS):
+    for step in range(1, 5 * MAX_STEPS):
         record.apply(StepCompleted(
             seq=step, phase="train", epoch=1, step=step, batch=step, batches=10**6, loss=1.0, mean_loss=1.0,
             accuracy=0.5, lr=0.1, images_per_second=1.0,
         ))  # fmt: skip
-    assert MOST_STEPS / 2 <= len(record.steps) <= MOST_STEPS
-    assert record.steps[-1].step == 5 * MOST_STEPS - 1
+    assert MAX_STEPS / 2 <= len(record.steps) <= MAX_STEPS
+    assert record.steps[-1].step == 5 * MAX_STEPS - 1
     numbers = [event.step for event in record.steps]
     assert numbers == sorted(numbers)

@@ -28,7 +28,7 @@ from torchdeck.core.events import (
     StageStarted,
 )
 from torchdeck.core.runs import checkpoint
-from torchdeck.core.runs.commands import request
+from torchdeck.core.runs.commands import send_command
 from torchdeck.core.runs.index import read_header
 from torchdeck.core.runs.layout import is_locked, is_run
 from torchdeck.core.runs.reader import EventReader, follow, load_record
@@ -125,7 +125,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load_model(next(checkpoint.newest(folder / "checkpoints")))
+    return checkpoint.load_model(next(checkpoint.newest_first(folder / "checkpoints")))
 
 
 @pytest.mark.parametrize("look", [2, 6], ids=["before a checkpoint", "after one"])
@@ -263,7 +263,7 @@ def test_whoever_follows_a_run_goes_where_it_goes(writer: RunWriter, harm: Harm)
             places.append(harm(writer.folder))
         if len(waits) == 3:
             writer.look()
-            request(reader.folder if harm is removed else places[0], "pause")
+            send_command(reader.folder if harm is removed else places[0], "pause")
             writer.append(ended(1))
 
     seen = list(follow(writer.folder, wait=wait, reader=reader))

@@ -185,7 +185,7 @@ def test_a_checkpoint_is_never_ahead_of_the_log(
 
 def test_a_failed_run_keeps_its_own_reason_where_the_disk_refuses_its_last_words(tmp_path: Path) -> None:
     disk, recorder = PickyDisk(), Recorder(lambda: 0.0, lambda _: None)
-    recorder.use(claim(tmp_path, "20260101-000000-x-abcd", {}, disk))
+    recorder.attach(claim(tmp_path, "20260101-000000-x-abcd", {}, disk))
     disk.refused = {LOG}
     last = recorder(RunFailed(error=Failure("diverged", "DivergedError", "no longer finite", "lower the rate")))
     recorder.close()

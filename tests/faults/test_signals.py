@@ -22,7 +22,7 @@ from repository import ROOT
 from small_runs import only_run
 
 from torchdeck.core.events import CommandApplied, RunCompleted, RunStarted
-from torchdeck.core.runs.commands import request
+from torchdeck.core.runs.commands import send_command
 from torchdeck.core.runs.layout import is_locked
 from torchdeck.core.runs.reader import load_record
 
@@ -108,7 +108,7 @@ def test_a_lost_terminal_hands_the_run_over(terminals: Terminals, faults: Faults
     ended = terminals.code(process)
     until(lambda: taken_up(log), lambda: log.events[-5:])
     folder = only_run(terminals.logs)
-    request(folder, "stop")
+    send_command(folder, "stop")
     until(lambda: is_locked(folder) is False, lambda: log.read()[-5:])
     faults("signals", crashes=int(ended != 0))
     assert ended == 0
@@ -184,7 +184,7 @@ def test_a_stalled_terminal_does_not_hold_up_the_end_of_a_run(terminals: Termina
     pty = terminals.pty()
     process, log = begin(terminals, pty, "headless")
     pty.stall()
-    request(only_run(terminals.logs), "stop-after-epoch")
+    send_command(only_run(terminals.logs), "stop-after-epoch")
     code = terminals.code(process)
     pty.read_on()
     assert code == 0
@@ -230,7 +230,7 @@ def test_a_run_that_ignores_hang_ups_outlives_its_terminal(terminals: Terminals,
     # What reads the keyboard would spin on a terminal that is gone.
     busy = sorted(seconds - before.get(thread, 0) for thread, seconds in used(process).items())
     assert all(seconds < passed / 3 for seconds in busy[:-1])
-    request(only_run(terminals.logs), "stop-after-epoch")
+    send_command(only_run(terminals.logs), "stop-after-epoch")
     code = terminals.code(process)
     faults("signals", crashes=int(code != 0))
     assert code == 0

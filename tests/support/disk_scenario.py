@@ -29,14 +29,14 @@ from torchdeck.core.events import (
     StepCompleted,
 )
 from torchdeck.core.runs import checkpoint
-from torchdeck.core.runs.commands import FolderControl, request
+from torchdeck.core.runs.commands import FolderControl, send_command
 from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.runs.writer import SYNCED, claim, reopen
 from torchdeck.core.session.recorder import Recorder
 from torchdeck.core.session.saver import Saver
 from torchdeck.core.training.inference import Predictions
 from torchdeck.core.training.plan import make_plan
-from torchdeck.core.training.state import Job, build_job
+from torchdeck.core.training.state import TrainingJob, build_job
 from torchdeck.core.utils.files import Disk
 
 RUN_ID = "20260101-000000-x-abcd"
@@ -48,7 +48,7 @@ STARTED = RunStarted(
 )  # fmt: skip
 
 
-def tiny_job(folder: Path) -> Job:
+def tiny_job(folder: Path) -> TrainingJob:
     """A job whose checkpoints are a few kilobytes."""
     config = parse_config(changed(SMALL, {"training.device": "cpu", "training.precision": "fp32"}))
     plan = make_plan(config, folder)
@@ -83,12 +83,12 @@ class Told:
         return [event for event in self.acknowledged if isinstance(event, CheckpointSaved)]
 
 
-def play(job: Job, logs: Path, disk: FaultDisk, told: Told) -> None:
+def play(job: TrainingJob, logs: Path, disk: FaultDisk, told: Told) -> None:
     """Claim a run, train four epochs that are not trained, save as they ask, and end."""
     times = iter(range(1, 10_000))
     recorder = Recorder(lambda: next(times) * 60.0, lambda _: None)
     try:
-        for event in recorder.with_news(_events(job, logs, disk, recorder)):
+        for event in recorder.with_disk_events(_events(job, logs, disk, recorder)):
             told.events.append(event)
             writer = recorder.writer
             if writer and not writer.unwritten:
@@ -99,10 +99,10 @@ def play(job: Job, logs: Path, disk: FaultDisk, told: Told) -> None:
         recorder.close()
 
 
-def _events(job: Job, logs: Path, disk: Disk, recorder: Recorder) -> Generator[RunEvent]:
+def _events(job: TrainingJob, logs: Path, disk: Disk, recorder: Recorder) -> Generator[RunEvent]:
     yield recorder(StageStarted(message="reading"))
     writer = claim(logs, RUN_ID, {"preset": "x"}, disk)
-    recorder.use(writer)
+    recorder.attach(writer)
     yield recorder(STARTED)
     saver = Saver(job, recorder, writer.folder, disk)
     control = FolderControl(Control(), writer.folder, lambda: 0.0, 0.0, writer=writer)
@@ -116,18 +116,18 @@ def _events(job: Job, logs: Path, disk: Disk, recorder: Recorder) -> Generator[R
             yield recorder(_step(epoch, position.step, batch))
             if (epoch, batch) == (3, 1):
                 with suppress(LogsError):
-                    request(writer.folder, "checkpoint", disk=disk)
+                    send_command(writer.folder, "checkpoint", disk=disk)
             if control.take():
-                yield from saver.now()
+                yield from saver.save_now()
         position.epoch, position.batch = epoch + 1, 0
         ended = _epoch(epoch, position.step, epoch <= 2)
         yield recorder(ended)
-        yield from saver.epoch(ended)
+        yield from saver.save_epoch(ended)
         if epoch == 2:
             # As a run does that was resumed further back and comes by here again.
-            yield from saver.now(best=True)
+            yield from saver.save_now(best=True)
     try:
-        yield from saver.last(completed=True)
+        yield from saver.save_last(completed=True)
         yield recorder(RunCompleted(status="completed", reason="", epoch=4, step=position.step, train_seconds=1.0))
     except DiskError as error:
         yield recorder(RunFailed(error=Failure("disk", "DiskError", error.message, error.hint)))
@@ -150,7 +150,7 @@ def _epoch(epoch: int, step: int, best: bool) -> EpochCompleted:
 def verified(root: Path) -> list[Path]:
     """The checkpoints that a resumed run would take, the best choice first; all others raise CheckpointError."""
     found: list[Path] = []
-    for folder in checkpoint.newest(root):
+    for folder in checkpoint.newest_first(root):
         try:
             checkpoint.load(folder)
         except CheckpointError:

@@ -63,7 +63,7 @@ def _crash_at_help() -> None:
 def _fork_workers() -> None:
     import torchdeck.core.processes.launch
 
-    torchdeck.core.processes.launch._started = ForkPool.of_environment().worker  # type: ignore[assignment]
+    torchdeck.core.processes.launch._start_process = ForkPool.of_environment().worker  # type: ignore[assignment]
 
 
 CHANGES: dict[str, Callable[[], None]] = {

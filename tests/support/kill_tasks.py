@@ -92,7 +92,7 @@ def checkpoints(root: str, first: int) -> None:
         at = number - number % 3 % 2
         checkpoint.save(Path(root), at, weights, {"number": number}, TellingDisk())
         tell(f"saved {at} {number}")
-        checkpoint.retain(Path(root), at, disk=TellingDisk())
+        checkpoint.delete_old(Path(root), at, disk=TellingDisk())
 
 
 def naive_checkpoints(root: str) -> None:

@@ -15,12 +15,12 @@ from torchdeck.core.data.prepare import prepare
 from torchdeck.core.devices.torch_device import open_sampler
 from torchdeck.core.events import RunEvent, StepCompleted
 from torchdeck.core.training.loop import train
-from torchdeck.core.training.pacing import Watch
+from torchdeck.core.training.pacing import Pacer
 from torchdeck.core.training.plan import make_plan
-from torchdeck.core.training.state import Job, build_job, configure_process
+from torchdeck.core.training.state import TrainingJob, build_job, configure_process
 
 
-def job_of(config: ExperimentConfig, root: Path) -> Job:
+def job_of(config: ExperimentConfig, root: Path) -> TrainingJob:
     """A job at its very start."""
     plan = make_plan(config, root)
     steps = prepare(open_dataset(plan.config.data, root), plan.config.training.seed, False)
@@ -32,13 +32,13 @@ def job_of(config: ExperimentConfig, root: Path) -> Job:
             return build_job(plan, end.value)
 
 
-def events_of(job: Job) -> Iterator[RunEvent]:
+def events_of(job: TrainingJob) -> Iterator[RunEvent]:
     """What the job says from where it stands, with an event for every step."""
     ticks = itertools.count()
-    return train(job, Watch(Control(), lambda: next(ticks) / 100, 0.0, open_sampler(torch.device("cpu"))))
+    return train(job, Pacer(Control(), lambda: next(ticks) / 100, 0.0, open_sampler(torch.device("cpu"))))
 
 
-def stepped(job: Job, steps: int) -> Iterator[RunEvent]:
+def stepped(job: TrainingJob, steps: int) -> Iterator[RunEvent]:
     """The same, standing right after so many training steps."""
     events = events_of(job)
     for event in events:

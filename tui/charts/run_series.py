@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...core.results.curves import Axis, curve, metrics_of
 from ...core.runs.record import READING, RunRecord
-from ...core.runs.reported import claims
+from ...core.runs.reported import read_reported
 from ..format.values import percent
 from .drawing import Line, Rule
 
@@ -54,7 +54,7 @@ def _lines(record: RunRecord, axis: Axis, figure: str) -> list[Line]:
 def reported_rules(record: RunRecord) -> list[Rule]:
     """The reported test accuracies, each once."""
     started = record.started
-    figures = claims(started.reported if started else ())
+    figures = read_reported(started.reported if started else ())
     return [
         Rule(figure.value, f"reported {percent(figure.value)} {figure.at}")
         for figure in figures

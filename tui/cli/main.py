@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from ...core.errors import ConfigError, TorchdeckError
-from ...core.utils.gc_tuning import search_seldom
+from ...core.utils.gc_tuning import collect_rarely
 from .data_commands import data_app
 from .foreground import in_foreground
 from .manage_commands import register as register_management
@@ -161,12 +161,12 @@ def run(
     """
     from ... import presets as store
     from ...core.config import ranks_of
-    from ...core.devices.device_spec import device_from
+    from ...core.devices.device_spec import parse_devices
     from ...core.processes.launch import start_detached
     from ...core.runs.request import RankTimeouts
 
     item = store.load(name)
-    chosen = [f'training.device="{device_from(devices)}"'] if devices else []
+    chosen = [f'training.device="{parse_devices(devices)}"'] if devices else []
     config, rank_timeouts = item.with_overrides([*(overrides or []), *chosen]), RankTimeouts(dist_timeout, retries)
     if dry_run or detach:
         from ...core.training.plan import make_plan  # torch, seconds
@@ -204,16 +204,16 @@ def resume(
 ) -> None:
     """Go on with a stopped or dead run from its last checkpoint; unpause a paused one."""
     from ...core.processes.launch import resume_detached
-    from ...core.runs.commands import request
-    from ...core.runs.index import asked_ranks, find_run
+    from ...core.runs.commands import send_command
+    from ...core.runs.index import find_run, requested_ranks
     from ...core.runs.request import RankTimeouts
-    from ...core.runs.writer import check_free
+    from ...core.runs.writer import check_inactive
 
     row, rank_timeouts = find_run(logs, reference), RankTimeouts(dist_timeout, retries)
     if row.status == "paused":
-        request(row.folder, "unpause")
+        send_command(row.folder, "unpause")
         return typer.echo(f"unpaused {row.id}", err=True)
-    check_free(row.folder)
+    check_inactive(row.folder)
     if detach:
         return begin(resume_detached(row.folder, data, rank_timeouts=rank_timeouts), as_json)
 
@@ -222,7 +222,7 @@ def resume(
     def begin_here(control: Control, around: SessionContext) -> Iterator[RunEvent]:
         return go_on(row.folder, control, context=replace(around, rank_timeouts=rank_timeouts))
 
-    return in_foreground(begin_here, logs, data, on_hangup, as_json, apart=asked_ranks(row.folder) > 1)
+    return in_foreground(begin_here, logs, data, on_hangup, as_json, apart=requested_ranks(row.folder) > 1)
 
 
 @app.command(epilog="Example: torchdeck runs 'lenet status:done test/accuracy>0.6'")
@@ -283,7 +283,7 @@ def doctor(logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command line; what a person can mend is told in one message, with the exit code of its kind."""
-    search_seldom()
+    collect_rarely()
     try:
         sys.exit(app(sys.argv[1:] or ["tui"], prog_name="torchdeck", standalone_mode=False))
     except TorchdeckError as error:

@@ -79,9 +79,9 @@ def rm(references: RunReferences, logs: Logs = LOGS, as_json: Json = False) -> N
 def restore(references: RunReferences, logs: Logs = LOGS, as_json: Json = False) -> None:
     """Bring runs back from the trash."""
     from ...core.runs.manage import restore as bring_back
-    from ...core.runs.manage import trashed
+    from ...core.runs.manage import trash_ids
 
-    known = trashed(logs)
+    known = trash_ids(logs)
     found = [_find_trashed(reference, known) for reference in references]
     for run_id in found:
         bring_back(logs, run_id)
@@ -137,14 +137,14 @@ def prune(
 
     A run that can still be resumed keeps its newest checkpoint. Logs, figures and predictions stay.
     """
-    from ...core.runs.manage import disk_use, empty_trash, prunable, trashed
+    from ...core.runs.manage import disk_use, empty_trash, prunable, trash_ids
     from ...core.runs.manage import prune as delete
     from ..format.values import size
 
     rows = [row for row in _matching(filter_text, logs) if _ended_before(row, older_than)]
     doomed = {row.id: [folder.name for folder in prunable(row, keep_best)] for row in rows}
     rows = [row for row in rows if doomed[row.id]]
-    trash = trashed(logs) if with_trash else []
+    trash = trash_ids(logs) if with_trash else []
     if dry_run:
         freed = sum(
             sum(disk_use(row.folder / "checkpoints" / name).values()) for row in rows for name in doomed[row.id]

@@ -18,7 +18,7 @@ from .options import DATA, LOGS, Ascii, Data, Json, Logs, OnHangup, RefreshOptio
 
 if TYPE_CHECKING:
     from ...core.events import RunEvent
-    from ...core.processes.launch import Detached
+    from ...core.processes.launch import DetachedRun
 
 POLL_SECONDS = 0.1
 
@@ -121,7 +121,7 @@ def checkpoint(reference: RunReference, logs: Logs = LOGS, as_json: Json = False
 
 
 def _ask(reference: str, logs: Path, command: CommandName, as_json: bool) -> None:
-    from ...core.runs.commands import obeyed
+    from ...core.runs.commands import send_and_wait
     from ...core.runs.index import find_run
 
     row = find_run(logs, reference)
@@ -129,7 +129,7 @@ def _ask(reference: str, logs: Path, command: CommandName, as_json: bool) -> Non
         hint = "see it with: torchdeck show" if row.status == "completed" else "go on with it: torchdeck resume"
         raise LogsError(f"run {row.id} is not active: its status is {row.status}", f"{hint} {row.id}")
     try:
-        event = obeyed(row.folder, command)
+        event = send_and_wait(row.folder, command)
     except KeyboardInterrupt:
         typer.echo(f"left; run {row.id} was asked all the same", err=True)
         raise typer.Exit(130) from None
@@ -160,7 +160,7 @@ def _told(event: RunEvent | None, command: CommandName) -> tuple[bool, str]:
             return False, "its process is gone; go on with it: torchdeck resume"
 
 
-def begin(detached: Detached, as_json: bool) -> None:
+def begin(detached: DetachedRun, as_json: bool) -> None:
     """Wait until a run in a process of its own has begun, and tell how to reach it.
 
     Raises:
@@ -172,10 +172,10 @@ def begin(detached: Detached, as_json: bool) -> None:
     from ..terminal.exit_codes import run_exit_code
 
     try:
-        while (began := detached.began()) is None:
+        while (began := detached.start_result()) is None:
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        detached.call_off()
+        detached.cancel()
         raise typer.Exit(130) from None
     if isinstance(began, RunFailed):
         for line in lines_of(began, RunRecord()):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ...core.devices.rank_devices import places, together
+from ...core.devices.rank_devices import combine_samples, rank_devices
 from ...core.events import (
     CheckpointSaved,
     DeviceSampled,
@@ -139,7 +139,7 @@ class RichProgress:
     def _taken(self) -> int | None:
         """Bytes that the run takes on all its devices."""
         started = self.record.started
-        sample = together(self.record.devices, places(started) if started else ())
+        sample = combine_samples(self.record.devices, rank_devices(started) if started else ())
         return sample.memory_process if sample else None
 
     def _steps_done(self) -> int:

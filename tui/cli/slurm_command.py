@@ -38,11 +38,11 @@ def sbatch(
     from ... import presets as store
     from ...core.clusters import Share
     from ...core.clusters.slurm_script import Batch, script_of
-    from ...core.devices.device_spec import device_from, devices_of
-    from ...core.processes.launch import ask_for
+    from ...core.devices.device_spec import devices_of, parse_devices
+    from ...core.processes.launch import request_run
     from ...core.runs.label import Label
 
-    seconds, device = parse_budget(time), device_from(devices)
+    seconds, device = parse_budget(time), parse_devices(devices)
     if seconds is None:
         raise InputError("--time is empty", "write 4h, 90m or 1h30m")
     ranks = devices_of(device)
@@ -52,7 +52,7 @@ def sbatch(
     item = store.load(name)
     config = item.with_overrides([*(overrides or []), *chosen])
     label = Label(item.name, run_name, tuple(tag or ()), item.reported_for(config))
-    folder = ask_for(config, label, logs.absolute(), clock.time())
+    folder = request_run(config, label, logs.absolute(), clock.time())
     typer.echo(script_of(folder, data.absolute(), Batch(nodes, share, seconds, partition)), nl=False)
     typer.echo(
         f"the run is {folder}; submit the script, and watch it with: torchdeck attach {folder.name[-4:]}", err=True

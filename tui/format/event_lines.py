@@ -21,7 +21,7 @@ from ...core.events import (
     WarningRaised,
 )
 from ...core.runs.record import RunRecord
-from ...core.utils.flatten import flat
+from ...core.utils.flatten import flatten
 from .plan_text import batch_text
 from .values import count, duration, flops, percent, safe
 
@@ -80,7 +80,7 @@ def _stopped(event: RunCompleted, record: RunRecord) -> str:
 
 
 def _opening(event: RunStarted) -> list[str]:
-    asked = defaultdict(lambda: "?", flat(event.config))
+    asked = defaultdict(lambda: "?", flatten(event.config))
     again = f", attempt {event.attempt} from step {event.resumed_from}" if event.resumed_from is not None else ""
     return [
         f"run {event.run_id}{again}",

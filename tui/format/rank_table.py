@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from rich.text import Text
 
-from ...core.devices.rank_devices import Place, hosts
+from ...core.devices.rank_devices import RankDevice, hosts
 from ...core.events import DeviceSampled
 from .bars import bar, sparkline
 from .values import safe, size
@@ -68,7 +68,7 @@ def memory_shown(sample: DeviceSampled) -> int | None:
     return sample.memory_used if sample.power is not None else sample.memory_process
 
 
-def rank_rows(found: Sequence[Place], latest: Mapping[int, DeviceSampled]) -> list[Row]:
+def rank_rows(found: Sequence[RankDevice], latest: Mapping[int, DeviceSampled]) -> list[Row]:
     """A row for each rank; the host is told where there are several."""
     several = len(hosts(found)) > 1
     named = [f"{place.host} {place.device}" if several else place.device for place in found]

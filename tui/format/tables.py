@@ -13,14 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ...core.config import Setting, to_plain
-from ...core.devices.rank_devices import name_text, places
+from ...core.devices.rank_devices import name_text, rank_devices
 from ...core.events import RunStarted, plain
 from ...core.results.class_metrics import class_figures, macro
 from ...core.runs.index import RunRow
 from ...core.runs.milestones import Milestone, milestones, time_to
 from ...core.runs.record import RunRecord, summarize
-from ...core.runs.reported import ReportedFigure, claims, short_by
-from ...core.utils.flatten import flat
+from ...core.runs.reported import ReportedFigure, read_reported, short_by
+from ...core.utils.flatten import flatten
 from ...presets import Preset
 from .plan_text import batch_text, rate_text
 from .values import count, duration, figure, flops, moment, percent, safe, size
@@ -47,7 +47,7 @@ def table(
 
 def reported_table(record: RunRecord) -> Table | None:
     """The reported figures of a run's preset beside the reached ones."""
-    figures = claims(record.started.reported if record.started else ())
+    figures = read_reported(record.started.reported if record.started else ())
     if not figures:
         return None
     rows: list[tuple[str, str, str, str, str]] = []
@@ -105,7 +105,7 @@ def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
     started = record.started
     rows: list[tuple[str, str]] = [("status", record.status + (f": {record.reason}" if record.reason else ""))]
     if started:
-        asked = defaultdict(lambda: "?", flat(started.config))
+        asked = defaultdict(lambda: "?", flatten(started.config))
         device = f"{name_text(started)}, {asked['training.precision']}, {asked['training.threads']} threads"
         images = f"{count(started.train_images)} + {count(started.test_images)} images"
         rows += [
@@ -129,7 +129,7 @@ def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
 def speed(record: RunRecord) -> str:
     """Training images a second; on several devices also those of each."""
     whole = record.images_per_second
-    devices = len(places(record.started)) if record.started else 1
+    devices = len(rank_devices(record.started)) if record.started else 1
     return count(whole) + (f", {count(whole / devices)} a device" if whole is not None and devices > 1 else "")
 
 

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.widgets import Static
 
-from ...core.devices.rank_devices import name_text, places
+from ...core.devices.rank_devices import name_text, rank_devices
 from ...core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
 from ...core.results.curves import AXES, Axis
 from ...core.runs.layout import CONSOLE
@@ -108,7 +108,7 @@ class LivePage(Page):
     def _show_devices(self, feed: Feed) -> None:
         """One device with what it was in the last minutes, or several side by side."""
         started = feed.record.started
-        found = places(started) if started else ()
+        found = rank_devices(started) if started else ()
         one, several = self.query_one(DevicePanel), self.query_one(RanksPanel)
         one.display, several.display = len(found) < 2, len(found) > 1
         self.set_class(len(found) > FEW_RANKS, "-many-ranks")

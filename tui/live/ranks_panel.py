@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.content import Content
 from textual.geometry import Size
 
-from ...core.devices.rank_devices import Place, together
+from ...core.devices.rank_devices import RankDevice, combine_samples
 from ...core.events import DeviceSampled
 from ..format.rank_table import Inks, Row, lines_of, rank_rows
 from ..format.values import safe
@@ -31,13 +31,13 @@ class RanksPanel(Inked):
         super().__init__(id=id)
         self._rows: list[Row] = []
         self._whole = Row("all", "", None)
-        self._found: Sequence[Place] = ()
+        self._found: Sequence[RankDevice] = ()
         self._samples: Mapping[int, Sequence[DeviceSampled]] = {}
 
     def show(
         self,
         name: str,
-        found: Sequence[Place],
+        found: Sequence[RankDevice],
         latest: Mapping[int, DeviceSampled],
         samples: Mapping[int, Sequence[DeviceSampled]],
     ) -> None:
@@ -45,7 +45,7 @@ class RanksPanel(Inked):
         self.border_title = Content(safe(name))  # pyright: ignore[reportAttributeAccessIssue]
         before = len(self._rows)
         self._rows = rank_rows(found, latest)
-        self._whole = Row("all", "", together(latest, found))
+        self._whole = Row("all", "", combine_samples(latest, found))
         self._found, self._samples = found, samples
         self.refresh(layout=len(self._rows) != before)
 
@@ -60,9 +60,9 @@ class RanksPanel(Inked):
         return Text("\n").join(lines_of(self._rows, self._whole, uses, *self.size, inks))
 
 
-def _uses(found: Sequence[Place], samples: Mapping[int, Sequence[DeviceSampled]], most: int) -> list[float]:
+def _uses(found: Sequence[RankDevice], samples: Mapping[int, Sequence[DeviceSampled]], most: int) -> list[float]:
     """The use of all devices together at the last times, the newest last."""
     times = min((len(kept) for kept in samples.values()), default=0)
     taken = [{rank: kept[-back] for rank, kept in samples.items()} for back in range(min(times, most), 0, -1)]
-    shown = [together(ranks, found) for ranks in taken]
+    shown = [combine_samples(ranks, found) for ranks in taken]
     return [(sample.utilization or 0.0) if sample else 0.0 for sample in shown]

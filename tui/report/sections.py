@@ -19,7 +19,7 @@ from ...core.results.run_result import ResultRow
 from ...core.results.study_result import StudyResult, result_of, side_by_side
 from ...core.runs.index import RunRow, read_row
 from ...core.studies.model import Study
-from ...core.utils.flatten import Settings, flat, mapping, unlike
+from ...core.utils.flatten import Settings, as_mapping, differing_paths, flatten
 from ...presets.study_presets import study_names
 from ..format.tables import fact_rows
 from ..format.values import as_text, count, duration, figure, moment, percent, size
@@ -237,7 +237,7 @@ def _study_settings(result: StudyResult) -> list[Block]:
     configs = [row.config for row in result.rows if row.config]
     if not configs:
         return []
-    blocks: list[Block] = [Table(_settings_table(configs[0], "Settings that all runs share", unlike(configs)))]
+    blocks: list[Block] = [Table(_settings_table(configs[0], "Settings that all runs share", differing_paths(configs)))]
     notes = tuple((path, note) for path, note in result.study.notes.items())
     return [*blocks, Table(Grid("Notes on settings", ("setting", "note"), notes))] if notes else blocks
 
@@ -262,8 +262,8 @@ def _environment(rows: Sequence[ResultRow]) -> Grid:
 def _circumstances(row: ResultRow) -> Mapping[str, str]:
     header = read_row(row.folder).header if row.folder else {}
     found = {"device": name_text(row.record.started)} if row.record.started else {}
-    found |= {str(key): str(value) for key, value in mapping(header.get("environment")).items() if value is not None}
-    data = mapping(header.get("data"))
+    found |= {str(key): str(value) for key, value in as_mapping(header.get("environment")).items() if value is not None}
+    data = as_mapping(header.get("data"))
     if data.get("sha256"):
         found["data set"] = f"{data.get('name')}, SHA-256 {str(data.get('sha256'))[:16]}…"
     return found
@@ -312,5 +312,5 @@ def _nested(config: Settings) -> dict[str, dict[str, Any]]:
         section, _, key = path.partition(".")
         if value is not None:
             found.setdefault(section, {})[key] = value
-    assert flat(found).keys() <= config.keys()
+    assert flatten(found).keys() <= config.keys()
     return found

@@ -351,7 +351,7 @@ class RunsPage(Page):
         self.look()
 
     def action_restore(self) -> None:
-        thrown = manage.trashed(self.workspace.logs)
+        thrown = manage.trash_ids(self.workspace.logs)
         if not thrown:
             self._tell("the trash is empty")
             return

@@ -10,7 +10,7 @@ from textual.events import ScreenResume
 from textual.screen import Screen
 from textual.widgets import Static
 
-from ...core.devices.rank_devices import device_text, places, together
+from ...core.devices.rank_devices import combine_samples, device_text, rank_devices
 from ...core.events import RunEvent
 from ..state.messages import Mode, ModeRequested
 from ..state.workspace import Workspace
@@ -94,7 +94,7 @@ class Page(Screen[None]):
         """Bring the line at the top up to date."""
         feed = self.workspace.feed
         started = feed.record.started if feed else None
-        sample = together(feed.record.devices, places(started) if started else ()) if feed else None
+        sample = combine_samples(feed.record.devices, rank_devices(started) if started else ()) if feed else None
         active = feed is not None and not feed.over
         self.query_one(NavBar).show(active, device_text(started) if started else "", sample)
 

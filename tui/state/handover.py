@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...core.events import FolderChanged, RunCompleted, RunEvent, RunStarted
-from ...core.processes.launch import Detached, resume_detached
+from ...core.processes.launch import DetachedRun, resume_detached
 
 POLL_SECONDS = 0.1
 
@@ -19,7 +19,7 @@ class HandOver:
         self,
         logs: Path,
         data: Path,
-        take_over: Callable[[Path], Detached] | None = None,
+        take_over: Callable[[Path], DetachedRun] | None = None,
         let_go: Callable[[], None] | None = None,
     ) -> None:
         """`let_go` ends the following of a run that is in processes of its own already."""
@@ -96,4 +96,4 @@ class HandOver:
         if self._over.wait(POLL_SECONDS):
             return ""
         failure = worker.failure()
-        return failure.error.message if failure else worker.death()
+        return failure.error.message if failure else worker.exit_text()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.runs.layout import is_locked
-from ...core.runs.reader import reading, write_caches
+from ...core.runs.reader import load_in_parts, write_caches
 from ...core.runs.record import READING, RunRecord
 
 LONG = 4 * 2**20
@@ -35,7 +35,7 @@ class LongLogs:
         """The record of a run; while its log is read, an empty one whose stage says how far that is."""
         read = self._under_way.get(folder)
         if read is None:
-            steps = reading(folder)
+            steps = load_in_parts(folder)
             read = _Read(*next(steps, (0, 0)))
             if read.total - read.done <= self.long:
                 _to_end(folder, steps, read)

@@ -13,8 +13,8 @@ from ...core.config import ExperimentConfig
 from ...core.control import CommandName, Control
 from ...core.events import Failure, RunEvent, RunStarted, StageStarted
 from ...core.processes.launch import start_detached
-from ...core.runs.commands import request
-from ...core.runs.index import asked_ranks
+from ...core.runs.commands import send_command
+from ...core.runs.index import requested_ranks
 from ...core.runs.label import Label
 from ...core.runs.reader import EventReader, follow
 from .feed import Feed
@@ -46,7 +46,7 @@ def resumed(folder: Path, workspace: Workspace) -> Feed:
 
         yield from resume(folder, control, context=SessionContext(workspace.data))
 
-    let_go = partial(control.request, "hand-over") if asked_ranks(folder) > 1 else None
+    let_go = partial(control.request, "hand-over") if requested_ranks(folder) > 1 else None
     return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data, let_go=let_go))
 
 
@@ -75,7 +75,9 @@ def watched(folder: Path) -> Feed:
         with suppress(_Left):
             yield from follow(folder, wait=leave.wait, reader=reader)
 
-    return Feed(events, lambda command, reason: request(reader.folder, command, reason), own=False, leave=leave.now)
+    return Feed(
+        events, lambda command, reason: send_command(reader.folder, command, reason), own=False, leave=leave.now
+    )
 
 
 def detached(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
@@ -94,12 +96,12 @@ def detached(config: ExperimentConfig, label: Label, workspace: Workspace) -> Fe
             called_off.set()
             run.process.terminate()
         else:
-            request(reader.folder, command, reason)
+            send_command(reader.folder, command, reason)
 
     def events() -> Iterator[RunEvent]:
         yield StageStarted(t=workspace.now(), message="starting a process of its own")
         with suppress(_Left):
-            while (began := run.began()) is None:
+            while (began := run.start_result()) is None:
                 leave.wait(POLL_SECONDS)
             begun.set()
             if isinstance(began, RunStarted):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...core.config import SECTIONS, ExperimentConfig, Setting, section_settings, to_plain
-from ...core.devices.device_spec import listed
+from ...core.devices.device_spec import split_list
 from ...core.errors import ConfigError
 from ...presets import Preset
 from ..format.values import as_text
@@ -115,4 +115,4 @@ class Draft:
 
 def values_of(text: str) -> list[str]:
     """The values of a list such as `0.1, 0.05`, `[0.1, 0.05]` or `cpu, cuda:0,1`, each once."""
-    return list(dict.fromkeys(listed(text.strip().removeprefix("[").removesuffix("]"))))
+    return list(dict.fromkeys(split_list(text.strip().removeprefix("[").removesuffix("]"))))

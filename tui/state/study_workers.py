@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...core.events import RunEvent, StepCompleted
 from ...core.results.run_result import best_epoch
-from ...core.runs.reader import EventReader, opened
+from ...core.runs.reader import EventReader, open_cached
 from ...core.runs.record import RunRecord
 from ...core.studies.coordinators import places
 from ...core.studies.model import Study, StudyRun
@@ -59,7 +59,7 @@ class WorkersReader:
         if run.run_id is None or not (self.logs / run.run_id).is_dir():
             return Working(run.place, run)
         if run.run_id not in self._open:
-            self._open[run.run_id] = opened(self.logs / run.run_id)
+            self._open[run.run_id] = open_cached(self.logs / run.run_id)
         record, reader = self._open[run.run_id]
         _fold(reader.read(), record)
         return _seen(run, record)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ...core.devices.rank_devices import places
+from ...core.devices.rank_devices import rank_devices
 from ...core.results.bands import band
 from ...core.results.curves import METRICS, Axis, curve, metrics_of, seconds_to
 from ...core.runs.index import RunRow
@@ -150,7 +150,7 @@ def _on_devices(entries: Sequence[Entry]) -> list[Figures]:
 
 
 def _devices(record: RunRecord) -> int:
-    return len(places(record.started)) if record.started else 1
+    return len(rank_devices(record.started)) if record.started else 1
 
 
 def _speed_of_each(record: RunRecord) -> float | None:

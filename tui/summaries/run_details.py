@@ -11,7 +11,7 @@ from rich.text import Text
 from ...core.runs.index import RunRow
 from ...core.runs.manage import read_notes
 from ...core.runs.record import RunRecord
-from ...core.runs.reported import ReportedFigure, claims
+from ...core.runs.reported import ReportedFigure, read_reported
 from ..format.values import count, duration, figure, moment, percent, safe, size
 from .run_columns import Look, accuracy, devices, final, name_of, number
 from .run_settings import changes, label, settings_in, shown, weight
@@ -75,7 +75,7 @@ def _device(row: RunRow) -> list[Pair]:
 
 def reported_figures(row: RunRow, record: RunRecord | None, look: Look) -> list[Pair]:
     """What was reported, and beside it what the run reached there."""
-    found = claims(row.header.get("reported", []))
+    found = read_reported(row.header.get("reported", []))
     return [(f"reported {claim.at}", _claim(claim, record, look)) for claim in found]
 
 

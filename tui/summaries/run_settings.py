@@ -10,7 +10,7 @@ from ... import presets
 from ...core.config import SECTIONS, section_settings, to_plain
 from ...core.errors import TorchdeckError
 from ...core.runs.index import RunRow
-from ...core.utils.flatten import Settings, flat, mapping, sequence, unlike
+from ...core.utils.flatten import Settings, as_mapping, as_sequence, differing_paths, flatten
 from ..format.values import safe
 
 FIRST = ("model.name", "optimizer.lr", "training.batch_size", "optimizer.name", "data.name")
@@ -21,13 +21,13 @@ _BARE = ("optimizer", "training")
 
 def settings_in(row: RunRow) -> Settings:
     """All settings that a run's log tells, whatever form it has."""
-    return flat(row.header.get("config"))
+    return flatten(row.header.get("config"))
 
 
 def setting(row: RunRow, path: str) -> Any:
     """One setting of a run; None where its log does not tell it."""
     section, _, key = path.partition(".")
-    return mapping(mapping(row.header.get("config")).get(section)).get(key)
+    return as_mapping(as_mapping(row.header.get("config")).get(section)).get(key)
 
 
 def changes(row: RunRow) -> Settings:
@@ -52,7 +52,7 @@ def _changed(path: str, value: Any, asked: Settings, given: Settings) -> bool:
 def preset_settings(name: str) -> Settings:
     """The settings of a preset; none where there is no such preset any more."""
     try:
-        return flat(to_plain(presets.load(name).config)) if name in presets.names() else {}
+        return flatten(to_plain(presets.load(name).config)) if name in presets.names() else {}
     except TorchdeckError:
         return {}
 
@@ -72,7 +72,7 @@ def _defaults(section: str, choice: str) -> Settings:
 
 def differing(rows: Sequence[RunRow]) -> list[str]:
     """The settings that are not the same in all runs, the telling ones first and those of the machine last."""
-    return sorted(unlike([settings_in(row) for row in rows]), key=weight)
+    return sorted(differing_paths([settings_in(row) for row in rows]), key=weight)
 
 
 def weight(path: str) -> tuple[bool, int]:
@@ -98,5 +98,5 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return ",".join(shown(item) for item in sequence(value))
+        return ",".join(shown(item) for item in as_sequence(value))
     return safe(value)

@@ -10,7 +10,7 @@ from ...core.results.comparison import Standing
 from ...core.results.run_result import Accuracy, ResultRow, seconds_to_percent
 from ...core.results.statistics import Spread
 from ...core.results.study_result import StudyResult, varied
-from ...core.utils.flatten import mapping
+from ...core.utils.flatten import as_mapping
 from ..format.values import count, duration, figure, percent, safe, size
 from .run_settings import label, shown
 
@@ -243,7 +243,7 @@ def search_table(result: StudyResult) -> Grid | None:
 
 
 def _space(value: Any) -> str:
-    kind, of = mapping(value).get("kind"), mapping(value)
+    kind, of = as_mapping(value).get("kind"), as_mapping(value)
     if kind is None:
         return str(value)
     inner = of.get("choices") or (of.get("low"), of.get("high"))

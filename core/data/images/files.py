@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, features
 
-from ...utils.files import in_words, open_regular
+from ...utils.files import disk_error_text, open_regular
 
 FORMATS = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".gif": "GIF", ".ppm": "PPM", ".pgm": "PPM",
@@ -51,6 +51,6 @@ def opened(path: Path) -> Generator[Image.Image]:
     except Image.UnidentifiedImageError:
         raise UnreadableError("not an image, or damaged") from None
     except OSError as error:
-        raise UnreadableError(in_words(error)) from None
+        raise UnreadableError(disk_error_text(error)) from None
     except (ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         raise UnreadableError(str(error) or type(error).__name__) from None

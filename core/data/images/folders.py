@@ -48,7 +48,9 @@ def _splits(root: Path, folders: list[str]) -> dict[SplitName, str]:
     for name in folders:
         split = SPLIT_NAMES.get(name.lower())
         if split in splits:
-            raise DataError(f"{root} has two {split} folders: {splits[split]} and {name}", "rename or delete one of them")
+            raise DataError(
+                f"{root} has two {split} folders: {splits[split]} and {name}", "rename or delete one of them"
+            )
         if split:
             splits[split] = name
     return splits

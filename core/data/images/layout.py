@@ -53,7 +53,10 @@ class Layout:
         for item in self.ignored:
             reasons[item.why] += item.files
         named = {why: [item.path for item in self.ignored if item.why == why] for why in reasons}
-        return (*self.notes, *(f"ignored: {listed(named[why])} ({why}{_files(count)})" for why, count in reasons.items()))
+        return (
+            *self.notes,
+            *(f"ignored: {listed(named[why])} ({why}{_files(count)})" for why, count in reasons.items()),
+        )
 
 
 def _files(count: int) -> str:
@@ -90,7 +93,8 @@ def _drop_unknown_classes(layout: Layout, split: SplitName, classes: set[str]) -
     unknown = Counter(label for _, label in layout.splits[split] if label not in classes)
     folder = layout.folders[split]
     layout.ignored += [
-        Ignored(f"{folder}/{label}", "a class without training images", count) for label, count in sorted(unknown.items())
+        Ignored(f"{folder}/{label}", "a class without training images", count)
+        for label, count in sorted(unknown.items())
     ]
     layout.splits[split] = [pair for pair in layout.splits[split] if pair[1] in classes]
     if not layout.splits[split]:

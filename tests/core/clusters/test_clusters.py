@@ -29,7 +29,7 @@ from torchdeck.core.errors import InputError
 from torchdeck.core.events import CommandApplied, RunCompleted, RunEvent, RunStarted, stamp
 from torchdeck.core.runs.commands import FolderControl
 from torchdeck.core.runs.reader import EventReader, load_record
-from torchdeck.core.runs.request import is_asked_for, leave, request_of
+from torchdeck.core.runs.request import is_requested, load_request, write_request
 from torchdeck.core.runs.writer import RunWriter, claim, reopen
 from torchdeck.core.studies.events import RunBegan, StudyEnded
 from torchdeck.core.studies.model import PRUNED
@@ -213,11 +213,11 @@ def test_a_job_that_died_is_told_with_what_slurm_says(run: SlurmRun, slurm: Sche
     machine.begins()
     slurm.jobs["1"] = JobState("OUT_OF_MEMORY")
     assert [run.ended, run.ended] == [False, True]
-    assert "its Slurm job 1 is out of memory; see " in run.death()
+    assert "its Slurm job 1 is out of memory; see " in run.exit_text()
 
 
 def test_a_run_that_does_not_train_yet_loses_its_job_when_it_is_to_stop(run: SlurmRun, slurm: Scheduler) -> None:
-    run.ask("stop", "enough")
+    run.send("stop", "enough")
     assert slurm.cancelled == [("1", False)]
     slurm.jobs["1"] = JobState("CANCELLED")
     assert [run.ended, run.ended] == [False, True]
@@ -227,7 +227,7 @@ def test_a_stop_reaches_the_attempt_that_begins_after_it(run: SlurmRun, slurm: S
     slurm.jobs["1"] = RUNS
     machine.begins()
     machine.ends(ended("stopped", INTERRUPTED, 5))
-    run.ask("stop", "enough")
+    run.send("stop", "enough")
     assert slurm.cancelled[-1] == ("1", True)
     machine.begins()
     assert not run.ended
@@ -246,7 +246,7 @@ def test_a_run_that_is_pruned_while_it_waits_goes_on_to_say_so(
 ) -> None:
     machine.begins()
     machine.ends(ended("stopped", INTERRUPTED, 5))
-    run.ask("stop", f"{PRUNED}worse than the median")
+    run.send("stop", f"{PRUNED}worse than the median")
     assert slurm.cancelled == []
     machine.begins()
     assert not run.ended
@@ -322,7 +322,7 @@ def test_a_job_asks_slurm_for_what_was_wanted(tmp_path: Path, monkeypatch: pytes
     for flag in ("time=181", "partition=gpu", "gpus-per-node=2", "cpus-per-task=4", "requeue", "signal=USR2@120",
                  "job-name=the-study", f"comment={RUN}"):  # fmt: skip
         assert f"#SBATCH --{flag}\n" in script
-    assert is_asked_for(tmp_path / "logs" / RUN)
+    assert is_requested(tmp_path / "logs" / RUN)
 
 
 def test_what_slurm_has_against_a_job_is_told_and_nothing_is_printed_or_left(
@@ -362,7 +362,7 @@ def test_a_job_that_is_interrupted_comes_again_unless_in_vain_and_one_that_comes
     tmp_path: Path, small: Callable[..., ExperimentConfig]
 ) -> None:
     folder = tmp_path / "logs" / RUN
-    leave(folder, {**asked_for(tmp_path / "logs"), "study": None, "config": to_plain(small())})
+    write_request(folder, {**asked_for(tmp_path / "logs"), "study": None, "config": to_plain(small())})
     command = [sys.executable, "-P", "-c", TRAINED, str(folder), str(tmp_path / "data")]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert said[-1] == "[75, 1, 0, 0]"
@@ -423,11 +423,11 @@ class Done:
             machine.begins()
         machine.ends(ended(step=16))
 
-    def ask(self, _command: CommandName, _reason: str) -> None: ...
+    def send(self, _command: CommandName, _reason: str) -> None: ...
 
     def close(self) -> None: ...
 
-    def death(self) -> str:
+    def exit_text(self) -> str:
         return "gone"
 
     def failure(self) -> None: ...
@@ -466,8 +466,8 @@ def test_sbatch_prints_a_script_and_makes_the_run_that_it_trains(tmp_path: Path)
     printed = CliRunner().invoke(app, ["sbatch", "resnet18", *options])
     assert printed.exit_code == 0
     script, (folder,) = printed.stdout, logs.iterdir()
-    assert is_asked_for(folder)
-    training = request_of(folder)["config"]["training"]
+    assert is_requested(folder)
+    training = load_request(folder)["config"]["training"]
     assert (training["device"], training["nodes"]) == ("cuda:0,1,2,3", 2)
     for flag in ("nodes=2", "ntasks-per-node=1", "gpus-per-node=4", "time=90", "partition=gpu", "signal=USR2@120"):
         assert f"#SBATCH --{flag}\n" in script
@@ -509,16 +509,16 @@ def task(tasks: Tasks, machine: Machine, tmp_path: Path) -> RayRun:
 
 def test_a_task_that_waits_is_taken_back_when_its_run_is_to_stop(task: RayRun, tasks: Tasks) -> None:
     assert (task.ended, task.place) == (False, "waits for its turn in Ray")
-    task.ask("stop", "enough")
+    task.send("stop", "enough")
     assert tasks.orders[1:] == [{"cancel": RUN}]
     tasks.over[RUN] = "its Ray task was lost: cancelled"
-    assert (task.ended, task.death()) == (True, "its Ray task was lost: cancelled")
+    assert (task.ended, task.exit_text()) == (True, "its Ray task was lost: cancelled")
 
 
 def test_a_task_that_trains_hears_a_stop_by_its_run_s_directory(task: RayRun, tasks: Tasks, machine: Machine) -> None:
     machine.begins()
     assert (task.ended, task.place) == (False, f"{os.uname().nodename}, by Ray")
-    task.ask("stop", "enough")
+    task.send("stop", "enough")
     assert machine.asked() == ("stop", "enough")
     assert len(tasks.orders) == 1
 
@@ -528,4 +528,4 @@ def test_where_ray_is_lost_a_run_is_over_once_nobody_trains_it(task: RayRun, tas
     tasks.lost = True
     assert not task.ended
     machine.ends(ended("stopped", "the process that asked for the run is gone", 3))
-    assert (task.ended, task.death()) == (True, "the connection to Ray was lost")
+    assert (task.ended, task.exit_text()) == (True, "the connection to Ray was lost")

@@ -55,7 +55,9 @@ def test_one_split_beside_training_is_the_test_split(tmp_path: Path, other: str)
     assert {name.split("/")[0] for name in dataset.listing("test").names} == {other}
 
 
-@pytest.mark.parametrize(("splits", "chosen_on"), [(("train", "val", "test"), "validation"), (("train", "val"), "test")])
+@pytest.mark.parametrize(
+    ("splits", "chosen_on"), [(("train", "val", "test"), "validation"), (("train", "val"), "test")]
+)
 def test_the_validation_split_chooses_the_best_epoch_and_the_record_says_so(
     tmp_path: Path,
     small: Callable[..., ExperimentConfig],
@@ -204,7 +206,10 @@ def damaged_folder(root: Path) -> list[Path]:
     (root / "train/bees/text.jpg").write_bytes(b"no picture")
     (root / "test/ants/empty.png").write_bytes(b"")
     (root / "test/bees/gone.png").symlink_to(root / "nowhere.png")
-    return [root / name for name in ("train/ants/cut.png", "train/bees/text.jpg", "test/ants/empty.png", "test/bees/gone.png")]
+    return [
+        root / name
+        for name in ("train/ants/cut.png", "train/bees/text.jpg", "test/ants/empty.png", "test/bees/gone.png")
+    ]
 
 
 def test_all_files_that_cannot_be_read_are_named_at_once(tmp_path: Path, faults: Faults) -> None:

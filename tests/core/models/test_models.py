@@ -11,7 +11,7 @@ from torchdeck.core.data.image_spec import ImageSpec
 from torchdeck.core.errors import ConfigError
 from torchdeck.core.models import MODELS, ModelOptions, build
 from torchdeck.core.models.whitening import Whitening
-from torchdeck.core.training.plan import describe
+from torchdeck.core.training.plan import describe_layers
 
 CIFAR = ImageSpec(3, 32, 32, 10)
 MNIST = ImageSpec(1, 28, 28, 10)
@@ -49,7 +49,7 @@ def test_a_model_has_the_reported_size_and_work(name: str, options: Any, paramet
     model = made(name, spec, **options)
     facts = Facts(spec, 1, 1, ())
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
-    assert sum(layer.flops for layer in describe(model, facts)) / 1e6 == pytest.approx(mflop, abs=0.051)
+    assert sum(layer.flops for layer in describe_layers(model, facts)) / 1e6 == pytest.approx(mflop, abs=0.051)
 
 
 @pytest.mark.parametrize("name", MODELS.names())

@@ -14,7 +14,7 @@ import torchdeck.core.processes.fork_client
 from torchdeck.core.config import ExperimentConfig, to_plain
 from torchdeck.core.devices.slots import Slot
 from torchdeck.core.events import EpochCompleted, RunCompleted, RunStarted
-from torchdeck.core.processes.fork_client import LOST, ForkServer
+from torchdeck.core.processes.fork_client import EXIT_CODE_UNKNOWN, ForkServer
 from torchdeck.core.processes.launch import WorkerProcess, start_worker
 from torchdeck.core.runs.index import read_header
 from torchdeck.core.runs.reader import EventReader, follow, load_record
@@ -48,7 +48,7 @@ class Nursery:
     def ended(self, worker: WorkerProcess) -> str:
         until(lambda: worker.ended)
         worker.close()
-        return worker.death()
+        return worker.exit_text()
 
     def trains(self, name: str) -> bool:
         return any(isinstance(event, EpochCompleted) for event in EventReader(self.folder / name).read())
@@ -134,11 +134,11 @@ def test_without_the_server_its_workers_train_on_and_the_next_are_started(
     until(lambda: nursery.trains("run"))
     assert server._process
     os.kill(server._process.pid, signal.SIGKILL)
-    until(lambda: server.gone)
+    until(lambda: server.is_gone)
     assert not worker.ended
-    worker.ask("stop", "enough")
+    worker.send("stop", "enough")
     until(lambda: worker.ended)
-    assert "the one that had forked it are gone" in worker.death()
+    assert "the one that had forked it are gone" in worker.exit_text()
     worker.close()
     assert load_record(nursery.folder / "run").reason == "enough"
     following = nursery.begin("next", {}, Slot("cpu"))
@@ -151,6 +151,6 @@ def test_a_server_that_cannot_begin_is_done_without(nursery: Nursery, monkeypatc
     nursery.server = ForkServer()
     lost = nursery.begin("run", {}, Slot("cpu"))
     until(lambda: lost.ended)
-    assert lost._process.returncode == LOST
+    assert lost._process.returncode == EXIT_CODE_UNKNOWN
     lost.close()
     assert nursery.server.fork({}, 1, None) is None

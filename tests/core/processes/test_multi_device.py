@@ -33,13 +33,13 @@ from torchdeck.core.events import (
     RunFailed,
     RunStarted,
 )
-from torchdeck.core.processes.launch import ask_for
-from torchdeck.core.processes.multi_device import followed
+from torchdeck.core.processes.launch import request_run
+from torchdeck.core.processes.multi_device import follow_processes
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.runs.record import RunRecord
-from torchdeck.core.runs.request import RankTimeouts, request_of
+from torchdeck.core.runs.request import RankTimeouts, load_request
 from torchdeck.core.utils.locks import is_held, take_lock
 
 PLAIN: dict[str, Any] = {
@@ -63,7 +63,7 @@ def config(**changes: Any) -> ExperimentConfig:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load_model(next(checkpoint.newest(folder / "checkpoints")))
+    return checkpoint.load_model(next(checkpoint.newest_first(folder / "checkpoints")))
 
 
 def ranks_of(folder: Path) -> list[psutil.Process]:
@@ -194,9 +194,9 @@ def test_machines_meet_on_a_port_and_the_run_warns_that_their_network_must_be_tr
     tmp_path: Path, fork_pool: ForkPool, unused_tcp_port: int
 ) -> None:
     settings = config(training__device="cpu", training__nodes=2)
-    folder = ask_for(settings, Label(), tmp_path / "logs", time.time())
+    folder = request_run(settings, Label(), tmp_path / "logs", time.time())
     asked = {
-        **request_of(folder),
+        **load_request(folder),
         "data": str(tmp_path),
         "rendezvous": f"127.0.0.1:{unused_tcp_port}",
         "detached": True,
@@ -260,7 +260,7 @@ def test_whoever_follows_a_run_leaves_it_to_itself_by_handing_it_over(tmp_path: 
 
     try:
         seen: list[RunEvent] = []
-        for event in followed(begin, folder, control):
+        for event in follow_processes(begin, folder, control):
             seen.append(event)
             if len(seen) == len(told):
                 control.request("hand-over")

@@ -64,14 +64,14 @@ def test_the_newest_comes_first_and_the_best_is_kept(tmp_path: Path) -> None:
     root = tmp_path / "checkpoints"
     for step in (5, 10, 15, 20):
         saved(root, step)
-        checkpoint.retain(root, step, 5)
-    assert [path.name for path in checkpoint.newest(root)] == ["step-00000020", "step-00000015", "step-00000005"]
+        checkpoint.delete_old(root, step, 5)
+    assert [path.name for path in checkpoint.newest_first(root)] == ["step-00000020", "step-00000015", "step-00000005"]
 
 
 def test_what_an_interrupted_save_left_is_swept_and_never_loaded(tmp_path: Path) -> None:
     root = tmp_path / "checkpoints"
     (root / ".step-00000007.tmp").mkdir(parents=True)
-    assert list(checkpoint.newest(root)) == []
+    assert list(checkpoint.newest_first(root)) == []
     saved(root)
     assert [path.name for path in root.iterdir()] == ["step-00000010"]
 
@@ -81,7 +81,7 @@ def test_a_failed_save_costs_no_older_checkpoint(tmp_path: Path) -> None:
     saved(root, 5)
     with pytest.raises(TypeError):
         checkpoint.save(root, 10, TENSORS, {"no JSON": object()})
-    assert [path.name for path in checkpoint.newest(root)] == ["step-00000005"]
+    assert [path.name for path in checkpoint.newest_first(root)] == ["step-00000005"]
     checkpoint.load(root / "step-00000005")
 
 

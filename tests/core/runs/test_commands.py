@@ -15,7 +15,7 @@ from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
 from torchdeck.core.errors import LogsError
 from torchdeck.core.events import CheckpointSaved, CommandApplied, RunCompleted, RunEvent, RunStarted
-from torchdeck.core.runs.commands import obeyed
+from torchdeck.core.runs.commands import send_and_wait
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.runs.writer import reopen
 from torchdeck.core.session.session import SessionContext, run
@@ -54,14 +54,14 @@ def told(*arguments: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_each_command_waits_until_the_run_has_obeyed(active: Path) -> None:
-    paused = obeyed(active, "pause")
+    paused = send_and_wait(active, "pause")
     assert isinstance(paused, CommandApplied)
     assert load_record(active).status == "paused"
-    saved = obeyed(active, "checkpoint")
+    saved = send_and_wait(active, "checkpoint")
     assert isinstance(saved, CheckpointSaved)
     assert saved.step == paused.step
-    assert isinstance(obeyed(active, "unpause"), CommandApplied)
-    stopped = obeyed(active, "stop-after-epoch")
+    assert isinstance(send_and_wait(active, "unpause"), CommandApplied)
+    stopped = send_and_wait(active, "stop-after-epoch")
     assert isinstance(stopped, RunCompleted)
     assert stopped.status == "stopped"
     assert stopped.step % 3 == 0
@@ -93,7 +93,7 @@ def test_a_run_whose_process_dies_before_it_obeys_is_told(small: Made, train: Tr
     control.request("stop")
     train(small(), control)
     writer = reopen(the_run())
-    assert obeyed(the_run(), "pause", wait=lambda _: writer.close()) is None
+    assert send_and_wait(the_run(), "pause", wait=lambda _: writer.close()) is None
 
 
 def test_a_request_in_the_instant_of_a_hand_over_waits_for_the_next_process(
@@ -108,11 +108,11 @@ def test_a_request_in_the_instant_of_a_hand_over_waits_for_the_next_process(
 
     def wait(_: float) -> None:
         if not writers:
-            writers.append(reopen(the_run(), keep_requests=True))
+            writers.append(reopen(the_run(), keep_commands=True))
         elif (the_run() / "control" / "stop").exists():
             writers[0].append(ended)
 
-    assert obeyed(the_run(), "stop", wait=wait) == ended
+    assert send_and_wait(the_run(), "stop", wait=wait) == ended
     writers[0].close()
 
 

@@ -33,7 +33,7 @@ from torchdeck.core.events import (
     from_json,
     to_json,
 )
-from torchdeck.core.runs.commands import FolderControl, request
+from torchdeck.core.runs.commands import FolderControl, send_command
 from torchdeck.core.runs.index import RunIndex
 from torchdeck.core.runs.layout import is_locked, new_run_id
 from torchdeck.core.runs.line_format import decode_line, encode_line
@@ -276,13 +276,13 @@ def test_commands_from_another_process_are_taken_once(tmp_path: Path) -> None:
     now = [0.0]
     inbox = FolderControl(Control(), writer.folder, lambda: now[0])
     assert inbox.take() is None
-    request(writer.folder, "pause")
+    send_command(writer.folder, "pause")
     assert inbox.take() is None
     now[0] += 1
     assert inbox.take() == ("pause", "asked for by another process")
     now[0] += 1
     assert inbox.take() is None
-    request(writer.folder, "stop", "pruned: too slow")
+    send_command(writer.folder, "stop", "pruned: too slow")
     now[0] += 1
     assert inbox.take() == ("stop", "pruned: too slow")
     writer.close()
@@ -290,10 +290,10 @@ def test_commands_from_another_process_are_taken_once(tmp_path: Path) -> None:
 
 def test_what_an_earlier_attempt_was_asked_for_is_forgotten_when_the_next_one_has_the_lock(tmp_path: Path) -> None:
     writer = claimed(tmp_path)
-    request(writer.folder, "stop")
+    send_command(writer.folder, "stop")
     writer.close()
     again = reopen(writer.folder)
-    request(again.folder, "pause")
+    send_command(again.folder, "pause")
     now = [0.0]
     inbox = FolderControl(Control(), again.folder, lambda: now[0])
     now[0] += 1
@@ -306,7 +306,7 @@ def test_a_run_that_nobody_trains_cannot_be_asked(tmp_path: Path) -> None:
     writer = claimed(tmp_path)
     writer.close()
     with pytest.raises(LogsError, match="torchdeck resume"):
-        request(writer.folder, "stop")
+        send_command(writer.folder, "stop")
 
 
 def test_a_run_stops_when_another_process_asks(small: Made, train: Train, the_run: TheRun) -> None:
@@ -316,7 +316,7 @@ def test_a_run_stops_when_another_process_asks(small: Made, train: Train, the_ru
         def take(self) -> Any:
             self.looks += 1
             if self.looks == 3:
-                request(the_run(), "stop")
+                send_command(the_run(), "stop")
 
         def wait(self, seconds: float) -> None:
             raise AssertionError(f"nothing is paused, yet {seconds} s were to be waited")
@@ -378,7 +378,7 @@ def test_what_the_disk_will_not_take_waits_in_memory(tmp_path: Path) -> None:
 def test_once_too_many_events_wait_the_oldest_steps_give_way_and_are_counted(tmp_path: Path) -> None:
     claimed(tmp_path).close()
     disk = FaultDisk()
-    writer = RunWriter(tmp_path / "20260101-000000-x-abcd", os.open(os.devnull, os.O_RDONLY), disk, most_waiting=10)
+    writer = RunWriter(tmp_path / "20260101-000000-x-abcd", os.open(os.devnull, os.O_RDONLY), disk, max_waiting=10)
     disk.at, disk.fault, disk.lasting = disk.operations + 1, errno.ENOSPC, 10**6
     for number in range(40):
         writer.append(WarningRaised(seq=number, message="!") if number in (3, 12) else step(number))

@@ -8,7 +8,7 @@ from torchdeck.core.control import Control
 from torchdeck.core.events import DeviceSampled, EpochCompleted, RunCompleted, RunEvent
 from torchdeck.core.runs.milestones import milestones, time_to
 from torchdeck.core.runs.record import RunRecord, summarize
-from torchdeck.core.training.pacing import Watch
+from torchdeck.core.training.pacing import Pacer
 from torchdeck.core.training.state import Position
 
 
@@ -73,10 +73,10 @@ def test_the_energy_of_an_epoch_is_its_power_over_time() -> None:
     def power(step: int) -> DeviceSampled:
         return DeviceSampled(step=step, power=100.0)
 
-    watch = Watch(Control(), lambda: next(ticks), 0.1, power)
+    pacer = Pacer(Control(), lambda: next(ticks), 0.1, power)
     position, sampled = Position(), list[DeviceSampled]()
     for position.step in range(4):
-        sampled += watch.sample(position)
+        sampled += pacer.sample(position)
     assert [event.step for event in sampled] == [0, 1, 3]
     assert position.energy == 100.0 * (15.0 - 10.0)
 

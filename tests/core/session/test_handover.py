@@ -27,7 +27,7 @@ from torchdeck.core.events import (
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.runs.writer import reopen
-from torchdeck.core.session.handover import RELEASE_TIMEOUT, taken
+from torchdeck.core.session.handover import RELEASE_TIMEOUT, take_over_run
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -56,7 +56,9 @@ def test_a_run_that_was_handed_over_equals_the_undisturbed_one_bit_for_bit(
     ours, theirs = load_record(the_run()), load_record(undisturbed)
     assert [epoch.step_losses for epoch in ours.epochs] == [epoch.step_losses for epoch in theirs.epochs]
     assert [epoch.metrics for epoch in ours.epochs] == [epoch.metrics for epoch in theirs.epochs]
-    weights = [checkpoint.load_model(next(checkpoint.newest(at / "checkpoints"))) for at in (the_run(), undisturbed)]
+    weights = [
+        checkpoint.load_model(next(checkpoint.newest_first(at / "checkpoints"))) for at in (the_run(), undisturbed)
+    ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
     assert ours.status == "completed"
     assert isinstance(whole[-1], RunCompleted)
@@ -117,7 +119,7 @@ def test_a_hand_over_that_cannot_be_saved_leaves_the_run_where_it_is(
 def test_a_run_that_stopped_meanwhile_is_not_taken_over(small: Made, train: Train, the_run: TheRun) -> None:
     train(small(), AskAt({2: "stop"}))
     with pytest.raises(InputError, match="ended before it could be handed over"):
-        taken(the_run(), AskAt({}))
+        take_over_run(the_run(), AskAt({}))
     reopen(the_run()).close()
 
 
@@ -158,7 +160,7 @@ def test_a_process_that_does_not_let_go_is_not_waited_for_without_end(
 
     inbox = Looks(ask)
     with pytest.raises(BusyError, match="is active in process"):
-        taken(the_run(), inbox, clock)
+        take_over_run(the_run(), inbox, clock)
     assert not request.exists()
     assert len(seen) <= RELEASE_TIMEOUT / 60 + 3
     writer.close()

@@ -171,7 +171,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(small: Made, train: 
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load_model(next(checkpoint.newest(folder / "checkpoints")))
+    return checkpoint.load_model(next(checkpoint.newest_first(folder / "checkpoints")))
 
 
 class StopAt:
@@ -259,7 +259,7 @@ def test_resuming_says_from_where_and_voids_what_came_after(
 ) -> None:
     train(small(), StopAt(8))
     (folder,) = [the_run()]
-    newest = next(checkpoint.newest(folder / "checkpoints"))
+    newest = next(checkpoint.newest_first(folder / "checkpoints"))
     (newest / "model.safetensors").write_bytes(b"damaged")
     (started,) = [event for event in go_on(folder) if isinstance(event, RunStarted)]
     assert (started.attempt, started.resumed_from) == (2, 3)
@@ -271,7 +271,7 @@ def test_a_run_without_any_checkpoint_starts_anew_in_its_directory(
 ) -> None:
     first = train(small(), StopAt(9))
     assert sum(isinstance(event, EpochCompleted) for event in first) == 2
-    for place in checkpoint.newest(the_run() / "checkpoints"):
+    for place in checkpoint.newest_first(the_run() / "checkpoints"):
         (place / "manifest.json").unlink()
     events = go_on(the_run())
     (started,) = [event for event in events if isinstance(event, RunStarted)]

@@ -22,7 +22,7 @@ from torchdeck.core.control import CommandName, Control
 from torchdeck.core.devices.slots import Slot
 from torchdeck.core.errors import BusyError, InputError
 from torchdeck.core.events import RunCompleted, RunEvent, RunStatus, stamp
-from torchdeck.core.processes.launch import Starter
+from torchdeck.core.processes.launch import WorkerStarter
 from torchdeck.core.runs.line_format import encode_line
 from torchdeck.core.runs.reader import load_record, write_caches
 from torchdeck.core.studies.coordinators import enter, request_stop
@@ -64,7 +64,7 @@ class _Killed(NoOp):
     def events(self) -> Iterator[RunEvent]:
         return islice(super().events(), self.after)
 
-    def death(self) -> str:
+    def exit_text(self) -> str:
         return "its process was killed by SIGKILL"
 
 
@@ -127,7 +127,7 @@ class Endless(NoOp):
         assert self.lock
         os.close(self.lock)
 
-    def ask(self, _: CommandName, reason: str) -> None:
+    def send(self, _: CommandName, reason: str) -> None:
         if not self.ended:
             self.end("stopped", reason)
 
@@ -203,7 +203,7 @@ def test_a_run_can_be_retried_while_its_study_runs_and_only_where_that_is_of_use
 class Process(threading.Thread):
     """Works on a study as a process of its own does; it goes in the middle of things once it began so many runs."""
 
-    def __init__(self, study: Path, goes_after: int = 1000, start: Starter = NoOp) -> None:
+    def __init__(self, study: Path, goes_after: int = 1000, start: WorkerStarter = NoOp) -> None:
         super().__init__()
         self.study, self.goes_after, self.starter = study, goes_after, start
         self.told: list[StudyEvent] = []

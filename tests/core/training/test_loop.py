@@ -20,7 +20,7 @@ from torchdeck.core.events import (
 from torchdeck.core.session.session import SessionContext, run
 from torchdeck.core.training.loop import train_step
 from torchdeck.core.training.plan import make_plan
-from torchdeck.core.training.state import Job, build_job, configure_process
+from torchdeck.core.training.state import TrainingJob, build_job, configure_process
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -35,7 +35,7 @@ def ending(events: list[RunEvent]) -> RunCompleted:
     return events[-1]
 
 
-def job_of(config: ExperimentConfig, root: Path) -> Job:
+def job_of(config: ExperimentConfig, root: Path) -> TrainingJob:
     plan = make_plan(config, root)
     steps = prepare(open_dataset(plan.config.data, root), 1, False)
     try:

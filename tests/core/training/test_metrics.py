@@ -46,7 +46,7 @@ def test_a_tally_goes_on_from_a_checkpoint_bit_for_bit() -> None:
         whole.add(*step)
         (begun if number < 5 else resumed).add(*step)
         if number == 4:
-            begun.settle()
+            begun.flush()
             resumed.restore(begun.losses, begun.hits, begun.skipped, 5)
     assert resumed.figures().mean_loss == whole.figures().mean_loss
     assert resumed.figures().accuracy == whole.figures().accuracy

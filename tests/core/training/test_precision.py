@@ -51,10 +51,10 @@ def test_bf16_is_chosen_only_where_the_check_finds_it_faster(
     said: str, chosen: str, small: Made, tmp_path: Path
 ) -> None:
     plan = with_precision(plan_of(small(WIDE), tmp_path), "auto")
-    assert precision.choose(plan, [sys.executable, "-c", f"print({said!r})"]) == chosen
+    assert precision.choose_precision(plan, [sys.executable, "-c", f"print({said!r})"]) == chosen
 
 
 def test_a_wide_network_is_checked_with_fewer_images(small: Made, tmp_path: Path) -> None:
     wide = plan_of(small({"model.name": "wrn-28-10", "data.size": 32}), tmp_path)
     narrow = plan_of(small(WIDE), tmp_path)
-    assert precision.batch_of(wide) < precision.batch_of(narrow) == 32
+    assert precision.timed_batch_size(wide) < precision.timed_batch_size(narrow) == 32

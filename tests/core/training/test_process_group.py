@@ -7,9 +7,9 @@ from torch.nn import functional
 
 from torchdeck.core.config import parse_config
 from torchdeck.core.data.index_plan import ALL, IndexPlan, Shard, epoch_plan
-from torchdeck.core.devices.device_spec import device_from, devices_of
+from torchdeck.core.devices.device_spec import devices_of, parse_devices
 from torchdeck.core.errors import ConfigError, InputError
-from torchdeck.core.training.inference import Predictions, joined, of_no_images
+from torchdeck.core.training.inference import Predictions, joined_over_ranks, no_predictions
 from torchdeck.core.training.metrics import Tally
 from torchdeck.core.training.process_group import Ranks
 
@@ -89,14 +89,14 @@ def test_tallies_combined_are_the_tally_of_one_process() -> None:
     ],
 )
 def test_devices_are_a_number_a_list_or_processes(text: str, device: str, ranks: int) -> None:
-    assert device_from(text) == device
+    assert parse_devices(text) == device
     assert len(devices_of(device)) == ranks
 
 
 @pytest.mark.parametrize("text", ["", "0", "cpu:0", "cuda:a", "1,", "gpu"])
 def test_devices_that_are_none_are_refused_with_a_way_out(text: str) -> None:
     with pytest.raises(InputError, match="cpu:2"):
-        device_from(text)
+        parse_devices(text)
 
 
 @pytest.mark.parametrize(
@@ -126,22 +126,22 @@ class Pair(Ranks):
         self.told = told
 
     def total(self, tensor: torch.Tensor) -> None:
-        if self.leads:
+        if self.is_leader:
             self.told.append(tensor.clone())
         else:
             tensor += self.told.pop(0)
 
 
 def test_a_rank_whose_part_of_a_small_test_set_is_nothing_hears_of_all_predictions() -> None:
-    nothing = of_no_images(10, CPU)
+    nothing = no_predictions(10, CPU)
     labels = torch.randint(0, 10, (64,))
     all_of_it = Predictions(torch.randint(0, 10, (64, 3)), torch.rand(64, 3), labels)
     told: list[torch.Tensor] = []
-    joined([nothing, all_of_it], Pair(0, told), 64, 100)
+    joined_over_ranks([nothing, all_of_it], Pair(0, told), 64, 100)
     assert len(told) == 3
-    heard = joined([nothing], Pair(1, told), 64, 100)
+    heard = joined_over_ranks([nothing], Pair(1, told), 64, 100)
     assert heard is not None
     assert torch.equal(heard.labels, labels)
     assert torch.equal(heard.classes, all_of_it.classes)
     assert torch.equal(heard.probabilities, all_of_it.probabilities)
-    assert joined([], Pair(1, told), 64, 100) is None
+    assert joined_over_ranks([], Pair(1, told), 64, 100) is None

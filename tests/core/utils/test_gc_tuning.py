@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 CYCLE = """
-from torchdeck.core.utils.gc_tuning import search_seldom
+from torchdeck.core.utils.gc_tuning import collect_rarely
 class Told:
     def __del__(self): print("searched")
 {call}
@@ -22,8 +22,8 @@ def ended(call: str) -> str:
 
 def test_a_process_that_ends_is_not_searched_for_what_goes_with_it() -> None:
     assert ended("") == "searched\n"
-    assert ended("search_seldom()") == ""
+    assert ended("collect_rarely()") == ""
 
 
 def test_triton_is_torn_down_which_would_list_what_it_finds_still_there() -> None:
-    assert ended("import sys; sys.modules['triton'] = sys; search_seldom()") == "searched\n"
+    assert ended("import sys; sys.modules['triton'] = sys; collect_rarely()") == "searched\n"

@@ -27,7 +27,7 @@ from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.training import loop
 from torchdeck.core.training.loop import evaluate_step, train_step
 from torchdeck.core.training.plan import make_plan
-from torchdeck.core.training.process_group import ALONE
+from torchdeck.core.training.process_group import SINGLE
 from torchdeck.core.training.state import build_job, configure_process, evaluation_tally, set_learning_rate
 
 PRESETS = [name for name in presets.names() if name not in ("lenet-dropout", "lenet-l2", "lenet-cpu-baseline")]
@@ -150,7 +150,7 @@ def steps_of(config: ExperimentConfig, *, short: bool = False) -> Steps:
     os.environ["NULL_CUDA_FAST"] = "1"
     plan = make_plan(config, Path())
     configure_process(plan)
-    job = build_job(plan, prepared(config), ALONE)
+    job = build_job(plan, prepared(config), SINGLE)
     job.model.train()
     size = plan.config.training.batch_size
     batches = job.train_batches.train(epoch_plan(len(job.train_batches), 1, 1, plan.config.data), size)

@@ -12,10 +12,10 @@ from app_driver import until
 from torchdeck import presets
 from torchdeck.core.errors import LogsError
 from torchdeck.core.events import RunStarted
-from torchdeck.core.processes.launch import Detached, resume_detached
-from torchdeck.core.runs.commands import request
+from torchdeck.core.processes.launch import DetachedRun, resume_detached
+from torchdeck.core.runs.commands import send_command
 from torchdeck.core.runs.label import Label
-from torchdeck.core.runs.reader import load_record, news_of
+from torchdeck.core.runs.reader import load_record, tail_reader
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.live.page import LivePage
 from torchdeck.tui.screens.dialogs import Ask
@@ -26,11 +26,11 @@ MakeApp = Callable[..., Torchdeck]
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Detached]]:
+def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[DetachedRun]]:
     """The processes that took over a run; each is waited for."""
-    began: list[Detached] = []
+    began: list[DetachedRun] = []
 
-    def begin(folder: Path, data: Path, *, take_over: bool) -> Detached:
+    def begin(folder: Path, data: Path, *, take_over: bool) -> DetachedRun:
         detached = resume_detached(folder, data, take_over=take_over)
         began.append(detached)
         return detached
@@ -53,7 +53,7 @@ def trains(app: Torchdeck) -> bool:
     return feed is not None and feed.record.step > 0
 
 
-async def test_a_run_is_handed_over_and_followed_on(make_app: MakeApp, workers: list[Detached]) -> None:
+async def test_a_run_is_handed_over_and_followed_on(make_app: MakeApp, workers: list[DetachedRun]) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         start(app)
@@ -77,11 +77,11 @@ async def test_a_run_is_handed_over_and_followed_on(make_app: MakeApp, workers: 
     (detached,) = workers
     assert not detached.worker.ended
     assert follows.record.started
-    request(app.workspace.logs / follows.record.started.run_id, "stop")
+    send_command(app.workspace.logs / follows.record.started.run_id, "stop")
     detached.process.wait()
 
 
-async def test_leaving_by_a_hand_over_leaves_the_run_training(make_app: MakeApp, workers: list[Detached]) -> None:
+async def test_leaving_by_a_hand_over_leaves_the_run_training(make_app: MakeApp, workers: list[DetachedRun]) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
         start(app)
@@ -102,7 +102,7 @@ async def test_leaving_by_a_hand_over_leaves_the_run_training(make_app: MakeApp,
 async def test_a_run_stays_where_it_is_when_no_process_can_take_it(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object, **__: object) -> Detached:
+    def fails(*_: object, **__: object) -> DetachedRun:
         raise LogsError("no process can be started", "free memory")
 
     monkeypatch.setattr("torchdeck.tui.state.handover.resume_detached", fails)
@@ -131,8 +131,8 @@ def test_a_process_that_dies_before_it_has_the_run_is_told(tmp_path: Path) -> No
         def death(self) -> str:
             return "its process was killed by SIGKILL"
 
-    def take_over(folder: Path) -> Detached:
-        return Detached(folder, None, Dead(), news_of(folder), False)  # type: ignore[arg-type]
+    def take_over(folder: Path) -> DetachedRun:
+        return DetachedRun(folder, None, Dead(), tail_reader(folder), False)  # type: ignore[arg-type]
 
     handing = HandOver(tmp_path, tmp_path, take_over)
     began, told = RunStarted.__new__(RunStarted), threading.Event()
@@ -151,7 +151,7 @@ def test_a_process_that_dies_before_it_has_the_run_is_told(tmp_path: Path) -> No
 
 
 def test_a_fault_that_nobody_foresaw_is_told_too(tmp_path: Path) -> None:
-    def take_over(folder: Path) -> Detached:
+    def take_over(folder: Path) -> DetachedRun:
         raise KeyError(folder.name)
 
     handing = HandOver(tmp_path, tmp_path, take_over)

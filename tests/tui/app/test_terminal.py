@@ -22,7 +22,7 @@ from repository import ROOT
 
 from torchdeck.core.control import Control
 from torchdeck.core.events import RunCompleted, RunEvent
-from torchdeck.core.runs.commands import request
+from torchdeck.core.runs.commands import send_command
 from torchdeck.core.runs.layout import is_locked
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.runs.record import RunRecord
@@ -261,7 +261,7 @@ def test_an_app_whose_pane_is_killed_hands_its_run_over(terminal: Terminal, faul
     until(lambda: is_gone(terminal.app()), lambda: f"{terminal.app()} stays")
     folder = terminal.runs()[-1]
     until(lambda: load_record(folder).attempt == 2, lambda: load_record(folder).status)
-    request(folder, "stop")
+    send_command(folder, "stop")
     until(lambda: is_locked(folder) is False, lambda: load_record(folder).status)
     faults("signals")
     ended_well(saved(terminal), "asked for by another process")

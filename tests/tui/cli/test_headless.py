@@ -14,7 +14,7 @@ from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
 from torchdeck.core.errors import LogsError
 from torchdeck.core.events import EpochCompleted, Failure, RunCompleted, RunEvent, RunFailed, RunStarted
-from torchdeck.core.processes.launch import Detached
+from torchdeck.core.processes.launch import DetachedRun
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.session.session import SessionContext, run
 from torchdeck.tui.cli.headless import drive
@@ -107,7 +107,7 @@ def test_a_run_that_no_process_can_take_is_stopped_at_a_hang_up(
         if isinstance(event, EpochCompleted) and event.epoch == 1:
             os.kill(os.getpid(), signal.SIGHUP)
 
-    def fails(_: Path) -> Detached:
+    def fails(_: Path) -> DetachedRun:
         raise LogsError("no process can be started", "free memory")
 
     control = Control()

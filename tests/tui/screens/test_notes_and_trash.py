@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from torchdeck.core.errors import BusyError, LogsError
 from torchdeck.core.runs.index import RunIndex, list_runs
-from torchdeck.core.runs.manage import read_notes, restore, trash, trashed, write_notes
+from torchdeck.core.runs.manage import read_notes, restore, trash, trash_ids, write_notes
 from torchdeck.core.runs.writer import claim, reopen
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.state.preferences import State
@@ -76,9 +76,9 @@ def test_the_trash_gives_back_what_went_in(logs: Path) -> None:
     before = sorted(path.name for path in folder.iterdir())
     trash(folder)
     assert list_runs(logs) == []
-    assert trashed(logs) == [ONE]
+    assert trash_ids(logs) == [ONE]
     assert sorted(path.name for path in restore(logs, ONE).iterdir()) == before
-    assert trashed(logs) == []
+    assert trash_ids(logs) == []
 
 
 def test_an_active_run_and_one_that_is_not_there_are_refused(logs: Path) -> None:
@@ -110,7 +110,7 @@ async def test_a_deleted_run_comes_back(app: Torchdeck, logs: Path) -> None:
         await pilot.press("delete")
         await pilot.pause()
         await pilot.press("left", "enter")
-        await until(pilot, lambda: trashed(logs) == [TWO])
+        await until(pilot, lambda: trash_ids(logs) == [TWO])
         assert app.workspace.marked == []
         assert any("ctrl+z brings it back" in toast.message for toast in app._notifications)
         await pilot.press("ctrl+z")

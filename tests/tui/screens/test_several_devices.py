@@ -11,7 +11,7 @@ from app_driver import screen_text, until
 from example_runs import DEVICE, gpus, make_example_runs, make_run_on
 from rich.console import Console
 
-from torchdeck.core.devices.rank_devices import device_text, name_text, places, together
+from torchdeck.core.devices.rank_devices import combine_samples, device_text, name_text, rank_devices
 from torchdeck.core.events import DeviceSampled, LogReplaced, RunEvent, RunStarted, StepCompleted
 from torchdeck.core.runs.index import list_runs, parse_filter
 from torchdeck.core.runs.reader import EventReader, load_record
@@ -54,14 +54,14 @@ def test_the_memory_and_power_of_gpus_add_up_their_use_is_the_mean_and_the_hotte
         0: sample(0, power=200.0, temperature=60.0),
         1: sample(1, utilization=0.9, power=300.0, temperature=71.0),
     }
-    whole = together(samples, places(started(tmp_path, gpus(2))))
+    whole = combine_samples(samples, rank_devices(started(tmp_path, gpus(2))))
     assert whole is not None
     assert (whole.memory_used, whole.memory_total, whole.memory_process) == (20, 80, 10)
     assert (whole.utilization, whole.power, whole.temperature) == (0.7, 500.0, 71.0)
 
 
 def test_processes_of_one_computer_use_it_together_and_share_its_memory(tmp_path: Path) -> None:
-    whole = together({0: sample(0), 1: sample(1, utilization=0.4)}, places(started(tmp_path, CPUS)))
+    whole = combine_samples({0: sample(0), 1: sample(1, utilization=0.4)}, rank_devices(started(tmp_path, CPUS)))
     assert whole is not None
     assert (whole.memory_used, whole.memory_total, whole.memory_process) == (10, 40, 10)
     assert whole.utilization == pytest.approx(0.9)
@@ -69,12 +69,12 @@ def test_processes_of_one_computer_use_it_together_and_share_its_memory(tmp_path
 
 def test_a_device_that_does_not_tell_its_power_leaves_a_dash_and_the_others_their_sum(tmp_path: Path) -> None:
     run = started(tmp_path, gpus(2))
-    whole = together({0: sample(0), 1: sample(1, power=300.0)}, places(run))
+    whole = combine_samples({0: sample(0), 1: sample(1, power=300.0)}, rank_devices(run))
     assert whole is not None
     assert whole.power == 300.0
-    assert together({}, places(run)) is None
-    assert together({0: sample(0), 5: sample(5)}, places(run)) is not None
-    assert rank_rows(places(run), {})[1].use == "-"
+    assert combine_samples({}, rank_devices(run)) is None
+    assert combine_samples({0: sample(0), 5: sample(5)}, rank_devices(run)) is not None
+    assert rank_rows(rank_devices(run), {})[1].use == "-"
 
 
 def test_a_run_is_called_by_all_its_devices_and_by_how_many_hosts_they_are_on(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from textual.widgets import Input
 
 from torchdeck import presets
 from torchdeck.core.config import parse_config, with_overrides
-from torchdeck.core.devices.device_spec import DEVICE, listed
+from torchdeck.core.devices.device_spec import DEVICE_PATTERN, split_list
 from torchdeck.core.devices.hardware import Machine, this_machine
 from torchdeck.core.devices.slots import parse_slots
 from torchdeck.core.studies.search_space import values_of
@@ -77,7 +77,7 @@ def test_all_that_is_offered_can_be_asked_for(machine: Machine, monkeypatch: pyt
         "torchdeck.core.devices.slots.cuda_devices", lambda: [str(number) for number in range(len(machine.gpus))]
     )
     values = [offer.value for offer in for_a_run(machine)]
-    assert all(re.fullmatch(DEVICE, value) for value in values)
+    assert all(re.fullmatch(DEVICE_PATTERN, value) for value in values)
     assert len(set(values)) == len(values)
     assert all(parse_slots(offer.value) for offer in for_a_study(machine))
 
@@ -93,8 +93,8 @@ def test_the_offers_tell_names_numbers_and_what_shares_a_batch() -> None:
 
 
 def test_a_list_of_gpus_is_one_value_among_others() -> None:
-    assert listed("cpu, cuda:0,1 ,cpu:2") == ["cpu", "cuda:0,1", "cpu:2"]
-    assert listed("cuda:0,cuda:1") == ["cuda:0", "cuda:1"]
+    assert split_list("cpu, cuda:0,1 ,cpu:2") == ["cpu", "cuda:0,1", "cpu:2"]
+    assert split_list("cuda:0,cuda:1") == ["cuda:0", "cuda:1"]
     assert values_of("cpu,cuda:0,1") == ["cpu", "cuda:0,1"]
     assert values_of("0.1,0.05") == [0.1, 0.05]
 
