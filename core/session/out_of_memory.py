@@ -44,10 +44,23 @@ def images_that_fit(plan: Plan, free: int, peak: int = 0) -> int:
 
     `peak`, the bytes that the failed run was seen to use, corrects the plan's estimate.
     """
-    failed = plan.images_at_once
-    per_image = max(plan.memory_per_image, (peak - plan.fixed_memory) / failed, 1)
-    room = int(min((USABLE_SHARE * free - plan.fixed_memory) / per_image, failed / 2))
-    return 2 ** int(math.log2(room)) if room >= 1 else 0
+    memory, failed = plan.memory_by, plan.images_at_once
+    per_image = max(memory.per_image + memory.cudnn_per_image, (peak - memory.fixed - memory.workspace) / failed)
+    # With parts of a batch, gradients of others are there.
+    return _power_of_two((USABLE_SHARE * free - memory.training(0, accumulation=2)) / max(1, per_image), failed)
+
+
+def evaluated_that_fit(plan: Plan, free: int) -> int:
+    """The same for images that are evaluated at once, of which one always has to."""
+    memory, failed = plan.memory_by, plan.config.training.evaluation_batch_size
+    assert isinstance(failed, int)
+    return max(1, _power_of_two((USABLE_SHARE * free - memory.evaluation(0)) / max(1, memory.per_evaluated), failed))
+
+
+def _power_of_two(room: float, failed: int) -> int:
+    """The largest one with room for it that is at most half of what failed, or 0."""
+    images = int(min(room, failed / 2))
+    return 2 ** int(math.log2(images)) if images >= 1 else 0
 
 
 def with_advice(failure: Failure, record: RunRecord, plan: Plan | None) -> Failure:
@@ -75,12 +88,12 @@ def _others(device: torch.device) -> str:
 
 
 def _advice(plan: Plan, evaluating: bool) -> tuple[str, str]:
-    """What failed, and the mend."""
+    """What failed, and the hint."""
     training = plan.config.training
     if evaluating:
         size = training.evaluation_batch_size
         assert isinstance(size, int)
-        fits = max(1, size // 2)
+        fits = evaluated_that_fit(plan, free_memory(plan.device))
         return f"evaluating {size} images at once", f"set training.evaluation_batch_size={fits}"
     on_gpu = plan.device.type == "cuda"
     fits = images_that_fit(plan, free_memory(plan.device), peak_memory(plan.device) if on_gpu else 0)

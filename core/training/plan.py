@@ -1,20 +1,18 @@
 """The preflight: resolve every `auto`, check what only the data and the machine can tell, and count the work.
 
-Nothing is allocated on a device and no random state moves: the model is built on `meta`, and a batch of no images tells
-the shapes. A forward pass on `meta` would import torch's compiler first, two seconds.
+Nothing is allocated on a device and no random state moves: the model is built on `meta`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..config import ExperimentConfig, Precision, ranks_of
 from ..data import open_dataset
@@ -24,22 +22,12 @@ from ..devices.device_spec import devices_of
 from ..devices.torch_device import computes_bf16, free_memory, pick_device
 from ..errors import ConfigError, Fault
 from ..models import build
-from ..models.whitening import Whitening
 from .compiled import compiler_missing
+from .layers import Layer, describe_network
+from .memory import Memory, image_bytes, memory_of
 
 MIN_WORK = 1e13
 """FLOPs of a whole run, some minutes on a few cores: below, measuring costs more than bf16 can save."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer that computes: its name, kind, output shape for one image, parameters and forward FLOPs."""
-
-    name: str
-    kind: str
-    output: tuple[int, ...]
-    parameters: int
-    flops: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +43,7 @@ class Plan:
     steps_per_epoch: int
     parameters: int
     forward_flops: int
-    fixed_memory: int
-    memory_per_image: int
+    memory_by: Memory
     layers: tuple[Layer, ...]
     disk: int = 0
     """Bytes of decoded images that the data folder is to get first."""
@@ -74,9 +61,18 @@ class Plan:
         return math.ceil(self.config.training.batch_size / self.ranks / self.config.training.accumulation)
 
     @property
+    def allocated(self) -> int:
+        """Bytes that torch's allocator reaches; an estimate, without the workspaces of cuDNN."""
+        training, memory = self.config.training, self.memory_by
+        assert isinstance(training.evaluation_batch_size, int)
+        step = memory.training(self.images_at_once, training.accumulation)
+        return max(step, memory.evaluation(training.evaluation_batch_size), memory.fixed + memory.at_start)
+
+    @property
     def memory(self) -> int:
-        """Bytes that training takes; an estimate."""
-        return self.fixed_memory + self.images_at_once * self.memory_per_image
+        """Bytes that the run takes on its device; an estimate."""
+        memory = self.memory_by
+        return self.allocated + self.images_at_once * memory.cudnn_per_image + memory.outside
 
     def to_json(self) -> dict[str, Any]:
         """What `--dry-run` prints, in JSON's types."""
@@ -120,9 +116,9 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
     _check_batch(config, train_images)
     with torch.device("meta"):
         model = build(config.model, facts.spec)
-    layers = tuple(describe_layers(model, facts))
-    _check_last_batch(config, train_images, layers, model)
-    forward_flops = sum(layer.flops for layer in layers)
+    network = describe_network(model, facts.spec)
+    _check_last_batch(config, train_images, network.layers, model)
+    forward_flops = sum(layer.flops for layer in network.layers)
     # A backward pass takes twice a forward one.
     work = 3.0 * forward_flops * train_images * config.training.epochs
     resolved = resolve(config, device, facts, work)
@@ -136,9 +132,8 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
         steps_per_epoch=steps_per_epoch(train_images, config.training.batch_size),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         forward_flops=forward_flops,
-        fixed_memory=_fixed_memory(config, facts, model),
-        memory_per_image=4 * sum(math.prod(layer.output) for layer in layers),
-        layers=layers,
+        memory_by=memory_of(resolved, device, facts, model, network),
+        layers=tuple(network.layers),
         disk=disk_needed(dataset, resolved.data.source == "streamed"),
         notes=dataset.notes(),
     )
@@ -179,45 +174,8 @@ def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: 
     )
     source = config.data.source
     if source == "auto":
-        source = "resident" if _image_bytes(config, facts) < free_memory(device) / 2 else "streamed"
+        source = "resident" if image_bytes(config, facts) < free_memory(device) / 2 else "streamed"
     return config.model_copy(update={"training": changed, "data": config.data.model_copy(update={"source": source})})
-
-
-def describe_layers(model: nn.Module, facts: Facts) -> Iterator[Layer]:
-    """The layers of a model on `meta`, seen by a forward pass of no images; 2 FLOPs per multiply-add.
-
-    The model stays behind on the CPU with weights of no value, whose memory was never touched.
-    """
-    seen: list[Layer] = []
-    names = {module: name for name, module in model.named_modules()}
-
-    def look(module: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
-        parameters = sum(parameter.numel() for parameter in module.parameters())
-        shape = tuple(output.shape[1:])
-        seen.append(Layer(names[module], type(module).__name__, shape, parameters, _flops(module, shape)))
-
-    hooks = [module.register_forward_hook(look) for module in model.modules() if not list(module.children())]
-    spec = facts.spec
-    weights = {name: torch.empty(value.shape, dtype=value.dtype) for name, value in model.state_dict().items()}
-    model.load_state_dict(weights, assign=True)
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        model(torch.empty(0, spec.channels, spec.height, spec.width))
-    model.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    yield from seen
-
-
-def _flops(module: nn.Module, output: tuple[int, ...]) -> int:
-    match module:
-        case nn.Conv2d() | Whitening():
-            return 2 * math.prod(output) * module.weight[0].numel()
-        case nn.Linear():
-            return 2 * math.prod(output) * module.in_features
-        case _:
-            return 0
 
 
 def device_of(config: ExperimentConfig, rank: int) -> torch.device:
@@ -265,7 +223,7 @@ def _check_batch(config: ExperimentConfig, images: int) -> None:
         raise ConfigError([Fault("training.batch_size", message)])
 
 
-def _check_last_batch(config: ExperimentConfig, images: int, layers: tuple[Layer, ...], model: nn.Module) -> None:
+def _check_last_batch(config: ExperimentConfig, images: int, layers: list[Layer], model: nn.Module) -> None:
     """Batch normalisation cannot train on one value per channel, as a last batch of one image would give."""
     normalised = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
     single = any(layer.name in normalised and math.prod(layer.output[1:]) == 1 for layer in layers)
@@ -275,18 +233,3 @@ def _check_last_batch(config: ExperimentConfig, images: int, layers: tuple[Layer
         where, by = (" on one of the devices", ranks) if ranks > 1 else ("", "one")
         message = f"the last batch would hold one image{where}, too few for batch normalisation; change it by {by}"
         raise ConfigError([Fault("training.batch_size", message)])
-
-
-def _image_bytes(config: ExperimentConfig, facts: Facts) -> int:
-    """Bytes of the resident images; training ones with their padding, and once more mirrored."""
-    spec, around = facts.spec, 2 * config.data.crop_padding
-    plain = facts.validation_images + facts.test_images
-    canvas = (spec.height + around) * (spec.width + around) * (2 if config.data.flip else 1)
-    return spec.channels * (facts.train_images * canvas + plain * spec.height * spec.width)
-
-
-def _fixed_memory(config: ExperimentConfig, facts: Facts, model: nn.Module) -> int:
-    """Bytes whatever the batch: weights, gradients, optimizer state and the resident images; an estimate."""
-    states = {"sgd": 1 if getattr(config.optimizer, "momentum", 0) else 0}.get(config.optimizer.name, 2)
-    weights = sum(parameter.numel() for parameter in model.parameters()) * 4 * (2 + states)
-    return weights + (0 if config.data.source == "streamed" else _image_bytes(config, facts))

@@ -25,12 +25,10 @@ from .compiled import compiled
 from .divergence import CountedScaler
 from .inference import Predictions
 from .malloc import keep_freed_memory
+from .memory import WHITENING_IMAGES
 from .metrics import Tally
 from .plan import Plan, steps_per_epoch
 from .process_group import SINGLE, Ranks
-
-WHITENING_IMAGES = 5000
-"""Training images that a whitening layer is fitted to."""
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from torchdeck.core.events import CheckpointSaved, EpochCompleted, RunCompleted,
 from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.layout import is_locked
 from torchdeck.core.runs.reader import EventReader, load_record
-from torchdeck.core.session.out_of_memory import images_that_fit
+from torchdeck.core.session.out_of_memory import images_that_fit, is_out_of_memory
 from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.studies.model import StudyRun
 from torchdeck.core.studies.store import settled_run
@@ -86,6 +86,27 @@ def test_a_run_out_of_memory_tells_the_batch_that_would_fit(
     assert "training.batch_size=16, or training.accumulation=2, which keeps the batch" in failure.hint
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be reported later",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled cuda error: Cuda failure 2 'out of memory'",
+    ],
+)
+def test_a_library_that_found_no_memory_is_told_from_other_failures(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
+    assert not is_out_of_memory(RuntimeError(message.replace("out of memory", "oh").replace("ALLOC_FAILED", "oh")))
+
+
+def test_a_long_message_is_quoted_in_whole_words(small: Made, tmp_path: Path, context: SessionContext) -> None:
+    long = "CUDA out of memory. " + "reserved " * 40
+    *_, last = failing_at(small(), tmp_path / "logs", context, 1, lambda: torch.OutOfMemoryError(long))
+    assert isinstance(last, RunFailed)
+    assert last.error.message.endswith("reserved reserved ...)")
+
+
 def test_memory_that_runs_out_in_an_evaluation_asks_for_a_smaller_one(
     small: Made, tmp_path: Path, context: SessionContext, faults: Faults
 ) -> None:
@@ -94,7 +115,7 @@ def test_memory_that_runs_out_in_an_evaluation_asks_for_a_smaller_one(
     faults("memory exhaustions")
     assert isinstance(told[-1], RunFailed)
     assert "evaluating 20 images at once" in told[-1].error.message
-    assert told[-1].error.hint == "set training.evaluation_batch_size=10"
+    assert told[-1].error.hint == "set training.evaluation_batch_size=8"
 
 
 @pytest.mark.parametrize("error", [EXHAUSTIONS[0], CRASHES[0]])
@@ -148,13 +169,14 @@ def test_after_any_failure_the_next_run_of_the_process_works(
 
 def test_the_batch_that_fits_is_a_power_of_two_below_what_failed(small: Made, tmp_path: Path) -> None:
     plan = make_plan(small({"training.batch_size": 48, "training.accumulation": 2}), tmp_path)
-    needed = plan.fixed_memory + 24 * plan.memory_per_image
+    memory, least = plan.memory_by, plan.memory_by.training(0, accumulation=2)
+    needed = memory.training(24, accumulation=2)
     assert images_that_fit(plan, 100 * needed) == 8
     for free, peak in itertools.product(range(0, 2 * needed, needed // 50), (0, needed, 5 * needed)):
         fits = images_that_fit(plan, free, peak)
         assert fits in (0, 1, 2, 4, 8)
-        assert fits == 0 or plan.fixed_memory + fits * plan.memory_per_image <= free
-    assert images_that_fit(plan, plan.fixed_memory) == 0
+        assert fits == 0 or memory.training(fits, accumulation=2) <= free
+    assert images_that_fit(plan, least) == 0
 
 
 def test_what_no_machine_could_hold_is_told_before_anything_is_left_behind(

@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from torchdeck.core.data.dataset import Facts
 from torchdeck.core.data.image_spec import ImageSpec
 from torchdeck.core.errors import ConfigError
 from torchdeck.core.models import MODELS, ModelOptions, build
 from torchdeck.core.models.whitening import Whitening
-from torchdeck.core.training.plan import describe_layers
+from torchdeck.core.training.layers import describe_network
 
 CIFAR = ImageSpec(3, 32, 32, 10)
 MNIST = ImageSpec(1, 28, 28, 10)
@@ -47,9 +46,8 @@ def made(name: str, spec: ImageSpec, device: str = "meta", **options: Any) -> nn
 def test_a_model_has_the_reported_size_and_work(name: str, options: Any, parameters: int, mflop: float) -> None:
     spec = spec_of(name)
     model = made(name, spec, **options)
-    facts = Facts(spec, 1, 1, ())
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
-    assert sum(layer.flops for layer in describe_layers(model, facts)) / 1e6 == pytest.approx(mflop, abs=0.051)
+    assert sum(layer.flops for layer in describe_network(model, spec).layers) / 1e6 == pytest.approx(mflop, abs=0.051)
 
 
 @pytest.mark.parametrize("name", MODELS.names())

@@ -166,11 +166,12 @@ def steps_of(config: ExperimentConfig, *, short: bool = False) -> Steps:
     told = [counted(step) for _ in range(job.steps)]
     job.model.eval()
     tally = evaluation_tally(plan, len(job.test_batches), job.ranks)
-    tests = list(job.test_batches.evaluate(plan.config.training.evaluation_batch_size))
-    evaluated = [counted(partial(evaluate_step, job, *batch, tally)) for batch in tests]
+    evaluated: list[Counts] = []
+    for images, labels in job.test_batches.evaluate(plan.config.training.evaluation_batch_size):
+        evaluated.append(counted(partial(evaluate_step, job, images, labels, tally)))
     typical = told[-1] if short else max(told[3:-1], key=lambda counts: counts.launches)
     peak = torch.cuda.max_memory_allocated()
-    return Steps(typical, evaluated[1], peak, plan.memory, plan.config.training.precision)
+    return Steps(typical, evaluated[1], peak, plan.allocated, plan.config.training.precision)
 
 
 def prepared(config: ExperimentConfig) -> Prepared:
