@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..config import ExperimentConfig
-from ..data.batches import CHUNK
+from ..data.batches import CHUNK_BYTES
 from ..data.dataset import Facts
 from .layers import Network
 
@@ -77,7 +77,7 @@ def memory_of(
     return Memory(
         fixed=weights * copies + (2 * parameters if half else 0) + resident,
         gradients=weights,
-        at_start=max(whitening, 2 * min(CHUNK, facts.train_images) * pixels),
+        at_start=max(whitening, 2 * CHUNK_BYTES),
         per_image=images + size * network.saved + network.saved_bytes,
         per_evaluated=images + max(size * floats + indices for floats, indices in network.alive),
         workspace=CUBLAS if on_gpu else 0,
