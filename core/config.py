@@ -360,6 +360,8 @@ def _explained(error: ErrorDetails, path: list[str], choice: str) -> str:
             return "is missing; set it"
         case "finite_number":
             return "must be a finite number"
+        case "string_pattern_mismatch" if str(error["input"]).partition(":")[0] in ("mps", "xpu", "hip", "rocm", "tpu"):
+            return f"'{error['input']}' is not supported: use cpu, or cuda for a GPU of NVIDIA, or of AMD with ROCm"
         case "string_pattern_mismatch":
             return f"'{error['input']}' is not auto, cpu, cuda, cuda:N, or for several devices cuda:0,1 or cpu:2"
         case _:

@@ -99,7 +99,12 @@ class StepCompleted(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSampled(RunEvent):
-    """The figures of one rank's device at a batch's end; None where it does not tell. Utilisation is a fraction."""
+    """The figures of one rank's device at a batch's end; None where it does not tell. Utilisation is a fraction.
+
+    `memory_process` is what the run holds, on a GPU what torch's allocator keeps; `memory_driver` is what the driver
+    counts for its process, as nvidia-smi does. `power` and its limit are watts, `energy` the joules that the device
+    has counted since its driver was loaded.
+    """
 
     step: int
     rank: int = 0
@@ -109,6 +114,9 @@ class DeviceSampled(RunEvent):
     utilization: float | None = None
     temperature: float | None = None
     power: float | None = None
+    power_limit: float | None = None
+    energy: float | None = None
+    memory_driver: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,9 +26,7 @@ def devices_of(device: str) -> tuple[str, ...]:
     kind, _, which = device.partition(":")
     if kind == "cpu" and which:
         return ("cpu",) * int(which)
-    if "," in which:
-        return tuple(f"{kind}:{number}" for number in which.split(","))
-    return (device,)
+    return tuple(f"{kind}:{int(number)}" for number in which.split(",")) if which else (device,)
 
 
 def parse_devices(devices: str) -> str:

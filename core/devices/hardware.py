@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
@@ -13,6 +16,9 @@ from ..utils.timeouts import with_timeout
 
 DRIVER_TIMEOUT = 10.0
 """Seconds that the driver has to tell its devices."""
+
+AMD = Path("/sys/class/kfd/kfd/topology/nodes")
+"""Where Linux lists what AMD's compute driver has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +34,9 @@ class _Gpu(NamedTuple):
     name: str
 
 
-def this_machine(nvml: Any = None, environment: Mapping[str, str] = os.environ) -> Machine:
+def this_machine(nvml: Any = None, environment: Mapping[str, str] = os.environ, amd: Path = AMD) -> Machine:
     """The machine that this process runs on; a driver that hangs is waited for, a while."""
-    gpus = _gpus(nvml)
+    gpus = _gpus(nvml, amd)
     names = [_name(called, gpus) for called in _visible(gpus, environment)]
     # CUDA counts by speed unless it is told, the driver by bus: among unlike devices a name may be another's.
     certain = len({gpu.name for gpu in gpus}) < 2 or environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
@@ -48,33 +54,65 @@ def cores() -> int:
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
-def _gpus(nvml: Any = None) -> list[_Gpu]:
-    """The devices that the driver has, in its order."""
+def driver_version(nvml: Any = None) -> str | None:
+    """The version of NVIDIA's driver; None where it does not tell."""
+    return with_timeout(lambda: str(_opened(nvml).nvmlSystemGetDriverVersion()), DRIVER_TIMEOUT)()
+
+
+def _gpus(nvml: Any = None, amd: Path = AMD) -> list[_Gpu]:
+    """The devices that the driver has, in its order: NVIDIA's by its library, AMD's by what the kernel lists."""
 
     def found() -> list[_Gpu]:
-        import pynvml
-
-        driver = nvml or pynvml
-        # Loads the driver's library, which is absent where there is no driver and may hang where it is ill.
-        driver.nvmlInit()
+        driver = _opened(nvml)
         handles = [driver.nvmlDeviceGetHandleByIndex(number) for number in range(driver.nvmlDeviceGetCount())]
         return [
             _Gpu(str(driver.nvmlDeviceGetUUID(handle)), str(driver.nvmlDeviceGetName(handle))) for handle in handles
         ]
 
-    return with_timeout(found, DRIVER_TIMEOUT)() or []
+    return with_timeout(found, DRIVER_TIMEOUT)() or _amd_gpus(amd)
+
+
+def _opened(nvml: Any) -> Any:
+    """NVIDIA's management library, which is absent where there is no driver and may hang where it is ill."""
+    import pynvml
+
+    driver = nvml or pynvml
+    driver.nvmlInit()
+    return driver
+
+
+def _amd_gpus(nodes: Path) -> list[_Gpu]:
+    """AMD's GPUs: the nodes of the kernel's compute driver that have SIMD units; processors are nodes, too."""
+    try:
+        told = [path.read_text() for path in sorted(nodes.glob("*/properties"), key=lambda path: int(path.parent.name))]
+    except (OSError, ValueError):
+        return []
+    return [_Gpu("", "AMD GPU") for text in told if re.search(r"^simd_count [1-9]", text, re.MULTILINE)]
 
 
 def _visible(gpus: list[_Gpu], environment: Mapping[str, str]) -> list[str]:
-    """The devices that a process in this environment may use, as CUDA_VISIBLE_DEVICES calls them."""
+    """The devices that a process in this environment may use, as CUDA_VISIBLE_DEVICES calls them.
+
+    CUDA takes those before the first that is not there: `0,7,1` shows one device, and `-1` none.
+    """
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return [str(number) for number in range(len(gpus))]
-    return [part.strip() for part in chosen.split(",") if part.strip()] if gpus else []
+    identifiers = [part.strip() for part in chosen.split(",")] if gpus else []
+    return list(takewhile(lambda name: _is_there(name, gpus), identifiers))
+
+
+def _is_there(identifier: str, gpus: list[_Gpu]) -> bool:
+    """Whether a number, the beginning of a UUID or a part of a GPU (MIG) names a device."""
+    if identifier.isdecimal():
+        return int(identifier) < len(gpus)
+    return identifier.startswith("MIG-") or (
+        identifier.startswith("GPU-") and any(g.uuid.startswith(identifier) for g in gpus)
+    )
 
 
 def _name(identifier: str, gpus: list[_Gpu]) -> str:
     """The name of a device by its number or the beginning of its UUID; "" for a part of one, which has none."""
     if identifier.isdecimal():
-        return gpus[int(identifier)].name if int(identifier) < len(gpus) else ""
+        return gpus[int(identifier)].name
     return next((gpu.name for gpu in gpus if gpu.uuid.startswith(identifier)), "")

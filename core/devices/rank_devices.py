@@ -79,6 +79,9 @@ def _combined(samples: Sequence[DeviceSampled], *, memory: Fold, use: Fold, powe
         utilization=combine("utilization", use),
         temperature=combine("temperature", max),
         power=combine("power", power),
+        power_limit=combine("power_limit", power),
+        energy=combine("energy", power),
+        memory_driver=combine("memory_driver", sum),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 
 from ..events import DeviceSampled
 from ..utils.timeouts import with_timeout
+from .hardware import driver_version
 
 SAMPLE_TIMEOUT = 0.05
 """Seconds that a batch waits for the figures of its device; they take a millisecond."""
@@ -55,19 +56,25 @@ def peak_memory(device: torch.device) -> int:
     return psutil.Process().memory_info().rss
 
 
-def computes_bf16() -> bool:
-    """Whether this CPU has instructions that multiply bfloat16."""
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a CPU has instructions that multiply bfloat16, or a GPU units for it: others emulate it."""
+    if device.type == "cuda":
+        return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)
     # Absent from older releases of torch.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
-def environment() -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, Any]:
     """Versions and processor, for the run's own record."""
+    on_gpu = device.type == "cuda"
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "driver": driver_version() if on_gpu else None,
+        "cudnn": torch.backends.cudnn.version() if on_gpu else None,
+        "capability": ".".join(map(str, torch.cuda.get_device_capability(device))) if on_gpu else None,
         "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "system": f"{platform.system()} {platform.release()}",
         "processor": processor(),
@@ -113,7 +120,7 @@ def _nvidia_sampler(device: torch.device) -> Sampler:
 
 
 class NvidiaFigures:
-    """The figures of a GPU from NVIDIA's management library `nvml`; what it does not tell is left out."""
+    """The figures of a GPU, or of a part of one, from NVIDIA's management library; what it does not tell is None."""
 
     def __init__(self, nvml: Any, uuid: str) -> None:
         self._nvml, self._uuid = nvml, uuid
@@ -124,19 +131,29 @@ class NvidiaFigures:
         if self._handle is None:
             # Loads the driver's library, which is absent where there is no driver and may hang where it is ill.
             nvml.nvmlInit()
-            self._handle = nvml.nvmlDeviceGetHandleByUUID(self._uuid.encode())
+            # CUDA calls a part of a GPU (MIG) by a UUID of its own, without saying that it is a part.
+            self._handle = self._query(lambda: self._by_uuid("GPU")) or self._by_uuid("MIG")
         handle = self._handle
         memory = self._query(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
         use = self._query(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
         power = self._query(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
+        limit = self._query(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
+        energy = self._query(lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
         degrees = self._query(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+        processes = self._query(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or ()
         return {
             "memory_used": int(memory.used) if memory else None,
             "memory_total": int(memory.total) if memory else None,
             "utilization": None if use is None else float(use) / 100,
             "temperature": None if degrees is None else float(degrees),
             "power": None if power is None else float(power) / 1000,
+            "power_limit": None if limit is None else float(limit) / 1000,
+            "energy": None if energy is None else float(energy) / 1000,
+            "memory_driver": next((found.usedGpuMemory for found in processes if found.pid == os.getpid()), None),
         }
+
+    def _by_uuid(self, kind: str) -> Any:
+        return self._nvml.nvmlDeviceGetHandleByUUID(f"{kind}-{self._uuid}".encode())
 
     def _query(self, read: Callable[[], Any]) -> Any:
         try:

@@ -41,7 +41,7 @@ def header_of(plan: Plan, prepared: Prepared, label: Label, now: float) -> dict[
         },
         "parameters": plan.parameters,
         "forward_flops": plan.forward_flops,
-        "environment": environment(),
+        "environment": environment(plan.device),
     }
 
 
@@ -71,7 +71,7 @@ def started_event(
         class_names=tuple(prepared.class_names),
         chosen_on="validation" if prepared.validation else "test",
         reproducible="exact" if exact else "seeded",
-        environment=environment(),
+        environment=environment(plan.device),
         ranks=tuple(all_ranks) if ranks.world > 1 else (),
     )
 

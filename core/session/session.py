@@ -38,7 +38,7 @@ from ..runs.request import DEFAULT_RANK_TIMEOUTS, RankTimeouts
 from ..runs.writer import RunWriter, check_writable, claim, reopen
 from ..training.loop import train
 from ..training.pacing import Pacer
-from ..training.plan import Plan, make_plan, with_precision
+from ..training.plan import Plan, device_notes, make_plan, with_precision
 from ..training.precision import choose_precision
 from ..training.process_group import SINGLE, Ranks, check_equal
 from ..training.state import TrainingJob, build_job, configure_process
@@ -102,6 +102,8 @@ def run(
         yield recorder(started_event(job, prepared, label or Label(), name, None))
         for note in prepared.notes:
             yield recorder(WarningRaised(message=f"{config.data.name}: {note}"))
+        for note in device_notes(plan.config, plan.device):
+            yield recorder(WarningRaised(message=note))
         return job
 
     yield from recorder.with_disk_events(_attempt(start, recorder, control, context, logs / name))

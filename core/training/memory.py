@@ -73,7 +73,9 @@ def memory_of(
     # The bytes of a picture, the same as float32, and in the precision of the first layer where that is another.
     images = pixels * (1 + 4 + (0 if size == 4 else size))
     resident = 0 if config.data.source == "streamed" else image_bytes(config, facts)
-    whitening = min(WHITENING_IMAGES, facts.train_images) * (network.patches * (4 + 8) + images) if network.patches else 0
+    whitening = (
+        min(WHITENING_IMAGES, facts.train_images) * (network.patches * (4 + 8) + images) if network.patches else 0
+    )
     return Memory(
         fixed=weights * copies + (2 * parameters if half else 0) + resident,
         gradients=weights,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from ..control import CommandName, Inbox
 from ..devices.torch_device import Sampler
@@ -35,6 +35,8 @@ class Pacer:
     """Seconds that the process was suspended since this was last asked."""
     last_step: float = 0.0
     last_sample: float | None = None
+    energy_counters: dict[int, float | None] = field(default_factory=dict[int, float | None])
+    """What each rank's device has counted of energy, at the last sample."""
     paused_seconds: float = 0.0
     paused: bool = False
     stop_after_epoch: str | None = None
@@ -77,9 +79,16 @@ class Pacer:
         self.last_sample = now
         for rank, figures in enumerate(self.ranks.gather_values(asdict(self.sampler(position.step)))):
             sampled = DeviceSampled(**{**figures, "rank": rank})
-            if sampled.power is not None:
-                position.energy = (position.energy or 0.0) + sampled.power * passed
+            if (joules := self._joules(sampled, passed)) is not None:
+                position.energy = (position.energy or 0.0) + joules
             yield sampled
+
+    def _joules(self, sampled: DeviceSampled, passed: float) -> float | None:
+        """The energy since the last sample: from the device's counter, or its power now for the seconds passed."""
+        before, self.energy_counters[sampled.rank] = self.energy_counters.get(sampled.rank), sampled.energy
+        if sampled.energy is not None:
+            return max(0.0, sampled.energy - before) if before is not None else 0.0
+        return None if sampled.power is None else sampled.power * passed
 
     def commands(self, step: int) -> Iterator[RunEvent]:
         """Apply what waits in control; raises StopRequested for a stop, and holds here while paused."""

@@ -135,8 +135,15 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
         memory_by=memory_of(resolved, device, facts, model, network),
         layers=tuple(network.layers),
         disk=disk_needed(dataset, resolved.data.source == "streamed"),
-        notes=dataset.notes(),
+        notes=(*dataset.notes(), *device_notes(resolved, device)),
     )
+
+
+def device_notes(config: ExperimentConfig, device: torch.device) -> tuple[str, ...]:
+    """What a person should know of the device before training."""
+    if device.type == "cuda" and config.training.precision == "bf16" and not computes_bf16(device):
+        return (f"{device} has no units for bf16 and emulates it: training.precision=fp16 is faster",)
+    return ()
 
 
 def with_precision(plan: Plan, precision: Precision) -> Plan:
@@ -159,8 +166,8 @@ def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: 
     precision: Precision = training.precision
     if precision == "auto":
         # A gradient scaler waits for the device at each step of an optimizer that is not torch's own.
-        worth_measuring = work >= MIN_WORK and computes_bf16()
-        on_cuda = "bf16" if config.optimizer.name == "muon" else "fp16"
+        worth_measuring = work >= MIN_WORK and computes_bf16(device)
+        on_cuda = "bf16" if config.optimizer.name == "muon" and computes_bf16(device) else "fp16"
         precision = on_cuda if on_gpu else "auto" if worth_measuring else "fp32"
     evaluation = training.evaluation_batch_size
     changed = training.model_copy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from types import SimpleNamespace
@@ -29,22 +30,37 @@ def library(**changes: Any) -> SimpleNamespace:
         "nvmlDeviceGetUtilizationRates": lambda _: SimpleNamespace(gpu=50),
         "nvmlDeviceGetPowerUsage": lambda _: 250_000,
         "nvmlDeviceGetTemperature": lambda *_: 61,
+        "nvmlDeviceGetEnforcedPowerLimit": lambda _: 700_000,
+        "nvmlDeviceGetTotalEnergyConsumption": lambda _: 5_000,
+        "nvmlDeviceGetComputeRunningProcesses": lambda _: [
+            SimpleNamespace(pid=pid, usedGpuMemory=pid + 9) for pid in (1, os.getpid())
+        ],
     }
     return SimpleNamespace(**{**whole, **changes})
 
 
-def refuses(*_: object) -> None:
+def refuses(*_: object) -> Any:
     raise LibraryError
 
 
 def test_a_library_that_works_tells_all_figures() -> None:
-    assert with_timeout(NvidiaFigures(library(), "GPU-1"), 60)() == {
+    assert with_timeout(NvidiaFigures(library(), "1"), 60)() == {
         "memory_used": 3, "memory_total": 8, "utilization": 0.5, "temperature": 61.0, "power": 250.0,
+        "power_limit": 700.0, "energy": 5.0, "memory_driver": os.getpid() + 9,
     }  # fmt: skip
 
 
+def test_a_part_of_a_gpu_is_found_by_its_own_name() -> None:
+    def handle(uuid: bytes) -> bytes:
+        return uuid if uuid == b"MIG-1" else refuses()
+
+    told = with_timeout(NvidiaFigures(library(nvmlDeviceGetHandleByUUID=handle), "1"), 60)()
+    assert told is not None
+    assert told["memory_used"] == 3
+
+
 def test_a_figure_that_is_refused_costs_that_figure(faults: Faults) -> None:
-    told = with_timeout(NvidiaFigures(library(nvmlDeviceGetPowerUsage=refuses), "GPU-1"), 60)()
+    told = with_timeout(NvidiaFigures(library(nvmlDeviceGetPowerUsage=refuses), "1"), 60)()
     faults("device libraries")
     assert told is not None
     assert (told["power"], told["temperature"]) == (None, 61.0)
@@ -53,7 +69,7 @@ def test_a_figure_that_is_refused_costs_that_figure(faults: Faults) -> None:
 @pytest.mark.parametrize("nvml", [library(nvmlInit=refuses), SimpleNamespace()], ids=["refuses", "missing"])
 def test_a_library_that_is_missing_or_refuses_tells_nothing(faults: Faults, nvml: SimpleNamespace) -> None:
     faults("device libraries")
-    assert with_timeout(NvidiaFigures(nvml, "GPU-1"), 60)() is None
+    assert with_timeout(NvidiaFigures(nvml, "1"), 60)() is None
 
 
 @pytest.mark.parametrize("name", ["nvmlInit", "nvmlDeviceGetHandleByUUID", "nvmlDeviceGetPowerUsage"])
@@ -64,7 +80,7 @@ def test_a_library_that_hangs_is_waited_for_once_and_not_for_long(faults: Faults
         answers.wait(60)
         return 1000
 
-    sample = with_timeout(NvidiaFigures(library(**{name: hangs}), "GPU-1"), 0.02)
+    sample = with_timeout(NvidiaFigures(library(**{name: hangs}), "1"), 0.02)
     begun = time.monotonic()
     told = [sample() for _ in range(1000)]
     took = time.monotonic() - begun
@@ -73,7 +89,7 @@ def test_a_library_that_hangs_is_waited_for_once_and_not_for_long(faults: Faults
     # Asked as it is, the library would have been waited for a minute.
     assert took < 10
     answers.set()
-    later = with_timeout(NvidiaFigures(library(), "GPU-1"), 60)()
+    later = with_timeout(NvidiaFigures(library(), "1"), 60)()
     assert later is not None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ...core.data import DATASETS
-from ...core.devices.torch_device import device_name, free_memory
+from ...core.devices.torch_device import device_name, free_memory, pick_device
 from ..format.values import size
 from .datasets import dataset_rows
 
@@ -44,8 +44,18 @@ def _devices() -> dict[str, str]:
         device = torch.device("cuda", index)
         found[str(device)] = f"{device_name(device)}, {size(free_memory(device))} free"
     if not torch.cuda.is_available():
-        found["cuda"] = "none: runs train on the CPU"
+        found["cuda"] = f"none: {_why_no_gpu()}"
+    others = [kind for kind in ("mps", "xpu") if getattr(torch, kind, None) and getattr(torch, kind).is_available()]
+    found |= dict.fromkeys(others, "here, but not trained on")
+    auto = pick_device("auto")
+    found["training.device=auto"] = f"takes {auto} ({device_name(auto)})"
     return found
+
+
+def _why_no_gpu() -> str:
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "this torch is built without CUDA"
+    return f"torch is built for CUDA {torch.version.cuda}, but the driver shows no device"
 
 
 def _disk(folder: Path) -> str:

@@ -92,7 +92,13 @@ class DevicePanel(ToldLines):
         if now.temperature is not None:
             lines.append(self._figure("temp", now.temperature / HOTTEST, f"{now.temperature:.0f} °C"))
         if now.power is not None:
-            lines.append(self._figure("power", now.power / self._highest, f"{now.power:.0f} W"))
+            limit = f" of {now.power_limit:.0f}" if now.power_limit else ""
+            share = now.power / (now.power_limit or self._highest)
+            lines.append(self._figure("power", share, f"{now.power:.0f}{limit} W"))
+        if now.memory_driver is not None:
+            # Last, where there is room: the run's memory as nvidia-smi counts it, with CUDA's context.
+            share = now.memory_driver / now.memory_total if now.memory_total else 0.0
+            lines.append(self._figure("smi", share, size(now.memory_driver)))
         return lines
 
     def _figure(self, label: str, share: float, told: str) -> Figure:

@@ -81,6 +81,20 @@ def test_the_energy_of_an_epoch_is_its_power_over_time() -> None:
     assert position.energy == 100.0 * (15.0 - 10.0)
 
 
+def test_a_device_that_counts_its_energy_is_believed() -> None:
+    counted = iter([1000.0, 1250.0, 1300.0])
+    ticks = iter([10.0, 12.0, 15.0])
+
+    def sample(step: int) -> DeviceSampled:
+        return DeviceSampled(step=step, power=100.0, energy=next(counted))
+
+    pacer = Pacer(Control(), lambda: next(ticks), 0.1, sample)
+    position = Position()
+    for _ in range(3):
+        list(pacer.sample(position))
+    assert position.energy == 300.0
+
+
 def test_a_device_that_does_not_tell_its_power_has_no_energy(small: Made, train: Train) -> None:
     epochs = [event for event in train(small()) if isinstance(event, EpochCompleted)]
     assert {epoch.energy for epoch in epochs} == {None}

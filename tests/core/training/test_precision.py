@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
@@ -35,7 +36,7 @@ def test_a_run_starts_with_its_precision_settled(small: Made, train: Train) -> N
     (started,) = [event for event in events if isinstance(event, RunStarted)]
     told = [event.message for event in events if isinstance(event, StageStarted)]
     assert started.config["training"]["precision"] in ("fp32", "bf16")
-    assert ("measuring whether bf16 is faster" in told) == computes_bf16()
+    assert ("measuring whether bf16 is faster" in told) == computes_bf16(torch.device("cpu"))
 
 
 def test_the_check_times_both_precisions(small: Made, tmp_path: Path) -> None:

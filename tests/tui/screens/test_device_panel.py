@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from app_driver import screen_text, until
 from textual.app import App, ComposeResult
 
@@ -58,3 +60,12 @@ async def test_the_panel_tells_of_a_gpu_and_fits_what_room_there_is() -> None:
         await until(pilot, lambda: "75%" in screen_text(app) and "W" not in screen_text(app))
         await pilot.resize_terminal(60, 8)
         await until(pilot, lambda: "120 W" in screen_text(app))
+
+
+async def test_power_is_told_with_its_limit_and_the_memory_as_the_driver_counts_it() -> None:
+    app = Bench()
+    async with app.run_test(size=(60, 10)) as pilot:
+        told = replace(sample(0.5, 1, power=34.0), power_limit=35.0, memory_driver=3 * GIB)
+        app.panel.show("Example", [told])
+        await until(pilot, lambda: "34 of 35 W" in screen_text(app) and "smi" in screen_text(app))
+        assert "3.0 GiB" in screen_text(app)

@@ -56,8 +56,24 @@ def test_only_the_devices_that_a_process_may_use_are_told_in_its_own_order() -> 
     by_bus = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     three = driver("A100", "H100", "V100")
     assert this_machine(three, {**by_bus, "CUDA_VISIBLE_DEVICES": "2,0"}).gpus == ("V100", "A100")
-    assert this_machine(three, {**by_bus, "CUDA_VISIBLE_DEVICES": "GPU-11, MIG-5,7"}).gpus == ("H100", "", "")
-    assert this_machine(three, {**by_bus, "CUDA_VISIBLE_DEVICES": ""}).gpus == ()
+    assert this_machine(three, {**by_bus, "CUDA_VISIBLE_DEVICES": "GPU-11, MIG-5"}).gpus == ("H100", "")
+
+
+@pytest.mark.parametrize(
+    ("visible", "shown"),
+    [("", 0), ("-1", 0), ("7", 0), ("0,-1,1", 1), ("0,7,1", 1), ("GPU-99,0", 0), ("none", 0), ("1,0", 2)],
+)
+def test_cuda_shows_the_devices_before_the_first_that_is_not_there(visible: str, shown: int) -> None:
+    assert len(this_machine(driver("A100", "A100"), {"CUDA_VISIBLE_DEVICES": visible}).gpus) == shown
+
+
+def test_gpus_of_amd_are_offered_without_nvidias_library(tmp_path: Path) -> None:
+    for number, units in enumerate((0, 416, 416)):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "properties").write_text(f"cpu_cores_count 8\nsimd_count {units}\n")
+    without = driver(nvmlInit=lambda: 1 / 0)
+    assert this_machine(without, {}, tmp_path).gpus == ("AMD GPU", "AMD GPU")
+    assert this_machine(without, {}, tmp_path / "none").gpus == ()
 
 
 def test_unlike_devices_have_no_names_where_their_order_is_not_known() -> None:
