@@ -72,7 +72,7 @@ class DataOptions(NamedOptions):
     )
     background: Annotated[str, AfterValidator(_color)] = Field(
         default="grey",
-        description="What shows through transparent pixels and around a letterboxed image: black, white, grey or #rrggbb",
+        description="What shows through transparent pixels and around a letterbox: black, white, grey or #rrggbb",
     )
     normalization: Normalization = Field(default="computed", description=_NORMALIZATION)
     crop_padding: int = Field(
@@ -185,12 +185,12 @@ class ImageFolderOptions(FileOptions):
         default=0.2,
         gt=0,
         lt=1,
-        description="Where there is no test split: share of each class's images that becomes it, by a hash of their paths",
+        description="Where there is no test split: share of each class that becomes it, by a hash of the paths",
     )
     value_range: Annotated[str, AfterValidator(_value_range)] = Field(
         default="auto",
-        description="LOW:HIGH, the values of 16-bit, 32-bit and float images that become black and white; auto: 0:65535,"
-        " float images refused",
+        description="LOW:HIGH, the values of 16-bit, 32-bit and float images that become black and white; auto:"
+        " 0:65535, float images refused",
     )
     images: str = Field(
         default="", description="Of a list: the folder that its paths start from; empty = the list's own"

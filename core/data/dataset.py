@@ -41,6 +41,14 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageNames:
+    """Which images a split has: their places in the data set's own split, int64 [N]; their paths, if they are files."""
+
+    index: Labels
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """Images as uint8 [M, C, H, W], possibly a read-only memory map, and the classes of those in the split, int64 [N].
 
@@ -50,6 +58,8 @@ class Split:
     images: Bytes
     labels: Labels
     rows: Labels | None = None
+    paths: tuple[str, ...] = ()
+    """Of all M images, where they are files and somebody will ask."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,7 +70,14 @@ class Split:
 
     def chosen(self, places: Labels) -> Split:
         """The part of the split at some places; no image is copied."""
-        return Split(self.images, self.labels[places], places if self.rows is None else self.rows[places])
+        rows = places if self.rows is None else self.rows[places]
+        return Split(self.images, self.labels[places], rows, self.paths)
+
+    @property
+    def names(self) -> ImageNames:
+        """Which images are in the split."""
+        index = np.arange(len(self)) if self.rows is None else self.rows
+        return ImageNames(index, tuple(self.paths[place] for place in index) if self.paths else ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Unreadable:
 def decoded(
     files: Files, target: Bytes, options: PixelOptions, message: str
 ) -> Generator[Progress, None, tuple[Labels, list[Unreadable]]]:
-    """Fill `target` [N, C, H, W] with the decoded files; the places that could be filled, and the files that could not."""
+    """Fill `target` [N, C, H, W] with the decoded files; the places filled, and the files that cannot be read."""
 
     def work(place: int) -> Unreadable | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -69,12 +70,9 @@ class ImageFolder(FileDataset):
         return Files(self.folder, tuple(name for name, _ in pairs), labels)
 
     def fingerprint(self) -> str:
-        listings = [(split, self.layout.splits[split], self.listing(split).states()) for split in self.splits]
-        return digest(
-            _DECODER,
-            *(
-                (split, *pair, *state)
-                for split, pairs, states in listings
-                for pair, state in zip(pairs, states, strict=True)
-            ),
-        )
+        return digest(_DECODER, *(item for split in self.splits for item in self._states(split)))
+
+    def _states(self, split: SplitName) -> Iterator[tuple[object, ...]]:
+        """Split, path, class, size and time of change of each file."""
+        for pair, state in zip(self.layout.splits[split], self.listing(split).states(), strict=True):
+            yield split, *pair, *state

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,8 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
     else:
         splits, bad = yield from _cached(dataset, facts)
     train = _limited(splits["train"], options.train_limit, seed)
-    test, validation = (
-        _limited(splits[name], options.test_limit, seed) if name in splits else None for name in ("test", "validation")
-    )
-    assert test is not None
+    test = _limited(_with_paths(dataset, splits["test"]), options.test_limit, seed)
+    validation = _limited(splits["validation"], options.test_limit, seed) if "validation" in splits else None
     if options.validation == "held-out":
         train, validation = _held_out(train, options.validation_fraction, seed)
     mean, std = _normalization(options.normalization, train, facts.spec)
@@ -104,6 +102,11 @@ def prepare_test(dataset: Dataset, seed: int) -> Generator[Progress, None, Split
         split, bad = yield from _decoded(dataset, "test", images)
         _check_damage(dataset, bad)
     return _limited(split, dataset.options.test_limit, seed)
+
+
+def _with_paths(dataset: Dataset, split: Split) -> Split:
+    """The test split with the paths of its images, where they are files."""
+    return replace(split, paths=dataset.listing("test").names) if isinstance(dataset, FileDataset) else split
 
 
 def check(dataset: Dataset) -> Iterator[Progress]:

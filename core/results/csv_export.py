@@ -1,4 +1,4 @@
-"""Runs as CSV: a line for every epoch, and in a second file a line for every step."""
+"""Runs as CSV: a line for every epoch, and in a second file a line for every step; predictions, a line an image."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..runs.record import RunRecord
 from ..studies.model import Study
 from ..utils.files import write_atomically
 from .curves import METRICS, step_losses
+from .predictions import matrix_of, read_predictions
 
 Cells = Sequence[object]
 
@@ -54,6 +55,38 @@ def write_csv(runs: Sequence[Exported], target: Path) -> list[Path]:
     except OSError as error:
         raise unwritable(target, error) from None
     return [target, steps]
+
+
+def write_predictions(folder: Path, target: Path) -> list[Path]:
+    """Write what the best epoch of a run takes each test image for: its path, its label, the likeliest classes.
+
+    Raises:
+        InputError: the run has no predictions yet, or the file cannot be written.
+        LogsError: they are damaged.
+    """
+    matrix = matrix_of(load_record(folder))
+    if matrix is None:
+        raise InputError(f"run {folder.name} has no predictions yet", "export it later")
+    try:
+        write_atomically(target, _table(_prediction_rows(folder, matrix[1])), durable=True)
+    except OSError as error:
+        raise unwritable(target, error) from None
+    return [target]
+
+
+def _prediction_rows(folder: Path, classes: Sequence[str]) -> Iterator[Cells]:
+    found = read_predictions(folder, len(classes))
+    ranks = range(1, found.classes.shape[1] + 1)
+    named = bool(found.names and found.names.paths)
+    yield [
+        "path" if named else "index",
+        "label",
+        *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability")),
+    ]
+    for place, label in enumerate(found.labels):
+        guesses = zip(found.classes[place], found.probabilities[place], strict=True)
+        cells = (cell for guess, probability in guesses for cell in (classes[guess], f"{probability:.6g}"))
+        yield [found.name(place), classes[label], *cells]
 
 
 def with_epochs(runs: Sequence[Exported]) -> list[tuple[Exported, RunRecord]]:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..config import parse_config
 from ..data import DataOptions, open_dataset
-from ..data.dataset import Labels, Split
+from ..data.dataset import ImageNames, Labels, Split
 from ..data.image_spec import Progress
 from ..data.prepare import prepare_test
 from ..errors import DataError, LogsError
@@ -23,8 +23,8 @@ from ..utils.files import is_regular
 from .class_metrics import Confusion
 
 PREDICTIONS = "predictions.safetensors"
-LARGEST = 64 * 2**20
-"""Bytes of a file of predictions or filters: those of four million test images."""
+LARGEST = 256 * 2**20
+"""Bytes of a file of predictions or filters: those of two million test images with paths of a hundred bytes."""
 
 _NOT_OF_THE_IMAGES = {
     "normalization": "none",
@@ -49,6 +49,19 @@ class Predictions:
     labels: Labels
     classes: Labels
     probabilities: NDArray[np.float32]
+    names: ImageNames | None = None
+    """Which images they are; None in a file of an earlier version."""
+
+    def name(self, place: int) -> str:
+        """What an image is called: its path, or where it is in the data set's test split."""
+        if self.names is None:
+            return str(place)
+        return self.names.paths[place] if self.names.paths else str(self.names.index[place])
+
+    def mistakes(self) -> Labels:
+        """The images taken for another class, the surest errors first: a wrong label is often among them."""
+        found = np.flatnonzero(self.labels != self.classes[:, 0])
+        return found[np.argsort(-np.nan_to_num(self.probabilities[found, 0].astype(np.float64)), kind="stable")]
 
     def of_cell(self, true: int, predicted: int) -> Labels:
         """The images of class `true` taken for `predicted`: errors the surest first, right answers the least sure."""
@@ -89,7 +102,7 @@ def read_predictions(folder: Path, classes: int) -> Predictions:
         LogsError: there are none, or they are damaged.
     """
     path = folder / PREDICTIONS
-    tensors, about = _tensors(path, ("labels", "classes", "probabilities"))
+    tensors, about = _tensors(path, ("labels", "classes", "probabilities"), ("index", "paths"))
     labels, likeliest = tensors["labels"].astype(np.int64), tensors["classes"].astype(np.int64)
     probabilities = tensors["probabilities"].astype(np.float32)
     fits = labels.ndim == 1 and likeliest.ndim == 2 and likeliest.shape[1] > 0
@@ -99,7 +112,23 @@ def read_predictions(folder: Path, classes: int) -> Predictions:
         if numbers.size and not (numbers.min() >= 0 and numbers.max() < classes):
             raise _damaged(path, f"it names classes beyond the {classes} of the run")
     epoch = about.get("epoch", "")
-    return Predictions(int(epoch) if epoch.isdecimal() else 0, labels, likeliest, probabilities)
+    names = _names(path, tensors, len(labels))
+    return Predictions(int(epoch) if epoch.isdecimal() else 0, labels, likeliest, probabilities, names)
+
+
+def _names(path: Path, tensors: Mapping[str, NDArray[Any]], images: int) -> ImageNames | None:
+    """Which images a file's predictions are of; None where it does not tell.
+
+    Raises:
+        LogsError: it tells of another number of images.
+    """
+    if "index" not in tensors:
+        return None
+    index, content = tensors["index"].astype(np.int64), tensors.get("paths")
+    texts = () if content is None else tuple(content.tobytes().decode("utf-8", "surrogateescape").split("\0"))
+    if index.shape != (images,) or (texts and len(texts) != images):
+        raise _damaged(path, "its names are not those of its images")
+    return ImageNames(index, texts)
 
 
 def read_filters(folder: Path) -> NDArray[np.float32] | None:
@@ -117,7 +146,9 @@ def read_filters(folder: Path) -> NDArray[np.float32] | None:
     return filters.astype(np.float32)
 
 
-def _tensors(path: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
+def _tensors(
+    path: Path, names: tuple[str, ...], where_present: tuple[str, ...] = ()
+) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
     """The tensors of a file, and what it says of itself."""
     if not os.path.lexists(path):
         raise LogsError(f"{path.name} is not there", "train the run on, or look at another one")
@@ -125,7 +156,8 @@ def _tensors(path: Path, names: tuple[str, ...]) -> tuple[dict[str, NDArray[Any]
         if not is_regular(path) or os.lstat(path).st_size > LARGEST:
             raise ValueError(f"not a regular file of at most {LARGEST >> 20} MiB")
         with safe_open(path, framework="numpy") as file:
-            found = {name: cast("NDArray[Any]", file.get_tensor(name)) for name in names}
+            wanted = [*names, *(name for name in where_present if name in file.keys())]  # noqa: SIM118
+            found = {name: cast("NDArray[Any]", file.get_tensor(name)) for name in wanted}
             return found, file.metadata() or {}
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(path, str(error)) from None

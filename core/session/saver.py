@@ -45,7 +45,8 @@ class Saver:
         """Save what an epoch ended with."""
         if event.best and self.job.predictions and self.job.ranks.is_leader:
             try:
-                save_analysis(self.home, self.job.model, self.job.predictions, event.epoch, self.disk)
+                kept = self.job.predictions, self.job.test_names
+                save_analysis(self.home, self.job.model, *kept, event.epoch, self.disk)
             except OSError as error:
                 yield self._warning(f"the predictions of epoch {event.epoch} could not be written", error)
         yield from self.save_now(best=event.best)

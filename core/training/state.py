@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data.batches import Augmentation, Batches, augmentation_of, open_batches
-from ..data.dataset import Split
+from ..data.dataset import ImageNames, Split
 from ..data.index_plan import ALL, Shard, derive_seed
 from ..data.prepare import Prepared
 from ..models import build
@@ -66,6 +66,7 @@ class TrainingJob:
     train_batches: Batches
     validation_batches: Batches | None
     test_batches: Batches
+    test_names: ImageNames
     tally: Tally
     """Of the epoch in hand."""
     forward: Callable[[Tensor], Tensor]
@@ -122,8 +123,9 @@ def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = SINGLE) -> Training
         schedule=SCHEDULES.builder(plan.config.schedule.name)(plan.config.schedule, training.epochs, steps),
         scaler=CountedScaler(plan.device.type, enabled=training.precision == "fp16"),
         train_batches=train_batches,
-        validation_batches=_batches(plan, prepared, validation, ranks.shard) if validation else None,
+        validation_batches=_batches(plan, prepared, validation, ranks.shard) if validation is not None else None,
         test_batches=_batches(plan, prepared, prepared.test, ranks.shard),
+        test_names=prepared.test.names,
         tally=training_tally(plan, len(train_batches), ranks),
         forward=compiled(wrapped, training, plan.device, ranks) if training.compile else wrapped,
         ranks=ranks,

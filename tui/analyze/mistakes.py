@@ -16,12 +16,14 @@ from ...core.data.dataset import Labels, Split
 from ...core.data.image_spec import Progress
 from ...core.errors import TorchdeckError
 from ...core.results.predictions import ImageSource, Predictions, read_images, read_predictions, source_of
-from ..charts.half_blocks import CAPTION_WIDTH, SMALL_IMAGE, shorten
+from ..charts.half_blocks import CAPTION_WIDTH, SMALL_IMAGE, ending, shorten
 from ..format.values import safe
 from .captioned_grid import NotedGrid
 
 TITLE = "Images"
 GUESSES = 3
+MOST_WRONG = 200
+"""Images of the list of those that are most confidently wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class Mistakes(NotedGrid):
         self.indices: tuple[int, ...] = ()
         """Places in the test split of the images shown."""
         self._names: list[str] = []
-        self._cell = (0, 0)
+        self._cell: tuple[int, int] | None = (0, 0)
+        """None for the most confidently wrong of all cells."""
         self._remark = ""
         self._fault = ""
         self._predictions: Predictions | None = None
@@ -79,6 +82,23 @@ class Mistakes(NotedGrid):
         """Show the images of another cell."""
         self._cell = (true, predicted)
         self._draw()
+
+    def most_wrong(self) -> None:
+        """Show the images of all cells that are most confidently wrong."""
+        self._cell = None
+        self._draw()
+
+    def copied(self) -> str:
+        """The images shown, as a spreadsheet takes them: path or index, label, likeliest class, probability."""
+        if (predictions := self._predictions) is None or not self.indices:
+            return ""
+        lines = ["image\tlabel\tprediction\tprobability"]
+        for index in self.indices:
+            label, guess = (self._names[int(found[index])] for found in (predictions.labels, predictions.classes[:, 0]))
+            lines.append(
+                f"{safe(predictions.name(index))}\t{label}\t{guess}\t{predictions.probabilities[index, 0]:.4f}"
+            )
+        return "\n".join(lines) + "\n"
 
     # Reading
 
@@ -134,15 +154,19 @@ class Mistakes(NotedGrid):
         if self._fault or loaded is None or predictions is None:
             self.say(self._fault)
             return
-        chosen = predictions.of_cell(*self._cell)
+        chosen = predictions.of_cell(*self._cell) if self._cell else predictions.mistakes()[:MOST_WRONG]
         if not len(chosen):
-            self.say("no image was taken so" if self._cell[0] != self._cell[1] else "no image was recognised")
+            recognised = self._cell and self._cell[0] == self._cell[1]
+            self.say("no image was recognised" if recognised else "no image was taken so")
             return
         self.indices = tuple(chosen.tolist())
         images = loaded.split.take(chosen)
         self.show(list(images), [self._caption(predictions, index, images.shape[-1]) for index in self.indices])
 
     def _head(self) -> None:
+        if self._cell is None:
+            self.entitle(TITLE, "most confidently wrong: is the label right?" + self._remark)
+            return
         if not self._names or max(self._cell) >= len(self._names):
             return
         true, predicted = (self._names[index] for index in self._cell)
@@ -150,10 +174,15 @@ class Mistakes(NotedGrid):
         self.entitle(TITLE, what + self._remark)
 
     def _caption(self, predictions: Predictions, index: int, side: int) -> str:
-        """The likeliest classes of an image of this side; a name is cut before its percentage is."""
-        width = max(CAPTION_WIDTH, min(side, SMALL_IMAGE))
+        """The likeliest classes of an image of this side and its path; a name is cut before its percentage is."""
+        width, ascii_only = max(CAPTION_WIDTH, min(side, SMALL_IMAGE)), self.app.has_class("-ascii")
         lines: list[str] = []
         for guess, probability in zip(predictions.classes[index], predictions.probabilities[index], strict=True):
             told = f" {100 * probability:.0f} %" if np.isfinite(probability) else " -"
-            lines.append(shorten(self._names[int(guess)], width - len(told), self.app.has_class("-ascii")) + told)
-        return "\n".join(lines[:GUESSES])
+            lines.append(shorten(self._names[int(guess)], width - len(told), ascii_only) + told)
+        if self._cell is None:
+            lines[1:] = [shorten(f"not {self._names[int(predictions.labels[index])]}", width, ascii_only)]
+        named = predictions.names is not None and predictions.names.paths
+        return "\n".join(
+            [*lines[:GUESSES], *([ending(safe(predictions.name(index)), width, ascii_only)] if named else [])]
+        )

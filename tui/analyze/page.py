@@ -54,6 +54,7 @@ class AnalyzePage(Page):
         Binding("k", "copy", "Copy", id="analyze.copy"),
         Binding("n", "next_worst", "Next worst", show=False, id="analyze.next-worst"),
         Binding("p", "toggle_percent", "Count/%", show=False, id="analyze.percent"),
+        Binding("w", "most_wrong", "Most confidently wrong", show=False, id="analyze.most-wrong"),
         Binding("N", "normalize", "Scale filters each, or all alike", show=False, id="analyze.normalize"),
     ]
 
@@ -205,7 +206,7 @@ class AnalyzePage(Page):
                 return self._matrix is not None and isinstance(self.focused, HeatMap)
             case "matrix":
                 return self._matrix is not None and not isinstance(self.focused, HeatMap)
-            case "copy" | "next_worst" | "toggle_percent" | "normalize":
+            case "copy" | "next_worst" | "most_wrong" | "toggle_percent" | "normalize":
                 return self._matrix is not None
             case _:
                 return super().check_action(action, parameters)
@@ -254,9 +255,17 @@ class AnalyzePage(Page):
         """Scale each filter by itself, or all alike."""
         self.query_one(FilterGrid).toggle()
 
+    def action_most_wrong(self) -> None:
+        """Go to the images that are most confidently wrong, of all cells; the cursor's next move goes back to one."""
+        self.query_one(Mistakes).most_wrong()
+        self.action_images()
+
     def action_copy(self) -> None:
-        """Copy the class table and the matrix."""
-        if self._matrix:
+        """Copy the class table and the matrix, or from the images their names."""
+        mistakes = self.query_one(Mistakes)
+        if self.focused is mistakes and (told := mistakes.copied()):
+            self.post_message(CopyRequested(told, f"the names of {len(mistakes.indices):,} images"))
+        elif self._matrix:
             self.post_message(CopyRequested(tab_separated(*self._matrix), "the class table with the matrix"))
 
 

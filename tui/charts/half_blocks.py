@@ -65,6 +65,17 @@ def shorten(text: str, width: int, ascii_only: bool = False) -> str:
     return set_cell_size(clean, max(0, width - len(mark))).rstrip() + mark
 
 
+def ending(text: str, width: int, ascii_only: bool = False) -> str:
+    """The end of a foreign text in at most `width` character cells, as of a path, whose end tells most."""
+    clean = shorten(text, cell_len(text), ascii_only)
+    if cell_len(clean) <= width:
+        return clean
+    mark = "" if ascii_only or width < 4 else "…"
+    while cell_len(clean) > max(0, width - len(mark)):
+        clean = clean[1:]
+    return mark + clean
+
+
 def written(text: str, width: int, ink: str, ascii_only: bool = False) -> list[Cell]:
     """Foreign text as at most `width` cells in a named ink."""
     cells: list[Cell] = []

@@ -101,7 +101,7 @@ def report(
     print_json({"files": [str(path) for path in files]}) if as_json else typer.echo(to)
 
 
-Form = Literal["torchscript", "safetensors", "csv", "tensorboard"]
+Form = Literal["torchscript", "safetensors", "csv", "tensorboard", "predictions"]
 
 
 def export(
@@ -113,10 +113,11 @@ def export(
     logs: Logs = LOGS,
     as_json: Json = False,
 ) -> None:
-    """Write the best weights, or the figures of every epoch and step, for other programs.
+    """Write the best weights, the figures of every epoch and step, or every prediction, for other programs.
 
     The TorchScript module takes pixels from 0 to 1 and normalises them itself. csv writes the epochs to a file and the
-    loss of every step to a second one beside it; tensorboard makes a folder of event files. Of a study, csv and
+    loss of every step to a second one beside it; tensorboard makes a folder of event files. predictions is a CSV file
+    with a line for each test image: its path, its label, the likeliest classes at the best epoch. Of a study, csv and
     tensorboard hold all runs.
     """
     from ...core.runs.index import RunRow
@@ -124,15 +125,20 @@ def export(
 
     found = find_either(logs, reference)
     name = found.id if isinstance(found, RunRow) else found.study_id
-    if to in ("torchscript", "safetensors"):
-        if not isinstance(found, RunRow):
-            raise InputError(f"a study has no weights to write as {to}", "name one of its runs, or use csv")
+    if to not in ("csv", "tensorboard") and not isinstance(found, RunRow):
+        what = "predictions to write" if to == "predictions" else f"weights to write as {to}"
+        raise InputError(f"a study has no {what}", "name one of its runs, or use csv")
+    if to == "predictions":
+        from ...core.results.csv_export import write_predictions
+
+        files = write_predictions(logs / name, output or Path(f"{name}-predictions.csv"))
+    elif to in ("torchscript", "safetensors"):
         from ...core.results.model_export import ENDINGS  # torch, seconds
         from ...core.results.model_export import export as write
         from ..format.values import safe
 
         files = [output or Path(f"{name}.{ENDINGS[to]}")]
-        for message in write(found.folder, to, files[0]):
+        for message in write(logs / name, to, files[0]):
             typer.echo(f"warning: {safe(message)}", err=True)
     else:
         from ...core.results.csv_export import Exported, runs_of, write_csv

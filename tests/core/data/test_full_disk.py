@@ -67,7 +67,7 @@ def refused_later() -> Callable[[int, bytes, int], int]:
 
 
 def cached(root: Path) -> list[Path]:
-    return [*(root / "cache").glob("*")] + [*(root / "cache").glob(".*")]
+    return [*(root / "cache").glob("*"), *(root / "cache").glob(".*")]
 
 
 @pytest.mark.parametrize("moment", ["at the start", "in between"])

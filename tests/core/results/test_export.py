@@ -8,12 +8,13 @@ import pytest
 import safetensors.torch
 import torch
 from example_runs import Example, make_study
+from pictures import write_classes
 
 from torchdeck.core.config import ExperimentConfig, parse_config
 from torchdeck.core.data import open_dataset
-from torchdeck.core.errors import CheckpointError, InputError
+from torchdeck.core.errors import CheckpointError, InputError, LogsError
 from torchdeck.core.events import EpochCompleted, RunEvent
-from torchdeck.core.results.csv_export import Exported, runs_of, write_csv
+from torchdeck.core.results.csv_export import Exported, runs_of, write_csv, write_predictions
 from torchdeck.core.results.curves import step_losses
 from torchdeck.core.results.model_export import export
 from torchdeck.core.results.tensorboard_export import write_events
@@ -141,3 +142,36 @@ def test_tensorboard_reads_the_scalars_the_step_losses_and_the_settings(tmp_path
     settings = metadata.parse_session_start_info_plugin_data(content).hparams
     assert settings["optimizer.lr"].number_value == 0.5
     assert settings["model.name"].string_value == "lenet"
+
+
+def test_predictions_are_a_line_an_image_with_its_path_and_likeliest_classes(
+    small: Made, train: Train, the_run: TheRun, tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        write_classes(tmp_path / "photos" / split, {"ants, red": 6, "bees": 6})
+    asked = {"data.name": "image-folder", "data.path": str(tmp_path / "photos"), "data.size": 16}
+    train(small({**asked, "training.batch_size": 6}))
+    (file,) = write_predictions(the_run(), tmp_path / "p.csv")
+    with open(file, newline="") as text:
+        rows = list(csv.DictReader(text))
+    assert list(rows[0]) == ["path", "label", "class_1", "probability_1", "class_2", "probability_2"]
+    assert [row["path"] for row in rows] == [f"test/{name}/{n}.png" for name in ("ants, red", "bees") for n in range(6)]
+    assert all(row["path"].split("/")[1] == row["label"] for row in rows)
+    right = sum(row["label"] == row["class_1"] for row in rows)
+    best = load_record(the_run()).best
+    assert best is not None
+    assert right / len(rows) == pytest.approx(best.metrics["test/accuracy"])
+    assert all(float(row["probability_1"]) + float(row["probability_2"]) == pytest.approx(1, abs=1e-3) for row in rows)
+
+
+def test_predictions_of_arrays_have_places_and_a_run_without_any_has_none(
+    small: Made, train: Train, the_run: TheRun, tmp_path: Path
+) -> None:
+    train(small())
+    (file,) = write_predictions(the_run(), tmp_path / "p.csv")
+    head, first, *_ = file.read_text().splitlines()
+    assert head.startswith("index,label,class_1,probability_1,")
+    assert first.startswith("0,pattern 0,")
+    (the_run() / "predictions.safetensors").unlink()
+    with pytest.raises(LogsError, match="not there"):
+        write_predictions(the_run(), tmp_path / "p.csv")

@@ -107,11 +107,48 @@ def test_missing_and_damaged_predictions_are_told_apart(tmp_path: Path) -> None:
         {"labels": np.array([0, 1, 2], np.int16)},
         {"labels": np.array([0, 1, -1], np.int16)},
         {"probabilities": np.zeros((3, 1), np.float16)},
+        {"index": np.zeros(2, np.int32)},
+        {"index": np.arange(3, dtype=np.int32), "paths": np.frombuffer(b"a.png\0b.png", np.uint8)},
     ],
 )
 def test_predictions_that_do_not_fit_are_damaged(tmp_path: Path, changes: dict[str, NDArray[Any]]) -> None:
     with pytest.raises(LogsError, match="damaged"):
         read_predictions(kept(tmp_path, **changes), 2)
+
+
+def test_predictions_of_an_earlier_version_have_numbers_for_names(tmp_path: Path) -> None:
+    found = read_predictions(kept(tmp_path), 2)
+    assert found.names is None
+    assert [found.name(place) for place in range(3)] == ["0", "1", "2"]
+
+
+def test_the_surest_mistakes_of_all_classes_come_first(tmp_path: Path) -> None:
+    assert read_predictions(kept(tmp_path), 2).mistakes().tolist() == [2, 1]
+
+
+def test_each_prediction_keeps_the_file_that_it_is_of(
+    small: Made, train: Train, the_run: TheRun, tmp_path: Path
+) -> None:
+    write_folder(tmp_path)
+    folder = str(tmp_path / "images")
+    asked = {"data.name": "image-folder", "data.path": folder, "data.size": 16, "data.test_limit": 9}
+    train(small({**asked, "training.batch_size": 8}))
+    found = read_predictions(the_run(), 2)
+    assert len(found.labels) == 9
+    for place, label in enumerate(found.labels):
+        split, name, _ = found.name(place).split("/")
+        assert (split, name) == ("test", ("cat", "dog")[label])
+        assert (tmp_path / "images" / found.name(place)).is_file()
+
+
+def test_images_that_are_no_files_keep_their_places_in_the_test_split(
+    small: Made, train: Train, the_run: TheRun
+) -> None:
+    train(small({**NOISY, "data.test_limit": 23}))
+    found = read_predictions(the_run(), 10)
+    places = [int(found.name(place)) for place in range(23)]
+    assert [place % 10 for place in places] == found.labels.tolist()
+    assert len(set(places)) == 23 < max(places)
 
 
 def test_filters_may_be_absent_but_not_damaged(small: Made, train: Train, the_run: TheRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from pictures import write_classes
 from PIL import Image
 from textual.pilot import Pilot
 from textual.widgets import Static
@@ -334,6 +336,45 @@ async def test_the_copy_is_a_table_of_classes_and_the_matrix(
         assert [float(row[2]) for row in rows[1:4]] == pytest.approx(recalls, abs=1e-6)
         assert rows[6] == ["true \\ predicted", "pattern 0", "pattern 1", "pattern 2"]
         assert [[int(cell) for cell in row[1:]] for row in rows[7:]] == confusion
+
+
+async def test_an_image_has_its_path_under_it_and_the_copy_has_those_of_the_cell(
+    small: Made, train: Train, the_run: TheRun, tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        write_classes(tmp_path / "photos" / split, {"ants": 6, "bees": 6})
+    path = str(tmp_path / "photos")
+    train(small({"data.name": "image-folder", "data.path": path, "data.size": 16, "training.batch_size": 6}))
+    confusion = matrix(the_run())
+    true, guess = max(
+        ((row, column) for row in (0, 1) for column in (0, 1)), key=lambda cell: confusion[cell[0]][cell[1]]
+    )
+    async with driven(tmp_path, (160, 50)) as at:
+        await at.press("up", "left", *["down"] * true, *["right"] * guess)
+        await at.images()
+        await at.press("enter")
+        name = ("ants", "bees")[true]
+        assert re.search(rf"{name}/\d\.png", at.text)
+        await at.press("k")
+        head, *rows = at.app.clipboard.splitlines()
+        assert head == "image\tlabel\tprediction\tprobability"
+        assert len(rows) == confusion[true][guess]
+        assert all(row.startswith(f"test/{name}/") for row in rows)
+
+
+async def test_the_most_confidently_wrong_images_of_all_cells_are_a_list(
+    small: Made, train: Train, the_run: TheRun, tmp_path: Path
+) -> None:
+    train(small(NOISY))
+    wrong = sum(map(sum, matrix(the_run()))) - sum(row[n] for n, row in enumerate(matrix(the_run())))
+    async with driven(tmp_path, (160, 50)) as at:
+        await at.images()
+        await at.press("w")
+        assert "most confidently wrong" in str(at.mistakes.border_title)
+        assert len(at.mistakes.indices) == wrong
+        assert "not pattern" in at.text
+        await at.press("escape", "n")
+        assert "taken for" in str(at.mistakes.border_title)
 
 
 async def test_the_page_follows_the_training_in_hand(small: Made, train: Train, tmp_path: Path) -> None:
