@@ -157,7 +157,7 @@ def forked_workers(fork_pool: ForkPool, monkeypatch: pytest.MonkeyPatch) -> None
     """Runs in processes of their own are forked where they would be started, which takes seconds."""
     import torchdeck.core.processes.launch
 
-    monkeypatch.setattr(torchdeck.core.processes.launch, "_started", fork_pool.worker)
+    monkeypatch.setattr(torchdeck.core.processes.launch, "_start_process", fork_pool.worker)
 
 
 @pytest.fixture

@@ -73,13 +73,20 @@ def environment(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "driver": driver_version() if on_gpu else None,
-        "cudnn": torch.backends.cudnn.version() if on_gpu else None,
+        "cudnn": _cudnn_version() if on_gpu else None,
         "capability": ".".join(map(str, torch.cuda.get_device_capability(device))) if on_gpu else None,
         "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "system": f"{platform.system()} {platform.release()}",
         "processor": processor(),
         "cpus": os.cpu_count(),
     }
+
+
+def _cudnn_version() -> int | None:
+    try:
+        return torch.backends.cudnn.version()
+    except RuntimeError:  # another version than torch was built with
+        return None
 
 
 Sampler = Callable[[int], DeviceSampled]

@@ -186,7 +186,7 @@ def test_a_large_map_is_checked_in_part_before_use_and_whole_on_request(tmp_path
     path = folder / "train-images.npy"
     with open(path, "wb") as file:
         file.truncate((2 * cache.SAMPLED + 1) * cache.BLOCK)
-    cache.write_manifest(folder)
+    cache.write_manifest(folder, [])
     assert cache.is_whole(folder)
 
     def flip(place: int) -> None:

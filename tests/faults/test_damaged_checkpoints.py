@@ -327,7 +327,7 @@ def test_an_analysis_of_any_size_is_not_read(tmp_path: Path, faults: Faults) -> 
         os.truncate(tmp_path / name, LARGEST + 1)
     faults("hostile checkpoints", 2)
     for read in (lambda: read_predictions(tmp_path, 10), lambda: read_filters(tmp_path)):
-        with pytest.raises(LogsError, match="64 MiB"):
+        with pytest.raises(LogsError, match="256 MiB"):
             read()
 
 

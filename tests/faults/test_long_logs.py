@@ -96,7 +96,7 @@ async def test_the_page_of_runs_tells_how_far_a_log_is_read_though_it_seldom_loo
         assert through.wait(30)
         return load_record(folder)
 
-    monkeypatch.setattr("torchdeck.tui.state.log_loader.reading", slowly)
+    monkeypatch.setattr("torchdeck.tui.state.log_loader.load_in_parts", slowly)
     monkeypatch.setattr("torchdeck.tui.runs.page.SELDOM", 1e9)
     app = make_app(logs, page="runs")
     app.workspace.long_logs.long = 0

@@ -101,7 +101,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork_pool: ForkPo
     def started(output: IO[bytes], environment: Mapping[str, str], lock: int | None) -> Forked:
         return fork_pool.worker(output, {**environment, "TMPDIR": str(folder)}, lock)
 
-    monkeypatch.setattr("torchdeck.core.processes.launch._started", started)
+    monkeypatch.setattr("torchdeck.core.processes.launch._start_process", started)
     return folder
 
 

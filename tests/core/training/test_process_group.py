@@ -23,7 +23,7 @@ class Others(Ranks):
         super().__init__(world=3)
         self.tallies = tallies
 
-    def total(self, tensor: torch.Tensor) -> None:
+    def sum_in_place(self, tensor: torch.Tensor) -> None:
         """What the other tallies would add: they are combined with an empty group of the same kind."""
         for tally in self.tallies:
             told = Told(world=3)
@@ -36,7 +36,7 @@ class Told(Ranks):
 
     heard = torch.zeros(())
 
-    def total(self, tensor: torch.Tensor) -> None:
+    def sum_in_place(self, tensor: torch.Tensor) -> None:
         self.heard = tensor.clone()
 
 
@@ -125,7 +125,7 @@ class Pair(Ranks):
         super().__init__(rank, world=2)
         self.told = told
 
-    def total(self, tensor: torch.Tensor) -> None:
+    def sum_in_place(self, tensor: torch.Tensor) -> None:
         if self.is_leader:
             self.told.append(tensor.clone())
         else:

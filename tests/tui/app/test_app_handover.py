@@ -128,7 +128,7 @@ def test_a_process_that_dies_before_it_has_the_run_is_told(tmp_path: Path) -> No
         def failure(self) -> None:
             return None
 
-        def death(self) -> str:
+        def exit_text(self) -> str:
             return "its process was killed by SIGKILL"
 
     def take_over(folder: Path) -> DetachedRun:

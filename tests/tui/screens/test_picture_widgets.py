@@ -323,7 +323,7 @@ async def test_the_class_table_has_figures_bars_and_the_mean() -> None:
         assert drawn(table) == [
             "class    prec  recall      F1",
             "cat     0.531   0.860   0.656  ━━━━━━━━━─────",
-            "deer    0.000   0.000   0.000  ──────────────",
+            "deer    0.000       -   0.000  ──────────────",
             "dog     0.989   0.900   0.942  ━━━━━━━━━━━━━─",
             "mean    0.507   0.587   0.533  ━━━━━━━───────",
         ]
