@@ -209,7 +209,9 @@ DIVERGES = ("optimizer.name=sgd", "optimizer.lr=100.0", "optimizer.weight_decay=
 TOO_LARGE = ("data.name=synthetic", "data.size=1024", "data.train_images=10000000", "training.precision=fp32")
 
 
-@pytest.mark.parametrize(("changes", "told"), [(DIVERGES, "diverged at step"), (TOO_LARGE, "the decoded images of synthetic take")])
+@pytest.mark.parametrize(
+    ("changes", "told"), [(DIVERGES, "diverged at step"), (TOO_LARGE, "the decoded images of synthetic take")]
+)
 async def test_the_app_tells_of_a_failure_and_trains_the_next_run(
     make_app: Callable[..., Torchdeck], faults: Faults, changes: tuple[str, ...], told: str
 ) -> None:

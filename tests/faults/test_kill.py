@@ -124,7 +124,7 @@ def test_a_training_killed_again_and_again_ends_with_the_weights_of_an_undisturb
     killer.until(never, "train", run_id="undisturbed", **request)
     for number in range(kills):
         # Far enough that some epochs end and some do not.
-        told = killer.until(after(chance.randint(6, 20) if number % 2 else 4), "train", run_id="killed", **request)
+        told = killer.until(after(chance.randint(23, 36) if number % 2 else 20), "train", run_id="killed", **request)
         assert told
     killer.until(never, "train", run_id="killed", **request)
     runs = [load_record(tmp_path / name) for name in ("undisturbed", "killed")]

@@ -240,7 +240,7 @@ class Begun:
         self._started = started
         self.process = self
 
-    def began(self) -> RunStarted:
+    def start_result(self) -> RunStarted:
         return self._started
 
     def wait(self) -> None:
