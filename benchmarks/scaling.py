@@ -38,8 +38,8 @@ from torchdeck.core.studies.run_study import run_study
 from torchdeck.core.studies.store import create_study
 from torchdeck.presets.study_presets import grid_study
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.state.preferences import State
-from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.preferences import Preferences
+from torchdeck.tui.state.refresh_rates import RefreshRates
 from torchdeck.tui.state.study_reader import StudyReader
 from torchdeck.tui.state.workspace import Workspace
 from torchdeck.tui.studies.page import StudyPage
@@ -150,8 +150,8 @@ def change(study: Path, turn: int) -> None:
 
 async def drawing(study: Path, rounds: int) -> list[Figure]:
     """The page from the keys to the screen, and again with what one run changed."""
-    workspace = Workspace(study.parent, study, State(), time.time, RunIndex(study.parent))
-    app = Torchdeck(workspace, refresh=Refresh(0.05, 0.05), page="runs")
+    workspace = Workspace(study.parent, study, Preferences(), time.time, RunIndex(study.parent))
+    app = Torchdeck(workspace, refresh=RefreshRates(0.05, 0.05), page="runs")
     fresh, again = list[float](), list[float]()
     async with app.run_test(size=SIZE) as pilot:
         for _ in range(rounds):

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from blocks import Figure, parser, ratio, report
 
 from torchdeck.core.utils.gc_tuning import collect_rarely
-from torchdeck.tui.state.refresh_rates import LONGEST, RATES
+from torchdeck.tui.state.refresh_rates import MAX_DELAY_FACTOR, RATES
 
 if TYPE_CHECKING:
     from torchdeck.tui.state.feed import Feed
@@ -97,10 +97,10 @@ def training(asked: argparse.Namespace, folder: Path) -> tuple[Callable[[], Iter
 def feed_of(asked: argparse.Namespace, folder: Path) -> Feed:
     """The run that another process trains, or one of this process."""
     from torchdeck.tui.state.feed import Feed
-    from torchdeck.tui.state.open_feed import watched
+    from torchdeck.tui.state.open_feed import follow_feed
 
     if asked.form == "detached":
-        return watched(next((folder / "logs").iterdir()))
+        return follow_feed(next((folder / "logs").iterdir()))
     events, control = training(asked, folder)
     return Feed(events, control.request, own=True)
 
@@ -109,7 +109,7 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
     """Batches a second of each round: not drawn, drawn. Runs in a child, on a terminal of its own."""
     from torchdeck.core.runs.index import RunIndex
     from torchdeck.tui.app.app import Torchdeck
-    from torchdeck.tui.state.preferences import State
+    from torchdeck.tui.state.preferences import Preferences
     from torchdeck.tui.state.workspace import Workspace
 
     counter = Counter(folder / "batches")
@@ -123,12 +123,12 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
         def on_ready(self) -> None:
             self.run_worker(self.rounds())
 
-        def _beat(self) -> None:
+        def _on_frame(self) -> None:
             if self.drawing:
-                super()._beat()
+                super()._on_frame()
 
         async def rounds(self) -> None:
-            self._feed(feed_of(asked, folder))
+            self._start_feed(feed_of(asked, folder))
             while int(counter) < 50:
                 await asyncio.sleep(0.1)
             await asyncio.sleep(3)
@@ -138,7 +138,7 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
             if self.workspace.training:
                 self._quit_answered("stop")
             else:
-                self._leave(0)
+                self._quit(0)
 
         async def block(self, drawing: bool) -> float:
             self.drawing = drawing
@@ -147,7 +147,7 @@ def show(asked: argparse.Namespace, folder: Path) -> Speeds:
             await asyncio.sleep(asked.seconds)
             return (int(counter) - batches) / (time.perf_counter() - start)
 
-    workspace = Workspace(folder / "logs", folder, State(), time.time, RunIndex(folder / "logs"))
+    workspace = Workspace(folder / "logs", folder, Preferences(), time.time, RunIndex(folder / "logs"))
     app = Toggled(workspace, refresh=RATES["normal"])
     app.run()
     return app.speeds
@@ -231,7 +231,7 @@ def main() -> None:
         work(asked)
         return
     asked.rounds = asked.rounds or (5 if asked.short else 51)
-    asked.seconds = asked.seconds or (2.0 if asked.short else LONGEST * RATES["normal"].charts)
+    asked.seconds = asked.seconds or (2.0 if asked.short else MAX_DELAY_FACTOR * RATES["normal"].charts)
     found: list[Figure] = []
     for form in asked.forms:
         model = asked.model or MODELS[form]

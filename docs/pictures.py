@@ -17,8 +17,8 @@ from torchdeck.core.runs.index import RunIndex
 from torchdeck.core.runs.reader import EventReader
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.state.feed import Feed
-from torchdeck.tui.state.preferences import State
-from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.preferences import Preferences
+from torchdeck.tui.state.refresh_rates import RefreshRates
 from torchdeck.tui.state.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -28,8 +28,8 @@ SIZE = (120, 40)
 
 def opened(data: Path) -> Torchdeck:
     """The app on the reference runs."""
-    workspace = Workspace(LOGS, data, State(), time.time, RunIndex(LOGS))
-    return Torchdeck(workspace, refresh=Refresh(0.1, 0.1))
+    workspace = Workspace(LOGS, data, Preferences(), time.time, RunIndex(LOGS))
+    return Torchdeck(workspace, refresh=RefreshRates(0.1, 0.1))
 
 
 def run_of(app: Torchdeck, preset: str, seed: int = 1) -> str:

@@ -181,16 +181,16 @@ def make_app(tmp_path: Path) -> Callable[..., Torchdeck]:
     """Makes an app on the logs and data of a temporary folder, drawn as soon as something changes."""
     from torchdeck.core.runs.index import RunIndex
     from torchdeck.tui.app.app import Torchdeck
-    from torchdeck.tui.state.preferences import State
-    from torchdeck.tui.state.refresh_rates import Refresh
+    from torchdeck.tui.state.preferences import Preferences
+    from torchdeck.tui.state.refresh_rates import RefreshRates
     from torchdeck.tui.state.workspace import Workspace
 
     def make(
         logs: Path | None = None, *, theme: str = "torchdeck-dark", ascii_only: bool = False, page: Mode = "setup"
     ) -> Torchdeck:
-        state, folder = State(), logs or tmp_path / "logs"
-        state.keep("theme", theme)
-        workspace = Workspace(folder, tmp_path / "data", state, time.time, RunIndex(folder))
-        return Torchdeck(workspace, refresh=Refresh(0.05, 0.05), ascii_only=ascii_only, page=page)
+        preferences, folder = Preferences(), logs or tmp_path / "logs"
+        preferences.keep("theme", theme)
+        workspace = Workspace(folder, tmp_path / "data", preferences, time.time, RunIndex(folder))
+        return Torchdeck(workspace, refresh=RefreshRates(0.05, 0.05), ascii_only=ascii_only, page=page)
 
     return make

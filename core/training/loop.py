@@ -51,7 +51,7 @@ def _finished(job: TrainingJob) -> str:
         return f"{100 * training.target_accuracy:g} % accuracy is reached"
     if training.patience and position.bad_epochs >= training.patience:
         return f"no better {training.patience_metric} for {training.patience} epochs"
-    return f"all {training.epochs} epochs are done" if position.epoch > training.epochs else ""
+    return "all epochs are done" if position.epoch > training.epochs else ""
 
 
 def _train_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:

@@ -155,7 +155,7 @@ def test_a_detached_run_outlives_who_started_and_who_watches_it(
         watching.send_signal(signal.SIGINT)
         _, err = watching.communicate(timeout=60)
         assert watching.returncode == 130
-        assert f"run {told['run_id']} goes on" in err
+        assert f"run {told['run_id']} continues" in err
         faults("watchers interrupted", lost=not process.is_running())
         assert load_record(folder).status == "running"
 

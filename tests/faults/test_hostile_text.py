@@ -26,8 +26,8 @@ from torchdeck.core.runs.reader import EventReader
 from torchdeck.core.studies.store import study_folders
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.cli import main as cli
-from torchdeck.tui.format.values import LONGEST, safe
-from torchdeck.tui.screens.dialogs import Ask, AskText
+from torchdeck.tui.format.values import MAX_TEXT_LENGTH, safe
+from torchdeck.tui.screens.dialogs import ConfirmDialog, TextDialog
 from torchdeck.tui.state.feed import Feed
 from torchdeck.tui.state.messages import Mode, StudyRequested
 
@@ -47,13 +47,13 @@ def unsafe(text: str, spared: str = "\n") -> set[str]:
 def test_a_cleaned_text_is_one_line_without_control_signs(name: str) -> None:
     cleaned = safe(PAYLOADS[name])
     assert unsafe(cleaned, "") == set()
-    assert len(cleaned) <= LONGEST + 1
+    assert len(cleaned) <= MAX_TEXT_LENGTH + 1
     assert safe(cleaned) == cleaned
     cleaned.encode()
 
 
 def test_what_people_write_stays_as_it_is() -> None:
-    for text in ("[red]x[/red]", "Zürich 猫 e\u0301 \u05e9\u05b8\u05c1", "a\\b {} %s", "☃ ½ …", "x" * LONGEST):
+    for text in ("[red]x[/red]", "Zürich 猫 e\u0301 \u05e9\u05b8\u05c1", "a\\b {} %s", "☃ ½ …", "x" * MAX_TEXT_LENGTH):
         assert safe(text) == text
     assert safe("e" + "\u0301" * 99) == "e" + "\u0301" * 4
 
@@ -233,7 +233,7 @@ class Seen:
         """Go to a page, or have it show what is there now."""
         self.app.action_show(mode)  # type: ignore[attr-defined]
         await until(self.pilot, lambda: self.app.current_mode == mode and getattr(self.app.screen, "ready", False))
-        self.app.screen.shown()  # type: ignore[attr-defined]
+        self.app.screen.activate()  # type: ignore[attr-defined]
         await self.look()
 
 
@@ -288,7 +288,10 @@ async def test_the_questions_about_a_run_take_text_from_a_log_for_no_more_than_t
             for ask in ("trash", "tags", "note"):
                 below = app.screen
                 getattr(page, f"action_{ask}")()
-                await until(pilot, lambda below=below: isinstance(app.screen, Ask | AskText) and app.screen != below)
+                await until(
+                    pilot,
+                    lambda below=below: isinstance(app.screen, ConfirmDialog | TextDialog) and app.screen != below,
+                )
                 await seen.look()
                 assert ask == "trash" or run_id(number) in seen.text
             if number % 4 == 3 or number == len(NAMES) - 1:
@@ -319,7 +322,7 @@ async def test_the_pages_of_studies_and_presets_take_text_for_no_more_than_text(
         for folder in study_folders(hostile):
             app.post_message(StudyRequested(folder))
             await until(pilot, lambda: bool(app.screen.query("#study-table")))
-            await until(pilot, lambda: app.screen._seen is not None)  # type: ignore[attr-defined]
+            await until(pilot, lambda: app.screen._snapshot is not None)  # type: ignore[attr-defined]
             await seen.look()
             app.pop_screen()
         faults("hostile texts", seen.looks)

@@ -15,7 +15,7 @@ from torchdeck.core.events import StepCompleted
 from torchdeck.core.runs.reader import load_in_parts, load_record, write_caches
 from torchdeck.core.runs.record import MAX_STEPS, READING, RunRecord
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.state.log_loader import LongLogs
+from torchdeck.tui.state.log_loader import LogLoader
 
 RUN = "20270115-080000-quickstart-aaaa"
 
@@ -26,10 +26,10 @@ def logs(tmp_path: Path) -> Path:
     return tmp_path / "logs"
 
 
-def read_beside(long_logs: LongLogs, folder: Path) -> RunRecord:
+def read_beside(loader: LogLoader, folder: Path) -> RunRecord:
     """What a screen has that asks until the log is read."""
     end = time.monotonic() + 30
-    while (record := long_logs.record(folder)).status == READING:
+    while (record := loader.record(folder)).status == READING:
         assert time.monotonic() < end
         assert record.stage.startswith("reading its log: ")
         assert not record.epochs
@@ -39,7 +39,7 @@ def read_beside(long_logs: LongLogs, folder: Path) -> RunRecord:
 def test_a_long_log_is_read_beside_the_screen_and_then_cached(
     logs: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, long_logs, seen = logs / RUN, LongLogs(long=0), threading.Event()
+    folder, loader, seen = logs / RUN, LogLoader(sync_bytes=0), threading.Event()
 
     def write(*parts: Any, **how: Any) -> None:
         assert seen.wait(30)
@@ -49,16 +49,16 @@ def test_a_long_log_is_read_beside_the_screen_and_then_cached(
     wanted = load_record(folder)
     (folder / "curves.json").unlink()
     faults("lost caches")
-    assert long_logs.record(folder).status == READING
+    assert loader.record(folder).status == READING
     seen.set()
-    assert read_beside(long_logs, folder) == wanted
+    assert read_beside(loader, folder) == wanted
     assert next(load_in_parts(folder))[0] == (folder / "events.jsonl").stat().st_size
-    assert long_logs.record(folder) == wanted
+    assert loader.record(folder) == wanted
 
 
 def test_a_short_log_is_there_at_once(logs: Path) -> None:
     (logs / RUN / "curves.json").unlink()
-    assert LongLogs().record(logs / RUN) == load_record(logs / RUN)
+    assert LogLoader().record(logs / RUN) == load_record(logs / RUN)
 
 
 def test_reading_tells_how_far_it_is(logs: Path) -> None:
@@ -68,7 +68,7 @@ def test_reading_tells_how_far_it_is(logs: Path) -> None:
 
 
 def test_a_log_that_is_not_there_is_an_empty_record(tmp_path: Path) -> None:
-    assert LongLogs().record(tmp_path / "gone") == load_record(tmp_path / "gone")
+    assert LogLoader().record(tmp_path / "gone") == load_record(tmp_path / "gone")
 
 
 async def test_the_page_of_runs_shows_a_long_log_once_it_is_read(
@@ -78,7 +78,7 @@ async def test_the_page_of_runs_shows_a_long_log_once_it_is_read(
         path.unlink()
         faults("lost caches")
     app = make_app(logs, page="runs")
-    app.workspace.long_logs.long = 0
+    app.workspace.log_loader.sync_bytes = 0
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "· best 64.71 %" in screen_text(app))
         assert "reading its log" not in screen_text(app)
@@ -97,9 +97,9 @@ async def test_the_page_of_runs_tells_how_far_a_log_is_read_though_it_seldom_loo
         return load_record(folder)
 
     monkeypatch.setattr("torchdeck.tui.state.log_loader.load_in_parts", slowly)
-    monkeypatch.setattr("torchdeck.tui.runs.page.SELDOM", 1e9)
+    monkeypatch.setattr("torchdeck.tui.runs.page.IDLE_FACTOR", 1e9)
     app = make_app(logs, page="runs")
-    app.workspace.long_logs.long = 0
+    app.workspace.log_loader.sync_bytes = 0
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "reading its log: 0%" in screen_text(app))
         further.set()

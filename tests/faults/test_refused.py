@@ -102,8 +102,8 @@ def test_a_refusal_is_told_when_it_begins_and_when_it_ends(
     assert (released.count, released.dropped) == (released.seq - held.since, 0)
     assert [event.seq for event in EventReader(the_run()).read()] == [event.seq for event in told]
     assert load_record(the_run()) == record
-    assert "warning: 2 events wait in memory: the disk is full; training goes on" in lines
-    assert f"the disk takes what is written again: {released.count} events that waited are on it" in lines
+    assert "warning: 2 events wait in memory: the disk is full; training continues" in lines
+    assert f"the disk accepts writes again: {released.count} held events were written" in lines
 
 
 def test_what_waits_is_written_while_a_paused_run_says_nothing(

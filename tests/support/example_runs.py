@@ -41,7 +41,7 @@ DEVICE = "Example GPU"
 def make_example_runs(logs: Path, now: float) -> None:
     """A completed run, one stopped within an epoch, and one that failed."""
     _write(logs, "20270115-080000-quickstart-aaaa", now - 7200, "first", [], 8, 0.12, RunCompleted(
-        status="completed", reason="all 8 epochs are done", epoch=8, step=8 * STEPS, train_seconds=16.0,
+        status="completed", reason="all epochs are done", epoch=8, step=8 * STEPS, train_seconds=16.0,
         peak_memory=2**29,
     ))  # fmt: skip
     _write(logs, "20270115-090000-quickstart-bbbb", now - 3600, "", ["optimizer.lr=0.01"], 5, 0.2, None)

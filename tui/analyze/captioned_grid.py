@@ -1,4 +1,4 @@
-"""An image grid that says why it is empty."""
+"""An image grid with a title and, while it is empty, a note."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..format.values import safe
 from .image_grid import ImageGrid
 
 
-class NotedGrid(ImageGrid):
+class CaptionedGrid(ImageGrid):
     """Images, or a note in their place."""
 
     _note = ""
@@ -21,30 +21,30 @@ class NotedGrid(ImageGrid):
 
     @property
     def note(self) -> str:
-        """What it says in place of images; empty while it shows some."""
+        """The note; empty while there are images."""
         return "" if self._images else self._note
 
     @property
     def shown(self) -> int:
-        """How many images it holds, on all pages."""
+        """The number of images on all pages."""
         return len(self._images)
 
-    def say(self, note: str) -> None:
-        """Show a note in place of the images; any text may be in it."""
+    def show_note(self, note: str) -> None:
+        """Show a note instead of images; untrusted text is made safe."""
         self._note = safe(note)
         self.show([])
 
-    def entitle(self, title: str, detail: str) -> None:
-        """Set the title with a detail beside it, foreign text or not, cut where the frame is too narrow for both."""
+    def set_title(self, title: str, detail: str) -> None:
+        """Set the title, with a detail (which may be untrusted text) cut to the space beside it."""
         self._title = (title, detail)
         room = self.outer_size.width - len(title) - 7
         shown = shorten(detail, max(0, room), self.app.has_class("-ascii"))
         self.border_title = Content(title).append("  ").append(Content(shown)) if shown else Content(title)
 
     def on_resize(self) -> None:
-        """Cut the title anew."""
+        """Cut the title for the new width."""
         if self._title is not None:
-            self.entitle(*self._title)
+            self.set_title(*self._title)
 
     def render_line(self, y: int) -> Strip:
         """One line of the page, or of the note."""

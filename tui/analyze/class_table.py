@@ -1,4 +1,4 @@
-"""How well each class is recognised: precision, recall and F1, with a bar."""
+"""A table of all classes: precision, recall and F1, with a bar."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..format.values import safe
 
 NAME_WIDTHS = (5, 16)
 FIGURE_WIDTH = 8
-NARROWEST_BAR = 6
+MIN_BAR_WIDTH = 6
 HEADS = ("prec", "recall", "F1")
 
 
 class ClassTable(ScrollView):
-    """A line a class between a header and the mean over the classes, which stay in place while the classes scroll."""
+    """A line per class; the header and the mean stay in place while the classes scroll."""
 
     SCOPED_CSS = False
     DEFAULT_CSS = """
@@ -66,7 +66,7 @@ class ClassTable(ScrollView):
         self._chosen: int | None = None
 
     def show(self, confusion: Confusion, class_names: Sequence[str]) -> None:
-        """Show the figures of a matrix of counts (rows: true class)."""
+        """Show the metrics of a matrix of counts (rows are true classes)."""
         assert len(confusion) == len(class_names)
         self._names = [safe(name) for name in class_names]
         self._figures = class_figures(confusion)
@@ -76,7 +76,7 @@ class ClassTable(ScrollView):
         self.refresh(layout=self.styles.auto_dimensions)
 
     def highlight(self, index: int) -> None:
-        """Mark one class and bring it into view."""
+        """Highlight one class and scroll it into view."""
         if not 0 <= index < len(self._names):
             return
         self._chosen = index
@@ -86,11 +86,11 @@ class ClassTable(ScrollView):
         self.refresh()
 
     def allow_focus(self) -> bool:
-        """Only a table that scrolls takes the keys."""
+        """Only a table that scrolls can have the focus."""
         return super().allow_focus() and self.max_scroll_y > 0
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
-        """A line a class, the header and the mean."""
+        """A line per class, the header and the mean."""
         return len(self._names) + 2
 
     @property
@@ -108,24 +108,24 @@ class ClassTable(ScrollView):
         if y == 0:
             return self._line("class", HEADS, self._style("label"))
         if y == min(self._rows, len(self._names)) + 1:
-            return self._of("mean", macro(self._figures), self._style("mean"))
+            return self._class_line("mean", macro(self._figures), self._style("mean"))
         index = round(self.scroll_y) + y - 1
         if index >= len(self._names):
             return Strip.blank(self.size.width, self.rich_style)
         style = self._style("chosen") if index == self._chosen else self.rich_style
-        return self._of(self._names[index], self._figures[index], style)
+        return self._class_line(self._names[index], self._figures[index], style)
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"class-table--{name}")
 
-    def _of(self, name: str, figures: ClassFigures, style: Style) -> Strip:
+    def _class_line(self, name: str, figures: ClassFigures, style: Style) -> Strip:
         texts = ["-" if value is None else f"{value:.3f}" for value in (figures.precision, figures.recall, figures.f1)]
         line = self._line(name, texts, style)
         room = self.scrollable_content_region.width - line.cell_length - 2 - self.show_vertical_scrollbar
-        return line if room < NARROWEST_BAR else Strip.join([line, self._bar(figures.f1 or 0.0, room)])
+        return line if room < MIN_BAR_WIDTH else Strip.join([line, self._bar(figures.f1 or 0.0, room)])
 
     def _line(self, name: str, figures: Sequence[str], style: Style) -> Strip:
-        """A name and as many figures as fit, the last first: F1 stays longest."""
+        """A name and as many metrics as fit, the last ones first: F1 stays longest."""
         width = self.scrollable_content_region.width
         longest = max(map(cell_len, self._names), default=0) if figures else width
         fitting = max(0, min(len(figures), (width - NAME_WIDTHS[0]) // FIGURE_WIDTH))

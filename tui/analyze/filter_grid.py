@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from ...core.errors import LogsError
 from ...core.results.predictions import read_filters
 from ..charts.half_blocks import filter_images
-from .captioned_grid import NotedGrid
+from .captioned_grid import CaptionedGrid
 
 TITLE = "First-layer filters"
-NONE = "this run kept no filters: its network has no convolution"
+NONE = "no filters: this network has no convolution"
 
 
-class FilterGrid(NotedGrid):
-    """Each filter scaled from black to white by itself, or all of them alike."""
+class FilterGrid(CaptionedGrid):
+    """Each filter scaled from black to white on its own scale, or all on a shared one."""
 
     BORDER_TITLE = TITLE
 
@@ -28,30 +28,30 @@ class FilterGrid(NotedGrid):
         self._normalize: Literal["each", "all"] = "each"
 
     def open(self, folder: Path) -> None:
-        """Show the filters of a run, or say why there are none."""
+        """Show the filters of a run, or why there are none."""
         try:
             self._weights = read_filters(folder)
         except LogsError as error:
             self._weights = None
-            self._tell(str(error))
+            self._show_reason(str(error))
             return
         if self._weights is None:
-            self._tell(NONE)
+            self._show_reason(NONE)
             return
         self._draw(self._weights)
 
     def toggle(self) -> None:
-        """Scale all filters alike instead of each, or each again."""
+        """Toggle between own scales and a shared scale."""
         self._normalize = "all" if self._normalize == "each" else "each"
         if self._weights is not None:
             self._draw(self._weights)
 
-    def _tell(self, note: str) -> None:
-        self.entitle(TITLE, "")
-        self.say(note)
+    def _show_reason(self, note: str) -> None:
+        self.set_title(TITLE, "")
+        self.show_note(note)
 
     def _draw(self, weights: NDArray[np.float32]) -> None:
         count, _, height, width = weights.shape
-        how = "each scaled" if self._normalize == "each" else "scaled alike"
-        self.entitle(TITLE, f"{count} x {height}x{width}, {how}")
+        scale = "own scale" if self._normalize == "each" else "shared scale"
+        self.set_title(TITLE, f"{count} x {height}x{width}, {scale}")
         self.show(list(filter_images(weights, self._normalize)))

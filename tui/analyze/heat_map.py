@@ -1,4 +1,4 @@
-"""The confusion matrix as a heat map one can walk through."""
+"""The confusion matrix as a heat map with a cursor."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from ...core.results.class_metrics import Confusion, accuracy
 from ..charts.half_blocks import (
     Rgb,
     blend,
-    fitted,
     most_confused,
     readable_on,
     shares,
+    short_count,
     shorten,
     tint_strengths,
     worst_pairs,
 )
 from ..format.values import count, percent, safe
 
-MOST_CLASSES = 20
-MOST_PAIRS = 20
+MAX_CLASSES = 20
+MAX_PAIRS = 20
 CELL_WIDTHS = (3, 11)
 CELL_HEIGHTS = (1, 5)
 LABEL_WIDTHS = (6, 12)
-STRONG = 0.5
+STRONG_TINT = 0.5
 
 
 class Plan(NamedTuple):
-    """Where everything stands, in character cells: labels left, a header, then equally large cells."""
+    """The layout in character cells: labels on the left, a header, then cells of equal size."""
 
     classes: int
     label_width: int
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
 
     @property
     def width(self) -> int:
-        """The cells a line takes."""
+        """The width of a line."""
         return self.label_width + 1 + self.classes * self.cell_width
 
     @property
@@ -59,13 +59,13 @@ class Plan(NamedTuple):
 
 
 def plan_for(classes: int, longest_name: int, space: Size) -> Plan:
-    """As many classes as fit, in cells as large as fit; names get a second header line where one is free."""
-    wanted = max(0, min(classes, MOST_CLASSES, space.height - 1))
-    spare = space.width - 1 - CELL_WIDTHS[0] * wanted
-    least_label = LABEL_WIDTHS[0] if classes <= MOST_CLASSES else LABEL_WIDTHS[1]
-    label_width = max(0, min(longest_name, LABEL_WIDTHS[1], max(spare, least_label), space.width - 4))
+    """Lay out as many classes as fit, in cells as large as possible, with a second header line if there is room."""
+    count_wanted = max(0, min(classes, MAX_CLASSES, space.height - 1))
+    spare = space.width - 1 - CELL_WIDTHS[0] * count_wanted
+    min_label = LABEL_WIDTHS[0] if classes <= MAX_CLASSES else LABEL_WIDTHS[1]
+    label_width = max(0, min(longest_name, LABEL_WIDTHS[1], max(spare, min_label), space.width - 4))
     room = space.width - label_width - 1
-    shown = max(0, min(wanted, room // CELL_WIDTHS[0]))
+    shown = max(0, min(count_wanted, room // CELL_WIDTHS[0]))
     if not shown:
         return Plan(0, 0, 0, 0, 0)
     width = min(CELL_WIDTHS[1], room // shown)
@@ -75,7 +75,7 @@ def plan_for(classes: int, longest_name: int, space: Size) -> Plan:
 
 
 class HeatMap(Widget, can_focus=True):
-    """A confusion matrix: right answers blue, the errors that stand out orange, every share or count printed."""
+    """Correct predictions are blue, notable mistakes orange; every cell has its percentage or count."""
 
     SCOPED_CSS = False
     DEFAULT_CSS = """
@@ -110,16 +110,16 @@ class HeatMap(Widget, can_focus=True):
     }
     BORDER_TITLE = "Confusion"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1, 0)", "True class before", show=False, id="heat-map.up"),
-        Binding("down", "move(1, 0)", "True class after", show=False, id="heat-map.down"),
-        Binding("left", "move(0, -1)", "Predicted class before", show=False, id="heat-map.left"),
-        Binding("right", "move(0, 1)", "Predicted class after", show=False, id="heat-map.right"),
+        Binding("up", "move(-1, 0)", "Previous true class", show=False, id="heat-map.up"),
+        Binding("down", "move(1, 0)", "Next true class", show=False, id="heat-map.down"),
+        Binding("left", "move(0, -1)", "Previous predicted class", show=False, id="heat-map.left"),
+        Binding("right", "move(0, 1)", "Next predicted class", show=False, id="heat-map.right"),
         Binding("n", "next_worst", "Next worst", id="heat-map.next-worst"),
         Binding("p", "toggle_percent", "Count/%", id="heat-map.percent"),
     ]
 
     class Moved(Message):
-        """The cursor stands on another cell, or the same cell shows another matrix."""
+        """The cursor moved to another cell, or the matrix changed."""
 
         def __init__(self, heat_map: HeatMap, true_index: int, predicted_index: int) -> None:
             super().__init__()
@@ -129,7 +129,7 @@ class HeatMap(Widget, can_focus=True):
 
         @property
         def control(self) -> HeatMap:
-            """The heat map it happened in."""
+            """The heat map that sent the message."""
             return self.heat_map
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
@@ -145,7 +145,7 @@ class HeatMap(Widget, can_focus=True):
         self._first = (0, 0)
 
     def show(self, confusion: Confusion, class_names: Sequence[str]) -> None:
-        """Show a matrix of counts (rows: true class); the cursor stays among the same classes, else takes the worst."""
+        """Show a matrix of counts (rows are true classes); for other classes, the cursor moves to the worst mistake."""
         assert len(confusion) == len(class_names)
         names = [safe(name) for name in class_names]
         kept = names == self._names
@@ -165,21 +165,21 @@ class HeatMap(Widget, can_focus=True):
         return self._cursor
 
     def sentence(self) -> str:
-        """What the cell under the cursor says, in words and plain text; empty without a matrix."""
+        """The selected cell in words, as plain text; "" without a matrix."""
         if not self._names:
             return ""
         true, predicted = self._cursor
         images = sum(self._confusion[true])
         if not images:
             return f"no images of {self._names[true]}"
-        happened = "recognised" if true == predicted else f"taken for {self._names[predicted]}"
+        outcome = "predicted correctly" if true == predicted else f"predicted as {self._names[predicted]}"
         share = percent(float(self._shares[true, predicted]), 1)
-        return f"{self._names[true]} {happened}: {self._confusion[true][predicted]} of {images} ({share})"
+        return f"{self._names[true]} {outcome}: {self._confusion[true][predicted]} of {images} ({share})"
 
     # Moving
 
     def action_move(self, down: int, right: int) -> None:
-        """Move the cursor by so many cells, as far as there are any."""
+        """Move the cursor, within the matrix."""
         if not self._order:
             return
         last = len(self._order) - 1
@@ -187,13 +187,13 @@ class HeatMap(Widget, can_focus=True):
         self._select(self._order[min(last, max(0, row + down))], self._order[min(last, max(0, column + right))])
 
     def action_next_worst(self) -> None:
-        """Move to the most frequent mistake, or from one to the next, and from the last to the first."""
-        pairs = [(true, predicted) for true, predicted, _ in worst_pairs(self._confusion, MOST_PAIRS)]
+        """Move to the most frequent mistake, or from there to the next one, in a circle."""
+        pairs = [(true, predicted) for true, predicted, _ in worst_pairs(self._confusion, MAX_PAIRS)]
         if pairs:
             self._select(*pairs[(pairs.index(self._cursor) + 1) % len(pairs) if self._cursor in pairs else 0])
 
     def action_toggle_percent(self) -> None:
-        """Print counts instead of shares of a row, or shares again."""
+        """Toggle between percentages of a row and counts."""
         self._percent = not self._percent
         self.refresh()
 
@@ -222,11 +222,11 @@ class HeatMap(Widget, can_focus=True):
         self._arrange()
 
     def get_content_width(self, container: Size, viewport: Size) -> int:  # noqa: ARG002
-        """The cells the matrix takes of a width."""
+        """The width that the matrix uses."""
         return self._planned(container).width
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
-        """The lines the matrix takes of a height."""
+        """The height that the matrix uses."""
         return self._planned(Size(width, container.height)).height
 
     def _planned(self, space: Size) -> Plan:
@@ -242,7 +242,7 @@ class HeatMap(Widget, can_focus=True):
         self.border_subtitle = self._subtitle()
 
     def _scroll(self) -> None:
-        """Bring the cursor's row and column among those shown."""
+        """Scroll the cursor's row and column into view."""
         if not self._order:
             return
         row, column = (self._order.index(index) for index in self._cursor)
@@ -253,7 +253,7 @@ class HeatMap(Widget, can_focus=True):
         )
 
     def _subtitle(self) -> str:
-        """The longest text that fits: Textual would cut with a character that ASCII has not."""
+        """The longest text that fits: Textual would cut it with a non-ASCII character."""
         if not self._names:
             return ""
         reached = f"accuracy {percent(accuracy(self._confusion))}"
@@ -290,7 +290,7 @@ class HeatMap(Widget, can_focus=True):
         return self._order[self._first[1] : self._first[1] + self._plan.classes]
 
     def _header(self, y: int) -> Strip:
-        """The columns' names; of two header lines each holds every second name, at twice the width."""
+        """The names of the columns; two header lines have every second name each, at twice the width."""
         lines, width = self._plan.header_lines, self._plan.cell_width
         segments: list[Segment] = []
         end = 0
@@ -317,7 +317,7 @@ class HeatMap(Widget, can_focus=True):
         return Strip(segments)
 
     def _corners(self, true: int, predicted: int, line: int) -> str:
-        """The corners of the cell under the cursor, where the cells are large enough."""
+        """The corners of the selected cell, if the cells are large enough."""
         last = self._plan.cell_height - 1
         if (true, predicted) != self._cursor or last < 2 or line not in (0, last):
             return ""
@@ -326,7 +326,7 @@ class HeatMap(Widget, can_focus=True):
 
     def _number(self, true: int, predicted: int) -> str:
         images, share = self._confusion[true][predicted], float(self._shares[true, predicted])
-        text = str(int(100 * share + 0.5)) if self._percent else fitted(images, self._plan.cell_width)
+        text = str(int(100 * share + 0.5)) if self._percent else short_count(images, self._plan.cell_width)
         if text == "0":
             text = "." if self._ascii else "·"
         in_brackets = (true, predicted) == self._cursor and len(text) + 2 <= self._plan.cell_width
@@ -347,7 +347,7 @@ class HeatMap(Widget, can_focus=True):
             return self.get_component_rich_style("heat-map--label")
         name = "heat-map--hit" if true == predicted else "heat-map--miss"
         if self.app.native_ansi_color:
-            strong_miss = true != predicted and strength >= STRONG
+            strong_miss = true != predicted and strength >= STRONG_TINT
             return self.get_component_rich_style(name) + Style(bold=at_cursor, reverse=strong_miss)
         tint = blend(ground, self.get_component_styles(name).color.rgb, strength)
         return Style(color=Color.from_rgb(*readable_on(tint)), bgcolor=Color.from_rgb(*tint), bold=at_cursor)

@@ -1,4 +1,4 @@
-"""Images side by side in half blocks, a page at a time: first-layer filters, misclassified pictures."""
+"""A grid of images in half-block characters, in pages: first-layer filters or misclassified images."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from ..charts.half_blocks import (
     grid,
     half_blocks,
     scaled,
+    text_cells,
     tiling,
     to_pixels,
-    written,
 )
 from ..format.values import count
 
-MOST_CAPTION_LINES = 4
+MAX_CAPTION_LINES = 4
 
 
 class ImageGrid(Widget, can_focus=True):
-    """As many images as fit, each as large as that allows, with captions under them."""
+    """Shows as many images per page as fit, as large as possible, with captions."""
 
     SCOPED_CSS = False
     DEFAULT_CSS = """
@@ -70,16 +70,16 @@ class ImageGrid(Widget, can_focus=True):
         self._strips: list[Strip] | None = None
 
     def show(self, images: Sequence[Pixels], captions: Sequence[str] = ()) -> None:
-        """Show images [C, H, W] from the first on; a caption has one to four lines, the first is the title."""
+        """Show images [C, H, W]; a caption has up to four lines, the first of which is its title."""
         assert not captions or len(captions) == len(images)
         self._images = [image for image in images if image.size]
-        self._captions = [caption.split("\n")[:MOST_CAPTION_LINES] for caption in captions]
+        self._captions = [caption.split("\n")[:MAX_CAPTION_LINES] for caption in captions]
         self._first = 0
         self._redraw()
         self.refresh(layout=self.styles.auto_dimensions)
 
     def action_page(self, pages: int) -> None:
-        """Show the images so many pages on, if there are any."""
+        """Move by some pages, if there are any."""
         first = self._first + pages * self._per_page
         if 0 <= first < len(self._images) and self._per_page:
             self._first = first
@@ -88,17 +88,17 @@ class ImageGrid(Widget, can_focus=True):
         self._redraw()
 
     def on_resize(self) -> None:
-        """Choose the scale anew."""
+        """Choose the scale for the new size."""
         self._redraw()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002
-        """The lines a page takes of a height."""
+        """The height that a page uses."""
         plan = self._planned(Size(width, container.height))
         rows = min(plan.rows, -(-len(self._images) // max(1, plan.columns)))
         return max(0, rows * (plan.lines + plan.lines_between) - plan.lines_between)
 
     def notify_style_update(self) -> None:
-        """Draw anew in other colours."""
+        """Redraw: colours may have changed."""
         super().notify_style_update()
         self._strips = None
 
@@ -144,16 +144,16 @@ class ImageGrid(Widget, can_focus=True):
         return grid([self._tile(index, plan) for index in shown], plan)
 
     def _tile(self, index: int, plan: Tiling) -> Rows:
-        """An image with its caption under it, all captions at the same height."""
+        """An image with its caption; all captions are at the same height."""
         pixels = scaled(to_pixels(self._images[index]), plan.shrink, plan.enlarge)
         picture = ascii_shades(pixels, self._dark) if self._shaded else half_blocks(pixels)
         if not self._captions:
             return picture
         caption_lines = max(map(len, self._captions))
         blank: Rows = [[] for _ in range(plan.lines - caption_lines - len(picture))]
-        inks = ["caption", *["detail"] * (MOST_CAPTION_LINES - 1)]
+        inks = ["caption", *["detail"] * (MAX_CAPTION_LINES - 1)]
         captions = zip(self._captions[index], inks, strict=False)
-        return picture + blank + [written(text, plan.width, ink, self._ascii) for text, ink in captions]
+        return picture + blank + [text_cells(text, plan.width, ink, self._ascii) for text, ink in captions]
 
     @property
     def _ascii(self) -> bool:
@@ -161,7 +161,7 @@ class ImageGrid(Widget, can_focus=True):
 
     @property
     def _shaded(self) -> bool:
-        """Whether characters carry the brightness: in NO_COLOR Textual leaves an ANSI theme no colour at all."""
+        """Whether to draw brightness by characters: with NO_COLOR, Textual's ANSI themes have no colours at all."""
         return self._ascii or (self.app.no_color and self.app.native_ansi_color)
 
     @property

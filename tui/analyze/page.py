@@ -1,4 +1,4 @@
-"""Analyze: what a network takes for what, how well it knows each class, its first filters, the images it got wrong."""
+"""The Analyze page: confusion matrix, metrics of each class, first-layer filters, and misclassified images of a run."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from .text import NO_RUNS, label_of, tab_separated, why_no_matrix
 
 View = Literal["matrix", "classes", "filters", "images"]
 VIEWS: tuple[View, ...] = ("matrix", "classes", "filters", "images")
-SHOWN_BY: dict[View, type[Widget]] = {
+PANELS: dict[View, type[Widget]] = {
     "matrix": HeatMap,
     "classes": ClassTable,
     "filters": FilterGrid,
     "images": Mistakes,
 }
-KEPT = ("predictions.safetensors", "filters.safetensors")
+FILES = ("predictions.safetensors", "filters.safetensors")
 
 
 class AnalyzePage(Page):
     """Shows the run `workspace.chosen`, else the newest that has a confusion matrix."""
 
     MODE = "analyze"
-    AUTO_FOCUS = ""  # the panel of the view takes the keys, once there is something in it
+    AUTO_FOCUS = ""  # the panel of the current view gets the focus, once it has content
     BINDINGS = [  # noqa: RUF012
         Binding("left_square_bracket", "go(-1)", "Run", key_display="[ ]", id="analyze.run-before"),
-        Binding("right_square_bracket", "go(1)", "Run after", show=False, id="analyze.run-after"),
+        Binding("right_square_bracket", "go(1)", "Next run", show=False, id="analyze.run-after"),
         Binding("v", "next_view", "View", id="analyze.view"),
         Binding("enter", "images", "Images", id="analyze.images"),
         Binding("escape", "matrix", "Matrix", id="analyze.matrix"),
@@ -55,7 +55,7 @@ class AnalyzePage(Page):
         Binding("n", "next_worst", "Next worst", show=False, id="analyze.next-worst"),
         Binding("p", "toggle_percent", "Count/%", show=False, id="analyze.percent"),
         Binding("w", "most_wrong", "Most confidently wrong", show=False, id="analyze.most-wrong"),
-        Binding("N", "normalize", "Scale filters each, or all alike", show=False, id="analyze.normalize"),
+        Binding("N", "normalize", "Scale filters individually or together", show=False, id="analyze.normalize"),
     ]
 
     def __init__(self, workspace: Workspace) -> None:
@@ -78,33 +78,33 @@ class AnalyzePage(Page):
                 yield FilterGrid(id="filters")
 
     def on_mount(self) -> None:
-        self.screen_layout_refresh_signal.subscribe(self, self._entitle)
+        self.screen_layout_refresh_signal.subscribe(self, self._set_title)
 
     # What it shows
 
-    def shown(self) -> None:
-        self._look()
+    def activate(self) -> None:
+        self._update()
 
     def tick(self) -> None:
-        self._look()
+        self._update()
 
-    def told(self, events: Sequence[RunEvent]) -> None:
+    def receive(self, events: Sequence[RunEvent]) -> None:
         if any(isinstance(event, EpochCompleted | RunStarted) for event in events):
-            self._look()
+            self._update()
 
     def on_resize(self) -> None:
-        """Keep the view among those of this size."""
-        self.call_after_refresh(self._settle)
+        """Switch to a view that this size has."""
+        self.call_after_refresh(self._ensure_view)
 
-    def _look(self) -> None:
-        """Bring the page up to date, where the run or what is kept of its best epoch changed."""
+    def _update(self) -> None:
+        """Update the page if the run, or the saved files of its best epoch, changed."""
         self._run_id = self.workspace.chosen or self._newest()
         if self._run_id is None:
-            self._say(NO_RUNS)
+            self._show_message(NO_RUNS)
             return
         folder, record = self.workspace.logs / self._run_id, self.workspace.record(self._run_id)
         best = record.best
-        kept = [_changed(folder / name) for name in KEPT]
+        kept = [_changed(folder / name) for name in FILES]
         stamp = (self._run_id, record.status, record.stage, record.attempt, best.step if best else None, *kept)
         if stamp != self._stamp:
             self._stamp = stamp
@@ -119,8 +119,8 @@ class AnalyzePage(Page):
             return matrix_of(feed.record) is not None
         return bool(row.summary.get("confusion"))
 
-    def _say(self, text: str) -> None:
-        """Show a text in place of the panels."""
+    def _show_message(self, text: str) -> None:
+        """Show a text instead of the panels."""
         self._stamp = self._matrix = None
         self.query_one("#no-matrix", Static).update(text)
         self.set_focus(None)
@@ -134,7 +134,7 @@ class AnalyzePage(Page):
     def _show(self, run_id: str, folder: Path, record: RunRecord) -> None:
         matrix = matrix_of(record)
         if matrix is None:
-            self._say(why_no_matrix(run_id, record))
+            self._show_message(why_no_matrix(run_id, record))
             return
         first = self._matrix is None
         self._matrix, self._label = matrix, label_of(run_id, record)
@@ -148,10 +148,10 @@ class AnalyzePage(Page):
         self.query_one(Mistakes).open(folder, header, self.workspace.data, matrix[1], best.epoch if best else 0)
         self._point(*heat_map.cursor)
         if first:
-            self.call_after_refresh(self._settle)
+            self.call_after_refresh(self._ensure_view)
 
     def on_heat_map_moved(self, message: HeatMap.Moved) -> None:
-        """Follow the cursor."""
+        """Show the cell under the cursor in the other panels."""
         self._point(message.true_index, message.predicted_index)
 
     def _point(self, true: int, predicted: int) -> None:
@@ -162,7 +162,7 @@ class AnalyzePage(Page):
     # Views
 
     def _views(self) -> tuple[View, ...]:
-        """The views of this size: what does not fit beside the matrix has one of its own."""
+        """The views of this size: panels that do not fit beside the matrix have their own view."""
         if self.has_class("-narrow"):
             return VIEWS
         if self.has_class("-wide") and self.has_class("-vast"):
@@ -174,23 +174,23 @@ class AnalyzePage(Page):
         panels = self.query_one("#analyze")
         for each in VIEWS:
             panels.set_class(each == view, f"-{each}")
-        self.call_after_refresh(self._settle)
+        self.call_after_refresh(self._ensure_view)
 
-    def _settle(self) -> None:
-        """Keep to a view that this size has, the keys with a panel that is seen, and the title within its frame."""
+    def _ensure_view(self) -> None:
+        """Ensure that the view exists at this size, that a visible panel has the focus, and that the title fits."""
         if self._matrix is None:
             return
         if self._view not in self._views():
             self._go_to("matrix")
             return
-        if self.focused is None or not _seen(self.focused):
-            panel = self.query_one(SHOWN_BY[self._view])
+        if self.focused is None or not _is_displayed(self.focused):
+            panel = self.query_one(PANELS[self._view])
             self.set_focus(panel if panel.focusable else None)
-        self._entitle()
+        self._set_title()
         self.refresh_bindings()
 
-    def _entitle(self, _: object = None) -> None:
-        """Name the run in the matrix's frame, cut to its width."""
+    def _set_title(self, _: object = None) -> None:
+        """Put the run's name into the title of the matrix, cut to its width."""
         heat_map = self.query_one(HeatMap)
         label = shorten(self._label, max(0, heat_map.outer_size.width - 16), self.app.has_class("-ascii"))
         title = Content("Confusion  ").append(Content(label))
@@ -198,7 +198,7 @@ class AnalyzePage(Page):
             heat_map.border_title = title
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer only what does something now."""
+        """Only the actions that have an effect now."""
         match action:
             case "next_view":
                 return self._matrix is not None and len(self._views()) > 1
@@ -214,7 +214,7 @@ class AnalyzePage(Page):
     # Keys
 
     def action_go(self, step: int) -> None:
-        """Show the run before, or after, among those with a matrix."""
+        """Show the previous or next run with a matrix."""
         rows = self.workspace.rows()
         place = next((place for place, row in enumerate(rows) if row.id == self._run_id), len(rows))
         others = reversed(rows[:place]) if step < 0 else rows[place + 1 :]
@@ -223,54 +223,54 @@ class AnalyzePage(Page):
             self.notify(f"no {'earlier' if step < 0 else 'later'} run has a confusion matrix", timeout=2)
             return
         self.workspace.chosen = found
-        self._look()
+        self._update()
 
     def action_next_view(self) -> None:
-        """Go to the next view of this size."""
+        """Switch to the next view."""
         views = self._views()
         self._go_to(views[(views.index(self._view) + 1) % len(views)] if self._view in views else views[0])
 
     def action_images(self) -> None:
-        """Go to the images of the cell."""
+        """Focus the images of the selected cell."""
         if "images" in self._views():
             self._go_to("images")
         self.call_after_refresh(self.query_one(Mistakes).focus)
 
     def action_matrix(self) -> None:
-        """Go back to the matrix."""
+        """Focus the matrix."""
         heat_map = self.query_one(HeatMap)
-        if not _seen(heat_map):
+        if not _is_displayed(heat_map):
             self._go_to("matrix")
         self.call_after_refresh(heat_map.focus)
 
     def action_next_worst(self) -> None:
-        """Go to the next most frequent mistake."""
+        """Select the next most frequent mistake."""
         self.query_one(HeatMap).action_next_worst()
 
     def action_toggle_percent(self) -> None:
-        """Show counts, or shares."""
+        """Toggle between counts and percentages."""
         self.query_one(HeatMap).action_toggle_percent()
 
     def action_normalize(self) -> None:
-        """Scale each filter by itself, or all alike."""
+        """Toggle between scaling filters individually and together."""
         self.query_one(FilterGrid).toggle()
 
     def action_most_wrong(self) -> None:
-        """Go to the images that are most confidently wrong, of all cells; the cursor's next move goes back to one."""
+        """Show the images of all cells that are most confidently wrong, until the matrix cursor moves."""
         self.query_one(Mistakes).most_wrong()
         self.action_images()
 
     def action_copy(self) -> None:
-        """Copy the class table and the matrix, or from the images their names."""
+        """Copy the class table and the matrix, or the names of the images if they have the focus."""
         mistakes = self.query_one(Mistakes)
-        if self.focused is mistakes and (told := mistakes.copied()):
-            self.post_message(CopyRequested(told, f"the names of {len(mistakes.indices):,} images"))
+        if self.focused is mistakes and (text := mistakes.copy_text()):
+            self.post_message(CopyRequested(text, f"the names of {len(mistakes.indices):,} images"))
         elif self._matrix:
             self.post_message(CopyRequested(tab_separated(*self._matrix), "the class table with the matrix"))
 
 
-def _seen(widget: Widget) -> bool:
-    """Whether a widget is laid out, itself and all that it stands in."""
+def _is_displayed(widget: Widget) -> bool:
+    """Whether a widget and all its ancestors are displayed."""
     return all(node.display for node in widget.ancestors_with_self if isinstance(node, Widget))
 
 

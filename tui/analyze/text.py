@@ -1,4 +1,4 @@
-"""The words of the analyze page: what it copies, what a run is called, and why there is nothing to see."""
+"""Texts of the Analyze page: what it copies, the title of a run, and why a run has no matrix."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..format.values import safe
 
 NO_RUNS = (
     "No run has a confusion matrix yet.\n\n"
-    "Train one from Setup (1): the matrix comes with the\nfirst epoch, and the best epoch's stays."
+    "Train one in Setup (1): each evaluation makes a\nconfusion matrix, the best epoch's is kept."
 )
 OTHERS = "Press [ or ] for another run."
 
 
 def tab_separated(confusion: Confusion, class_names: Sequence[str]) -> str:
-    """The figures of each class, and below them the matrix, as a spreadsheet takes them."""
+    """The metrics of each class, and below them the matrix, as tab-separated text."""
     names = [safe(name) for name in class_names]
     figures = class_figures(confusion)
     lines = ["class\tprecision\trecall\tF1\timages"]
@@ -32,7 +32,7 @@ def _figures(name: str, of: ClassFigures) -> str:
 
 
 def label_of(run_id: str, record: RunRecord) -> str:
-    """What a run is called in a title: the name that a person gave, its id, and the epoch that is shown."""
+    """A run's title: its name, its id, and the epoch that is shown."""
     started, best = record.started, record.best
     words = [started.name if started else "", run_id, f"epoch {best.epoch}" if best else ""]
     words.append("(running)" if record.status in ("running", "paused") else "")
@@ -40,14 +40,14 @@ def label_of(run_id: str, record: RunRecord) -> str:
 
 
 def why_no_matrix(run_id: str, record: RunRecord) -> str:
-    """Why a run has no matrix to show, and what helps."""
+    """Why a run has no matrix, and what to do."""
     run = safe(run_id)
     if record.status == READING:
         return f"{run}\n\n{record.stage}"
     if record.best_confusion is not None:
         return f"The confusion matrix of {run} is damaged.\n\n{OTHERS}"
     if record.status in ("preparing", "running", "paused"):
-        return f"{run} has no confusion matrix yet.\n\nIt comes with the first epoch; watch it in Live (2)."
+        return f"{run} has no confusion matrix yet.\n\nIt is made at the end of the first epoch; watch it in Live (2)."
     ended = record.status if record.status in ("failed", "stopped", "died") else "ended"
     reason = f"\n{safe(record.reason)}" if record.reason else ""
     return f"{run} {ended} before its first evaluation:\nit has no confusion matrix.\n{reason}\n\n{OTHERS}"

@@ -1,4 +1,4 @@
-"""The app: five pages over one workspace, and the one training that may be in hand."""
+"""The Textual app: five pages over one workspace, and at most one active run."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ...core.control import CommandName
 from ...core.errors import TorchdeckError
 from ...core.events import RunEvent
 from ..format.values import safe
-from ..screens.dialogs import Ask, how_to_leave, how_to_stop
+from ..screens.dialogs import ConfirmDialog, quit_dialog, stop_dialog
 from ..screens.help import Help
-from ..screens.page import Page, Reuses
+from ..screens.page import Page, ReusesSettings
 from ..state.feed import Feed
 from ..state.messages import (
     CommandRequested,
     CopyRequested,
-    HandOverRequested,
-    LeaveRequested,
+    HandoverRequested,
     Mode,
     ModeRequested,
+    QuitRequested,
     ResumeRequested,
     ReuseRequested,
     StartRequested,
@@ -39,22 +39,22 @@ from ..state.messages import (
     StudyRequested,
     WatchRequested,
 )
-from ..state.open_feed import detached, resumed, started, watched
-from ..state.refresh_rates import Refresh
+from ..state.open_feed import follow_feed, resume_feed, start_detached_feed, start_feed
+from ..state.refresh_rates import RefreshRates
 from ..state.workspace import Workspace
 from ..terminal.ascii_filter import AsciiOnly
 from ..terminal.captured_output import CapturedOutput
 from ..terminal.clipboard import copy
 from ..terminal.messages import TerminalDrained, TerminalLost
-from .crash_message import apology
+from .crash_message import crash_message
 from .pages import PAGES, make_page
-from .style_cache import StyledOnce
+from .style_cache import StyleCachingApp
 from .theme import CYCLE, THEMES, variables_for
 from .toasts import toast_of
 
 
-class Torchdeck(StyledOnce):
-    """The cockpit."""
+class Torchdeck(StyleCachingApp):
+    """The app: switches pages, starts and follows runs, and quits."""
 
     TITLE = "torchdeck"
     CSS_PATH = Path(__file__).parent / "app.tcss"
@@ -68,7 +68,7 @@ class Torchdeck(StyledOnce):
         Binding("5", "show('analyze')", "Analyze", show=False, id="app.analyze"),
         Binding("d", "next_theme", "Theme", show=False, id="app.theme"),
         Binding("question_mark,f1", "help", "Help", key_display="?", id="app.help"),
-        # Textual's own ctrl+q comes first in the footer, so it stands for nothing there.
+        # Textual's own ctrl+q comes first in the footer, so it is hidden there.
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="app.quit"),
         Binding("q", "leave", "Quit", id="app.leave"),
     ]
@@ -77,7 +77,7 @@ class Torchdeck(StyledOnce):
         self,
         workspace: Workspace,
         *,
-        refresh: Refresh,
+        refresh: RefreshRates,
         ascii_only: bool = False,
         captured: CapturedOutput | None = None,
         page: Mode = "setup",
@@ -90,16 +90,16 @@ class Torchdeck(StyledOnce):
         self.workspace = workspace
         self.rates = refresh
         self.captured_output = captured or CapturedOutput()
-        self.lets_go = False
-        """Whether the app left a run behind that trains to its end without it."""
-        self._leaving: int | None = None
-        self._beats, self._for_good, self._on_failure = 0, False, on_failure
+        self.run_outlives_app = False
+        """Whether the app was quit while its run trains on to the end."""
+        self._quit_code: int | None = None
+        self._frames, self._must_quit, self._on_failure = 0, False, on_failure
         self._last_ended: Feed | None = None
         self.set_class(ascii_only, "-ascii")
         for own in THEMES:
             self.register_theme(own)
-        self._choose_theme(workspace.state.text("theme", CYCLE[0]))
-        self.begin_with_theme()
+        self._choose_theme(workspace.preferences.text("theme", CYCLE[0]))
+        self.use_initial_theme()
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return variables_for(self.get_theme(self.theme))
@@ -113,12 +113,12 @@ class Torchdeck(StyledOnce):
             self.add_mode(mode, partial(make_page, mode, self.workspace, self.rates, self.captured_output))
         self.switch_mode(self._first)
         if self._watch:
-            self._take_up(watched(self._watch))
-        self.set_interval(self.rates.bars, self._beat)
+            self._follow(follow_feed(self._watch))
+        self.set_interval(self.rates.bars, self._on_frame)
         self.begin_capture_print(self)
 
     def on_ready(self) -> None:
-        """The first frame is out: look for garbage again, less what was imported."""
+        """The first frame is drawn: turn the garbage collector on again, excluding all that was imported."""
         if not gc.isenabled():
             gc.freeze()
             gc.enable()
@@ -126,23 +126,23 @@ class Torchdeck(StyledOnce):
     # -- pages
 
     def action_show(self, mode: Mode) -> None:
-        """Show a page; from one that stands above it, go back to it."""
+        """Show a page, closing any page pushed above it."""
         if not isinstance(self._top(), Page):
             return
         if self.current_mode == mode:
-            self._back_to_the_mode()
+            self._close_pushed_pages()
         else:
             self.switch_mode(mode)
 
     def on_mode_requested(self, message: ModeRequested) -> None:
         self.action_show(message.mode)
 
-    def _back_to_the_mode(self) -> None:
+    def _close_pushed_pages(self) -> None:
         while len(self.screen_stack) > 1:
             self.pop_screen()
 
     async def action_back(self) -> None:
-        """Close the page that stands above another."""
+        """Close a page pushed above another."""
         if len(self.screen_stack) > 1 and isinstance(self.screen, Page):
             self.pop_screen()
 
@@ -154,18 +154,18 @@ class Torchdeck(StyledOnce):
         from ..studies.page import StudyPage
 
         folder = message.folder
-        await self._above_runs(StudyPage(self.workspace, folder) if folder else StudiesPage(self.workspace))
+        await self._push_above_runs(StudyPage(self.workspace, folder) if folder else StudiesPage(self.workspace))
 
-    async def _above_runs(self, page: Page) -> None:
-        """Show a page that is none of the five; escape goes back to what is below it."""
+    async def _push_above_runs(self, page: Page) -> None:
+        """Push a page above Runs; escape closes it."""
         if self.current_mode != "runs":
             await self.switch_mode("runs")
-            self._back_to_the_mode()
+            self._close_pushed_pages()
         await self.push_screen(page)
 
     async def on_reuse_requested(self, message: ReuseRequested) -> None:
         await self.switch_mode("setup")
-        if isinstance(self.screen, Reuses):
+        if isinstance(self.screen, ReusesSettings):
             self.screen.reuse(message.preset, message.config)
 
     def action_help(self) -> None:
@@ -178,97 +178,97 @@ class Torchdeck(StyledOnce):
         self._choose_theme(CYCLE[(place + 1) % len(CYCLE)])
 
     def _choose_theme(self, name: str) -> None:
-        # Without colour, Textual's ANSI themes come out black on black.
+        # Without colour, Textual's ANSI themes draw black on black.
         plain = self.no_color and name.startswith("ansi")
         self.theme = name if name in self.available_themes and not plain else CYCLE[0]
 
     def watch_theme(self, name: str) -> None:
-        self.workspace.state.keep("theme", name)
+        self.workspace.preferences.keep("theme", name)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
         for number, (mode, (_, _, what)) in enumerate(PAGES.items(), start=1):
             yield SystemCommand(f"Show {mode}", f"{what} (key {number})", partial(self.action_show, mode))
-        yield SystemCommand("Show studies", "many runs, one result (key S in Runs)", self._list_studies)
+        yield SystemCommand("Show studies", "groups of runs with one result (key S in Runs)", self._list_studies)
         if self.workspace.training:
             yield SystemCommand("Stop the run", "with a checkpoint", lambda: self.post_message(StopRequested()))
-            words = "to a process of its own that outlives the app"
-            yield SystemCommand("Hand the run over", words, lambda: self.post_message(HandOverRequested()))
+            words = "to a background process that outlives the app"
+            yield SystemCommand("Hand the run over", words, lambda: self.post_message(HandoverRequested()))
 
     # -- training
 
     def on_start_requested(self, message: StartRequested) -> None:
-        begin = detached if message.detached or ranks_of(message.config) > 1 else started
-        if self._refused():
+        begin = start_detached_feed if message.detached or ranks_of(message.config) > 1 else start_feed
+        if self._is_busy():
             return
         try:
-            self._feed(begin(message.config, message.label, self.workspace))
+            self._start_feed(begin(message.config, message.label, self.workspace))
         except TorchdeckError as error:
-            self._tell(error)
+            self._notify_error(error)
 
     def on_resume_requested(self, message: ResumeRequested) -> None:
-        if not self._refused():
-            self._feed(resumed(message.folder, self.workspace))
+        if not self._is_busy():
+            self._start_feed(resume_feed(message.folder, self.workspace))
 
     def on_watch_requested(self, message: WatchRequested) -> None:
-        if not self._refused():
-            self._feed(watched(message.folder))
+        if not self._is_busy():
+            self._start_feed(follow_feed(message.folder))
 
-    def _refused(self) -> bool:
+    def _is_busy(self) -> bool:
         if self.workspace.training:
             self.notify("A run is active: stop it first, or wait for its end.", severity="warning")
         return self.workspace.training
 
-    def _feed(self, feed: Feed) -> None:
-        self._take_up(feed)
+    def _start_feed(self, feed: Feed) -> None:
+        self._follow(feed)
         self.action_show("live")
 
-    def _take_up(self, feed: Feed) -> None:
+    def _follow(self, feed: Feed) -> None:
         if self.workspace.feed:
-            self.workspace.feed.leave()
+            self.workspace.feed.unfollow()
         self.workspace.feed = feed
         self.run_worker(feed.iterate, name="run", group="run", thread=True, exit_on_error=False)
 
-    def _beat(self) -> None:
-        """All that is brought up to date by itself, in one frame; what may be a second old once a second."""
-        self._pump()
-        self._beats += 1
-        if self._beats % max(1, round(1 / self.rates.bars)) == 0:
+    def _on_frame(self) -> None:
+        """Update what changes by itself: with every frame, or once a second."""
+        self._take_events()
+        self._frames += 1
+        if self._frames % max(1, round(1 / self.rates.bars)) == 0:
             self._tick()
 
-    def _pump(self) -> None:
-        """Take in what the training said since the last time."""
+    def _take_events(self) -> None:
+        """Take in the active run's new events."""
         feed = self.workspace.feed
         if feed is None:
             return
-        said = feed.drain()
-        for event in said:
+        new_events = feed.drain()
+        for event in new_events:
             self._announce(event, feed)
         if page := self._page():
-            if said:
-                page.told(said)
+            if new_events:
+                page.receive(new_events)
             page.show_device()
-        if feed.hand_over and (trouble := feed.hand_over.trouble()):
-            # The other process could not take the run, so nobody leaves who need not.
-            self._leaving = self._leaving if self._for_good else None
-            self.notify(safe(trouble), title="the run stays here", severity="error", timeout=20, markup=False)
-        # The last word may be drained a moment before the thread is through.
+        if feed.handover and (failure := feed.handover.take_failure()):
+            # The other process could not take the run, so the app stays unless it must quit.
+            self._quit_code = self._quit_code if self._must_quit else None
+            self.notify(safe(failure), title="handover failed", severity="error", timeout=20, markup=False)
+        # The last event may be drained a moment before the thread ends.
         if feed.over and feed is not self._last_ended:
             self._last_ended = feed
-            self._ended()
+            self._on_run_ended()
 
-    def _ended(self) -> None:
-        """The run in hand is over, here at least: leave if that was waited for, follow it where it went on."""
+    def _on_run_ended(self) -> None:
+        """The active run ended in this process: quit if that was waited for, or follow it in its new process."""
         feed = self.workspace.feed
-        if self._leaving is not None:
-            self._leave(0 if feed and feed.went_to else self._leaving)
-        elif feed and (folder := feed.went_to):
-            self._take_up(watched(folder))
+        if self._quit_code is not None:
+            self._quit(0 if feed and feed.handed_over_to else self._quit_code)
+        elif feed and (folder := feed.handed_over_to):
+            self._follow(follow_feed(folder))
         elif page := self._page():
             page.tick()
 
     def _announce(self, event: RunEvent, feed: Feed) -> None:
-        """A toast for failures and ends."""
+        """Show a toast for failures and completed runs."""
         if toast := toast_of(event, feed):
             if toast.severity == "error":
                 self.bell()
@@ -279,12 +279,12 @@ class Torchdeck(StyledOnce):
             page.tick()
 
     def _page(self) -> Page | None:
-        """The page in view; None while it is being made, or under a dialog."""
+        """The visible page; None while it is being mounted, or under a dialog."""
         page = self._top()
         return page if isinstance(page, Page) and page.ready else None
 
     def _top(self) -> Screen[object] | None:
-        """The screen in view; None once the app closes."""
+        """The visible screen; None once the app is closing."""
         return self.screen if self.is_running else None
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
@@ -294,105 +294,105 @@ class Torchdeck(StyledOnce):
     def on_print(self, event: events.Print) -> None:
         self.captured_output.add(event.text)
 
-    # -- stopping and leaving
+    # -- stopping and quitting
 
     def on_stop_requested(self, _: StopRequested) -> None:
         feed = self.workspace.feed
         if feed is None or feed.over:
             return
-        self.push_screen(how_to_stop(), self._stop)
+        self.push_screen(stop_dialog(), self._stop_answered)
 
-    def _stop(self, answer: str | None) -> None:
+    def _stop_answered(self, answer: str | None) -> None:
         feed = self.workspace.feed
         if feed and answer:
-            self._ask(feed, "stop-after-epoch" if answer == "epoch" else "stop")
+            self._request(feed, "stop-after-epoch" if answer == "epoch" else "stop")
 
     def on_command_requested(self, message: CommandRequested) -> None:
         if self.workspace.feed and not self.workspace.feed.over:
-            self._ask(self.workspace.feed, message.command)
+            self._request(self.workspace.feed, message.command)
 
-    def _ask(self, feed: Feed, command: CommandName) -> None:
+    def _request(self, feed: Feed, command: CommandName) -> None:
         try:
-            feed.ask(command)
+            feed.request(command)
         except TorchdeckError as error:
-            self._tell(error)
+            self._notify_error(error)
 
-    def _tell(self, error: TorchdeckError) -> None:
+    def _notify_error(self, error: TorchdeckError) -> None:
         self.notify(safe(error), severity="error", markup=False)
 
     async def action_leave(self) -> None:
-        """Leave as ctrl+q does."""
+        """Quit, as ctrl+q does."""
         await self.action_quit()
 
     async def action_quit(self) -> None:
-        """Leave; with a run in hand, ask first."""
-        if isinstance(self.screen, Ask):
+        """Quit; ask first if a run is active."""
+        if isinstance(self.screen, ConfirmDialog):
             return
         if not self.workspace.training:
-            self._leave(0)
+            self._quit(0)
             return
-        self.push_screen(how_to_leave(), self._quit_answered)
+        self.push_screen(quit_dialog(), self._quit_answered)
 
     def _quit_answered(self, answer: str | None) -> None:
         if answer == "hand-over":
             self._hand_over(0)
         elif answer and self.workspace.feed:
-            self.workspace.feed.ask("stop", "the app was left")
-            self._leave_after_the_run(0)
+            self.workspace.feed.request("stop", "the app was quit")
+            self._quit_after_run(0)
 
-    def on_hand_over_requested(self, _: HandOverRequested) -> None:
+    def on_handover_requested(self, _: HandoverRequested) -> None:
         if self.workspace.training:
             self._hand_over()
         elif self.workspace.feed and not self.workspace.feed.over:
-            self.notify("This run is in another process already.")
+            self.notify("Another process trains this run already.")
 
     def _hand_over(self, code: int | None = None) -> None:
-        """Let a process of its own go on with the run; with a code, leave as soon as it has it."""
+        """Hand the run over to a background process; with a code, quit as soon as it has taken over."""
         feed = self.workspace.feed
         if code is not None:
-            self._leaving = code
-        if feed and feed.hand_over:
-            feed.hand_over.ask()
-            self.notify("The run goes on here until a process of its own is ready.", title="handing over", timeout=5)
+            self._quit_code = code
+        if feed and feed.handover:
+            feed.handover.request()
+            self.notify("Training continues here until a background process is ready.", title="handing over", timeout=5)
 
-    def _leave_after_the_run(self, code: int) -> None:
-        """Leave as soon as the last event of a run that was asked to end is on disk."""
+    def _quit_after_run(self, code: int) -> None:
+        """Quit as soon as the last event of a run that was asked to stop is on disk."""
         if self.workspace.training:
-            self._leaving = code
+            self._quit_code = code
         else:
-            self._leave(code)
+            self._quit(code)
 
-    def _leave(self, code: int) -> None:
+    def _quit(self, code: int) -> None:
         if self.workspace.feed:
-            self.workspace.feed.leave()
+            self.workspace.feed.unfollow()
         self.exit(return_code=code)
 
-    def on_leave_requested(self, message: LeaveRequested) -> None:
-        """A signal asked the run to end already; leave after it."""
-        self._for_good = True
-        self._leave_after_the_run(message.code)
+    def on_quit_requested(self, message: QuitRequested) -> None:
+        """A signal has already asked the run to stop: quit after it."""
+        self._must_quit = True
+        self._quit_after_run(message.code)
 
     def on_terminal_lost(self, _: TerminalLost) -> None:
-        """A terminal that is gone is a hang-up; where those are ignored, the run goes on without the app."""
+        """A closed terminal counts as SIGHUP; if that is ignored, the run continues without the app."""
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signal.raise_signal(signal.SIGHUP)
             return
-        self.lets_go = True
-        self._leave(0)
+        self.run_outlives_app = True
+        self._quit(0)
 
     def on_terminal_drained(self, _: TerminalDrained) -> None:
         self.refresh(layout=True)
 
     def on_unmount(self) -> None:
-        """However the app ends, its run ends with it, with a checkpoint; the process waits for that."""
-        if self.workspace.training and self.workspace.feed and not self.lets_go:
-            self.workspace.feed.ask("stop", "the app failed" if self.return_code else "the app ended")
+        """However the app ends, its run stops with a checkpoint, and the process waits for that."""
+        if self.workspace.training and self.workspace.feed and not self.run_outlives_app:
+            self.workspace.feed.request("stop", "the app failed" if self.return_code else "the app ended")
             self._on_failure()
 
     def _fatal_error(self) -> None:
-        """Tell of a mistake of ours in a few words: Textual's own page shows the values of variables."""
+        """Report an internal error in a few words: Textual's traceback would show the values of variables."""
         self.bell()
-        self.panic(apology(self._exception, self.workspace.training))
+        self.panic(crash_message(self._exception, self.workspace.training))
 
     def on_copy_requested(self, message: CopyRequested) -> None:
         copy(self, message.text)

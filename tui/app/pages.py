@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..screens.page import Page
     from ..state.messages import Mode
-    from ..state.refresh_rates import Refresh
+    from ..state.refresh_rates import RefreshRates
     from ..state.workspace import Workspace
     from ..terminal.captured_output import CapturedOutput
 
 PAGES: dict[Mode, tuple[str, str, str]] = {
     "setup": ("torchdeck.tui.setup.page", "SetupPage", "presets and settings"),
-    "live": ("torchdeck.tui.live.page", "LivePage", "the training in hand"),
+    "live": ("torchdeck.tui.live.page", "LivePage", "the active run"),
     "runs": ("torchdeck.tui.runs.page", "RunsPage", "all runs"),
     "compare": ("torchdeck.tui.compare.page", "ComparePage", "marked runs side by side"),
-    "analyze": ("torchdeck.tui.analyze.page", "AnalyzePage", "what a network takes for what"),
+    "analyze": ("torchdeck.tui.analyze.page", "AnalyzePage", "which classes a network confuses"),
 }
-"""Where each page is found, and what the palette says of it."""
+"""Module, class and description (in the command palette) of each page."""
 
 
-def make_page(mode: Mode, workspace: Workspace, rates: Refresh, captured: CapturedOutput) -> Page:
-    """A page, which is imported only here: charts and tables are slow to import."""
+def make_page(mode: Mode, workspace: Workspace, rates: RefreshRates, captured: CapturedOutput) -> Page:
+    """Import and create a page: charts and tables are slow to import."""
     module, name, _ = PAGES[mode]
     page = getattr(import_module(module), name)
     return page(workspace, rates, captured) if mode == "live" else page(workspace)

@@ -1,4 +1,4 @@
-"""Opens the app: on this terminal, or in a browser on this machine."""
+"""Open the app on this terminal, or serve it to a browser on this machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Literal
 from ...core.errors import InputError
 from ...core.runs.index import RunIndex
 from ..state.feed import Feed
-from ..state.messages import LeaveRequested, Mode
-from ..state.preferences import State
-from ..state.refresh_rates import RATES, Refresh, Speed
+from ..state.messages import Mode, QuitRequested
+from ..state.preferences import Preferences
+from ..state.refresh_rates import RATES, RefreshRates, Speed
 from ..state.workspace import Workspace
 from ..terminal.captured_output import CapturedOutput, capture_output
 from ..terminal.driver import TerminalDriver
@@ -27,7 +27,7 @@ from ..terminal.shutdown import HangupPolicy, handle_signals
 from ..terminal.terminal import LEAVE_SCREEN, SavedTerminal
 from .app import Torchdeck
 
-BEFORE_THE_RUN_SECONDS = 2.0
+STARTUP_EXIT_SECONDS = 2.0
 
 
 def open_app(
@@ -39,7 +39,7 @@ def open_app(
     watch: Path | None = None,
     on_hangup: HangupPolicy = "hand-over",
 ) -> int:
-    """Run the app on this terminal, watching the run of a directory where one is given; its exit code.
+    """Run the app on this terminal, following the run in `watch` if given; returns the exit code.
 
     Raises:
         InputError: there is no terminal.
@@ -47,9 +47,9 @@ def open_app(
     served = "TEXTUAL_DRIVER" in os.environ
     if not served:
         _check_terminal()
-    workspace = Workspace(logs, data, State(_state_folder()), time.time, RunIndex(logs))
-    rates, plain = rates_for(refresh, os.environ), ascii_only or not _speaks_utf8()
-    # In a browser the descriptors carry the protocol, so nothing may be put in their place.
+    workspace = Workspace(logs, data, Preferences(_state_folder()), time.time, RunIndex(logs))
+    rates, plain = rates_for(refresh, os.environ), ascii_only or not _has_utf8()
+    # For a browser, the descriptors carry the protocol, and must not be redirected.
     app = Torchdeck(
         workspace,
         refresh=rates,
@@ -66,44 +66,44 @@ def open_app(
     ):
         app.captured_output = captured
         app.run()
-    return _code_of_the_run(app) if app.lets_go else app.return_code or 0
+    return _run_exit_code(app) if app.run_outlives_app else app.return_code or 0
 
 
 class _AppShutdown:
-    """The app and its run, as a signal makes them leave."""
+    """Shuts the app and its run down after a signal."""
 
     def __init__(self, app: Torchdeck, saved: SavedTerminal | None, on_hangup: HangupPolicy) -> None:
         self._app, self._saved, self._reason = app, saved, ""
-        self._outlived = (signal.SIGHUP,) if on_hangup == "hand-over" else ()
+        self._outlived_signals = (signal.SIGHUP,) if on_hangup == "hand-over" else ()
 
     def request_exit(self, number: int) -> None:
-        """Ask the run to end, here at least after a signal that it outlives; then wake the app."""
+        """Ask the run to stop, or hand it over if it outlives this signal; then tell the app to quit."""
         self._reason = f"signal {signal.Signals(number).name}"
         feed = self._feed()
-        if feed and feed.hand_over and number in self._outlived:
-            feed.hand_over.ask()
+        if feed and feed.handover and number in self._outlived_signals:
+            feed.handover.request()
         elif feed:
-            feed.ask("stop", self._reason)
-        with suppress(RuntimeError):  # it is through
+            feed.request("stop", self._reason)
+        with suppress(RuntimeError):  # the app has ended
             if self._app.is_running:
-                self._app.post_message(LeaveRequested(self.exit_code(number)))
+                self._app.post_message(QuitRequested(self.exit_code(number)))
 
     def wait_for_end(self, seconds: float) -> bool:
-        """Wait for the run's last event; one that has not begun yet has nothing to save."""
+        """Wait for the run's last event; a run that has not started yet has nothing to save."""
         feed = self._feed()
         if feed is None:
             return True
-        if feed.hand_over:
-            feed.hand_over.finish(lambda why: feed.ask("stop", f"{self._reason}; {why}"))
-        return feed.wait(seconds if feed.record.started else BEFORE_THE_RUN_SECONDS)
+        if feed.handover:
+            feed.handover.finish(lambda reason: feed.request("stop", f"{self._reason}; {reason}"))
+        return feed.wait(seconds if feed.record.started else STARTUP_EXIT_SECONDS)
 
     def exit_code(self, number: int) -> int:
-        """A run that goes on elsewhere is no failure."""
+        """0 if another process continues the run, else that of the signal."""
         feed = self._app.workspace.feed
-        return 0 if feed and feed.went_to else 128 + number
+        return 0 if feed and feed.handed_over_to else 128 + number
 
     def restore_terminal(self) -> None:
-        """Leave the terminal as it was saved; a browser has none."""
+        """Restore the terminal; a browser has none."""
         if self._saved:
             self._saved.restore()
 
@@ -111,8 +111,8 @@ class _AppShutdown:
         return self._app.workspace.feed if self._app.workspace.training else None
 
 
-def _code_of_the_run(app: Torchdeck) -> int:
-    """The exit code of a run that went on without the app."""
+def _run_exit_code(app: Torchdeck) -> int:
+    """The exit code of a run that continued without the app."""
     feed = app.workspace.feed
     if feed is None:
         return 0
@@ -127,8 +127,8 @@ def _check_terminal() -> None:
         raise InputError(f"the app cannot draw on a terminal of the type {term}", "use: torchdeck run PRESET")
 
 
-def rates_for(refresh: Literal["auto"] | Speed, environment: Mapping[str, str]) -> Refresh:
-    """How often to draw; a line to elsewhere is spared."""
+def rates_for(refresh: Literal["auto"] | Speed, environment: Mapping[str, str]) -> RefreshRates:
+    """How often to redraw; auto is slow over SSH."""
     if refresh != "auto":
         return RATES[refresh]
     return RATES["slow" if environment.get("SSH_CONNECTION") else "normal"]
@@ -168,5 +168,5 @@ def _state_folder() -> Path:
     return Path(given) if given else platformdirs.user_state_path("torchdeck")
 
 
-def _speaks_utf8() -> bool:
+def _has_utf8() -> bool:
     return "utf" in locale.getpreferredencoding(False).lower()

@@ -1,4 +1,4 @@
-"""Rules applied once: Textual applies them to nodes that are not there yet and to whole pages that have them."""
+"""Apply CSS once per widget: Textual also styles unmounted widgets, and whole pages each time they are shown."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from textual.app import App
 from textual.dom import DOMNode
 
 
-class StyledOnce(App[None]):
-    """An app whose nodes get their style when they are mounted, and anew when a class or the theme changes."""
+class StyleCachingApp(App[None]):
+    """An app whose widgets are styled when they are mounted, and again when a class or the theme changes."""
 
-    _theme_in_use = ""
+    _applied_theme = ""
 
-    def begin_with_theme(self) -> None:
-        """Have the rules read for the theme chosen so far, which is another than they know of."""
+    def use_initial_theme(self) -> None:
+        """Read the CSS for the theme chosen so far, instead of Textual's default."""
         self.stylesheet.set_variables(self.get_css_variables())
-        self._theme_in_use = self.theme
+        self._applied_theme = self.theme
 
     def update_styles(self, node: DOMNode, animate: bool = True) -> None:
-        """Apply the rules to a node and what is in it, unless mounting will do it."""
+        """Style a node and its children, unless it is not mounted yet."""
         if node is self or node.parent is not None:
             super().update_styles(node, animate)
 
     def refresh_css(self, animate: bool = True) -> None:
-        """Read and apply all rules anew where the theme is another; Textual does so for every new page as well.
+        """Read and apply all CSS again if the theme changed; Textual would do so for every new page as well.
 
-        A page that was out of view gets them as it comes up (`Page.on_screen_resume`).
+        Hidden pages are styled when they are shown (`Page.on_screen_resume`).
         """
-        if self.theme != self._theme_in_use:
-            self._theme_in_use = self.theme
+        if self.theme != self._applied_theme:
+            self._applied_theme = self.theme
             super().refresh_css(animate)

@@ -1,4 +1,4 @@
-"""The colours of the app: three themes of its own, and the variables that charts and pictures use in every theme."""
+"""The app's themes, and the CSS variables of charts and pictures for every theme."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ THEMES = (
     ),
 )
 CYCLE = ("torchdeck-dark", "torchdeck-light", "torchdeck-contrast", "ansi-dark")
-"""What one key goes through; the palette has every theme there is."""
+"""The themes that the key d cycles through; the command palette offers all."""
 
 
 def variables_for(theme: Theme | None) -> dict[str, str]:
-    """The variables of charts and pictures for a theme that does not define them itself."""
+    """The variables of charts and pictures for a theme that does not define them."""
     if theme is not None and theme.name.startswith("ansi"):
         return ON_ANSI
     return ON_DARK if theme is None or theme.dark else ON_LIGHT

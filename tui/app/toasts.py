@@ -1,4 +1,4 @@
-"""What of a run's events is worth a toast, whatever page is in view."""
+"""Toasts for a run's failure or end, shown over any page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..state.feed import Feed
 
 @dataclass(frozen=True, slots=True)
 class Toast:
-    """A text that is safe to show, and how."""
+    """A text that is safe to show, with its title, severity and duration."""
 
     text: str
     title: str
@@ -21,14 +21,14 @@ class Toast:
 
 
 def toast_of(event: RunEvent, feed: Feed) -> Toast | None:
-    """Of a failure, and of the end of a run of this process."""
+    """The toast for a failure, or for the end of a run of this process; None for other events."""
     name = feed.record.started.run_id if feed.record.started else "the run"
     match event:
         case RunFailed():
             text = f"{event.error.message}\n{event.error.hint}".strip()
             return Toast(safe(text), safe(f"{name} failed"), "error", 20)
         case RunCompleted(status="handed_over"):
-            return Toast(safe(f"{name} goes on in a process of its own"), "handed over") if feed.own else None
+            return Toast(safe(f"{name} continues in a background process"), "handed over") if feed.own else None
         case RunCompleted() if feed.own:
             return Toast(safe(f"{name}: {event.reason}"), event.status)
         case _:

@@ -1,4 +1,4 @@
-"""The server of the app in a browser: for whoever has its address, on this machine only, and gone when it is told."""
+"""Serve the app to browsers on this machine, protected by an access token, until the process is stopped."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from textual_serve.server import Server
 from ...core.errors import InputError
 
 LOOPBACK = "127.0.0.1"
-_REFUSED = "Open the address that torchdeck serve printed: it ends with a token that this request lacks.\n"
+_UNAUTHORIZED = "This request lacks the access token: open the address that torchdeck serve printed.\n"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class LoopbackServer(Server):
-    """Serves one app a browser tab.
+    """Serves one app per browser tab.
 
-    Whoever can connect to the port could train, delete and read here, other accounts of this machine among them; so
-    every request must carry the token that only the printed address has, or the cookie that the first page leaves.
+    Anyone who can connect to the port, including other accounts of this machine, could train, delete and read. So
+    every request must carry the token from the printed address, or the cookie that the first page sets.
     """
 
     def __init__(self, command: str, port: int) -> None:
         super().__init__(command, host=LOOPBACK, port=port, title="torchdeck")
         self._token = secrets.token_urlsafe(32)
-        # Cookies do not tell ports apart.
+        # Cookies are shared by all ports of a host.
         self._cookie = f"torchdeck-{port}"
         self._tabs: set[asyncio.Task[Any]] = set()
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
+        """The address to open in a browser."""
         return f"http://{LOOPBACK}:{self.port}/?token={self._token}"
 
     async def _make_app(self) -> web.Application:
         app = await super()._make_app()
-        app.middlewares.append(self._checked)
+        app.middlewares.append(self._authorize)
         return app
 
     @web.middleware
-    async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let through what has the cookie; the printed address gets it, and the bare page."""
+    async def _authorize(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Accept requests with the cookie; the address with the token sets it, and redirects to one without."""
         if self._is_ours(request.query.get("token", "")) and request.path == "/":
             kept = {key: value for key, value in request.query.items() if key != "token"}
             answer = web.Response(status=303, headers={"Location": str(request.rel_url.with_query(kept))})
@@ -53,8 +53,8 @@ class LoopbackServer(Server):
         elif self._is_ours(request.cookies.get(self._cookie, "")):
             return await handler(request)
         else:
-            answer = web.Response(status=403, text=_REFUSED)
-        # The page fetches a font from elsewhere, which need not learn where it stands.
+            answer = web.Response(status=403, text=_UNAUTHORIZED)
+        # The page fetches a font from another host, which must not learn its address.
         answer.headers["Referrer-Policy"] = "no-referrer"
         answer.headers["Cache-Control"] = "no-store"
         return answer
@@ -63,9 +63,9 @@ class LoopbackServer(Server):
         return secrets.compare_digest(token.encode(errors="replace"), self._token.encode())
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        """Connect a tab, unless a page from elsewhere asks, be it of another server on this machine."""
+        """Connect a tab; pages of other origins are refused, also those of other servers on this machine."""
         if request.headers.get("Origin", "") not in ("", f"http://{LOOPBACK}:{self.port}"):
-            raise web.HTTPForbidden(text="the app is only for pages of its own address")
+            raise web.HTTPForbidden(text="cross-origin request refused")
         task = asyncio.current_task()
         assert task is not None
         self._tabs.add(task)
@@ -75,12 +75,12 @@ class LoopbackServer(Server):
             self._tabs.discard(task)
 
     async def on_startup(self, app: web.Application) -> None:  # noqa: ARG002
-        """Tell the address."""
-        sys.stdout.write(f"torchdeck is served on {self.address}\nCtrl-C ends it.\n")
+        """Print the address."""
+        sys.stdout.write(f"torchdeck is served on {self.address}\nPress Ctrl-C to stop.\n")
         sys.stdout.flush()
 
     async def on_shutdown(self, app: web.Application) -> None:
-        """Close the tabs at once, so that their runs stop with a checkpoint now."""
+        """Close all tabs immediately, so that their runs stop with a checkpoint."""
         await super().on_shutdown(app)
         left = list(self._tabs)
         for task in left:
@@ -90,13 +90,13 @@ class LoopbackServer(Server):
 
 
 def check_free(port: int) -> None:
-    """Bind the port for an instant: the server's own failure is a traceback.
+    """Check that the port can be bound: the server itself would fail with a traceback.
 
     Raises:
         InputError: it cannot be bound.
     """
     with socket.socket() as probe:
-        # Without this, connections that linger from the last time would count as a server.
+        # Without this, lingering connections of an earlier server would keep the port busy.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

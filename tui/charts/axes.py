@@ -1,4 +1,4 @@
-"""Axes of a chart: limits that forgive spikes, and round ticks that fall on cells."""
+"""Axes of a chart: limits that ignore spikes, and round ticks that fall on cells."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUFFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A labelled place: a row counted from the bottom, or a column."""
+    """A labelled tick at a row (counted from the bottom) or a column."""
 
     at: int
     label: str
@@ -25,19 +25,19 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A vertical scale: `base` stands at the centre of the lowest row, and a row is `unit` high."""
+    """A vertical scale: `base` is the value at the centre of the lowest row, `unit` the height of a row."""
 
     base: float
     unit: float
     ticks: tuple[Tick, ...]
 
     def of(self, values: Floats) -> Floats:
-        """Heights in rows, 0 being the centre of the lowest; far values are kept near, so that they fit an integer."""
+        """Heights in rows, 0 being the centre of the lowest; clipped to what fits an integer."""
         return np.clip((values - self.base) / self.unit, -1e6, 1e6)
 
 
 def limits(values: Floats) -> tuple[float, float]:
-    """The range to show: all of it, unless a few spikes would flatten the rest."""
+    """The range to show: that of all values, unless a few spikes would flatten the rest."""
     ordered = np.sort(values)
     low, high = float(ordered[0]), float(ordered[-1])
     spare = math.ceil(ordered.size * 0.05) if ordered.size >= 8 else 0
@@ -53,7 +53,7 @@ def limits(values: Floats) -> tuple[float, float]:
 
 
 def widened(low: float, high: float, pad: float | None = None) -> tuple[float, float]:
-    """The same range, opened where it is a single value."""
+    """The range, widened if it is a single value."""
     if high - low > max(abs(low), abs(high), 1e-25) * 1e-9:
         return low, high
     size = max(abs(low), abs(high))
@@ -62,7 +62,7 @@ def widened(low: float, high: float, pad: float | None = None) -> tuple[float, f
 
 
 def even_rows(low: float, high: float, rows: int, *, percent: bool = False) -> Rows:
-    """A scale whose round ticks fall exactly on rows, with as little unused height as that allows."""
+    """A linear scale whose round ticks fall exactly on rows, with the least unused height."""
     if percent:
         low, high = min(1.0, max(0.0, low)), min(1.0, max(0.0, high))
     low, high = widened(low, high, 0.05 if percent else None)
@@ -82,7 +82,7 @@ def even_rows(low: float, high: float, rows: int, *, percent: bool = False) -> R
 
 
 def _choose(low: float, high: float, rows: int) -> tuple[float, int]:
-    """The tick step and the rows between two ticks that waste least height."""
+    """The step between ticks, and the rows between them, that waste the least height."""
     smallest = (high - low) / (rows - 1 + 2 * MARGIN)
     ideal = min(4.0, max(1.5, rows / 5))
     exponent = math.floor(math.log10(smallest))
@@ -90,8 +90,8 @@ def _choose(low: float, high: float, rows: int) -> tuple[float, int]:
     for power in range(exponent, exponent + 3):
         for round_number in (1.0, 2.0, 2.5, 5.0):
             step = round_number * 10.0**power
-            most = min(8, math.floor(step / smallest))
-            for per_tick in range(max(1, most - 2), most + 1):
+            limit = min(8, math.floor(step / smallest))
+            for per_tick in range(max(1, limit - 2), limit + 1):
                 unit = step / per_tick
                 top = (math.floor(low / unit + MARGIN) + rows - 1 + MARGIN) * unit
                 if top < high:
@@ -102,13 +102,13 @@ def _choose(low: float, high: float, rows: int) -> tuple[float, int]:
 
 
 def log_rows(low: float, high: float, rows: int) -> Rows:
-    """A scale of exponents whose ticks are round numbers near enough to the centre of a row to look exact."""
+    """A logarithmic scale (base-10 exponents) whose round ticks are close enough to row centres to look exact."""
     if high - low < 1e-6:
         low, high = low - 0.1, high + 0.1
     smallest = (high - low) / (rows - 1 + 2 * MARGIN)
     best = (-math.inf, Rows(low, smallest, ()))
     for family in _round_exponents(low, high):
-        # Seen from a power of ten, twos and fives fall near rows more often than seen from each other.
+        # Anchored at a power of ten, twos and fives fall near rows more often than anchored at each other.
         anchor = float(family[np.argmin(np.abs(family - np.round(family)))])
         for unit in (*(smallest * (1 + stretch / 50) for stretch in range(26)), 1 / max(1, math.floor(1 / smallest))):
             base = anchor - math.ceil((anchor - low) / unit - MARGIN) * unit
@@ -124,7 +124,7 @@ def log_rows(low: float, high: float, rows: int) -> Rows:
 
 
 def _round_exponents(low: float, high: float) -> list[Floats]:
-    """Candidates for the ticks of a logarithmic axis, each a list of exponents of round numbers."""
+    """Candidate tick sets of a logarithmic axis: the exponents of round numbers."""
     first, last = math.floor(low), math.ceil(high)
     families: list[Floats] = [
         np.arange(math.ceil(low / stride) * stride, last + 1, stride, dtype=np.float64) for stride in (1, 2, 5, 10)
@@ -143,7 +143,7 @@ def _round_exponents(low: float, high: float) -> list[Floats]:
 
 
 def _on_rows(heights: Floats, exponents: Floats, rows: int) -> tuple[list[int], list[float]]:
-    """The exponents that lie within an eighth of a row of a centre, two rows apart or more."""
+    """The rows and exponents of ticks within an eighth of a row of its centre, at least two rows from each other."""
     marked: list[int] = []
     kept: list[float] = []
     for height, exponent in zip(heights.tolist(), exponents.tolist(), strict=True):
@@ -155,21 +155,21 @@ def _on_rows(heights: Floats, exponents: Floats, rows: int) -> tuple[list[int], 
 
 
 def _power_label(exponent: float) -> str:
-    """The number whose logarithm this is, in its shortest form."""
+    """10 to this exponent, in its shortest form."""
     value = 10.0**exponent
     if 1e-3 <= value < 1e4 or exponent != round(exponent):
         return f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
     return f"1e{round(exponent)}"
 
 
-def nice_step(least: float) -> float:
-    """The smallest of 1, 2 or 5 times a power of ten that is not below `least`."""
-    power = 10.0 ** math.floor(math.log10(least))
-    return next((factor * power for factor in (1, 2, 5) if factor * power >= least * 0.999999), 10 * power)
+def nice_step(minimum: float) -> float:
+    """The smallest of 1, 2 or 5 times a power of ten that is at least `minimum`."""
+    power = 10.0 ** math.floor(math.log10(minimum))
+    return next((factor * power for factor in (1, 2, 5) if factor * power >= minimum * 0.999999), 10 * power)
 
 
 def column_ticks(low: float, high: float, columns: int, unit_width: int) -> list[Tick]:
-    """Round ticks along x that leave room for each other and for the unit at the right end."""
+    """Round ticks along x, with room for their labels and for the unit at the right end."""
     span = high - low
     step = nice_step(span * 4 / max(4, columns))
     numbers, texts = _multiples(low, high, step)
@@ -189,7 +189,7 @@ def _multiples(low: float, high: float, step: float) -> tuple[list[float], list[
 
 
 def labels(values: Sequence[float], step: float, *, percent: bool = False) -> list[str]:
-    """Numbers of one axis, written alike: as many decimals as the step needs, k and M for thousands and millions."""
+    """The labels of one axis, all in the same form: the decimals that the step needs, k and M for large numbers."""
     if percent:
         return [f"{100 * value:.{_decimals(100 * step)}f}%" for value in values]
     largest = max((abs(value) for value in values), default=0.0)
@@ -202,7 +202,7 @@ def labels(values: Sequence[float], step: float, *, percent: bool = False) -> li
 
 
 def _decimals(step: float) -> int:
-    """The decimals that tell two neighbours apart without rounding."""
+    """The decimals that write a step exactly."""
     return next(
         (digits for digits in range(9) if abs(step * 10**digits - round(step * 10**digits)) < 1e-6 * step * 10**digits),
         9,
@@ -210,7 +210,7 @@ def _decimals(step: float) -> int:
 
 
 def _scientific(value: float, step: float) -> str:
-    """A number with an exponent and no needless digit."""
+    """A number in scientific notation, without trailing zeros."""
     if not value:
         return "0"
     digits = max(0, min(12, math.floor(math.log10(abs(value))) - math.floor(math.log10(step)) + 1))

@@ -1,4 +1,4 @@
-"""A sheet of cells: frame, ticks, rules and tints around and behind the lines of a chart."""
+"""The canvas of a chart: a grid of character cells with frame, ticks, rules and background tints."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from ..format.values import safe
 from .axes import Floats, Rows, Tick, column_ticks
-from .points import Thin
+from .points import Binned
 
 
 class Cell(NamedTuple):
-    """One character; ink and tint are keys such as "axis", "series-3" or "tint-3", or empty."""
+    """One character with keys of its colours: ink "axis", "series-3", ... and tint (background) "tint-3", ... or ""."""
 
     char: str = " "
     ink: str = ""
@@ -29,7 +29,7 @@ Sheet = list[list[Cell]]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The plot: its place among the cells, its scales, and how many dots a cell has each way."""
+    """The plot area: its position among the cells, its scales, and the dots per cell across and up."""
 
     left: int
     columns: int
@@ -41,16 +41,16 @@ class Grid:
     up: int
 
     def dots(self, values: Floats) -> Floats:
-        """Heights in dots, 0 being the lowest; they may lie outside."""
+        """Heights in dots, 0 being the lowest; may lie outside the plot."""
         return np.floor(self.y.of(values) * self.up + self.up / 2)
 
     def row_of(self, height: float) -> int:
-        """The row of one height, 0 being the lowest; it may lie outside."""
+        """The row of a value, 0 being the lowest; may lie outside the plot."""
         return round(float(self.y.of(np.array([height]))[0]))
 
 
-def paint_tint(cells: Sheet, grid: Grid, spread: Thin, tint: str, plain: bool) -> None:
-    """A column of colour from the lowest to the highest value, to half a cell."""
+def paint_tint(cells: Sheet, grid: Grid, spread: Binned, tint: str, plain: bool) -> None:
+    """Tint each column from the lowest to the highest value, to half a cell."""
     bottom, top = (np.floor(grid.y.of(values) * 2 + 1) for values in (spread.low, spread.high))
     seen = (spread.counts > 1) & (top >= 0) & (bottom < 2 * grid.rows)
     bottom = np.maximum(bottom, 0)[seen].astype(int).tolist()
@@ -65,7 +65,7 @@ def paint_tint(cells: Sheet, grid: Grid, spread: Thin, tint: str, plain: bool) -
 
 
 def paint_rule(cells: Sheet, grid: Grid, height: float, plain: bool) -> None:
-    """A dashed line across the plot."""
+    """Draw a dashed line across the plot."""
     row = grid.row_of(height)
     if not 0 <= row < grid.rows:
         return
@@ -76,17 +76,17 @@ def paint_rule(cells: Sheet, grid: Grid, height: float, plain: bool) -> None:
 
 
 def _tint_of(cell: Cell) -> str:
-    """The tint that a character written over this cell stands on."""
+    """The background that a character written over this cell gets."""
     return cell.tint or (cell.ink if cell.ink.startswith("tint") else "")
 
 
 def put(cells: Sheet, row: int, column: int, char: str, ink: str) -> None:
-    """One character over what is there, on the same tint."""
+    """Write one character over a cell, keeping its tint."""
     cells[row][column] = Cell(char, ink, _tint_of(cells[row][column]))
 
 
 def paint_rule_label(cells: Sheet, grid: Grid, height: float, label: str, plain: bool) -> None:
-    """The rule's label where it hides least: right or left, on the rule, above it or below it."""
+    """Write the rule's label where it hides the least: right, left or centre, on the rule, above or below it."""
     text = narrow(label, plain)[: grid.columns]
     row = grid.row_of(height)
     if not 0 <= row < grid.rows:
@@ -105,12 +105,12 @@ def paint_rule_label(cells: Sheet, grid: Grid, height: float, label: str, plain:
 
 
 def _is_hidden(cell: Cell) -> bool:
-    """Whether a label over this cell would hide something: not over nothing, a tint or the dashes of a rule."""
+    """Whether a label over this cell would hide a line or a label (not just space, tint or a rule)."""
     return cell.char not in " ▀▄" and (cell.ink != "rule" or cell.char not in "╌-")
 
 
 def paint_axes(cells: Sheet, grid: Grid, x_unit: str, *, plain: bool, framed: bool) -> None:
-    """The frame and its ticks, labels beside and below, and the unit of x at the right."""
+    """Draw the frame with ticks and labels, and the unit of x at the right."""
     corner, side, floor, left_tick, down_tick = "+|-++" if plain else "└│─┤┬"
     if grid.left:
         heights = {tick.at: tick.label for tick in grid.y.ticks}
@@ -129,7 +129,7 @@ def paint_axes(cells: Sheet, grid: Grid, x_unit: str, *, plain: bool, framed: bo
 
 
 def _paint_column_tick(cells: Sheet, grid: Grid, tick: Tick, char: str) -> None:
-    """A tick on the floor with its label centred below, if that is still free."""
+    """Draw a tick of the x axis with its label centred below, if there is room."""
     start = max(0, grid.left + tick.at - (len(tick.label) - 1) // 2)
     below = cells[grid.rows + 1][max(0, start - 1) : start + len(tick.label) + 1]
     if any(cell.char != " " for cell in below) or start + len(tick.label) > len(cells[0]):
@@ -139,14 +139,14 @@ def _paint_column_tick(cells: Sheet, grid: Grid, tick: Tick, char: str) -> None:
 
 
 def write(cells: Sheet, row: int, column: int, text: str, ink: str) -> None:
-    """Text into a row, cut at its ends; frame characters may pass in ASCII since they are chosen so."""
+    """Write text into a row, clipped at its ends; the caller chooses characters that suit ASCII mode."""
     for offset, char in enumerate(text):
         if 0 <= row < len(cells) and 0 <= column + offset < len(cells[0]):
             put(cells, row, column + offset, char, ink)
 
 
 def narrow(text: str, plain: bool) -> str:
-    """Foreign text as characters of one cell each."""
+    """Untrusted text as characters of one cell each; others become "?"."""
     return "".join(char if _is_narrow(char, plain) else "?" for char in safe(text))
 
 

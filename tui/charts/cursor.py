@@ -1,4 +1,4 @@
-"""What the cursor of a chart reads, and where it goes."""
+"""The cursor of a chart: the values at it, and the points that it steps through."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .drawing import Drawing, Line, View, curve_of
 from .points import Memo, value_at
 
 
-def readings(lines: Sequence[Line], x: float, reach: float, view: View, memo: Memo) -> list[float | None]:
-    """The value of every line at x, smoothed as it is shown; None where it has none."""
+def values_at(lines: Sequence[Line], x: float, reach: float, view: View, memo: Memo) -> list[float | None]:
+    """The value of every line at x, smoothed as shown; None for a line without a value there."""
     view = replace(view, log=False)
     return [value_at(curve_of(line, view, memo).shown, x, reach) for line in lines]
 
 
 def step_cursor(lines: Sequence[Line], drawing: Drawing, x: float, columns: int, memo: Memo, view: View) -> float:
-    """The x of the next measured point at least `columns` columns away; sparse lines are preferred within a column."""
+    """The x of the next point at least `columns` columns away; within a column, sparse lines are preferred."""
     width = drawing.column_width
     column = drawing.column_of(x)
     target = (x if column is None else drawing.x_at(column)) + columns * width
@@ -33,7 +33,7 @@ def step_cursor(lines: Sequence[Line], drawing: Drawing, x: float, columns: int,
 
 
 def _beyond(places: Sequence[Floats], target: float, direction: int, x: float) -> float:
-    """The nearest point past the target, else the outermost one that way."""
+    """The nearest point past the target, else the outermost one in that direction."""
     if direction >= 0:
         found = [float(xs[np.searchsorted(xs, target)]) for xs in places if xs[-1] >= target]
         return min(found) if found else max((float(xs[-1]) for xs in places), default=x)

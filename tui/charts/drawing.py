@@ -1,4 +1,4 @@
-"""Line charts as cells of text: series in, characters with symbolic inks out; the one file that knows plotext."""
+"""Draw line charts as character cells: series in, cells with colour keys out; the only file that uses plotext."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from .axes import Rows, even_rows, limits, log_rows, widened
 from .canvas import BLANK, Grid, Sheet, narrow, paint_axes, paint_rule, paint_rule_label, paint_tint, put, write
-from .points import Memo, Numbers, Points, Thin, band, clean, continued, folded, logarithms, smoothed, thin
+from .points import Binned, Memo, Numbers, Points, band, bin_points, clean, extended, logarithms, merged, smoothed
 
 INKS = 8
-LABEL_WIDTH = 4  # kept free at the left even for shorter labels, so that the plot does not jump while it grows
-MESSAGE = "no data yet"
+LABEL_WIDTH = 4  # reserved even for shorter labels, so that the plot does not shift while values grow
+NO_DATA = "no data yet"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One series: xs and ys of one length; values that are not finite or beyond 1e30 are gaps."""
+    """One series: xs and ys of the same length; values that are not finite or beyond 1e30 are gaps."""
 
     label: str
     xs: Numbers
@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A horizontal dashed line with a label, such as a reported figure."""
+    """A horizontal dashed line with a label, for example a reported accuracy."""
 
     y: float
     label: str
@@ -45,7 +45,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How to draw: the size in cells, the scales, and what the terminal can show."""
+    """How to draw: the size in cells, the scales, and the terminal's capabilities."""
 
     width: int
     height: int
@@ -60,7 +60,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """The cells of a chart, top row first, and where its plot lies in them."""
+    """The cells of a chart, top row first, and the position of the plot area in them."""
 
     rows: Sheet
     left: int = 0
@@ -72,17 +72,17 @@ class Drawing:
 
     @property
     def column_width(self) -> float:
-        """The extent of one column in units of x."""
+        """The width of one column in units of x."""
         return (self.x_high - self.x_low) / max(1, self.columns - 1)
 
     def column_of(self, x: float) -> int | None:
-        """The column of the cells where x lies, if it is in sight."""
+        """The column of x; None if it is out of view."""
         if not self.columns or not self.x_low - self.column_width <= x <= self.x_high + self.column_width:
             return None
         return self.left + min(self.columns - 1, max(0, round((x - self.x_low) / self.column_width)))
 
     def x_at(self, column: int) -> float:
-        """The x at the middle of a column of the cells, kept within the plot."""
+        """The x at the middle of a column, clipped to the plot."""
         return self.x_low + min(max(0, column - self.left), max(0, self.columns - 1)) * self.column_width
 
 
@@ -96,26 +96,26 @@ class Curve:
 
     @property
     def ink(self) -> str:
-        """The key of its colour."""
+        """The colour key of the line."""
         return "dim" if self.line.dim else f"series-{self.line.ink % INKS}"
 
     @property
     def tint(self) -> str:
-        """The key of the colour behind it."""
+        """The colour key of the background behind it."""
         return f"tint-{self.line.ink % INKS}"
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A curve thinned to the plot: its trace in dots, and the range of each cell column that stands behind it."""
+    """A curve reduced to the plot: its trace per column of dots, and the range per cell column to tint behind it."""
 
     curve: Curve
-    trace: Thin
-    spread: Thin | None
+    trace: Binned
+    spread: Binned | None
 
 
 def draw(lines: Sequence[Line], rules: Sequence[Rule], view: View, memo: Memo | None = None) -> Drawing:
-    """The chart of these lines in `view.height` rows of `view.width` cells."""
+    """Draw the lines and rules in `view.height` rows of `view.width` cells."""
     memo = memo or Memo()
     cells = [[BLANK] * max(0, view.width) for _ in range(max(0, view.height))]
     axis_rows = 2 if view.height >= 5 else 0
@@ -125,7 +125,7 @@ def draw(lines: Sequence[Line], rules: Sequence[Rule], view: View, memo: Memo | 
     curves = [curve_of(line, view, memo) for line in sorted(lines, key=lambda line: not line.dim)]
     curves = [curve for curve in curves if curve.shown.xs.size]
     if not curves:
-        write(cells, view.height // 2, (view.width - len(MESSAGE)) // 2, MESSAGE, "label")
+        write(cells, view.height // 2, (view.width - len(NO_DATA)) // 2, NO_DATA, "label")
         return Drawing(cells)
     grid, paths = _lay_out(curves, rules, view, rows, memo)
     clipped = _paint(cells, grid, paths, rules, view)
@@ -134,7 +134,7 @@ def draw(lines: Sequence[Line], rules: Sequence[Rule], view: View, memo: Memo | 
 
 
 def curve_of(line: Line, view: View, memo: Memo) -> Curve:
-    """The line's points, measured and shown, each step done once for the same arrays."""
+    """The line's points, raw and as shown; each step is cached by its arrays."""
     ends = (id(line.xs), id(line.low), id(line.high))
     raw = memo.get(line.ys, ("clean", *ends), lambda: clean(line.xs, line.ys, line.low, line.high))
     decay = view.smoothing if line.smooth else 0.0
@@ -154,7 +154,7 @@ def extent(curves: Sequence[Curve]) -> tuple[float, float]:
 def _lay_out(
     curves: Sequence[Curve], rules: Sequence[Rule], view: View, rows: int, memo: Memo
 ) -> tuple[Grid, list[Path]]:
-    """The scales, and the paths that fit beside the labels."""
+    """Choose the scales, and reduce the curves to the columns beside the labels."""
     x_low, x_high = widened(*view.x_range) if view.x_range else extent(curves)
     across, up = (1, 1) if view.ascii else (2, 4)
     label_width = LABEL_WIDTH if view.width >= 16 else -1
@@ -169,27 +169,27 @@ def _lay_out(
 
 
 def _path(curve: Curve, low: float, high: float, columns: int, across: int, view: View, memo: Memo) -> Path:
-    """The curve thinned to dots, and the band or the raw extremes behind it."""
+    """The curve reduced to columns of dots, and the band, or the range of raw values, behind it."""
     dots = columns * across
 
-    def thinned(points: Points) -> Thin:
-        return memo.get(points, ("thin", low, high, dots), lambda: thin(points, low, high, dots))
+    def binned(points: Points) -> Binned:
+        return memo.get(points, ("bin_points", low, high, dots), lambda: bin_points(points, low, high, dots))
 
-    line, trace, spread = curve.line, thinned(curve.shown), None
+    line, trace, spread = curve.line, binned(curve.shown), None
     if view.tints and not line.dim and curve.raw.low is not None:
         spread = band(curve.raw, low, high, columns)
     elif view.tints and not line.dim and line.spread:
-        spread = folded(thinned(curve.raw), across)
-    # The extremes of a dot's width are kept, unless they stand behind the line or were smoothed away.
+        spread = merged(binned(curve.raw), across)
+    # A trace shows the extremes within a dot's width, unless they are tinted behind the line or smoothed away.
     if (spread is not None and line.spread) or (line.smooth and view.smoothing):
         trace = replace(trace, low=trace.mean, high=trace.mean)
-    return Path(curve, continued(trace, curve.shown, low, high, dots), spread)
+    return Path(curve, extended(trace, curve.shown, low, high, dots), spread)
 
 
 def _scale(paths: Sequence[Path], rules: Sequence[Rule], view: View, rows: int) -> Rows:
-    """The vertical scale for all that is to be seen."""
-    ranges = [thinned for path in paths for thinned in (path.trace, path.spread) if thinned is not None]
-    values = np.concatenate([values for thinned in ranges for values in (thinned.low, thinned.high)])
+    """The vertical scale for all paths, and for rules that are not far away."""
+    ranges = [binned for path in paths for binned in (path.trace, path.spread) if binned is not None]
+    values = np.concatenate([values for binned in ranges for values in (binned.low, binned.high)])
     values = values[np.isfinite(values)]
     if not values.size:
         values = np.array([0.0, 1.0])
@@ -203,7 +203,7 @@ def _scale(paths: Sequence[Path], rules: Sequence[Rule], view: View, rows: int) 
 
 
 def _rule_heights(rules: Sequence[Rule], view: View) -> list[float | None]:
-    """Where the rules stand on the axis; None where they cannot."""
+    """The rules' positions on the axis; None for those that it cannot show."""
     heights = [rule.y if abs(rule.y) <= 1e30 else None for rule in rules]
     if not view.log:
         return heights
@@ -211,7 +211,7 @@ def _rule_heights(rules: Sequence[Rule], view: View) -> list[float | None]:
 
 
 def _paint(cells: Sheet, grid: Grid, paths: Sequence[Path], rules: Sequence[Rule], view: View) -> bool:
-    """Everything inside the plot, from back to front; says whether something lies outside it."""
+    """Draw everything inside the plot, from back to front; returns whether something lies outside it."""
     for path in paths:
         if path.spread is not None:
             paint_tint(cells, grid, path.spread, path.curve.tint, view.ascii)
@@ -230,7 +230,7 @@ def _paint(cells: Sheet, grid: Grid, paths: Sequence[Path], rules: Sequence[Rule
 
 
 def _paint_traces(cells: Sheet, grid: Grid, paths: Sequence[Path], plain: bool) -> None:
-    """The lines, drawn by plotext in the order given: where two share a cell the later one has it."""
+    """Draw the lines by plotext, in order: a cell shared by two lines shows the later one."""
     segments = [(index, xs, ys) for index, path in enumerate(paths) for xs, ys in _segments(grid, path.trace)]
     if not segments:
         return
@@ -244,8 +244,8 @@ def _paint_traces(cells: Sheet, grid: Grid, paths: Sequence[Path], plain: bool) 
                 column += 1
 
 
-def _segments(grid: Grid, trace: Thin) -> list[tuple[list[int], list[int]]]:
-    """The trace as runs of whole dots, without gaps and without points that change nothing."""
+def _segments(grid: Grid, trace: Binned) -> list[tuple[list[int], list[int]]]:
+    """The trace as polylines in whole dots, split at gaps, without redundant points."""
     bottom, top = (np.clip(grid.dots(values), 0, grid.rows * grid.up - 1) for values in (trace.low, trace.high))
     runs: list[tuple[list[int], list[int]]] = []
     rows = zip(
@@ -269,14 +269,14 @@ def _segments(grid: Grid, trace: Thin) -> list[tuple[list[int], list[int]]]:
     return runs
 
 
-INKED = re.compile(r"(?:\x1b\[38;5;(\d+)m)?([^\x1b]*)\x1b\[0m")
+COLORED_RUN = re.compile(r"(?:\x1b\[38;5;(\d+)m)?([^\x1b]*)\x1b\[0m")
 
 
 def _plot(
     segments: Sequence[tuple[int, list[int], list[int]]], size: tuple[int, int], across: int, up: int, marker: str
 ) -> list[list[tuple[int, str]]]:
-    """Rows of (line index, characters), drawn on a bare canvas whose coordinates are dots."""
-    # plotext takes 65 ms to import. It draws on one figure of its own, so only one thread may use it.
+    """Rows of (line index, characters), drawn on an empty plotext canvas whose coordinates are dots."""
+    # plotext takes 65 ms to import. It has one global figure, so only one thread may use it.
     import plotext
 
     plotext.clear_data()
@@ -293,13 +293,13 @@ def _plot(
         plotext.plot(xs, ys, marker=marker, color=16 + index)
     text = str(plotext.build())
     return [
-        [(int(ink) - 16 if ink else 0, chars) for ink, chars in INKED.findall(row)]
+        [(int(ink) - 16 if ink else 0, chars) for ink, chars in COLORED_RUN.findall(row)]
         for row in text.split("\n")[: size[1]]
     ]
 
 
 def _paint_marks(cells: Sheet, grid: Grid, paths: Sequence[Path], plain: bool) -> None:
-    """A dot on each measured point of sparse lines."""
+    """Mark each measured point of sparse lines by a dot."""
     for path in paths:
         points = path.curve.shown
         if not path.curve.line.marks:
@@ -316,23 +316,23 @@ def _paint_marks(cells: Sheet, grid: Grid, paths: Sequence[Path], plain: bool) -
 
 
 def _paint_clipped(cells: Sheet, grid: Grid, path: Path, plain: bool) -> bool:
-    """Arrows at the edge where a line, or what stands behind it, goes on outside."""
+    """Draw arrows at the edge where a line, or its band, continues outside the plot."""
     clipped = False
-    for thinned, width in ((path.trace, grid.across), (path.spread, 1)):
-        if thinned is None:
+    for binned, width in ((path.trace, grid.across), (path.spread, 1)):
+        if binned is None:
             continue
-        over = grid.dots(thinned.high) >= grid.rows * grid.up
-        under = (grid.dots(thinned.low) < 0) & np.isfinite(thinned.low)
+        over = grid.dots(binned.high) >= grid.rows * grid.up
+        under = (grid.dots(binned.low) < 0) & np.isfinite(binned.low)
         for outside, row, char in ((over, 0, "^" if plain else "▲"), (under, grid.rows - 1, "v" if plain else "▼")):
-            for column in set((thinned.columns[outside] // width).tolist()):
+            for column in set((binned.columns[outside] // width).tolist()):
                 clipped = True
-                if thinned is path.trace or cells[row][grid.left + column].char in " ▀▄":
+                if binned is path.trace or cells[row][grid.left + column].char in " ▀▄":
                     put(cells, row, grid.left + column, char, path.curve.ink)
     return clipped
 
 
 def _paint_ends(cells: Sheet, grid: Grid, paths: Sequence[Path], view: View) -> None:
-    """At the end of each line a cross where it broke and its letter, moved left where they would collide."""
+    """Draw each line's letter at its end, and a cross if its run failed; moved left to avoid collisions."""
     taken: set[tuple[int, int]] = set()
     for path in paths:
         line, trace = path.curve.line, path.trace
@@ -351,7 +351,7 @@ def _paint_ends(cells: Sheet, grid: Grid, paths: Sequence[Path], view: View) -> 
 
 
 def _free_spot(rows: dict[int, int], end: int, columns: int, taken: set[tuple[int, int]]) -> tuple[int, int] | None:
-    """The place after the end of a line, or else the nearest free one on it."""
+    """The cell after the end of a line, else the nearest free one on the line."""
     row = rows[end]
     for column in (*((end + 1,) if end + 1 < columns else ()), *range(end, max(-1, end - 40), -1)):
         row = rows.get(column, row)
@@ -361,7 +361,7 @@ def _free_spot(rows: dict[int, int], end: int, columns: int, taken: set[tuple[in
 
 
 def lettered(lines: Sequence[Line]) -> list[Line]:
-    """The lines with a letter each, for terminals without colours: its own, else one from its label, else any."""
+    """Give each line a letter, for terminals without colours: its own, one from its label, or any free one."""
     used = {line.letter for line in lines if line.letter}
     result: list[Line] = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""Pictures as coloured characters: images in half blocks, filters as images, and what a confusion matrix shows."""
+"""Images as coloured half-block characters: pixels, filters, tiles of images; and tints of a confusion matrix."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Pixels = NDArray[np.uint8]
 
 HALF_BLOCK = "▀"
 SHADES = " .:-=+*#%@"
-LARGEST_SCALE = 4
+MAX_SCALE = 4
 SMALL_IMAGE = 32
 CAPTION_WIDTH = 12
 GAP = 1
-NOTABLE = 1.25
+NOTABLE_ERROR = 1.25
 
 
 class Cell(NamedTuple):
-    """One character of a picture; a widget knows what to take for a named ink, and for None its own colours.
+    """One character of a picture; a named ink is looked up by the widget, None means its default colours.
 
-    A character two cells wide is followed by a cell with an empty text.
+    A character that is two cells wide is followed by a cell with an empty text.
     """
 
     text: str
@@ -40,7 +40,7 @@ Rows = list[list[Cell]]
 
 
 class Tiling(NamedTuple):
-    """How equally large images share a space: each shrunk, then enlarged, in tiles of `width` cells by `lines`."""
+    """How images of one size share a space: each is shrunk, then enlarged, in tiles of `width` by `lines` cells."""
 
     shrink: int
     enlarge: int
@@ -55,7 +55,7 @@ class Tiling(NamedTuple):
 
 
 def shorten(text: str, width: int, ascii_only: bool = False) -> str:
-    """Foreign text made safe and cut to `width` character cells, the cut marked by an ellipsis where there is room."""
+    """Untrusted text made safe and cut to `width` cells, with an ellipsis if there is room for one."""
     clean = safe(text)
     if ascii_only:
         clean = clean.encode("ascii", "replace").decode()
@@ -65,8 +65,8 @@ def shorten(text: str, width: int, ascii_only: bool = False) -> str:
     return set_cell_size(clean, max(0, width - len(mark))).rstrip() + mark
 
 
-def ending(text: str, width: int, ascii_only: bool = False) -> str:
-    """The end of a foreign text in at most `width` character cells, as of a path, whose end tells most."""
+def end_of(text: str, width: int, ascii_only: bool = False) -> str:
+    """The end of an untrusted text in at most `width` character cells; for paths, whose end says most."""
     clean = shorten(text, cell_len(text), ascii_only)
     if cell_len(clean) <= width:
         return clean
@@ -76,8 +76,8 @@ def ending(text: str, width: int, ascii_only: bool = False) -> str:
     return mark + clean
 
 
-def written(text: str, width: int, ink: str, ascii_only: bool = False) -> list[Cell]:
-    """Foreign text as at most `width` cells in a named ink."""
+def text_cells(text: str, width: int, ink: str, ascii_only: bool = False) -> list[Cell]:
+    """Untrusted text as at most `width` cells in a named ink."""
     cells: list[Cell] = []
     for character in shorten(text, width, ascii_only):
         match cell_len(character):
@@ -90,8 +90,8 @@ def written(text: str, width: int, ink: str, ascii_only: bool = False) -> list[C
     return cells
 
 
-def fitted(number: int, width: int) -> str:
-    """A count in at most `width` characters (three at least), in thousands or millions where it must be."""
+def short_count(number: int, width: int) -> str:
+    """A count in at most `width` characters (three or more), abbreviated to thousands or millions if necessary."""
     digits = str(number)
     if len(digits) <= width:
         return digits
@@ -104,13 +104,13 @@ def fitted(number: int, width: int) -> str:
 
 
 def blend(ground: Rgb, ink: Rgb, strength: float) -> Rgb:
-    """`ink` laid over `ground`: 0 leaves the ground, 1 hides it."""
+    """`ink` blended over `ground`: strength 0 is the ground, 1 is the ink."""
     red, green, blue = (round(low + (high - low) * strength) for low, high in zip(ground, ink, strict=True))
     return red, green, blue
 
 
 def readable_on(ground: Rgb) -> Rgb:
-    """Black or white, whichever stands out more (the relative luminance of WCAG 2)."""
+    """Black or white, whichever has more contrast (relative luminance of WCAG 2)."""
     linear = [value / 3294.6 if value <= 10 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in ground]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)
@@ -120,7 +120,7 @@ def readable_on(ground: Rgb) -> Rgb:
 
 
 def to_pixels(image: Pixels) -> Pixels:
-    """An image [C, H, W] as pixels [H, W, 3]: one channel is grey, three are colours, others are averaged to grey."""
+    """An image [C, H, W] as pixels [H, W, 3]: three channels are RGB, any other number is averaged to grey."""
     if image.shape[0] == 3:
         return np.ascontiguousarray(image.transpose(1, 2, 0))
     grey = image.mean(axis=0) if image.shape[0] else np.zeros(image.shape[1:])
@@ -128,7 +128,7 @@ def to_pixels(image: Pixels) -> Pixels:
 
 
 def filter_images(weights: NDArray[np.floating], normalize: Literal["each", "all"]) -> Pixels:
-    """Filters [N, C, K, K] as images [N, 3 or 1, K, K], black to white over each filter's weights or over all."""
+    """Filters [N, C, K, K] as images [N, 3 or 1, K, K], scaled from black to white by filter or over all filters."""
     values = np.nan_to_num(weights.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(-1e30, 1e30)
     if values.size == 0:
         return np.zeros((0, 1, 1, 1), np.uint8)
@@ -142,7 +142,7 @@ def filter_images(weights: NDArray[np.floating], normalize: Literal["each", "all
 
 
 def scaled(pixels: Pixels, shrink: int, enlarge: int) -> Pixels:
-    """Pixels [H, W, 3] averaged over squares of side `shrink`, then each repeated `enlarge` times both ways."""
+    """Pixels [H, W, 3] averaged over squares of side `shrink`, then repeated `enlarge` times in both directions."""
     if shrink > 1:
         height, width = pixels.shape[:2]
         padded = np.pad(pixels, ((0, -height % shrink), (0, -width % shrink), (0, 0)), mode="edge")
@@ -152,7 +152,7 @@ def scaled(pixels: Pixels, shrink: int, enlarge: int) -> Pixels:
 
 
 def half_blocks(pixels: Pixels) -> Rows:
-    """Pixels [H, W, 3] as rows of cells, each an upper pixel in ink over a lower one in ground."""
+    """Pixels [H, W, 3] as rows of cells, the upper of two pixels as ink, the lower one as background."""
     values: list[list[list[int]]] = pixels.tolist()
     rows: Rows = []
     for upper in range(0, len(values), 2):
@@ -166,7 +166,7 @@ def _rgb(value: list[int] | None) -> Rgb | None:
 
 
 def ascii_shades(pixels: Pixels, dark_ground: bool = True) -> Rows:
-    """Pixels [H, W, 3] as rows of characters, each the mean of two pixels: denser is brighter on a dark ground."""
+    """Pixels [H, W, 3] as ASCII characters, each the mean of two pixels: denser is brighter on a dark background."""
     if pixels.size == 0:
         return []
     grey = np.pad(pixels.mean(axis=2), ((0, pixels.shape[0] % 2), (0, 0)), mode="edge")
@@ -179,11 +179,11 @@ def ascii_shades(pixels: Pixels, dark_ground: bool = True) -> Rows:
 
 
 def tiling(count: int, image: tuple[int, int], space: tuple[int, int], caption_lines: int = 0) -> Tiling:
-    """The largest scale at which all images (height, width) fit the space (lines, cells); else pages of smaller ones.
+    """The largest scale at which all images (height, width) fit the space (lines, cells); else a scale for pages.
 
-    A large image is shrunk until four fit a page or it is small, any image until one fits.
+    Large images are shrunk until four fit on a page or they are small; any image is shrunk until one fits.
     """
-    for enlarge in range(LARGEST_SCALE, 0, -1):
+    for enlarge in range(MAX_SCALE, 0, -1):
         found = _tiling(count, image, space, caption_lines, 1, enlarge)
         if found.columns * found.rows >= count:
             return found
@@ -202,7 +202,7 @@ def _tiling(
     if caption_lines:
         width = max(width, min(CAPTION_WIDTH, space[1]))
     lines = ceil(height / 2) + caption_lines
-    # Half a line is already free under an image of an odd height.
+    # An image of an odd height leaves half a line free already.
     lines_between = GAP if caption_lines or height % 2 == 0 else 0
     columns, rows = (space[1] + GAP) // (width + GAP), (space[0] + lines_between) // (lines + lines_between)
     if columns and rows and not caption_lines:
@@ -210,14 +210,14 @@ def _tiling(
     return Tiling(shrink, enlarge, min(columns, count), rows, width, lines, lines_between)
 
 
-def _even_columns(count: int, most: int, rows: int) -> int:
-    """The columns that leave no row short, nearest to a square; as many as fit where there are none."""
-    divisors = [columns for columns in range(ceil(count / rows), most + 1) if count % columns == 0]
-    return min(divisors, key=lambda columns: (abs(columns - sqrt(count)), -columns), default=most)
+def _even_columns(count: int, limit: int, rows: int) -> int:
+    """The number of columns that fills all rows, nearest to a square; the most that fit if there is none."""
+    divisors = [columns for columns in range(ceil(count / rows), limit + 1) if count % columns == 0]
+    return min(divisors, key=lambda columns: (abs(columns - sqrt(count)), -columns), default=limit)
 
 
 def grid(tiles: Sequence[Rows], plan: Tiling) -> Rows:
-    """Tiles of cells in rows, a free cell between two columns."""
+    """Arrange tiles in rows, with a free cell between columns."""
     rows: Rows = []
     for first in range(0, len(tiles), max(1, plan.columns)):
         if rows:
@@ -238,7 +238,7 @@ def _line(tiles: Sequence[Rows], line: int, width: int) -> list[Cell]:
 
 
 def shares(confusion: Confusion) -> NDArray[np.float64]:
-    """Each row as fractions of its images; zeros for a class without images."""
+    """Each row as fractions of its class's images; zeros for a class without images."""
     counts = np.asarray(confusion, dtype=np.float64).reshape(len(confusion), len(confusion))
     totals = counts.sum(axis=1, keepdims=True)
     return counts / np.where(totals == 0, 1.0, totals)
@@ -250,30 +250,31 @@ def _mistakes(confusion: Confusion) -> NDArray[np.int64]:
     return counts
 
 
-def worst_pairs(confusion: Confusion, most: int) -> list[tuple[int, int, int]]:
-    """The most frequent mistakes as (true class, predicted class, images), the worst first."""
+def worst_pairs(confusion: Confusion, limit: int) -> list[tuple[int, int, int]]:
+    """The most frequent mistakes as (true class, predicted class, images), worst first."""
     mistakes = _mistakes(confusion)
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:most]
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:limit]
     pairs = [divmod(int(place), len(confusion)) for place in order]
     return [(true, predicted, int(mistakes[true, predicted])) for true, predicted in pairs if mistakes[true, predicted]]
 
 
-def most_confused(confusion: Confusion, most: int) -> list[int]:
-    """The classes with the most mistakes, missed images and wrongly claimed ones together, the worst first."""
+def most_confused(confusion: Confusion, limit: int) -> list[int]:
+    """The classes with the most mistakes (false negatives plus false positives), worst first."""
     mistakes = _mistakes(confusion)
-    return [int(index) for index in np.argsort(-(mistakes.sum(0) + mistakes.sum(1)), kind="stable")[:most]]
+    return [int(index) for index in np.argsort(-(mistakes.sum(0) + mistakes.sum(1)), kind="stable")[:limit]]
 
 
 def tint_strengths(confusion: Confusion) -> NDArray[np.float64]:
-    """How strongly to tint each cell, from 0 to 1: the diagonal by its share, errors only where they stand out.
+    """How strongly to tint each cell, from 0 to 1: the diagonal by its share, errors only if they stand out.
 
-    An error is tinted above 1.25 times the mean error, up to the largest: a fixed scale would tint all of a weak model.
+    Errors above 1.25 times the mean error are tinted, relative to the largest: a fixed scale would tint all errors of
+    a weak model.
     """
     fractions = shares(confusion)
     errors = fractions.copy()
     np.fill_diagonal(errors, 0.0)
     pairs = max(1, len(confusion) * (len(confusion) - 1))
-    notable, largest = NOTABLE * errors.sum() / pairs, errors.max(initial=0.0)
+    notable, largest = NOTABLE_ERROR * errors.sum() / pairs, errors.max(initial=0.0)
     room = largest - notable
     strengths = np.where(errors > notable, 0.15 + 0.85 * (errors - notable) / (room if room > 0 else 1.0), 0.0)
     np.fill_diagonal(strengths, np.where(fractions.diagonal() > 0, 0.25 + 0.75 * fractions.diagonal(), 0.0))

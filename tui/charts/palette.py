@@ -1,8 +1,8 @@
-"""The colours of charts and pictures, on dark, light, black and ANSI grounds; Textual is not needed to know them."""
+"""The colours of charts and pictures on dark, light, black and ANSI backgrounds, independent of Textual."""
 
 from __future__ import annotations
 
-# Okabe and Ito's palette, adapted: told apart by colour-blind eyes too.
+# Adapted from Okabe and Ito's palette, which colour-blind readers can distinguish.
 ON_DARK = {
     "chart-0": "#56b4e9",
     "chart-1": "#f0a030",

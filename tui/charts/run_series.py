@@ -1,4 +1,4 @@
-"""What the charts of a run show: its curves as lines, the reported figures as rules, and a note on where it stands."""
+"""A run's curves as lines of a chart, its reported figures as rules, and a note with its current values."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ INKS = {"train": 0, "test": 1, "validation": 2}
 
 @dataclass(frozen=True, slots=True)
 class Ghost:
-    """The best earlier run of a preset, to race against."""
+    """The best earlier run of the same preset, drawn behind the current one for comparison."""
 
     run_id: str
     record: RunRecord
 
 
 def loss_lines(record: RunRecord, axis: Axis) -> list[Line]:
-    """The loss of every step, and that of each split after every epoch."""
+    """The training loss of every step, and the loss of each split after every epoch."""
     return _lines(record, axis, "loss")
 
 
 def accuracy_lines(record: RunRecord, axis: Axis, ghost: Ghost | None = None) -> list[Line]:
-    """The accuracy of each split after every epoch, and of the epoch in hand; the ghost's test accuracy dim behind."""
+    """The accuracy of each split after every epoch, and so far in the current one; behind it the ghost's, dimmed."""
     lines = _lines(record, axis, "accuracy")
     if ghost is not None:
         points = curve(ghost.record, "test/accuracy", axis)
@@ -52,7 +52,7 @@ def _lines(record: RunRecord, axis: Axis, figure: str) -> list[Line]:
 
 
 def reported_rules(record: RunRecord) -> list[Rule]:
-    """The reported test accuracies, each once."""
+    """The reported test accuracies as rules."""
     started = record.started
     figures = read_reported(started.reported if started else ())
     return [
@@ -63,7 +63,7 @@ def reported_rules(record: RunRecord) -> list[Rule]:
 
 
 def loss_note(record: RunRecord) -> str:
-    """The newest losses."""
+    """The latest losses."""
     last = record.epochs[-1] if record.epochs else None
     now = next((step.mean_loss for step in reversed(record.steps) if step.phase == "train"), None)
     train = now if now is not None else last.metrics.get("train/loss") if last else None
@@ -77,7 +77,7 @@ def loss_note(record: RunRecord) -> str:
 
 
 def accuracy_note(record: RunRecord, ghost: Ghost | None) -> str:
-    """The last and the best test accuracy, and the lead over the ghost in points; of nothing yet, what is going on."""
+    """The last and the best test accuracy, and the lead over the ghost; before the first epoch, the current stage."""
     if not record.epochs:
         return record.stage if record.status == READING else ""
     last, best = record.epochs[-1].metrics.get("test/accuracy"), record.best
@@ -91,7 +91,7 @@ def accuracy_note(record: RunRecord, ghost: Ghost | None) -> str:
 
 
 def lead_over(record: RunRecord, ghost: Ghost) -> float | None:
-    """How far a run is ahead of its ghost in test accuracy at the same epoch; None where the ghost had ended."""
+    """How far a run is ahead of its ghost in test accuracy at the same epoch; None if the ghost has no such epoch."""
     last = record.epochs[-1] if record.epochs else None
     if last is None:
         return None
@@ -102,6 +102,6 @@ def lead_over(record: RunRecord, ghost: Ghost) -> float | None:
 
 
 def run_line(record: RunRecord, letter: str, ink: int, metric: str = "test/accuracy", axis: Axis = "epoch") -> Line:
-    """One run's curve among those of others, told apart by its letter."""
+    """One run's curve, identified by a letter."""
     points = curve(record, metric, axis)
     return Line(letter, points.x, points.y, ink=ink, letter=letter, broken=record.status == "failed")

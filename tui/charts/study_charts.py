@@ -1,4 +1,4 @@
-"""The charts of a result as text for a terminal."""
+"""The charts of a study's result as text for a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .drawing import INKS, Line, Rule, View, draw, lettered
 from .palette import ON_DARK
 
 HEIGHT = 16
-BAR = 30
+BAR_WIDTH = 30
 SMOOTHING = 0.9
 TINT = 0.35
 
@@ -24,10 +24,10 @@ TINT = 0.35
 def chart_text(
     figure: Figure, width: int, height: int = HEIGHT, *, colors: bool = True, ascii_only: bool = False
 ) -> Text:
-    """A titled chart with its legend; without colours the ends of a band are lines of their own."""
+    """A titled chart with its legend; without colours, the edges of a band are drawn as lines."""
     if figure.kind != "lines":
         return _bars(figure, width, ascii_only)
-    parts = figure.series if colors else [end for series in figure.series for end in ends_of(series)]
+    parts = figure.series if colors else [end for series in figure.series for end in band_edges(series)]
     lines = lettered([chart_line(series, figure) for series in parts])
     rules = [Rule(value, label) for value, label in figure.rules]
     smoothing = SMOOTHING if figure.smooth else 0.0
@@ -37,12 +37,12 @@ def chart_text(
     return Text("\n").join([Text(safe(figure.title), "bold").append(note, "dim"), _legend(lines, ascii_only), *rows])
 
 
-def ends_of(series: Series) -> list[Series]:
-    """A band as its lower and its upper end; any other series as it is."""
+def band_edges(series: Series) -> list[Series]:
+    """A band as its lower and upper edge; any other series unchanged."""
     if series.low is None or series.high is None:
         return [series]
-    ends = (("least", series.low), ("greatest", series.high))
-    return [replace(series, label=f"{series.label} {word}", y=y, low=None, high=None) for word, y in ends]
+    edges = (("min", series.low), ("max", series.high))
+    return [replace(series, label=f"{series.label} {word}", y=y, low=None, high=None) for word, y in edges]
 
 
 def chart_line(series: Series, figure: Figure) -> Line:
@@ -72,7 +72,7 @@ def _style(ink: str, tint: str) -> Style:
 
 
 def _color(key: str) -> str | None:
-    """The colour of a cell's key: bright enough for a dark ground, dark enough for a light one."""
+    """The colour of a cell's key, readable on dark and on light backgrounds."""
     kind, _, number = key.partition("-")
     match kind:
         case "series":
@@ -93,13 +93,13 @@ def _dimmed(color: str) -> str:
 
 
 def _bars(figure: Figure, width: int, ascii_only: bool) -> Text:
-    """A row of text for each series: its label, a bar as long as its value, and the value."""
+    """A line per series: its label, a bar of its value, and the value."""
     labels = [safe(series.label) for series in figure.series]
-    longest = min(max(map(len, labels), default=0), max(8, width - BAR - 12))
+    longest = min(max(map(len, labels), default=0), max(8, width - BAR_WIDTH - 12))
     rows = [Text(safe(figure.title), "bold")]
     for series, words in zip(figure.series, labels, strict=True):
         value = float(series.y[0])
-        filled = round(BAR * min(1.0, max(0.0, value)))
+        filled = round(BAR_WIDTH * min(1.0, max(0.0, value)))
         bar = ("#" if ascii_only else "━") * filled
         rows.append(
             Text(f"{words[:longest]:<{longest}}  ").append(bar, _style("series-0", "")).append(f" {percent(value, 1)}")

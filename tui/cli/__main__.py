@@ -1,4 +1,4 @@
-"""`python -m torchdeck.tui.cli`: the command line."""
+"""`python -m torchdeck.tui.cli`: run the command line."""
 
 from .main import main
 

@@ -1,4 +1,4 @@
-"""The commands of data sets; every slow import stands inside its command."""
+"""The commands `torchdeck data ...`: list, inspect, check and fetch data sets; slow imports are inside them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DatasetName = Annotated[str, typer.Argument(help="A data set's name.")]
 
 @data_app.command("list", epilog="Example: torchdeck data list --json")
 def data_list(data: Data = DATA, as_json: Json = False) -> None:
-    """List the data sets, and which of them are here."""
+    """List the data sets, and whether they are on disk."""
     from ...core.data import DATASETS
     from ..format.tables import table
     from .datasets import dataset_rows
@@ -29,7 +29,9 @@ def data_list(data: Data = DATA, as_json: Json = False) -> None:
     rows = dataset_rows(DATASETS, data)
     if as_json:
         return print_json(rows)
-    return print_table(table(["data set", "here", "what"], [(r["name"], r["here"], r["summary"]) for r in rows]))
+    return print_table(
+        table(["data set", "on disk", "description"], [(r["name"], r["here"], r["summary"]) for r in rows])
+    )
 
 
 @data_app.command("inspect", epilog="Example: torchdeck data inspect photos data.size=64")
@@ -41,32 +43,32 @@ def data_inspect(
     data: Data = DATA,
     as_json: Json = False,
 ) -> None:
-    """Show what a folder of images holds: splits, classes, sizes, what is ignored or damaged, images in two splits."""
+    """Show what a folder of images contains: splits, classes, sizes, ignored and damaged files, duplicates."""
     from ...core.data.inspection import inspect
     from ..format.inspection_page import inspection_page
-    from .datasets import opened_folder, show_progress
+    from .datasets import open_folder, show_progress
     from .output import print_table
 
-    found = show_progress(inspect(opened_folder(path, overrides or [], data)))
+    found = show_progress(inspect(open_folder(path, overrides or [], data)))
     return print_json(found.to_json()) if as_json else print_table(inspection_page(found))
 
 
 @data_app.command("check", epilog="Example: torchdeck data check cifar10")
 def data_check(name: DatasetName, overrides: Overrides = None, data: Data = DATA, as_json: Json = False) -> None:
     """Check every file of a data set against its checksum."""
-    from .datasets import check, opened, show_progress
+    from .datasets import check, open_named, show_progress
 
-    _print_whole(show_progress(check(opened(name, overrides or [], data))), as_json)
+    _print_complete(show_progress(check(open_named(name, overrides or [], data))), as_json)
 
 
 @data_app.command("fetch", epilog="Example: torchdeck data fetch mnist --data ~/data")
 def data_fetch(name: DatasetName, data: Data = DATA, as_json: Json = False) -> None:
     """Download a data set and check it."""
-    from .datasets import fetch, opened, show_progress
+    from .datasets import fetch, open_named, show_progress
 
-    _print_whole(show_progress(fetch(opened(name, [], data))), as_json)
+    _print_complete(show_progress(fetch(open_named(name, [], data))), as_json)
 
 
-def _print_whole(found: dict[str, Any], as_json: bool) -> None:
-    images = f"{found['train_images']} + {found['test_images']} images"
-    print_json(found) if as_json else typer.echo(f"{found['name']} is whole: {images}")
+def _print_complete(found: dict[str, Any], as_json: bool) -> None:
+    images = f"{found['train_images']} training and {found['test_images']} test images"
+    print_json(found) if as_json else typer.echo(f"{found['name']} is complete: {images}")

@@ -1,4 +1,4 @@
-"""What the data commands do: open, check and fetch a data set, with a line of progress."""
+"""The work of the data commands: open, check and fetch a data set, with a progress line."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ...core.errors import InputError
 from ...core.utils.registry import Table
 from ..format.values import safe
 
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
 def dataset_rows(datasets: Table, data: Path) -> list[dict[str, str]]:
-    """Name, whether it is here, and what it is, of every data set."""
+    """For every data set its name, whether it is on disk, and a description."""
     rows: list[dict[str, str]] = []
     for name in datasets.names():
         options = cast("DataOptions", datasets.options(name)(name=name))
@@ -30,28 +30,28 @@ def dataset_rows(datasets: Table, data: Path) -> list[dict[str, str]]:
     return rows
 
 
-def opened(name: str, overrides: list[str], data: Path) -> Dataset:
-    """The data set of a name with settings changed by `data.key=value` texts.
+def open_named(name: str, overrides: list[str], data: Path) -> Dataset:
+    """Open the data set of a name, with settings overridden by `data.key=value` texts.
 
     Raises:
-        InputError: no data set has that name, or a setting is wrong.
+        InputError: no data set has that name, or a setting is invalid.
     """
     DATASETS.options(name)
     return open_dataset(parse_data(name, overrides), data)
 
 
-def opened_folder(path: Path, overrides: list[str], data: Path) -> ImageFolder:
-    """The images of a folder or list, wherever it is, with settings changed by `data.key=value` texts.
+def open_folder(path: Path, overrides: list[str], data: Path) -> ImageFolder:
+    """Open a folder or list of images at any path, with settings overridden by `data.key=value` texts.
 
     Raises:
-        InputError: a setting is wrong.
+        InputError: a setting is invalid.
     """
     options = parse_data("image-folder", overrides).model_copy(update={"path": str(path.absolute())})
     return cast("ImageFolder", open_dataset(options, data))
 
 
 def check(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
-    """Check every file; the data set's facts are returned.
+    """Check every file; returns the data set's name, folder, number of images and classes.
 
     Raises:
         DataError: a file is missing or damaged.
@@ -59,7 +59,9 @@ def check(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
     name = dataset.options.name
     if missing := dataset.missing():
         listed = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
-        raise InputError(f"{name} is not in {dataset.root}: no {listed}", f"run: torchdeck data fetch {name}")
+        raise InputError(
+            f"{name} is incomplete in {dataset.root}: {listed} missing", f"run: torchdeck data fetch {name}"
+        )
     yield from check_files(dataset)
     facts = dataset.facts()
     counts = {"train_images": facts.train_images, "test_images": facts.test_images}
@@ -67,19 +69,23 @@ def check(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
 
 
 def fetch(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
-    """Download what is missing, then check; raises DataError where that cannot be done."""
+    """Download what is missing, then check.
+
+    Raises:
+        DataError: the download failed, or a file is damaged.
+    """
     if dataset.missing():
         try:
             dataset.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             hint = "choose another with --data or TORCHDECK_DATA"
-            raise InputError(f"the data folder {dataset.root} cannot be made ({error.strerror})", hint) from None
+            raise InputError(f"the data folder {dataset.root} cannot be created ({error.strerror})", hint) from None
         yield from dataset.fetch()
     return (yield from check(dataset))
 
 
-def show_progress(work: Generator[Progress, None, Done]) -> Done:
-    """Run slow work to its end, its progress on stderr where that is a terminal."""
+def show_progress(work: Generator[Progress, None, Result]) -> Result:
+    """Run slow work to its end; progress is shown on stderr if that is a terminal."""
     steps = _with_lines(work)
     while True:
         try:
@@ -88,12 +94,12 @@ def show_progress(work: Generator[Progress, None, Done]) -> Done:
             return end.value
 
 
-def _with_lines(work: Generator[Progress, None, Done]) -> Generator[None, None, Done]:
-    lively = sys.stderr.isatty()
+def _with_lines(work: Generator[Progress, None, Result]) -> Generator[None, None, Result]:
+    is_terminal = sys.stderr.isatty()
     try:
         while True:
             step = next(work)
-            if lively:
+            if is_terminal:
                 share = f" {100 * step.done / step.total:.0f} %" if step.done is not None and step.total else ""
                 sys.stderr.write(f"\r\x1b[K{safe(step.message)}{share}")
                 sys.stderr.flush()
@@ -101,6 +107,6 @@ def _with_lines(work: Generator[Progress, None, Done]) -> Generator[None, None, 
     except StopIteration as end:
         return end.value
     finally:
-        if lively:
+        if is_terminal:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

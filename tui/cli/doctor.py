@@ -1,4 +1,4 @@
-"""What a machine has for training: told on one page, and the first thing to look at when something fails."""
+"""`torchdeck doctor`: versions, devices, data sets, terminal and disk space, to diagnose problems."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .datasets import dataset_rows
 
 
 def examine(logs: Path, data: Path) -> dict[str, str]:
-    """Versions, devices, data sets, terminal and free disk, each as one text."""
+    """Versions, devices, data sets, terminal and free disk space, each as a text."""
     found = {"torchdeck": _version("torchdeck"), "python": f"{platform.python_version()} ({platform.system()})"}
     found |= {name: _version(name) for name in ("torch", "torchvision", "numpy", "pydantic", "rich", "typer")}
     found |= _devices()
@@ -39,16 +39,16 @@ def _version(package: str) -> str:
 
 def _devices() -> dict[str, str]:
     cpu = torch.device("cpu")
-    found = {"cpu": f"{device_name(cpu)}, torch computes on {torch.get_num_threads()}, {size(free_memory(cpu))} free"}
+    found = {"cpu": f"{device_name(cpu)}, {torch.get_num_threads()} threads, {size(free_memory(cpu))} free"}
     for index in range(torch.cuda.device_count()):
         device = torch.device("cuda", index)
         found[str(device)] = f"{device_name(device)}, {size(free_memory(device))} free"
     if not torch.cuda.is_available():
         found["cuda"] = f"none: {_why_no_gpu()}"
     others = [kind for kind in ("mps", "xpu") if getattr(torch, kind, None) and getattr(torch, kind).is_available()]
-    found |= dict.fromkeys(others, "here, but not trained on")
+    found |= dict.fromkeys(others, "present, but not supported")
     auto = pick_device("auto")
-    found["training.device=auto"] = f"takes {auto} ({device_name(auto)})"
+    found["training.device=auto"] = f"{auto} ({device_name(auto)})"
     return found
 
 
@@ -69,5 +69,5 @@ def _disk(folder: Path) -> str:
 def _terminal() -> str:
     width, height = shutil.get_terminal_size()
     kind = os.environ.get("TERM", "no TERM")
-    colour = "no colour" if "NO_COLOR" in os.environ else os.environ.get("COLORTERM", "colour as TERM says")
+    colour = "no colour" if "NO_COLOR" in os.environ else os.environ.get("COLORTERM", "colours as of TERM")
     return f"{kind}, {width}x{height}, {colour}" if sys.stderr.isatty() else "none (output is redirected)"

@@ -1,7 +1,7 @@
-"""A run without a screen: its events as rich progress, plain lines or JSON lines, and its exit code.
+"""Show a run without the app: its events as progress bars, plain lines or JSON lines, and its exit code.
 
-The run is iterated in a thread of its own that never writes anywhere; the main thread draws and takes signals. So a
-terminal that nobody reads can hold up the drawing, never the training.
+A separate thread iterates the run and never writes; the main thread draws and handles signals. So a terminal that
+nobody reads can block the drawing, but never the training.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from ...core.control import Control
 from ...core.events import DeviceSampled, RunEvent, StepCompleted, to_json
-from ..state.handover import HandOver
+from ..state.handover import Handover
 from ..terminal.broken_pipe import PIPE_CLOSED, discard_output
 from ..terminal.exit_codes import run_exit_code
 from ..terminal.shutdown import EXIT_TIMEOUTS, handle_signals
 from ..terminal.terminal import SHOW_CURSOR, write_without_blocking
 
-MOST_WAITING = 10_000
+MAX_QUEUED = 10_000
 
 
 Event = TypeVar("Event")
@@ -32,28 +32,28 @@ _Shown = TypeVar("_Shown", contravariant=True)
 
 
 class FrontEnd(Protocol[_Shown]):
-    """What shows the events of a run, or of a study, in the main thread."""
+    """Shows the events of a run or of a study, in the main thread."""
 
     @property
     def descriptor(self) -> int:
-        """Where it writes: 1 or 2."""
+        """The descriptor that it writes to: 1 or 2."""
         ...
 
     def show(self, event: _Shown) -> None:
-        """Show one event; raises BrokenPipeError when nobody takes the output any more."""
+        """Show one event; raises BrokenPipeError if nobody reads the output any more."""
         ...
 
     def tick(self) -> None:
-        """Draw again, a few times a second."""
+        """Redraw; called a few times a second."""
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was found."""
+        """Restore the terminal."""
         ...
 
 
 class JsonLines:
-    """One JSON object an event on stdout."""
+    """One JSON object per event on stdout."""
 
     descriptor = 1
 
@@ -69,35 +69,35 @@ class JsonLines:
 
 
 class _Pump:
-    """Iterates a run in a thread, towards a queue that drops what is only for the eye when nobody reads it."""
+    """Iterates a run in a thread into a queue; steps and samples are dropped while nobody reads it."""
 
     def __init__(
-        self, events: Iterator[Any], control: Control, on_end: Callable[[Any], None], hand_over: HandOver | None
+        self, events: Iterator[Any], control: Control, on_end: Callable[[Any], None], handover: Handover | None
     ) -> None:
-        self.waiting: queue.Queue[Any] = queue.Queue()
+        self.queued: queue.Queue[Any] = queue.Queue()
         self.signal: int | None = None
         self.shown = 0
-        """How often the main thread came back from showing something."""
-        self._control, self._on_end, self._hand_over = control, on_end, hand_over
-        watched = hand_over.watch(events) if hand_over else events
+        """How often the main thread has shown something: a counter that stops if it hangs."""
+        self._control, self._on_end, self._handover = control, on_end, handover
+        watched = handover.watch(events) if handover else events
         self._thread = threading.Thread(target=self._pump, args=(watched,), name="run", daemon=True)
 
     def start(self) -> None:
-        """Begin to iterate."""
+        """Start iterating."""
         self._thread.start()
 
     def _pump(self, events: Iterator[Any]) -> None:
         last = None
         try:
             for last in events:
-                passing = isinstance(last, StepCompleted | DeviceSampled)
-                if not passing or self.waiting.qsize() < MOST_WAITING:
-                    self.waiting.put(last)
+                droppable = isinstance(last, StepCompleted | DeviceSampled)
+                if not droppable or self.queued.qsize() < MAX_QUEUED:
+                    self.queued.put(last)
         finally:
             try:
                 self._on_end(last)
             finally:
-                self.waiting.put(None)
+                self.queued.put(None)
 
     def join(self) -> None:
         """Wait for the end of the run."""
@@ -106,10 +106,10 @@ class _Pump:
     # -- what `ShutdownTarget` asks for
 
     def request_exit(self, number: int) -> None:
-        """Stop with a checkpoint, or hand over what outlives a hang-up."""
+        """Stop the run with a checkpoint, or at SIGHUP hand it over."""
         self.signal = number
-        if self._hand_over and number == signal.SIGHUP:
-            self._hand_over.ask()
+        if self._handover and number == signal.SIGHUP:
+            self._handover.request()
         else:
             self._stop()
 
@@ -118,18 +118,18 @@ class _Pump:
         self._control.request("stop", "; ".join((f"signal {signal.Signals(self.signal).name}", *why)))
 
     def wait_for_end(self, seconds: float) -> bool:
-        """Wait for the last event, which is on disk by then."""
-        if self._hand_over:
-            self._hand_over.finish(self._stop)
+        """Wait for the last event, which is then on disk."""
+        if self._handover:
+            self._handover.finish(self._stop)
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def exit_code(self, number: int) -> int:
-        """What a shell calls a process that a signal ended; a run that goes on elsewhere is no failure."""
-        return 0 if self._hand_over and self._hand_over.done else 128 + number
+        """0 if another process continues the run, else 128 + n as in a shell."""
+        return 0 if self._handover and self._handover.done else 128 + number
 
     def restore_terminal(self) -> None:
-        """Show the cursor that the progress hides."""
+        """Show the cursor, which the progress bars hide."""
         if os.isatty(2):
             write_without_blocking(2, SHOW_CURSOR)
 
@@ -139,19 +139,19 @@ def drive(
     control: Control,
     front_end: FrontEnd[Event],
     exit_code: Callable[[Any, int | None], int] = run_exit_code,
-    hand_over: HandOver | None = None,
+    handover: Handover | None = None,
 ) -> int:
-    """Show a run, or a study, to its end and give the exit code of its last event and of the signal that came.
+    """Show a run or a study to its end; returns the exit code for its last event and the signal received, if any.
 
-    A run with a way to hand it over goes it when the terminal is lost.
+    With a `handover`, the run moves to a background process when the terminal is lost.
     """
 
     def on_end(last: Any) -> None:
-        # A pipe may be read as late as its reader likes; a terminal that takes nothing is given up.
+        # The reader of a pipe may take its time; a terminal that accepts nothing is given up.
         if os.isatty(front_end.descriptor):
             handler.exit_when_stuck(exit_code(last, pump.signal), lambda: pump.shown)
 
-    pump = _Pump(events, control, on_end, hand_over)
+    pump = _Pump(events, control, on_end, handover)
     with handle_signals(pump) as handler:
         pump.start()
         last, reader = _show_all(pump, front_end, control)
@@ -168,14 +168,14 @@ Reader = Literal["there", "gone", "hung up"]
 
 
 def _show_all(pump: _Pump, front_end: FrontEnd[Any], control: Control) -> tuple[Any, Reader]:
-    """Show events until the last; that one, and what became of who reads them."""
+    """Show events until the last; returns that one, and whether the output is still read."""
     last: Any = None
     reader: Reader = "there"
     while True:
         try:
-            event = pump.waiting.get(timeout=0.1)
+            event = pump.queued.get(timeout=0.1)
         except queue.Empty:
-            if reader == "there" and pump.waiting.empty():
+            if reader == "there" and pump.queued.empty():
                 reader = _shown(front_end.tick, control)
                 pump.shown += 1
             continue
@@ -188,7 +188,7 @@ def _show_all(pump: _Pump, front_end: FrontEnd[Any], control: Control) -> tuple[
 
 
 def _shown(show: Callable[[], None], control: Control) -> Reader:
-    """Whether the output still goes somewhere; if not, the run is asked to stop, unless it ignores hang-ups."""
+    """Show something; if the output is not read any more, ask the run to stop, unless SIGHUP is ignored."""
     try:
         show()
         return "there"
@@ -196,17 +196,17 @@ def _shown(show: Callable[[], None], control: Control) -> Reader:
         control.request("stop", "nobody reads the output any more")
         return "gone"
     except OSError:
-        # The terminal is gone, which a signal may or may not have told.
+        # The terminal was closed, with or without a signal.
         signal.raise_signal(signal.SIGHUP)
         return "hung up"
 
 
-def say_last(work: Callable[[], None], code: int) -> None:
-    """Print a last word on stdout; a terminal that does not take it holds up the process only for a while."""
+def print_last(work: Callable[[], None], code: int) -> None:
+    """Print the results on stdout; a terminal that does not accept them delays the exit only for a while."""
     if not os.isatty(1):
         return work()
-    late = threading.Timer(EXIT_TIMEOUTS.screen, os._exit, (code,))
-    late.daemon = True
-    late.start()
+    timer = threading.Timer(EXIT_TIMEOUTS.screen, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
     work()
-    return late.cancel()
+    return timer.cancel()

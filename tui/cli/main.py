@@ -1,4 +1,4 @@
-"""The command line. Every import that costs time stands inside its command: torch alone takes seconds."""
+"""The commands `torchdeck ...`; slow imports are inside the commands, since torch alone takes seconds."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from .options import (
     print_json,
 )
 from .result_commands import register as register_results
-from .run_commands import begin
 from .run_commands import register as register_runs
+from .run_commands import report_start
 from .slurm_command import register as register_sbatch
 from .study_commands import study_app
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ...core.events import RunEvent
 
 app = typer.Typer(
-    help="Train image classifiers, watch them train, and keep what they did: in one terminal.",
+    help="Train image classifiers in the terminal: watch, compare and analyze every run.",
     epilog="Example: torchdeck run quickstart",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -73,7 +73,7 @@ def tui(
     on_hangup: OnHangup = "hand-over",
 ) -> None:
     """Open the app: set up, watch, review, compare and analyze runs. `torchdeck` alone does the same."""
-    # Looking for garbage among imports takes a tenth of the time to the first frame; the app turns it on again.
+    # Garbage collection during imports takes a tenth of the time to the first frame; the app turns it on again.
     gc.disable()
     from ..app.start import open_app  # textual, 0.2 s
 
@@ -86,7 +86,7 @@ def serve(
     logs: Logs = LOGS,
     data: Data = DATA,
 ) -> None:
-    """Open the app in a browser on this machine; nobody else can reach it (from elsewhere: ssh -L)."""
+    """Serve the app to a browser on this machine only (from another machine, use ssh -L)."""
     from ..app.start import serve_app
 
     serve_app(port, logs, data)
@@ -101,7 +101,7 @@ def presets(as_json: Json = False) -> None:
 
     found, damaged = store.load_all()
     for error in damaged:
-        _tell(error)
+        _print_error(error)
     if as_json:
         return print_json([{"name": item.name, "title": item.title, "summary": item.summary} for item in found])
     return print_table(presets_table(found))
@@ -109,7 +109,7 @@ def presets(as_json: Json = False) -> None:
 
 @app.command(epilog="Example: torchdeck preset lenet")
 def preset(name: PresetName, as_json: Json = False) -> None:
-    """Show a preset: its settings, what is ours in them, and the reported figures."""
+    """Show a preset: its settings with notes, and the results reported for it."""
     from dataclasses import asdict
 
     from ... import presets as store
@@ -126,10 +126,10 @@ def preset(name: PresetName, as_json: Json = False) -> None:
 
 @app.command(epilog="Example: torchdeck settings optimizer")
 def settings(
-    section: Annotated[str, typer.Argument(help="data, model, optimizer, schedule or training; all if left out.")] = "",
+    section: Annotated[str, typer.Argument(help="data, model, optimizer, schedule or training; by default all.")] = "",
     as_json: Json = False,
 ) -> None:
-    """List every setting with its bounds, its default and what it means."""
+    """List all settings with their defaults, bounds and meaning."""
     from ...core.config import settings_of
     from ..format.tables import setting_json, settings_table
     from .output import print_table
@@ -143,21 +143,23 @@ def run(
     name: PresetName,
     overrides: Overrides = None,
     run_name: Annotated[str, typer.Option("--name", help="A name for the run.")] = "",
-    tag: Annotated[list[str] | None, typer.Option(help="A tag for the run; may be given again.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag for the run; may be repeated.")] = None,
     logs: Logs = LOGS,
     data: Data = DATA,
     devices: Devices = "",
     dist_timeout: DistTimeout = 600.0,
     retries: Retries = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, do not train.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the settings and show the plan, without training.")
+    ] = False,
     detach: Detach = False,
     on_hangup: OnHangup = "hand-over",
     as_json: Json = False,
 ) -> None:
-    """Train a preset, with progress on stderr and the results on stdout.
+    """Train a preset; progress goes to stderr, results to stdout.
 
-    Ctrl-C stops it with a checkpoint; `torchdeck resume` goes on. Detached, it prints the run's id and returns.
-    When the terminal is lost, it goes on in a process of its own.
+    Ctrl-C stops the run with a checkpoint; `torchdeck resume` continues it. With --detach, the command prints the
+    run's id and returns. If the terminal is lost, training continues in a background process.
     """
     from ... import presets as store
     from ...core.config import ranks_of
@@ -181,14 +183,16 @@ def run(
 
     label = Label(item.name, run_name, tuple(tag or ()), item.reported_for(config))
     if detach:
-        return begin(start_detached(config, label, logs, data, time.time(), rank_timeouts=rank_timeouts), as_json)
+        return report_start(
+            start_detached(config, label, logs, data, time.time(), rank_timeouts=rank_timeouts), as_json
+        )
 
     from ...core.api import run as train
 
-    def begin_here(control: Control, around: SessionContext) -> Iterator[RunEvent]:
-        return train(config, logs, control, context=replace(around, rank_timeouts=rank_timeouts), label=label)
+    def start_here(control: Control, context: SessionContext) -> Iterator[RunEvent]:
+        return train(config, logs, control, context=replace(context, rank_timeouts=rank_timeouts), label=label)
 
-    return in_foreground(begin_here, logs, data, on_hangup, as_json, apart=ranks_of(config) > 1)
+    return in_foreground(start_here, logs, data, on_hangup, as_json, multi_device=ranks_of(config) > 1)
 
 
 @app.command(epilog="Example: torchdeck resume @last")
@@ -202,7 +206,7 @@ def resume(
     on_hangup: OnHangup = "hand-over",
     as_json: Json = False,
 ) -> None:
-    """Go on with a stopped or dead run from its last checkpoint; unpause a paused one."""
+    """Resume a stopped or dead run from its last checkpoint, or unpause a paused one."""
     from ...core.processes.launch import resume_detached
     from ...core.runs.commands import send_command
     from ...core.runs.index import find_run, requested_ranks
@@ -215,28 +219,28 @@ def resume(
         return typer.echo(f"unpaused {row.id}", err=True)
     check_inactive(row.folder)
     if detach:
-        return begin(resume_detached(row.folder, data, rank_timeouts=rank_timeouts), as_json)
+        return report_start(resume_detached(row.folder, data, rank_timeouts=rank_timeouts), as_json)
 
-    from ...core.api import resume as go_on  # torch, seconds
+    from ...core.api import resume as resume_run  # torch, seconds
 
-    def begin_here(control: Control, around: SessionContext) -> Iterator[RunEvent]:
-        return go_on(row.folder, control, context=replace(around, rank_timeouts=rank_timeouts))
+    def start_here(control: Control, context: SessionContext) -> Iterator[RunEvent]:
+        return resume_run(row.folder, control, context=replace(context, rank_timeouts=rank_timeouts))
 
-    return in_foreground(begin_here, logs, data, on_hangup, as_json, apart=requested_ranks(row.folder) > 1)
+    return in_foreground(start_here, logs, data, on_hangup, as_json, multi_device=requested_ranks(row.folder) > 1)
 
 
 @app.command(epilog="Example: torchdeck runs 'lenet status:done test/accuracy>0.6'")
 def runs(
     filter_text: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILTER]...", help="Terms that must hold.")
+        list[str] | None, typer.Argument(metavar="[FILTER]...", help="Words and terms that must all match.")
     ] = None,
     logs: Logs = LOGS,
     as_json: Json = False,
 ) -> None:
-    """List the runs, the newest last.
+    """List the runs, newest last.
 
-    A filter has words to look for, and terms such as status:done, preset:lenet, tag:paper, optimizer.lr<0.1
-    or test/accuracy>0.8.
+    A filter consists of words to search for, and of terms such as status:done, preset:lenet, tag:paper,
+    optimizer.lr<0.1 or test/accuracy>0.8.
     """
     from ...core.runs.index import list_runs, parse_filter
     from ..format.tables import runs_table
@@ -249,13 +253,13 @@ def runs(
     if not found:
         from ..format.values import safe
 
-        return typer.echo(safe(f"no such runs in {logs}"), err=True)
+        return typer.echo(safe(f"no matching runs in {logs}"), err=True)
     return print_table(runs_table(found))
 
 
 @app.command(epilog="Example: torchdeck show @best:lenet")
 def show(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> None:
-    """Show a run: its circumstances, its figures, and those of every class."""
+    """Show a run: its setup, its results, and precision, recall and F1 of every class."""
     from ...core.runs.index import find_run
     from ...core.runs.reader import load_record
     from ..format.tables import record_json, run_page
@@ -270,7 +274,7 @@ def show(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> N
 
 @app.command(epilog="Example: torchdeck doctor")
 def doctor(logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
-    """Tell what this machine has: versions, devices, data sets, terminal, free disk."""
+    """Show what this machine has: versions, devices, data sets, terminal, free disk space."""
     from ..format.tables import table
     from .doctor import examine
     from .output import print_table
@@ -282,37 +286,37 @@ def doctor(logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is told in one message, with the exit code of its kind."""
+    """Run the command line; errors are shown as one message with a hint, and exit with the code of their kind."""
     collect_rarely()
     try:
         sys.exit(app(sys.argv[1:] or ["tui"], prog_name="torchdeck", standalone_mode=False))
     except TorchdeckError as error:
-        _tell(error)
+        _print_error(error)
         sys.exit(error.exit_code)
     except _UsageError as error:
-        _tell_usage(error)
+        _print_usage_error(error)
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - a person never meets a raw traceback
+    except Exception as error:  # noqa: BLE001 - users never see a raw traceback
         if os.environ.get("TORCHDECK_DEBUG"):
             traceback.print_exc()
         from ..format.values import safe
 
-        told = safe(f"internal error: {type(error).__name__}: {error}")
-        typer.echo(f"{told}\n  set TORCHDECK_DEBUG=1 to see where", err=True)
+        message = safe(f"internal error: {type(error).__name__}: {error}")
+        typer.echo(f"{message}\n  set TORCHDECK_DEBUG=1 to see where", err=True)
         sys.exit(1)
 
 
-# Typer carries click under a name of its own; this is click's UsageError, of which all such errors are.
+# Typer vendors click under another name; this is click's UsageError, the base class of all usage errors.
 _UsageError = cast("type[Exception]", typer.BadParameter.__base__)
 
 
-def _tell_usage(error: Exception) -> None:
-    """Typer's own message, less what its quoted arguments could do to a terminal."""
+def _print_usage_error(error: Exception) -> None:
+    """Print typer's message, with control characters of quoted arguments removed."""
     from typer import rich_utils  # rich, 0.05 s
 
     from ..format.values import safe
@@ -323,7 +327,7 @@ def _tell_usage(error: Exception) -> None:
     rich_utils.rich_format_error(cast("Any", error))
 
 
-def _tell(error: TorchdeckError) -> None:
+def _print_error(error: TorchdeckError) -> None:
     from ..format.values import safe
 
     lines = error.message.splitlines() if isinstance(error, ConfigError) else [error.message]

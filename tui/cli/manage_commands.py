@@ -34,7 +34,7 @@ def tag(
     logs: Logs = LOGS,
     as_json: Json = False,
 ) -> None:
-    """Add tags to a run, or remove some; prints the tags it has then. Tags given at the start stay."""
+    """Add tags to a run or remove some, and print its tags. Tags given at the start cannot be removed."""
     from ...core.runs.index import find_run, read_row
     from ...core.runs.manage import read_notes, write_notes
 
@@ -48,7 +48,9 @@ def tag(
 
 def note(
     reference: RunReference,
-    text: Annotated[str | None, typer.Argument(help='The note, "" to delete it; left out, it is printed.')] = None,
+    text: Annotated[
+        str | None, typer.Argument(help='The new note, or "" to delete it. Without it the note is printed.')
+    ] = None,
     logs: Logs = LOGS,
     as_json: Json = False,
 ) -> None:
@@ -105,7 +107,7 @@ def _print_ids(ids: list[str], as_json: bool) -> None:
 
 
 def du(filter_text: Filter = None, logs: Logs = LOGS, as_json: Json = False) -> None:
-    """Show the disk space that runs take: logs, checkpoints, and the rest."""
+    """Show how much disk space runs use: logs, checkpoints and the rest."""
     from ...core.runs.manage import disk_use
     from ..format.tables import table
     from ..format.values import size
@@ -121,12 +123,12 @@ def du(filter_text: Filter = None, logs: Logs = LOGS, as_json: Json = False) -> 
         (run_id, *(size(use[kind]) for kind in kinds), size(sum(use.values())))
         for run_id, use in [*found, ("all", total)]
     ]
-    return print_table(table(["run", *kinds, "together"], lines, right="1234"))
+    return print_table(table(["run", *kinds, "total"], lines, right="1234"))
 
 
 def prune(
     filter_text: Filter = None,
-    older_than: Annotated[str, typer.Option(help="Only runs that ended so long ago: 30d, 12h.")] = "",
+    older_than: Annotated[str, typer.Option(help="Only runs that ended at least this long ago: 30d, 12h.")] = "",
     keep_best: Annotated[bool, typer.Option(help="Keep the checkpoint of the best epoch, which export needs.")] = True,
     with_trash: Annotated[bool, typer.Option("--trash", help="Also delete the runs in the trash for good.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
@@ -135,7 +137,7 @@ def prune(
 ) -> None:
     """Delete checkpoints of ended runs to free disk space.
 
-    A run that can still be resumed keeps its newest checkpoint. Logs, figures and predictions stay.
+    A run that can still be resumed keeps its newest checkpoint. Logs, metrics and predictions are kept.
     """
     from ...core.runs.manage import disk_use, empty_trash, prunable, trash_ids
     from ...core.runs.manage import prune as delete
@@ -158,7 +160,7 @@ def prune(
     for run_id, names in pruned.items():
         typer.echo(f"{run_id}: {', '.join(names)}")
     for run_id in trash:
-        typer.echo(f"{run_id}: the run, from the trash")
+        typer.echo(f"{run_id}: deleted from the trash")
     return typer.echo(f"{'would free' if dry_run else 'freed'} {size(freed)} of checkpoints", err=True)
 
 

@@ -1,4 +1,4 @@
-"""The arguments and options that commands share, what completes them, and how JSON is printed."""
+"""Arguments and options that commands share, with shell completion; and printing of JSON."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ StudyReference = Annotated[
     str,
     typer.Argument(
         metavar="STUDY",
-        help="An id, a unique prefix, its last four characters, @last, or the name of the newest.",
+        help="An id, a unique prefix, its last four characters, @last, or a name (its newest study).",
         autocompletion=_study_ids,
     ),
 ]
@@ -79,35 +79,37 @@ EitherReference = Annotated[
 ]
 RefreshOption = Annotated[
     Literal["auto", "fast", "normal", "slow"],
-    typer.Option("--refresh", envvar="TORCHDECK_REFRESH", help="How often to draw; auto: normal, slow over SSH."),
+    typer.Option(
+        "--refresh", envvar="TORCHDECK_REFRESH", help="How often to redraw; auto is normal, or slow over SSH."
+    ),
 ]
 Devices = Annotated[
     str,
     typer.Option(
         "--devices",
         "--device",
-        help="4 GPUs by number, 0,1 by name, cpu:2 for two processes, cpu, cuda, cuda:N; sets training.device.",
+        help="4 (that many GPUs), 0,1 (these GPUs), cpu:2 (two processes), cpu, cuda or cuda:N; sets training.device.",
     ),
 ]
 DistTimeout = Annotated[
-    float, typer.Option(min=1, help="On several devices: seconds until one that does not answer is given up.")
+    float, typer.Option(min=1, help="Several devices: seconds to wait for one that does not respond.")
 ]
 Retries = Annotated[
-    int, typer.Option(min=0, help="On several devices: how often to go on from the last checkpoint when one dies.")
+    int, typer.Option(min=0, help="Several devices: how often to restart from the last checkpoint if one dies.")
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Train in a process of its own, and return once it does.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Train in a background process, and return once it trains.")]
 OnHangup = Annotated[
     HangupPolicy,
     typer.Option(
         "--on-hangup",
         envvar="TORCHDECK_ON_HANGUP",
-        help="What a lost terminal does to a run: hand it over to a process of its own, or stop it with a checkpoint.",
+        help="If the terminal is lost: hand the run over to a background process, or stop it with a checkpoint.",
     ),
 ]
-Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; on by itself where UTF-8 is missing.")]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only; the default without UTF-8.")]
 
 
 def print_json(content: Any) -> None:
-    """Print what a script reads."""
+    """Print JSON for scripts."""
     with exit_on_broken_pipe():
         typer.echo(json.dumps(content, indent=2))

@@ -1,4 +1,4 @@
-"""The commands that show, report and export results; every slow import stands inside its command."""
+"""The commands study-result, report and export; slow imports are inside the commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...core.errors import InputError
 from .options import LOGS, Ascii, EitherReference, Json, Logs, StudyReference, print_json
 
 WIDE = 120
-"""From so many cells on a table has room for all columns; a chart is never wider."""
+"""Width in cells from which a table has all columns; charts are never wider."""
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def study_result(
     reference: StudyReference, logs: Logs = LOGS, ascii_only: Ascii = False, as_json: Json = False
 ) -> None:
-    """Show what a study came to: its runs as a table, reported beside reached, and the charts it was made for."""
+    """Show a study's results: its runs as a table, reported and reached figures, and charts."""
     from ...core.results.study_result import result_of  # numpy and pydantic, 0.4 s
     from ...core.studies.store import find_study, load_study
 
@@ -68,7 +68,7 @@ def _print_result(result: StudyResult, ascii_only: bool) -> None:
 
 
 def _grid(grid: Grid) -> list[RenderableType]:
-    """A table for the terminal; the best row is bold."""
+    """A table for the terminal, the best row in bold."""
     from rich.text import Text
 
     from ..format.tables import table
@@ -85,11 +85,11 @@ def _grid(grid: Grid) -> list[RenderableType]:
 def report(
     reference: EitherReference,
     to: Annotated[Path, typer.Option("--to", help="The file to write: FILE.html, or FILE.md with FILE-figures/.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     logs: Logs = LOGS,
     as_json: Json = False,
 ) -> None:
-    """Write a run or a study as a report to hand in: one HTML file that needs nothing else, or Markdown."""
+    """Write a report on a run or a study: a self-contained HTML file, or Markdown with figures."""
     from ...core.studies.store import find_either
 
     if to.suffix not in (".html", ".md"):
@@ -106,19 +106,19 @@ Form = Literal["torchscript", "safetensors", "csv", "tensorboard", "predictions"
 
 def export(
     reference: EitherReference,
-    to: Annotated[Form, typer.Option(help="The form to write.")],
+    to: Annotated[Form, typer.Option(help="The format.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file, or folder; named after the run if left out.")
+        Path | None, typer.Option("--output", "-o", help="The file or folder to write; by default named after the run.")
     ] = None,
     logs: Logs = LOGS,
     as_json: Json = False,
 ) -> None:
-    """Write the best weights, the figures of every epoch and step, or every prediction, for other programs.
+    """Export the best weights, the metrics of every epoch and step, or every prediction, for other programs.
 
-    The TorchScript module takes pixels from 0 to 1 and normalises them itself. csv writes the epochs to a file and the
-    loss of every step to a second one beside it; tensorboard makes a folder of event files. predictions is a CSV file
-    with a line for each test image: its path, its label, the likeliest classes at the best epoch. Of a study, csv and
-    tensorboard hold all runs.
+    The TorchScript module takes pixels from 0 to 1 and normalises them itself. csv writes a file of epochs and a
+    second one with the loss of every step; tensorboard writes a folder of event files. predictions is a CSV file with
+    a line for each test image: its path, its label and the most probable classes at the best epoch. For a study, csv
+    and tensorboard contain all runs.
     """
     from ...core.runs.index import RunRow
     from ...core.studies.store import find_either
@@ -126,7 +126,7 @@ def export(
     found = find_either(logs, reference)
     name = found.id if isinstance(found, RunRow) else found.study_id
     if to not in ("csv", "tensorboard") and not isinstance(found, RunRow):
-        what = "predictions to write" if to == "predictions" else f"weights to write as {to}"
+        what = "predictions to export" if to == "predictions" else f"weights to export as {to}"
         raise InputError(f"a study has no {what}", "name one of its runs, or use csv")
     if to == "predictions":
         from ...core.results.csv_export import write_predictions

@@ -1,4 +1,4 @@
-"""The commands for a run that another process trains, or shall train: attach, stop, pause, checkpoint, --detach."""
+"""Commands to a run that another process trains: attach, stop, pause, checkpoint; and starting one by --detach."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: torchdeck checkpoint @last")(checkpoint)
 
 
-class _Left(Exception):
-    """Whoever watched has gone."""
+class _StoppedWatching(Exception):
+    """The user stopped watching."""
 
 
 class _Watching(Control):
-    """Who only watches cannot stop the run: a signal, or an output that nobody reads, ends the watching."""
+    """Watching a run: a signal, or an output that nobody reads, ends the watching instead of the run."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.left = threading.Event()
+        self.stopped = threading.Event()
 
     def request(self, command: CommandName, reason: str = "") -> None:  # noqa: ARG002
-        self.left.set()
+        self.stopped.set()
 
     def pause(self, seconds: float) -> None:
-        """Wait; raises _Left once the watching is over."""
-        if self.left.wait(seconds):
-            raise _Left
+        """Wait between two reads; raises _StoppedWatching once watching has ended."""
+        if self.stopped.wait(seconds):
+            raise _StoppedWatching
 
 
 def attach(
@@ -60,9 +60,9 @@ def attach(
     on_hangup: OnHangup = "hand-over",
     as_json: Json = False,
 ) -> None:
-    """Watch a run of any process: in the app on a terminal, elsewhere as lines or JSON, from its first event on.
+    """Watch a run of any process from its first event: in the app, or without a terminal as lines or JSON.
 
-    Leaving, by Ctrl-C too, leaves the run as it is.
+    Quitting, also by Ctrl-C, does not affect the run.
     """
     from ...core.runs.index import find_run
 
@@ -84,63 +84,63 @@ def _watch(folder: Path, as_json: bool) -> int:
     watching, reader = _Watching(), EventReader(folder)
 
     def events() -> Iterator[RunEvent]:
-        with suppress(_Left):
+        with suppress(_StoppedWatching):
             yield from follow(folder, wait=watching.pause, reader=reader)
 
     code = drive(events(), watching, JsonLines() if as_json else PlainLines())
     folder = reader.folder
-    if watching.left.is_set():
-        typer.echo(f"left; run {folder.name} goes on", err=True)
+    if watching.stopped.is_set():
+        typer.echo(f"stopped watching; run {folder.name} continues", err=True)
         return code
     status = load_record(folder).status
     if status in ("died", "unknown"):
-        how = "its process is gone" if status == "died" else "nothing more comes, and locks tell nothing here"
-        typer.echo(f"{how}; go on with: torchdeck resume {folder.name}", err=True)
+        why = "its process is gone" if status == "died" else "no more events, and file locks do not work here"
+        typer.echo(f"{why}; resume it with: torchdeck resume {folder.name}", err=True)
         return 1
     return code
 
 
 def stop(
     reference: RunReference,
-    after_epoch: Annotated[bool, typer.Option("--after-epoch", help="Not at once, but at the epoch's end.")] = False,
+    after_epoch: Annotated[bool, typer.Option("--after-epoch", help="Stop at the end of the epoch.")] = False,
     logs: Logs = LOGS,
     as_json: Json = False,
 ) -> None:
-    """Stop a run of any process with a checkpoint, and wait until it has."""
-    _ask(reference, logs, "stop-after-epoch" if after_epoch else "stop", as_json)
+    """Stop a run of any process with a checkpoint, and wait until it has stopped."""
+    _send(reference, logs, "stop-after-epoch" if after_epoch else "stop", as_json)
 
 
 def pause(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> None:
-    """Pause a run of any process; `torchdeck resume` lets it go on."""
-    _ask(reference, logs, "pause", as_json)
+    """Pause a run of any process; `torchdeck resume` unpauses it."""
+    _send(reference, logs, "pause", as_json)
 
 
 def checkpoint(reference: RunReference, logs: Logs = LOGS, as_json: Json = False) -> None:
-    """Let a run of any process save a checkpoint now."""
-    _ask(reference, logs, "checkpoint", as_json)
+    """Have a run of any process save a checkpoint now."""
+    _send(reference, logs, "checkpoint", as_json)
 
 
-def _ask(reference: str, logs: Path, command: CommandName, as_json: bool) -> None:
+def _send(reference: str, logs: Path, command: CommandName, as_json: bool) -> None:
     from ...core.runs.commands import send_and_wait
     from ...core.runs.index import find_run
 
     row = find_run(logs, reference)
     if row.status in ("completed", "failed", "stopped", "died", "unreadable"):
-        hint = "see it with: torchdeck show" if row.status == "completed" else "go on with it: torchdeck resume"
+        hint = "see it with: torchdeck show" if row.status == "completed" else "resume it with: torchdeck resume"
         raise LogsError(f"run {row.id} is not active: its status is {row.status}", f"{hint} {row.id}")
     try:
         event = send_and_wait(row.folder, command)
     except KeyboardInterrupt:
-        typer.echo(f"left; run {row.id} was asked all the same", err=True)
+        typer.echo(f"not waiting any more; run {row.id} received the command", err=True)
         raise typer.Exit(130) from None
-    done, told = _told(event, command)
-    body = {"run_id": row.id, "command": command, "done": done, "told": told, "step": getattr(event, "step", None)}
-    print_json(body) if as_json else typer.echo(f"{row.id}: {told}")
+    done, message = _outcome(event, command)
+    body = {"run_id": row.id, "command": command, "done": done, "told": message, "step": getattr(event, "step", None)}
+    print_json(body) if as_json else typer.echo(f"{row.id}: {message}")
     raise typer.Exit(0 if done else 1)
 
 
-def _told(event: RunEvent | None, command: CommandName) -> tuple[bool, str]:
-    """Whether a run did what it was asked for, and how to say it."""
+def _outcome(event: RunEvent | None, command: CommandName) -> tuple[bool, str]:
+    """Whether a run followed a command, and a message about it."""
     from ...core.events import CheckpointSaved, CommandApplied, RunCompleted, RunFailed, WarningRaised
     from ..format.values import safe
 
@@ -157,14 +157,14 @@ def _told(event: RunEvent | None, command: CommandName) -> tuple[bool, str]:
         case WarningRaised():
             return False, safe(event.message)
         case _:
-            return False, "its process is gone; go on with it: torchdeck resume"
+            return False, "its process is gone; resume it with: torchdeck resume"
 
 
-def begin(detached: DetachedRun, as_json: bool) -> None:
-    """Wait until a run in a process of its own has begun, and tell how to reach it.
+def report_start(detached: DetachedRun, as_json: bool) -> None:
+    """Wait until a background run has started, and print its id.
 
     Raises:
-        typer.Exit: the run could not begin; told, with the exit code of its kind.
+        typer.Exit: the run could not start; the error is printed, the exit code is that of its kind.
     """
     from ...core.events import RunFailed, to_json
     from ...core.runs.record import RunRecord
@@ -172,19 +172,19 @@ def begin(detached: DetachedRun, as_json: bool) -> None:
     from ..terminal.exit_codes import run_exit_code
 
     try:
-        while (began := detached.start_result()) is None:
+        while (started := detached.start_result()) is None:
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         detached.cancel()
         raise typer.Exit(130) from None
-    if isinstance(began, RunFailed):
-        for line in lines_of(began, RunRecord()):
+    if isinstance(started, RunFailed):
+        for line in lines_of(started, RunRecord()):
             typer.echo(line, err=True)
         if as_json:
-            print_json(to_json(began))
-        raise typer.Exit(run_exit_code(began, None))
+            print_json(to_json(started))
+        raise typer.Exit(run_exit_code(started, None))
     run_id = detached.folder.name
     if as_json:
         return print_json({"run_id": run_id, "folder": str(detached.folder), "pid": detached.process.pid})
     typer.echo(run_id)
-    return typer.echo(f"it trains on by itself; watch it with: torchdeck attach {run_id[-4:]}", err=True)
+    return typer.echo(f"it trains in the background; watch it with: torchdeck attach {run_id[-4:]}", err=True)

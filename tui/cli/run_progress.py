@@ -1,4 +1,4 @@
-"""The progress of a run on stderr: two rich bars on a terminal, plain lines elsewhere."""
+"""Show a run's progress on stderr: progress bars on a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REDRAW_EVERY = 0.25
 
 
 class Lines:
-    """Folds the events and prints one line for what a person wants to know."""
+    """Applies events to a record, and prints the noteworthy ones as lines."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self.record = RunRecord()
@@ -39,20 +39,20 @@ class Lines:
     def show(self, event: RunEvent) -> None:
         self.record.apply(event)
         if isinstance(event, StageStarted):
-            self._begin(event.message)
+            self._show_stage(event.message)
             return
         for line in lines_of(event, self.record):
             self._write(line)
 
-    def _begin(self, stage: str) -> None:
-        """A stage is told when it begins, not at every part of it that is done."""
+    def _show_stage(self, stage: str) -> None:
+        """Print a stage once, not again for each of its parts."""
         if stage != self._stage:
             self._stage = stage
             self._write(safe(stage))
 
 
 class PlainLines:
-    """Lines on stderr, for output that is no terminal."""
+    """Plain lines on stderr, for output that is not a terminal."""
 
     descriptor = 2
 
@@ -62,7 +62,7 @@ class PlainLines:
 
     @property
     def record(self) -> RunRecord:
-        """What was folded so far."""
+        """The record so far."""
         return self.lines.record
 
     def tick(self) -> None:
@@ -78,7 +78,7 @@ def _to_stderr(line: str) -> None:
 
 
 class RichProgress:
-    """One bar for the epoch and one for the run, with the lines above them."""
+    """A bar for the epoch and one for the run, with log lines above them."""
 
     descriptor = 2
 
@@ -104,7 +104,7 @@ class RichProgress:
 
     @property
     def record(self) -> RunRecord:
-        """What was folded so far."""
+        """The record so far."""
         return self.lines.record
 
     def show(self, event: RunEvent) -> None:
@@ -117,7 +117,7 @@ class RichProgress:
             case StepCompleted():
                 self._step(event)
             case DeviceSampled():
-                self._memory = f"  {size(self._taken())}"
+                self._memory = f"  {size(self._memory_used())}"
             case CheckpointSaved() | EpochCompleted() | RolledBack():
                 self._bars.update(self._run, completed=self._steps_done())
             case _:
@@ -136,8 +136,8 @@ class RichProgress:
             self._bars.reset(task)
         self._bars.update(task, description=safe(text), completed=done, total=total, figures=figures, visible=True)
 
-    def _taken(self) -> int | None:
-        """Bytes that the run takes on all its devices."""
+    def _memory_used(self) -> int | None:
+        """Bytes that the run uses on all its devices."""
         started = self.record.started
         sample = combine_samples(self.record.devices, rank_devices(started) if started else ())
         return sample.memory_process if sample else None

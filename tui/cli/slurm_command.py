@@ -1,4 +1,4 @@
-"""The command that prints a Slurm script: one run on several machines."""
+"""The command sbatch: print a Slurm script for a run on one or more machines."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def sbatch(
     overrides: Overrides = None,
     nodes: Annotated[int, typer.Option(min=1, max=1024, help="Machines that train the run together.")] = 1,
     devices: Devices = "1",
-    time: Annotated[str, typer.Option(help="The time limit, such as 4h; the run goes on after it.")] = "4h",
-    partition: Annotated[str, typer.Option(help="The partition; Slurm's own choice without.")] = "",
+    time: Annotated[str, typer.Option(help="The job's time limit, such as 4h; the run resumes after it.")] = "4h",
+    partition: Annotated[str, typer.Option(help="The partition; by default Slurm's.")] = "",
     run_name: Annotated[str, typer.Option("--name", help="A name for the run.")] = "",
-    tag: Annotated[list[str] | None, typer.Option(help="A tag for the run; may be given again.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag for the run; may be repeated.")] = None,
     logs: Logs = LOGS,
     data: Data = DATA,
 ) -> None:
-    """Print a Slurm script that trains a preset on several machines, and make the run's directory.
+    """Create a run, and print a Slurm script that trains it on one or more machines.
 
-    A job that is preempted or out of time stops with a checkpoint, requeues itself and resumes.
+    A job that is preempted or runs out of time saves a checkpoint, requeues itself and resumes.
     """
     from ... import presets as store
     from ...core.clusters import Share
@@ -47,7 +47,7 @@ def sbatch(
         raise InputError("--time is empty", "write 4h, 90m or 1h30m")
     ranks = devices_of(device)
     share = Share(0 if ranks[0] == "cpu" else len(ranks), len(ranks))
-    # A job sees only its own GPUs, and counts them from 0.
+    # A job sees only its own GPUs, numbered from 0.
     chosen = [f'training.device="{share.device if share.gpus else device}"', f"training.nodes={nodes}"]
     item = store.load(name)
     config = item.with_overrides([*(overrides or []), *chosen])
@@ -55,5 +55,5 @@ def sbatch(
     folder = request_run(config, label, logs.absolute(), clock.time())
     typer.echo(script_of(folder, data.absolute(), Batch(nodes, share, seconds, partition)), nl=False)
     typer.echo(
-        f"the run is {folder}; submit the script, and watch it with: torchdeck attach {folder.name[-4:]}", err=True
+        f"created {folder}; submit the script, then watch it with: torchdeck attach {folder.name[-4:]}", err=True
     )

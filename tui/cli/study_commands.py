@@ -1,4 +1,4 @@
-"""The commands of studies: declare, run, resume, watch and stop many runs with one result."""
+"""The commands of studies: list, start, resume, show, stop and retry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from ...core.errors import InputError
 from .options import LOGS, Json, Logs, Overrides, PresetName, print_json
-from .study_options import StudyWork, takes_work
+from .study_options import StudyArguments, with_study_arguments
 
 if TYPE_CHECKING:
     from ...core.studies.executor import Circumstances
@@ -42,7 +42,7 @@ StudyReference = Annotated[
 
 @study_app.command(epilog="Example: torchdeck studies --json | jq -r '.declared[].name'")
 def studies(logs: Logs = LOGS, as_json: Json = False) -> None:
-    """List the studies that are ready to run, and those that stand in the logs with how far they are."""
+    """List the studies that are ready to run, and those in the logs with their progress."""
     from ...core.errors import LogsError
     from ...core.studies.store import load_study, status_of, study_folders
     from ...presets.study_presets import load_declaration, study_names
@@ -72,98 +72,99 @@ def studies(logs: Logs = LOGS, as_json: Json = False) -> None:
 
 
 @study_app.command(epilog="Example: torchdeck study lenet-batch-size --devices cpu:2 --budget 2h")
-@takes_work
+@with_study_arguments
 def study(
     name: Annotated[
         str,
         typer.Argument(
             metavar="NAME|FILE|STUDY",
-            help="A declared study, a TOML file, or one in the logs.",
+            help="A ready study's name, a TOML file, or a study in the logs.",
             autocompletion=_study_names,
         ),
     ],
     overrides: Overrides = None,
     *,
-    work: StudyWork,
+    arguments: StudyArguments,
 ) -> None:
-    """Run a study, or go on with it: what is finished is not repeated.
+    """Start or resume a study; finished runs are not repeated.
 
-    Ctrl-C stops its runs with checkpoints; the same command goes on where they stand.
+    Ctrl-C stops its runs with checkpoints; the same command resumes them.
     """
     from ...core.studies.store import find_study, matches, study_folders
     from ...presets.study_presets import load_declaration, study_names
 
-    around = work.around()
+    options = arguments.study_options()
     is_file = name.endswith(".toml") or "/" in name
-    known = name == "@last" or any(matches(folder.name, name) for folder in study_folders(work.logs))
+    known = name == "@last" or any(matches(folder.name, name) for folder in study_folders(arguments.logs))
     if known and name not in study_names() and not is_file:
         if overrides:
             raise InputError(
-                f"study {name} has its settings already", "leave the settings out, or start another by name"
+                f"study {name} exists, its settings cannot change", "leave the settings out, or start another study"
             )
-        folder = find_study(work.logs, name)
+        folder = find_study(arguments.logs, name)
     else:
-        folder = _made(work, load_declaration(name, overrides or []))
-    _follow(folder, around, work.as_json)
+        folder = _create(arguments, load_declaration(name, overrides or []))
+    _follow(folder, options, arguments.as_json)
 
 
 @study_app.command(epilog="Example: torchdeck sweep lenet optimizer.lr=0.1,0.05 training.batch_size=64,128")
-@takes_work
+@with_study_arguments
 def sweep(
     name: PresetName,
     settings: Annotated[
-        list[str], typer.Argument(metavar="SECTION.KEY=V1,V2...", help="Settings; those with several values vary.")
+        list[str],
+        typer.Argument(metavar="SECTION.KEY=V1,V2...", help="Settings; those with several values are varied."),
     ],
     *,
-    work: StudyWork,
+    arguments: StudyArguments,
 ) -> None:
-    """Run a preset with every combination of some settings' values, as a study."""
+    """Run a preset with every combination of the given values, as a study."""
     from ... import presets as store
     from ...presets.study_presets import grid_study
 
-    around = work.around()
-    folder = _made(work, grid_study(store.load(name), settings))
-    _follow(folder, around, work.as_json)
+    options = arguments.study_options()
+    folder = _create(arguments, grid_study(store.load(name), settings))
+    _follow(folder, options, arguments.as_json)
 
 
 @study_app.command(epilog="Example: torchdeck search lenet optimizer.lr='log(1e-4,1e-1)' --trials 20 --devices cpu:2")
-@takes_work
+@with_study_arguments
 def search(
     name: PresetName,
     settings: Annotated[
         list[str],
         typer.Argument(
             metavar="SECTION.KEY=RANGE...",
-            help="log(1e-4,1e-1), uniform(0.8,0.99), int(1,4) or choice(32,64); a plain value holds for all trials.",
+            help="log(1e-4,1e-1), uniform(0.8,0.99), int(1,4) or choice(32,64); a plain value is fixed for all trials.",
         ),
     ],
-    trials: Annotated[int, typer.Option(min=1, max=10_000, help="How many settings to try.")] = 20,
+    trials: Annotated[int, typer.Option(min=1, max=10_000, help="Number of trials.")] = 20,
     pruner: Annotated[
-        Literal["median", "hyperband", "none"], typer.Option(help="What stops a trial early that is no good.")
+        Literal["median", "hyperband", "none"], typer.Option(help="How to stop unpromising trials early.")
     ] = "median",
-    sampler: Annotated[Literal["tpe", "random"], typer.Option(help="How the next settings are drawn.")] = "tpe",
-    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Seed of the draw; exact with one device.")] = 1,
+    sampler: Annotated[Literal["tpe", "random"], typer.Option(help="How to choose the next settings.")] = "tpe",
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Seed of the sampler; reproducible with one device.")] = 1,
     *,
-    work: StudyWork,
+    arguments: StudyArguments,
 ) -> None:
-    """Look for the settings of a preset with the best test accuracy, as a study."""
+    """Search for the settings of a preset with the best test accuracy, as a study."""
     from ... import presets as store
     from ...presets.study_presets import search_study
 
-    around = work.around()
-    folder = _made(work, search_study(store.load(name), settings, trials, pruner, sampler, seed))
-    _follow(folder, around, work.as_json)
+    options = arguments.study_options()
+    folder = _create(arguments, search_study(store.load(name), settings, trials, pruner, sampler, seed))
+    _follow(folder, options, arguments.as_json)
 
 
-def _made(work: StudyWork, wanted: Study) -> Path:
-    """The folder of the study that the same request made before, else a new one."""
+def _create(arguments: StudyArguments, wanted: Study) -> Path:
+    """The folder of the study that the same request created before, else of a new one."""
     from ...core.studies.store import create_study, find_or_create
 
-    return (create_study if work.new else find_or_create)(work.logs, wanted, time.time())
+    return (create_study if arguments.new else find_or_create)(arguments.logs, wanted, time.time())
 
 
-def _follow(folder: Path, around: Circumstances, as_json: bool) -> None:
-    """Work on a study to its end, and leave with its exit code."""
+def _follow(folder: Path, options: Circumstances, as_json: bool) -> None:
+    """Run a study to its end, and exit with its exit code."""
     from rich.console import Console
 
     from ...core.control import Control
@@ -173,12 +174,12 @@ def _follow(folder: Path, around: Circumstances, as_json: bool) -> None:
 
     control, console, logs = Control(), Console(stderr=True), folder.parent
     front_end = StudyJson() if as_json else StudyTable(console, logs) if console.is_terminal else StudyLines(logs)
-    raise typer.Exit(drive(run_study(folder, control, around=around), control, front_end, study_exit_code))
+    raise typer.Exit(drive(run_study(folder, control, around=options), control, front_end, study_exit_code))
 
 
 @study_app.command("study-status", epilog="Example: torchdeck study-status @last")
 def study_status(reference: StudyReference, logs: Logs = LOGS, as_json: Json = False) -> None:
-    """Show how far a study is: every run with its state, its epochs and its best figure."""
+    """Show a study's progress: every run with its state, epochs and best test accuracy."""
     from ...core.studies.store import find_study, load_study, status_of
     from ..format.values import safe
     from ..summaries.study_text import summary_of
@@ -218,11 +219,11 @@ def study_stop(
     reference: StudyReference,
     number: Annotated[
         int | None,
-        typer.Argument(metavar="[NUMBER]", min=0, help="Only this run, until study-retry; the others go on."),
+        typer.Argument(metavar="[NUMBER]", min=0, help="Stop only this run, until study-retry."),
     ] = None,
     logs: Logs = LOGS,
 ) -> None:
-    """Stop a study's runs with checkpoints, by all processes that work on it; `torchdeck study STUDY` goes on."""
+    """Stop the runs of a study with checkpoints, whatever processes train them; `torchdeck study STUDY` resumes."""
     from ...core.studies.coordinators import request_stop
     from ...core.studies.ledger import hold_run
     from ...core.studies.store import find_study
@@ -230,17 +231,17 @@ def study_stop(
     folder = find_study(logs, reference)
     if number is None:
         request_stop(folder)
-        typer.echo(f"study {folder.name} stops after the batches in hand", err=True)
+        typer.echo(f"study {folder.name} stops after the current batches", err=True)
         return
     run = hold_run(folder, number)
-    told = "stops after the batch in hand" if run.state == "running" else "is not begun"
+    outcome = "stops after the current batch" if run.state == "running" else "is skipped"
     hint = f"torchdeck study-retry {folder.name} {number}"
-    typer.echo(f"run {number} of study {folder.name} {told}; take it up again with: {hint}", err=True)
+    typer.echo(f"run {number} of study {folder.name} {outcome}; retry it with: {hint}", err=True)
 
 
 @study_app.command("study-retry", epilog="Example: torchdeck study-retry @last 3")
 def study_retry(reference: StudyReference, number: RunNumber, logs: Logs = LOGS) -> None:
-    """Have one run of a study tried again that failed or was stopped, also while the study runs."""
+    """Retry a failed or stopped run of a study, also while the study is running."""
     from ...core.studies.coordinators import living
     from ...core.studies.ledger import retry_run
     from ...core.studies.store import find_study
@@ -248,4 +249,4 @@ def study_retry(reference: StudyReference, number: RunNumber, logs: Logs = LOGS)
     folder = find_study(logs, reference)
     retry_run(folder, number)
     when = "soon" if living(folder) else f"with: torchdeck study {folder.name}"
-    typer.echo(f"run {number} of study {folder.name} is taken up again {when}", err=True)
+    typer.echo(f"run {number} of study {folder.name} is retried {when}", err=True)

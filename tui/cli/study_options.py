@@ -1,4 +1,4 @@
-"""The options of all commands that work on a study: where its runs train, for how long, and how that is shown."""
+"""The options that all commands that run a study share: where its runs train, for how long, and the output."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 Devices = Annotated[
     str,
     typer.Option(
-        help="Where: cpu:2 (two processes), 0,1 (a process on each CUDA device), 0+1,2+3 (runs over two each), or auto."
+        help="Where: cpu:2 (two runs at a time), 0,1 (a run on each of these GPUs), 0+1,2+3 (two GPUs a run), or auto."
     ),
 ]
 On = Annotated[
     Literal["here", "slurm", "ray"],
-    typer.Option(help="Who places the runs: this machine, or a cluster that shares the logs and data folders."),
+    typer.Option(help="Where to run: this machine, or a cluster that shares the logs and data folders."),
 ]
 Partition = Annotated[str, typer.Option(help="Slurm: the partition of the jobs.", show_default="Slurm's")]
 Time = Annotated[
-    str, typer.Option(help="Slurm: the time limit of a job, such as 4h; a run goes on after it.", show_default="4h")
+    str, typer.Option(help="Slurm: the time limit of a job, such as 4h; a run resumes after it.", show_default="4h")
 ]
 Address = Annotated[
     str, typer.Option(help="Ray: the cluster's address, HOST:PORT.", show_default="the one of this machine")
 ]
 MaxParallel = Annotated[
     int | None,
-    typer.Option(min=1, max=1000, help="Cluster: how many runs at a time, waiting ones included.", show_default="16"),
+    typer.Option(min=1, max=1000, help="Cluster: how many runs at a time, queued ones included.", show_default="16"),
 ]
 GpusPerRun = Annotated[
     int | None, typer.Option(min=0, max=64, help="Cluster: GPUs for each run; 0 trains on the CPU.", show_default="1")
@@ -45,15 +45,17 @@ CpusPerRun = Annotated[
     int | None, typer.Option(min=1, max=1024, help="Cluster: CPU cores for each run.", show_default="1")
 ]
 Budget = Annotated[str, typer.Option(help="Stop with checkpoints after this time, such as 2h, 90m or 1h30m.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try the runs again that failed.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Retry failed runs.")]
 Join = Annotated[
     bool,
-    typer.Option("--join", help="Work on the study beside other processes, here or on machines that share the folder."),
+    typer.Option(
+        "--join", help="Run the study together with other processes, on this or other machines that share the folder."
+    ),
 ]
-New = Annotated[bool, typer.Option("--new", help="Start afresh, where the same study stands in the logs already.")]
+New = Annotated[bool, typer.Option("--new", help="Start a new study, even if the same one is in the logs.")]
 
 _BOTH = ("slurm", "ray")
-_MEANT_FOR = {
+_REQUIRES = {
     "partition": ("slurm",),
     "time": ("slurm",),
     "address": ("ray",),
@@ -64,8 +66,8 @@ _MEANT_FOR = {
 
 
 @dataclass(frozen=True, slots=True)
-class StudyWork:
-    """What was asked for."""
+class StudyArguments:
+    """The values of these options."""
 
     logs: Logs = LOGS
     data: Data = DATA
@@ -83,11 +85,11 @@ class StudyWork:
     new: New = False
     as_json: Json = False
 
-    def around(self) -> Circumstances:
-        """The circumstances of the study, checked before anything is made.
+    def study_options(self) -> Circumstances:
+        """The options as the study takes them, checked before anything is created.
 
         Raises:
-            InputError: options do not go together, or name what is not here.
+            InputError: options contradict each other, or name a device that is not available.
         """
         from ...core.devices.slots import parse_slots
         from ...core.studies.executor import Circumstances
@@ -100,18 +102,21 @@ class StudyWork:
         return self._on_a_cluster(budget)
 
     def _check(self) -> None:
-        """Refuse options that would have no effect."""
-        for name, meant_for in _MEANT_FOR.items():
-            if self.on not in meant_for and getattr(self, name) not in (None, ""):
+        """Reject options that would have no effect."""
+        for name, clusters in _REQUIRES.items():
+            if self.on not in clusters and getattr(self, name) not in (None, ""):
                 option = f"--{name.replace('_', '-')}"
-                raise InputError(f"{option} says nothing here", f"add --on {' or --on '.join(meant_for)}")
+                cluster = " or --on ".join(clusters)
+                raise InputError(f"{option} has no effect without --on {cluster}", f"add it, or leave {option} out")
         if self.join and self.new:
-            raise InputError("--join works on a study that others work on, --new makes one", "leave one of them out")
+            raise InputError("--join is for a study that is running, --new creates one", "leave one of them out")
         if self.join and self.on != "here":
-            raise InputError(f"one process gives all runs of a study to {self.on}", "leave --join out, or --on")
+            raise InputError(
+                f"--join has no effect with --on {self.on}: one process submits all runs", "leave one of them out"
+            )
         if self.on != "here" and self.devices != "auto":
-            hint = "say with --gpus-per-run and --cpus-per-run what each run gets"
-            raise InputError(f"--devices names devices of this machine, and --on {self.on} trains on others", hint)
+            hint = "use --gpus-per-run and --cpus-per-run"
+            raise InputError(f"--devices selects devices of this machine, but --on {self.on} trains on others", hint)
 
     def _on_a_cluster(self, budget: float | None) -> Circumstances:
         from ...core.clusters import Share, places
@@ -125,37 +130,37 @@ class StudyWork:
             ray = Ray(self.address or "auto", share)
             return Circumstances(self.data, slots, self.retry_failed, budget, start=ray.start, cluster="Ray")
         slurm = Slurm(Wanted(share, parse_budget(self.time or "4h") or 0, self.partition))
-        around = Circumstances(self.data, slots, self.retry_failed, budget, start=slurm.start, cluster="Slurm")
-        return replace(around, left_over=slurm.left_over)
+        options = Circumstances(self.data, slots, self.retry_failed, budget, start=slurm.start, cluster="Slurm")
+        return replace(options, left_over=slurm.left_over)
 
 
-def takes_work(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command whose last parameter is `work: StudyWork` the options of it, each by its name."""
+def with_study_arguments(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, whose last parameter is `arguments: StudyArguments`, one option for each of its fields."""
     own = inspect.signature(command, eval_str=True).parameters
-    hints = get_type_hints(StudyWork, include_extras=True)
+    hints = get_type_hints(StudyArguments, include_extras=True)
     shared = [
         inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
         )
-        for field in fields(StudyWork)
+        for field in fields(StudyArguments)
     ]
-    parameters = [*(parameter for name, parameter in own.items() if name != "work"), *shared]
+    parameters = [*(parameter for name, parameter in own.items() if name != "arguments"), *shared]
 
     @wraps(command)
-    def taking(**given: Any) -> None:
-        work = StudyWork(**{parameter.name: given.pop(parameter.name) for parameter in shared})
-        command(**given, work=work)
+    def wrapped(**given: Any) -> None:
+        arguments = StudyArguments(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        command(**given, arguments=arguments)
 
-    taking.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
-    taking.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return taking
+    wrapped.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapped
 
 
 _BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 def parse_budget(text: str) -> float | None:
-    """The seconds of a time such as 2h, 90m or 1h30m; None for "".
+    """The seconds of a duration such as 2h, 90m or 1h30m; None for "".
 
     Raises:
         InputError: it is not of that form.
@@ -167,5 +172,5 @@ def parse_budget(text: str) -> float | None:
         sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
     )
     if not seconds:
-        raise InputError(f"'{text}' is no time", "write 2h, 90m, 45s or 1h30m")
+        raise InputError(f"'{text}' is not a duration", "write 2h, 90m, 45s or 1h30m")
     return seconds

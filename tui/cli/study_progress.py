@@ -1,4 +1,4 @@
-"""A study as it runs: a live table on a terminal, plain lines elsewhere, JSON lines for scripts; its exit code."""
+"""Show a running study: a live table on a terminal, plain lines or JSON lines otherwise; and its exit code."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from ..terminal.exit_codes import EXIT_CODES
 
 REDRAW_EVERY = 0.25
 UNFINISHED = 75
-"""The exit code of a study that was stopped on request, or whose time was used up: the same command goes on."""
+"""The exit code of a study that was stopped, or whose time budget is used up: the same command resumes it."""
 
 _STYLES = {"running": "bold", "completed": "green", "failed": "red", "pruned": "yellow", "stopped": "yellow"}
 
 
 def study_exit_code(last: StudyEvent | None, number: int | None) -> int:
-    """0 done, 1 some runs failed, 2 wrong input, 3 busy, 75 runs are left to do, 128 + n where signal n stopped it."""
+    """0 done, 1 some runs failed, 2 wrong input, 3 busy, 75 unfinished, 128 + n if signal n stopped it."""
     if not isinstance(last, StudyEnded):
         return 1
     if last.error:
@@ -54,7 +54,7 @@ def study_exit_code(last: StudyEvent | None, number: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: epochs, its best test accuracy, seconds of training, and what it prepares."""
+    """How far a run is: epochs, best test accuracy, seconds of training, and its current stage."""
 
     epoch: int = 0
     epochs: int = 0
@@ -64,7 +64,7 @@ class Progress:
 
 
 class StudyView:
-    """What a person sees of a study, folded from its events."""
+    """A study and the progress of its runs, from its events."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
@@ -73,7 +73,7 @@ class StudyView:
         self.ending: StudyEnded | None = None
 
     def apply(self, event: StudyEvent) -> None:
-        """Fold one event in."""
+        """Apply one event."""
         match event:
             case StudyStarted():
                 self.study, self.progress = event.study, recorded_progress(event.study.runs, self.logs)
@@ -108,7 +108,7 @@ def _advanced(before: Progress, said: RunSaid) -> Progress:
 
 
 class StudyJson:
-    """One JSON object an event on stdout."""
+    """One JSON object per event on stdout."""
 
     descriptor = 1
 
@@ -124,7 +124,7 @@ class StudyJson:
 
 
 class StudyLines:
-    """A line on stderr for what a person wants to know."""
+    """Noteworthy events as lines on stderr."""
 
     descriptor = 2
 
@@ -145,21 +145,21 @@ class StudyLines:
 
 
 def lines_of(event: StudyEvent, view: StudyView) -> list[str]:
-    """What an event is as lines of text."""
+    """The lines for an event; many events have none."""
     match event:
         case StudyStarted():
             return [f"study {event.study.study_id}: {summary_of(event.study)}, on {', '.join(event.slots)}"]
         case StudyWarned():
             return [event.message]
         case RunBegan():
-            how = "goes on" if event.resumed else "begins"
+            how = "resumes" if event.resumed else "starts"
             return [f"{_named(event.run)} {how} on {event.slot}: {event.run.run_id}"]
         case RunSaid(event=EpochCompleted() as said) if view.study:
             progress = view.progress[event.number]
             accuracy = percent(said.metrics.get("test/accuracy"))
             return [f"{_named(view.study.runs[event.number])} epoch {said.epoch}/{progress.epochs}  test {accuracy}"]
         case RunEnded():
-            return [f"{_named(event.run)} {event.run.state}{_because(event.run.reason)}"]
+            return [f"{_named(event.run)} {event.run.state}{_after_colon(event.run.reason)}"]
         case StudyEnded():
             return closing_lines(event)
         case _:
@@ -170,29 +170,29 @@ def _named(run: StudyRun) -> str:
     return f"run {run.number} ({run.label})"
 
 
-def _because(reason: str) -> str:
+def _after_colon(reason: str) -> str:
     return f": {reason}" if reason else ""
 
 
 def closing_lines(event: StudyEnded) -> list[str]:
-    """How a study ended, and how to go on with it."""
+    """How a study ended, and how to resume it."""
     if event.error:
         return [f"error: {event.error.message}", *([f"  {event.error.hint}"] if event.error.hint else [])]
     if event.study is None:
         return [event.reason]
     study = event.study
-    lines = [f"study {study.study_id} {event.outcome}: {summary_of(study)}{_because(event.reason)}"]
+    lines = [f"study {study.study_id} {event.outcome}: {summary_of(study)}{_after_colon(event.reason)}"]
     if event.outcome == "stopped":
-        lines.append(f"  go on with: torchdeck study {study.study_id}")
+        lines.append(f"  resume with: torchdeck study {study.study_id}")
     if held := [run.number for run in study.runs if run.wish == "hold"]:
-        lines.append(f"  take run {held[0]} up again with: torchdeck study-retry {study.study_id} {held[0]}")
+        lines.append(f"  retry run {held[0]} with: torchdeck study-retry {study.study_id} {held[0]}")
     if study.count("failed"):
-        lines.append(f"  try the failed runs again with: torchdeck study {study.study_id} --retry-failed")
+        lines.append(f"  retry the failed runs with: torchdeck study {study.study_id} --retry-failed")
     return lines
 
 
 class StudyTable:
-    """The runs as a table that is drawn again in place."""
+    """The runs as a table that is redrawn in place."""
 
     descriptor = 2
 
@@ -222,7 +222,7 @@ class StudyTable:
         return Group(study_table(study, self.view.progress, shown), Text(summary_of(study)))
 
     def close(self) -> None:
-        """Take the table down, and leave its last state and the ending as lines."""
+        """Print the final table and how the study ended."""
         self._live.stop()
         if self.view.ending and self.view.study:
             self._console.print(study_table(self.view.study, self.view.progress))
@@ -230,14 +230,14 @@ class StudyTable:
             self._console.print(Text(safe(line)), highlight=False)
 
 
-def visible_runs(runs: Iterable[StudyRun], most: int) -> list[StudyRun]:
-    """As many runs as fit, those that train and the latest first chosen, in the order of their numbers."""
+def visible_runs(runs: Iterable[StudyRun], limit: int) -> list[StudyRun]:
+    """At most `limit` runs, active and latest ones preferred, in the order of their numbers."""
     ranked = sorted(runs, key=lambda run: (run.state != "running", run.state == "waiting", -run.number))
-    return sorted(ranked[:most], key=lambda run: run.number)
+    return sorted(ranked[:limit], key=lambda run: run.number)
 
 
 def study_table(study: Study, progress: Mapping[int, Progress], runs: Iterable[StudyRun] | None = None) -> Table:
-    """One line a run: what varies, its state, how far it is and how good."""
+    """A row per run: its varied settings, state, progress and best accuracy."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     varied = shown_settings(study)
     drawn.add_column("", justify="right")
@@ -252,9 +252,9 @@ def study_table(study: Study, progress: Mapping[int, Progress], runs: Iterable[S
     return drawn
 
 
-def shown_settings(study: Study, most: int = 4) -> tuple[str, ...]:
-    """The settings that get a column of their own: those of a grid or a search, where the labels do not say more."""
-    return study.varied[:most] if study.kind != "list" else ()
+def shown_settings(study: Study, limit: int = 4) -> tuple[str, ...]:
+    """The settings with a column: those that a grid or search varies; runs of a list have telling labels."""
+    return study.varied[:limit] if study.kind != "list" else ()
 
 
 def _cells(run: StudyRun, varied: Iterable[str], progress: Progress) -> list[Text]:
@@ -264,8 +264,8 @@ def _cells(run: StudyRun, varied: Iterable[str], progress: Progress) -> list[Tex
     texts = [run.number, named, *settings]
     figures = [epochs, percent(progress.best) if progress.best is not None else "-", duration(progress.seconds)]
     state = Text(safe(run.state), style=_STYLES.get(run.state, "dim"))
-    told = run.reason or progress.stage or (run.place if run.state == "running" else "")
-    return [*(Text(safe(text)) for text in texts), state, *map(Text, figures), Text(safe(told))]
+    remark = run.reason or progress.stage or (run.place if run.state == "running" else "")
+    return [*(Text(safe(text)) for text in texts), state, *map(Text, figures), Text(safe(remark))]
 
 
 def _setting(config: Mapping[str, Any], path: str) -> str:
@@ -275,7 +275,7 @@ def _setting(config: Mapping[str, Any], path: str) -> str:
 
 
 def recorded_progress(runs: Iterable[StudyRun], logs: Path) -> dict[int, Progress]:
-    """How far each run is, from its own directory."""
+    """The progress of each run, from its folder."""
     found: dict[int, Progress] = {}
     for run in runs:
         if run.run_id and is_run(logs / run.run_id):

@@ -1,4 +1,4 @@
-"""The table of a comparison: a line a run, with its letter in the ink of its curve."""
+"""The table of a comparison: a row per run, with its letter in the colour of its curve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INKS = 8
 
 
 class DiffTable(DataTable[Text]):
-    """Shows as many columns as fit; the best figure of each is marked."""
+    """Shows as many columns as fit; the best value of each is highlighted."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"diff-table--ink-{ink}" for ink in range(INKS)),
@@ -42,11 +42,11 @@ class DiffTable(DataTable[Text]):
     .diff-table--ink-7 { color: $chart-7; text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space,enter", "hide", "Hide or show the run under the cursor", show=False, id="compare.hide")
+        Binding("space,enter", "hide", "Hide or show the selected run", show=False, id="compare.hide")
     ]
 
     class Hidden(Message):
-        """The run under the cursor is to be hidden, or shown again."""
+        """The user asked to hide or show the selected run."""
 
         def __init__(self, place: int) -> None:
             super().__init__()
@@ -60,19 +60,19 @@ class DiffTable(DataTable[Text]):
         self._figures: list[Figures] = []
         self._drawn: object = None
         self.left_out = 0
-        """Columns that found no room."""
+        """The number of columns that do not fit."""
 
     def show(self, entries: Sequence[Entry], figures: Sequence[Figures]) -> None:
-        """Take in the runs and their columns."""
+        """Show runs with these columns."""
         self._entries, self._figures = list(entries), list(figures)
         self._draw()
 
     def on_resize(self) -> None:
-        """Another width has room for other columns."""
+        """Choose the columns for the new width."""
         self._draw()
 
     def action_hide(self) -> None:
-        """Ask for the run under the cursor to be hidden."""
+        """Hide or show the selected run."""
         if self._entries:
             self.post_message(self.Hidden(self.cursor_row))
 

@@ -1,4 +1,4 @@
-"""Compare: the marked runs in one chart, and what tells them apart."""
+"""The Compare page: the marked runs in one chart, and a table of results and differing settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...core.results.curves import AXES, Axis
 from ...core.runs.record import READING, RunRecord
 from ..charts.drawing import Line
 from ..format.values import safe
-from ..screens.dialogs import AskText
+from ..screens.dialogs import TextDialog
 from ..screens.page import Page
 from ..state.messages import CopyRequested
 from ..state.workspace import Workspace
@@ -37,13 +37,13 @@ from ..widgets.chart import Chart
 from .diff_table import DiffTable
 
 TOO_FEW = (
-    "{marked}\n\nMark two to eight runs in Runs (3) with space,\nthen c shows their curves and what tells them apart."
+    "{marked}\n\nMark two to eight runs in Runs (3) with space,\nthen press c to compare their curves and settings."
 )
-FEWEST = 2
+MIN_RUNS = 2
 
 
 class ComparePage(Page):
-    """Shows `workspace.marked`."""
+    """Compares the runs in `workspace.marked`."""
 
     MODE = "compare"
     BINDINGS = [  # noqa: RUF012
@@ -52,7 +52,7 @@ class ComparePage(Page):
         Binding("e", "next_axis", "X axis: steps, epochs, time", show=False, id="compare.axis"),
         Binding("t", "goal", "Time to an accuracy", show=False, id="compare.goal"),
         Binding("k", "copy", "Copy", id="compare.copy"),
-        Binding("delete,backspace", "unmark", "Take the run out of the comparison", show=False, id="compare.unmark"),
+        Binding("delete,backspace", "unmark", "Remove the run from the comparison", show=False, id="compare.unmark"),
         *(
             Binding(letter.upper(), f"hide({place})", f"Hide or show run {letter}", show=False, id=f"compare.{letter}")
             for place, letter in enumerate(LETTERS)
@@ -66,7 +66,7 @@ class ComparePage(Page):
             DiffTable(id="compare-table"),
         )
         self._whole, self._panel = Container(id="compare"), Container(id="compare-panel", classes="panel")
-        self._nothing = Static("", id="compare-nothing", markup=False)
+        self._empty = Static("", id="compare-nothing", markup=False)
         self.lines: list[Line] = []
         self.entries: list[Entry] = []
         self.columns: list[Figures] = []
@@ -78,7 +78,7 @@ class ComparePage(Page):
         self._drawn: object = None
 
     def body(self) -> ComposeResult:
-        yield self._nothing
+        yield self._empty
         with self._whole:
             yield self._chart
             with self._panel:
@@ -87,12 +87,12 @@ class ComparePage(Page):
     def on_mount(self) -> None:
         self._chart.focus()
 
-    def shown(self) -> None:
+    def activate(self) -> None:
         self.tick()
         if self.focused is None and self._whole.display:
             self._chart.focus()
 
-    def told(self, events: Sequence[RunEvent]) -> None:
+    def receive(self, events: Sequence[RunEvent]) -> None:
         if any(isinstance(event, StepCompleted | EpochCompleted) for event in events):
             self._show(self._read())
 
@@ -107,7 +107,7 @@ class ComparePage(Page):
         self._show(self.entries)
 
     def _read(self) -> list[Entry]:
-        """The runs compared, with the records that live runs have now."""
+        """The compared runs, with the current records of active ones."""
         return [
             replace(entry, record=self.workspace.record(entry.row.id), hidden=entry.row.id in self._hidden)
             for entry in self.entries
@@ -115,12 +115,12 @@ class ComparePage(Page):
 
     def _show(self, entries: list[Entry]) -> None:
         self.entries = entries
-        enough = len(entries) >= FEWEST
+        enough = len(entries) >= MIN_RUNS
         self._whole.display = enough
-        nothing = self._nothing
-        nothing.display = not enough
+        empty = self._empty
+        empty.display = not enough
         if not enough:
-            nothing.update(TOO_FEW.format(marked=f"{len(entries)} run is marked." if entries else "No run is marked."))
+            empty.update(TOO_FEW.format(marked=f"{len(entries)} run is marked." if entries else "No run is marked."))
             return
         seen = [(e.row, e.hidden, _state(e.record)) for e in entries]
         drawn = (seen, self._metric, self._axis, self._banded, self._goal)
@@ -136,7 +136,7 @@ class ComparePage(Page):
         goal = self._goal if self._goal is not None else reached_by_all(entries)
         self.columns = table(entries, goal)
         chart, list_ = self._chart, self._table
-        title = metric_title(self._metric) + (", least to greatest" if self._banded else "")
+        title = metric_title(self._metric) + (", min to max" if self._banded else "")
         chart.set_title(title, percent=self._metric.endswith("accuracy"))
         stages = {entry.record.stage for entry in entries if entry.record.status == READING}
         chart.show(self.lines, x_unit=self._axis, note=", ".join(sorted(stages)))
@@ -144,7 +144,7 @@ class ComparePage(Page):
         self.call_after_refresh(self._head)
 
     def _head(self) -> None:
-        """The title of the table, and what found no room in it."""
+        """The title of the table, and the number of hidden columns."""
         panel, left_out = self._panel, self._table.left_out
         differ = any(column.is_setting for column in self.columns)
         about = "only settings that differ" if differ else "all settings are the same"
@@ -171,7 +171,7 @@ class ComparePage(Page):
         self._show(self.entries)
 
     def action_hide(self, place: int) -> None:
-        """Hide a run's curve, or show it again."""
+        """Hide or show a run's curve."""
         if place < len(self.entries):
             self._hidden ^= {self.entries[place].row.id}
             self._show(self._read())
@@ -189,29 +189,31 @@ class ComparePage(Page):
             self.tick()
 
     def action_copy(self) -> None:
-        if len(self.entries) >= FEWEST:
+        if len(self.entries) >= MIN_RUNS:
             self.post_message(CopyRequested(tab_separated(self.entries, self.columns), "the table"))
 
     def action_goal(self) -> None:
         goal = self._goal if self._goal is not None else reached_by_all(self.entries)
-        text = "Test accuracy in percent; nothing: the highest that all runs reached."
-        given = f"{100 * goal:.4g}" if goal is not None else ""
-        self.app.push_screen(AskText("Time to which accuracy?", text, given), self._take_goal)
+        text = "Test accuracy in percent; empty: the highest that all runs reached."
+        value = f"{100 * goal:.4g}" if goal is not None else ""
+        self.app.push_screen(TextDialog("Time to which accuracy?", text, value), self._take_goal)
 
-    def _take_goal(self, said: str | None) -> None:
-        if said is None:
+    def _take_goal(self, text: str | None) -> None:
+        if text is None:
             return
         try:
-            goal = float(said.removesuffix("%")) / 100 if said else None
+            goal = float(text.removesuffix("%")) / 100 if text else None
         except ValueError:
             goal = -1.0
         if goal is not None and not 0 < goal <= 1:
-            self.notify(safe(f"'{said}' is no percentage: write a number up to 100"), severity="warning", markup=False)
+            self.notify(
+                safe(f"'{text}' is not a percentage: enter a number up to 100"), severity="warning", markup=False
+            )
             return
         self._goal = goal
         self._show(self.entries)
 
 
 def _state(record: RunRecord) -> tuple[object, ...]:
-    """What changes when a record has more to show."""
+    """What changes when a record has something new to show."""
     return record.status, record.stage, len(record.epochs), record.step

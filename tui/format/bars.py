@@ -1,4 +1,4 @@
-"""Bars and times left, as text: data in, rich text out."""
+"""Progress bars and sparklines as text; and the time left, speed and progress of a run."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from ...core.runs.record import RunRecord
 
 
 def bar(width: int, fraction: float | None, ink: str | Style, track: str | Style, ascii_only: bool = False) -> Text:
-    """A line of `width` cells, filled up to `fraction` (0 to 1; None and NaN draw an empty one)."""
+    """A bar of `width` cells, filled up to `fraction` (0 to 1; None and NaN give an empty bar)."""
     full, rest = halves(width, fraction, ascii_only)
     return Text().append(full, ink).append(rest, track)
 
 
 def halves(width: int, fraction: float | None, ascii_only: bool = False) -> tuple[str, str]:
-    """The filled part of a bar and the rest."""
+    """The filled and the empty part of a bar."""
     full, rest = ("#", "-") if ascii_only else ("━", "━")
     filled = round(shown_share(fraction, width) * width)
     return full * filled, rest * (width - filled)
 
 
 def shown_share(fraction: float | None, width: int) -> float:
-    """The fraction that a bar of `width` cells shows."""
+    """The fraction rounded to whole cells of a bar of `width` cells."""
     share = min(1.0, max(0.0, fraction)) if fraction is not None and fraction == fraction else 0.0
     return round(share * width) / width if width > 0 else 0.0
 
 
 def sparkline(values: list[float], width: int, ascii_only: bool = False) -> str:
-    """The last `width` values from 0 to 1 as columns of eighths."""
+    """The last `width` values (0 to 1) as one line of block characters."""
     steps = " .:-=+*#" if ascii_only else " ▁▂▃▄▅▆▇█"
     shown = values[-width:]
     return "".join(steps[round(min(1.0, max(0.0, value)) * (len(steps) - 1))] for value in shown)
 
 
 def last_step(record: RunRecord) -> StepCompleted | None:
-    """The newest step of the epoch in hand."""
+    """The latest step of the current epoch."""
     return record.steps[-1] if record.steps else None
 
 
 def epoch_seconds_left(record: RunRecord) -> float | None:
-    """Seconds until the phase in hand is done."""
+    """Seconds until the current phase (training or evaluation) of the epoch ends."""
     step, started = last_step(record), record.started
     if step is None or started is None or step.images_per_second <= 0:
         return None
@@ -50,7 +50,7 @@ def epoch_seconds_left(record: RunRecord) -> float | None:
 
 
 def run_seconds_left(record: RunRecord) -> float | None:
-    """Seconds until the last epoch is done: from whole epochs where there are any, else from the speed of this one."""
+    """Seconds until the run ends, estimated from its last epochs, in the first epoch from its speed."""
     started, step = record.started, last_step(record)
     if started is None or record.ending is not None:
         return None
@@ -64,14 +64,14 @@ def run_seconds_left(record: RunRecord) -> float | None:
 
 
 def _share(record: RunRecord, step: StepCompleted) -> float:
-    """How much of its epoch is done at this step."""
+    """The fraction of its epoch that is done at this step."""
     if step.phase == "evaluate":
         return 1.0 if step.epoch > len(record.epochs) else 0.0
     return step.batch / step.batches
 
 
 def images_per_second(record: RunRecord) -> float | None:
-    """Training images a second, now or in the last epoch."""
+    """Training images per second, now or else in the last epoch."""
     step = next((step for step in reversed(record.steps) if step.phase == "train"), None)
     if step is not None:
         return step.images_per_second

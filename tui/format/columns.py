@@ -1,4 +1,4 @@
-"""Columns of texts for a table: which of them fit a width."""
+"""Columns of a table of texts, and which of them fit a width."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PADDING = 2
 
 @dataclass(frozen=True, slots=True)
 class TextColumn:
-    """A cell for every row; `rank` says in which order columns find room, `most` how wide one may be.
+    """A column with a cell per row; `rank` is the order in which columns get room, `max_width` its limit.
 
-    The column that `grows` takes the room that is left.
+    A column that `grows` takes the remaining room.
     """
 
     key: str
@@ -27,12 +27,12 @@ class TextColumn:
 
     @property
     def width(self) -> int:
-        """The cells it asks for."""
+        """The wanted width in cells."""
         return min(self.most, max(len(self.title), *(cell.cell_len for cell in self.cells), 1))
 
 
 def fitted(columns: Sequence[TextColumn], width: int) -> list[tuple[TextColumn, int]]:
-    """The columns that find room in a width, in their order, each with its own width."""
+    """The columns that fit a width, in their order, with their widths."""
     room, chosen = width, dict[str, int]()
     for column in sorted(columns, key=lambda column: column.rank):
         if column.width + PADDING <= room or not chosen:

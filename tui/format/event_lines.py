@@ -1,4 +1,4 @@
-"""What a run says, as lines of text: one for each thing a person wants to know."""
+"""A run's events as log lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .values import count, duration, flops, percent, safe
 
 
 def lines_of(event: RunEvent, record: RunRecord) -> list[str]:
-    """The lines of one event, safe for a terminal; `record` has it folded in already."""
+    """The lines for one event, safe for a terminal; `record` must contain the event already."""
     return [safe(line) for line in _lines(event, record)]
 
 
@@ -48,52 +48,56 @@ def _lines(event: RunEvent, record: RunRecord) -> list[str]:
         case WarningRaised():
             return [f"warning: {event.message}"]
         case EventsHeld():
-            return [f"warning: {held_text(record)}; training goes on"]
+            return [f"warning: {held_text(record)}; training continues"]
         case EventsReleased():
             return [_released(event)]
         case RunCompleted(status="stopped"):
             return [_stopped(event, record)]
         case RunCompleted(status="handed_over"):
-            return [f"handed over at step {event.step} to a process of its own"]
+            return [f"handed over at step {event.step} to a background process"]
         case RunFailed():
             return _failure(event)
         case LogReplaced():
-            return ["the log of this run was removed" if event.removed else "the log was replaced: read from its start"]
+            return [
+                "the log of this run was removed"
+                if event.removed
+                else "the log was replaced: reading it from its start"
+            ]
         case _:
             return []
 
 
 def held_text(record: RunRecord) -> str:
-    """What waits for a disk that refuses it, and why."""
+    """How many events wait because the disk refuses them, and why."""
     one, reason = record.waiting == 1, record.held.reason if record.held else ""
     return f"{count(record.waiting)} {'event waits' if one else 'events wait'} in memory: {reason}"
 
 
 def _released(event: EventsReleased) -> str:
     lost = f"; {count(event.dropped)} step events were dropped" if event.dropped else ""
-    return f"the disk takes what is written again: {count(event.count)} events that waited are on it{lost}"
+    return f"the disk accepts writes again: {count(event.count)} held events were written{lost}"
 
 
 def _stopped(event: RunCompleted, record: RunRecord) -> str:
     run_id = record.started.run_id if record.started else "@last"
-    return f"stopped at step {event.step}: {event.reason}; go on with: torchdeck resume {run_id}"
+    return f"stopped at step {event.step}: {event.reason}; resume with: torchdeck resume {run_id}"
 
 
 def _opening(event: RunStarted) -> list[str]:
-    asked = defaultdict(lambda: "?", flatten(event.config))
-    again = f", attempt {event.attempt} from step {event.resumed_from}" if event.resumed_from is not None else ""
+    config = defaultdict(lambda: "?", flatten(event.config))
+    attempt = f", attempt {event.attempt} from step {event.resumed_from}" if event.resumed_from is not None else ""
     return [
-        f"run {event.run_id}{again}",
-        f"{asked['model.name']}: {count(event.parameters)} parameters, {flops(event.forward_flops)} an image"
-        f" · {asked['data.name']}: {count(event.train_images)} + {count(event.test_images)} images,"
-        f" {asked['data.source']}",
+        f"run {event.run_id}{attempt}",
+        f"{config['model.name']}: {count(event.parameters)} parameters, {flops(event.forward_flops)} an image"
+        f" · {config['data.name']}: {count(event.train_images)} + {count(event.test_images)} images,"
+        f" {config['data.source']}",
         f"{event.epochs} epochs of {count(event.steps_per_epoch)} steps,"
-        f" batch {_batch(event, asked['training.batch_size'])} · {name_text(event)}, {asked['training.precision']}",
+        f" batch {_batch(event, config['training.batch_size'])} · {name_text(event)}, {config['training.precision']}",
     ]
 
 
 def _batch(event: RunStarted, size: object) -> str:
-    """The images of a step; on several devices also those on each."""
+    """The batch size; on several devices also that of each."""
     ranks = len(event.ranks)
     return batch_text(size, ranks) if ranks and isinstance(size, int) else str(size)
 

@@ -1,4 +1,4 @@
-"""What `torchdeck data inspect` prints: a data set of image files as tables."""
+"""The tables of `torchdeck data inspect`: splits, classes, and problems of a folder of images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .bars import halves
 from .tables import table
 from .values import count, size
 
-MOST_ROWS = 20
-BAR = 30
+MAX_ROWS = 20
+BAR_WIDTH = 30
 
 
 def inspection_page(found: Inspection) -> Group:
-    """Facts, classes, and what is ignored, cannot be read or is in two splits; `--json` has all rows."""
+    """Facts, classes, ignored and unreadable files, duplicates across splits; at most `MAX_ROWS` each."""
     layout = found.dataset.layout
     unreadable = [(file.name, file.fault) for file in found.files if file.fault]
     parts: list[RenderableType] = [table(["", ""], _facts(found)), _classes(found)]
@@ -54,12 +54,12 @@ def _moments(found: Inspection) -> str:
 
 
 def _classes(found: Inspection) -> Table:
-    """A line for each class: its images in each split, and a bar for those of training."""
+    """A row per class: its images in each split, and a bar for those of the training split."""
     splits = found.dataset.splits
     counts = [found.classes(split) for split in splits]
-    most = max(counts[0].values())
+    largest = max(counts[0].values())
     rows = [
-        (name, *(count(each[name]) for each in counts), halves(BAR, number / most)[0] or "·")
+        (name, *(count(each[name]) for each in counts), halves(BAR_WIDTH, number / largest)[0] or "·")
         for name, number in counts[0].items()
     ]
     right = "".join(str(place) for place in range(1, len(splits) + 1))
@@ -67,7 +67,7 @@ def _classes(found: Inspection) -> Table:
 
 
 def _table(columns: Sequence[str], rows: Sequence[tuple[object, ...]], right: str = "") -> list[Table]:
-    """A table of the first rows, and how many more there are; none without rows."""
-    rest = len(rows) - MOST_ROWS
+    """A table of the first rows and the number of others; none if there are no rows."""
+    rest = len(rows) - MAX_ROWS
     more = [(f"and {rest:,} more: --json lists them", *[""] * (len(columns) - 1))] if rest > 0 else []
-    return [table(columns, [*rows[:MOST_ROWS], *more], right=right)] if rows else []
+    return [table(columns, [*rows[:MAX_ROWS], *more], right=right)] if rows else []

@@ -1,4 +1,4 @@
-"""What a run on several devices makes of its batch and learning rate, in words."""
+"""Batch size and learning rate of a run on several devices as text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from .values import count
 
 
 def batch_text(size: int, ranks: int) -> str:
-    """The images of a step and those on each device: 128 = 2 x 64; 10 = 2 x 3 + 2 x 2 where they cannot be even."""
-    least, over = divmod(size, max(1, ranks))
+    """The batch size and its split over devices: 128 = 2 x 64; uneven ones as 10 = 2 x 3 + 2 x 2."""
+    base, remainder = divmod(size, max(1, ranks))
     if ranks < 2:
         return count(size)
-    if not over:
-        return f"{count(size)} = {ranks} x {count(least)}"
-    return f"{count(size)} = {over} x {count(least + 1)} + {ranks - over} x {count(least)}"
+    if not remainder:
+        return f"{count(size)} = {ranks} x {count(base)}"
+    return f"{count(size)} = {remainder} x {count(base + 1)} + {ranks - remainder} x {count(base)}"
 
 
 def rate_text(config: ExperimentConfig) -> str:
-    """The learning rate that the linear rule makes of the one in the settings; "" without a rule."""
-    rule, asked = config.training.lr_rule, config.optimizer.lr
-    return f"{asked * rule:.4g} = {asked:g} x {rule:g}" if config.training.lr_batch_size else ""
+    """The learning rate after linear scaling; "" if the settings do not scale it."""
+    factor, rate = config.training.lr_rule, config.optimizer.lr
+    return f"{rate * factor:.4g} = {rate:g} x {factor:g}" if config.training.lr_batch_size else ""

@@ -1,4 +1,4 @@
-"""The devices of a run's ranks as lines: a row each where there is room, else their sum and a cell each."""
+"""The devices of a run's ranks as lines: a row per rank if they fit, else a total and a compact cell per rank."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ...core.events import DeviceSampled
 from .bars import bar, sparkline
 from .values import safe, size
 
-LONGEST_PLACE = 20
-LEAST_BAR, TWO_BARS = 4, 22
-"""Cells that are left over beyond which there is a bar of the use, and from which one of the memory."""
+MAX_PLACE_LENGTH = 20
+MIN_BAR, TWO_BARS = 4, 22
+"""Spare cells above which rows get a bar of use, and from which also one of memory."""
 GAP = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Inks:
-    """The styles of the lines."""
+    """The styles of the lines, and whether to use ASCII only."""
 
     bar: Style
     track: Style
@@ -33,7 +33,7 @@ class Inks:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one line tells; `sample` is None before the first figures came."""
+    """One line; `sample` is None before the first measurement."""
 
     label: str
     place: str
@@ -41,13 +41,13 @@ class Row:
 
     @property
     def use(self) -> str:
-        """The share of the device that is busy."""
+        """How busy the device is."""
         value = self.sample.utilization if self.sample else None
         return "-" if value is None else f"{value:.0%}"
 
     @property
     def memory(self) -> str:
-        """What is used of a GPU; of a computer, what the run takes."""
+        """Used memory of a GPU; on a CPU, that of the run."""
         return size(memory_shown(self.sample)) if self.sample else "-"
 
     @property
@@ -64,21 +64,21 @@ class Row:
 
 
 def memory_shown(sample: DeviceSampled) -> int | None:
-    """Bytes: what is used of a GPU; of a computer, whose memory others use too, what the run takes."""
+    """Bytes: used memory of a GPU; on a CPU, whose memory other programs use too, that of the run."""
     return sample.memory_used if sample.power is not None else sample.memory_process
 
 
 def rank_rows(found: Sequence[RankDevice], latest: Mapping[int, DeviceSampled]) -> list[Row]:
-    """A row for each rank; the host is told where there are several."""
+    """A row per rank, with its host if there are several."""
     several = len(hosts(found)) > 1
     named = [f"{place.host} {place.device}" if several else place.device for place in found]
-    return [Row(str(rank), safe(name)[:LONGEST_PLACE], latest.get(rank)) for rank, name in enumerate(named)]
+    return [Row(str(rank), safe(name)[:MAX_PLACE_LENGTH], latest.get(rank)) for rank, name in enumerate(named)]
 
 
 def lines_of(rows: Sequence[Row], whole: Row, uses: Sequence[float], width: int, height: int, inks: Inks) -> list[Text]:
-    """The rows, and below them the sum where there is a line for it; else the sum, and below it a cell for each row.
+    """All rows, with the total if there is a line left; if they do not fit, the total and a cell per row.
 
-    A last line that is left over has `uses`, those of all devices together at the last times.
+    A line that is left shows the history of `uses`, the mean use of all devices.
     """
     if len(rows) <= height:
         lines = _table([*rows, whole] if height > len(rows) else rows, width, inks)
@@ -93,7 +93,7 @@ def lines_of(rows: Sequence[Row], whole: Row, uses: Sequence[float], width: int,
 
 
 def _table(rows: Sequence[Row], width: int, inks: Inks) -> list[Text]:
-    """A line a row; what has no room is left out, what is left over goes to bars."""
+    """A line per row; columns without room are left out, spare cells become bars."""
     columns = {
         "label": [row.label for row in rows],
         "use": [row.use for row in rows],
@@ -121,11 +121,11 @@ def _table(rows: Sequence[Row], width: int, inks: Inks) -> list[Text]:
     return lines
 
 
-def _bars(room: int, memory_told: bool) -> dict[str, int]:
-    """The bars that what is left over has room for, and their widths."""
-    if room >= TWO_BARS and memory_told:
+def _bars(room: int, has_memory: bool) -> dict[str, int]:
+    """The bars that fit into the spare cells, and their widths."""
+    if room >= TWO_BARS and has_memory:
         return {"use": room // 2 - 1, "memory": room - room // 2 - 1}
-    return {"use": room - 1} if room > LEAST_BAR else {}
+    return {"use": room - 1} if room > MIN_BAR else {}
 
 
 def _left(text: str, width: int, inks: Inks) -> Text:
@@ -141,14 +141,14 @@ def _use(row: Row) -> float | None:
 
 
 def _share(row: Row) -> float | None:
-    """How much of the device's memory is taken."""
+    """The used fraction of the device's memory."""
     sample = row.sample
     used = memory_shown(sample) if sample else None
     return used / sample.memory_total if sample and used is not None and sample.memory_total else None
 
 
 def _cells(rows: Sequence[Row], width: int, height: int, inks: Inks) -> list[Text]:
-    """Several ranks beside one another, each with its use; none where even that has no room."""
+    """Ranks side by side, each with its use; empty if that does not fit either."""
     across = math.ceil(len(rows) / height)
     room = (width + GAP) // across - GAP
     label, use = (max(map(cell_len, texts)) for texts in ([row.label for row in rows], [row.use for row in rows]))
@@ -160,18 +160,18 @@ def _cells(rows: Sequence[Row], width: int, height: int, inks: Inks) -> list[Tex
         line = Text(no_wrap=True)
         for row in rows[start : start + across]:
             line.append(f"{row.label.rjust(label)} ", inks.quiet)
-            if spare > LEAST_BAR:
+            if spare > MIN_BAR:
                 line.append_text(_bar(spare - 1, _use(row), inks)).append(" ")
-            line.append(row.use.rjust(use)).append(" " * (GAP if spare > LEAST_BAR else GAP + spare))
+            line.append(row.use.rjust(use)).append(" " * (GAP if spare > MIN_BAR else GAP + spare))
         line.rstrip()
         lines.append(line)
     return lines
 
 
 def _columns(rows: Sequence[Row], width: int, height: int, inks: Inks) -> list[Text]:
-    """A column a rank; where there are more than cells, one for the least busy of a few."""
+    """A column per rank; if there are more ranks than columns, each shows the least busy of a group."""
     uses = [use if (use := _use(row)) is not None else 0.0 for row in rows]
-    few = max(1, math.ceil(len(uses) / max(1, width * height)))
-    shown = [min(uses[at : at + few]) for at in range(0, len(uses), few)]
+    group = max(1, math.ceil(len(uses) / max(1, width * height)))
+    shown = [min(uses[at : at + group]) for at in range(0, len(uses), group)]
     parts = [shown[at : at + width] for at in range(0, len(shown), max(1, width))]
     return [Text(sparkline(part, width, inks.ascii_only), inks.bar) for part in parts]

@@ -1,4 +1,4 @@
-"""What the commands print on stdout, as rich tables of plain text."""
+"""What commands print on stdout: runs, presets, settings and plans as rich tables."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
     from ...core.training.plan import Plan  # torch, seconds
 
 WIDE = 200
-LONGEST_CELL = 1000
+MAX_CELL_LENGTH = 1000
 
 
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", right: Container[str] = ""
 ) -> Table:
-    """A table of texts; `right` holds the numbers of the columns aligned to the right."""
+    """A table of texts; `right` contains the numbers of the columns to align right."""
     head = Text(safe(title)) if title else None
     made = Table(box=box.SIMPLE_HEAD, title=head, title_justify="left", pad_edge=False)
     for number, column in enumerate(columns):
         made.add_column(Text(safe(column)), justify="right" if str(number) in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(safe(cell, LONGEST_CELL)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(safe(cell, MAX_CELL_LENGTH)) for cell in row))
     return made
 
 
 def reported_table(record: RunRecord) -> Table | None:
-    """The reported figures of a run's preset beside the reached ones."""
+    """The figures reported for a run's preset, and those that the run reached."""
     figures = read_reported(record.started.reported if record.started else ())
     if not figures:
         return None
@@ -73,7 +73,7 @@ def _verdict(item: ReportedFigure, short: float | None) -> str:
 
 
 def results(record: RunRecord) -> Group:
-    """The end of a run: its figures, and the reported ones beside the reached."""
+    """The results of a run: final and best metrics, and reported figures."""
     parts: list[RenderableType] = [_figures(record)]
     if reported := reported_table(record):
         parts.append(reported)
@@ -96,38 +96,38 @@ def _figures(record: RunRecord) -> Table:
 
 
 def facts(record: RunRecord) -> Table:
-    """A run's circumstances."""
+    """A run's status, setup, speed and warnings."""
     return table(["", ""], fact_rows(record))
 
 
 def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
-    """The names and texts of a run's circumstances."""
+    """The rows of `facts`: names and texts."""
     started = record.started
     rows: list[tuple[str, str]] = [("status", record.status + (f": {record.reason}" if record.reason else ""))]
     if started:
-        asked = defaultdict(lambda: "?", flatten(started.config))
-        device = f"{name_text(started)}, {asked['training.precision']}, {asked['training.threads']} threads"
+        config = defaultdict(lambda: "?", flatten(started.config))
+        device = f"{name_text(started)}, {config['training.precision']}, {config['training.threads']} threads"
         images = f"{count(started.train_images)} + {count(started.test_images)} images"
         rows += [
             ("preset", started.preset + (f" ({started.name})" if started.name else "")),
-            ("began", moment(record.created)),
+            ("started", moment(record.created)),
             ("device", device),
-            ("data", f"{asked['data.name']}, {images}"),
-            ("model", f"{asked['model.name']}, {_size_of_model(started)}"),
+            ("data", f"{config['data.name']}, {images}"),
+            ("model", f"{config['model.name']}, {_size_of_model(started)}"),
             ("epochs", f"{len(record.epochs)} of {started.epochs}, {count(started.steps_per_epoch)} steps each"),
             ("training time", duration(record.train_seconds)),
             ("images/s", speed(record)),
             ("peak memory", size(record.peak)),
             ("first reached", first_reached(record)),
-            ("best chosen on", f"{started.chosen_on} split, {asked['training.patience_metric']}"),
-            ("repeatable", {"exact": "bit for bit on this machine"}.get(started.reproducible, "up to rounding")),
+            ("best chosen on", f"{started.chosen_on} split, {config['training.patience_metric']}"),
+            ("reproducible", {"exact": "bit for bit on this machine"}.get(started.reproducible, "up to rounding")),
         ]
     rows += [("attempts", str(record.attempt))] if record.attempt > 1 else []
     return [*rows, *(("warning", warning) for warning in record.warnings)]
 
 
 def speed(record: RunRecord) -> str:
-    """Training images a second; on several devices also those of each."""
+    """Training images per second; on several devices also those of each."""
     whole = record.images_per_second
     devices = len(rank_devices(record.started)) if record.started else 1
     return count(whole) + (f", {count(whole / devices)} a device" if whole is not None and devices > 1 else "")
@@ -138,12 +138,12 @@ def _size_of_model(started: RunStarted) -> str:
 
 
 def first_reached(record: RunRecord) -> str:
-    """When a run first reached each tenth of accuracy and its highest percent; the energy where it is known."""
+    """When a run first reached each ten percent of accuracy and its highest percent; with the energy if measured."""
     reached = milestones(record.epochs)
     highest = reached[-1].percent if reached else 0
     percents = sorted({*range(10, highest, 10), highest} - {0})
-    told = [(percent, item) for percent in percents if (item := time_to(percent, reached))]
-    return ", ".join(f"{percent} % in {duration(item.seconds)}{_energy(item)}" for percent, item in told) or "–"
+    times = [(percent, item) for percent in percents if (item := time_to(percent, reached))]
+    return ", ".join(f"{percent} % in {duration(item.seconds)}{_energy(item)}" for percent, item in times) or "–"
 
 
 def _energy(item: Milestone) -> str:
@@ -163,7 +163,7 @@ def class_table(record: RunRecord) -> Table | None:
 
 
 def runs_table(rows: Sequence[RunRow]) -> Table:
-    """One line a run."""
+    """A row per run."""
     columns = ["run", "status", "preset", "name", "epoch", "best test", "final test", "time", "tags"]
     return table(columns, map(_run_cells, rows), right="4567")
 
@@ -184,7 +184,7 @@ def _accuracy(metrics: Any) -> str:
 
 
 def presets_table(found: Sequence[Preset]) -> Table:
-    """One line a preset, with its reported figure."""
+    """A row per preset, with its reported figures."""
     rows = [(item.name, item.title, _claims(item), item.summary) for item in found]
     return table(["preset", "title", "reported", "summary"], rows)
 
@@ -196,7 +196,7 @@ def _claims(item: Preset) -> str:
 
 
 def preset_page(item: Preset) -> Group:
-    """A preset's settings, those that are not the report's marked with why."""
+    """A preset's reported figures, and its settings with notes on what the report leaves open."""
     rows = [
         (f"{section}.{key}", _shown(value), item.notes.get(f"{section}.{key}", ""))
         for section, values in to_plain(item.config).items()
@@ -213,13 +213,13 @@ def _shown(value: Any) -> str:
 
 
 def settings_table(found: Sequence[Setting]) -> Table:
-    """One line a setting."""
+    """A row per setting."""
     rows = [(item.path, item.of, _shown(item.default), item.bounds, item.help) for item in found]
-    return table(["setting", "of", "default", "bounds", "what it means"], rows)
+    return table(["setting", "of", "default", "bounds", "meaning"], rows)
 
 
 def setting_json(item: Setting) -> dict[str, Any]:
-    """What `settings --json` prints of a setting."""
+    """A setting as `settings --json` prints it."""
     body = asdict(item)
     return {"setting": body.pop("path"), **body}
 
@@ -228,7 +228,7 @@ _PRECISIONS = {"auto": "bf16 if a check at the start finds it faster, else fp32"
 
 
 def plan_page(plan: Plan) -> Group:
-    """What a run would do, without doing it."""
+    """What a run would do: device, data, model, steps and memory, and the model's layers."""
     training = plan.config.training
     data, model = plan.config.data, plan.config.model
     shares = [("batch", f"{batch_text(training.batch_size, plan.ranks)} images")] if plan.ranks > 1 else []
@@ -257,7 +257,7 @@ def _images(plan: Plan) -> str:
 
 
 def run_page(row: RunRow, record: RunRecord) -> Group:
-    """All that `show` tells of a run."""
+    """What `show` prints of a run."""
     parts: list[RenderableType] = [Text(safe(row.id)), facts(record)]
     if row.tags:
         parts.append(Text(safe(f"tags: {' '.join(row.tags)}")))
@@ -269,7 +269,7 @@ def run_page(row: RunRow, record: RunRecord) -> Group:
 
 
 def record_json(row: RunRow, record: RunRecord) -> dict[str, Any]:
-    """What `show --json` prints: the summary, the figures of every class and epoch, and the settings."""
+    """What `show --json` prints: the summary, the metrics of every class and epoch, and the settings."""
     seen, started = record.best_confusion, record.started
     figures = class_figures(seen.confusion) if seen else []
     names = started.class_names if started else ()

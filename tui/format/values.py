@@ -1,4 +1,4 @@
-"""Values as a person reads them: percent, counts, bytes, times; and foreign text made safe for a terminal."""
+"""Format values for people: percentages, counts, bytes, times; and make untrusted text safe for a terminal."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
-LONGEST = 20_000
-"""Characters of one text that a terminal is given."""
-MOST_MARKS = 4
-_LONGEST_TIME = 2e11
-"""Seconds: more are no time that a run takes, nor a date."""
+MAX_TEXT_LENGTH = 20_000
+"""The longest text that is sent to a terminal, in characters."""
+MAX_COMBINING_MARKS = 4
+_MAX_SECONDS = 2e11
+"""Longer durations and later dates are not plausible, and shown as a dash."""
 
 
-def safe(text: object, most: int = LONGEST) -> str:
-    """Text for a terminal: a line without control, format and surrogate characters, of at most so many characters.
+def safe(text: object, limit: int = MAX_TEXT_LENGTH) -> str:
+    """Untrusted text as one safe line: without control, format and surrogate characters, at most `limit` characters.
 
-    Line breaks and tabs become spaces; of marks that are put on one character the first few stay.
+    Line breaks and tabs become spaces; only the first few combining marks of a character are kept.
     """
-    given = str(text)
-    cut = given[:most] + "…" if len(given) > most else given
+    whole = str(text)
+    cut = whole[:limit] + "…" if len(whole) > limit else whole
     if cut.isascii() and cut.isprintable():
         return cut
     kept: list[str] = []
@@ -29,30 +29,30 @@ def safe(text: object, most: int = LONGEST) -> str:
         marks = marks + 1 if kind in ("Mn", "Me") else 0
         if character in "\n\r\t" or kind in ("Zl", "Zp"):
             kept.append(" ")
-        elif kind not in ("Cc", "Cf", "Cs") and marks <= MOST_MARKS:
+        elif kind not in ("Cc", "Cf", "Cs") and marks <= MAX_COMBINING_MARKS:
             kept.append(character)
     return "".join(kept)
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """A fraction as percent; a dash for nothing."""
+    """A fraction as a percentage; a dash for None."""
     return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
 def figure(metric: str, value: float | None) -> str:
-    """A metric's value: accuracies in percent, losses with four digits."""
+    """A metric's value: accuracies as percentages, losses with four decimals."""
     if value is None:
         return "-"
     return percent(value) if metric.endswith("accuracy") else f"{value:.4f}"
 
 
 def count(number: float | None) -> str:
-    """A whole number with separators."""
+    """A whole number with thousands separators."""
     return "-" if number is None else f"{number:,.0f}"
 
 
 def size(number: float | None) -> str:
-    """Bytes in the largest binary unit that leaves a number of at least 1."""
+    """Bytes in the largest binary unit with a value of at least 1."""
     if number is None:
         return "-"
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -63,13 +63,13 @@ def size(number: float | None) -> str:
 
 
 def flops(number: float) -> str:
-    """Floating-point operations in millions."""
+    """Floating-point operations in MFLOP."""
     return f"{number / 1e6:,.1f} MFLOP"
 
 
 def duration(seconds: float | None) -> str:
-    """A time: 4.2 s, 3:07 or 2:03:07."""
-    if seconds is None or not abs(seconds) < _LONGEST_TIME:
+    """A duration: 4.2 s, 3:07 or 2:03:07."""
+    if seconds is None or not abs(seconds) < _MAX_SECONDS:
         return "-"
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -79,19 +79,19 @@ def duration(seconds: float | None) -> str:
 
 
 def moment(unix_seconds: float) -> str:
-    """A point in time in the local time zone, to the minute; a dash for one that no calendar has."""
-    if not 0 <= unix_seconds < _LONGEST_TIME:
+    """Date and time in the local time zone, to the minute; a dash for an implausible one."""
+    if not 0 <= unix_seconds < _MAX_SECONDS:
         return "-"
     return datetime.fromtimestamp(unix_seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def time_of_day(unix_seconds: float) -> str:
-    """A point in time in the local time zone, to the second, without its day; dashes for one that no calendar has."""
-    if not 0 <= unix_seconds < _LONGEST_TIME:
+    """Time of day in the local time zone, to the second; dashes for an implausible one."""
+    if not 0 <= unix_seconds < _MAX_SECONDS:
         return "--:--:--"
     return datetime.fromtimestamp(unix_seconds, UTC).astimezone().strftime("%H:%M:%S")
 
 
 def as_text(value: Any) -> str:
-    """A value as a person types it."""
+    """A setting's value as the user types it."""
     return str(value).lower() if isinstance(value, bool) else str(value)

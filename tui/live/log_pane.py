@@ -1,4 +1,4 @@
-"""What a run said and what libraries printed, line by line."""
+"""The log of a run: its events as lines, and what libraries printed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..state.feed import Feed
 
 
 class LogPane(RichLog):
-    """The newest lines of a feed; scrolls with them until a person scrolls back."""
+    """Shows the newest lines of a feed; follows them until the user scrolls up."""
 
     DEFAULT_CSS = """
     LogPane { border: round $frame; padding: 0 1; background: $background; scrollbar-size-vertical: 1;
@@ -25,7 +25,7 @@ class LogPane(RichLog):
         self._shown = 0
 
     def show(self, feed: Feed) -> None:
-        """Add the lines that came since the last call; a new feed begins anew."""
+        """Append the lines that are new since the last call; another feed clears the pane first."""
         if feed is not self._feed:
             self.clear()
             self._feed, self._shown = feed, 0

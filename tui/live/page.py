@@ -1,4 +1,4 @@
-"""Live: the training in hand, as bars, charts, device figures and lines."""
+"""The Live page: the active run's progress, charts, devices and log."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..format.event_lines import held_text
 from ..format.values import safe
 from ..screens.page import Page
 from ..state.feed import Feed
-from ..state.messages import CommandRequested, HandOverRequested, ModeRequested, StopRequested, StudyRequested
-from ..state.refresh_rates import Pace, Refresh
+from ..state.messages import CommandRequested, HandoverRequested, ModeRequested, StopRequested, StudyRequested
+from ..state.refresh_rates import ChartPace, RefreshRates
 from ..state.workspace import Workspace
 from ..terminal.captured_output import CapturedOutput, append_output
 from ..widgets.cached_render import Pane, Row
@@ -29,15 +29,13 @@ from .log_pane import LogPane
 from .progress_bars import ProgressBars
 from .ranks_panel import RanksPanel
 
-FEW_RANKS = 2
-"""As many devices have a line each on the smallest terminal; more get more lines."""
-NOTHING = (
-    "Nothing trains here.\n\nPick a preset in Setup (1) and start it with F5,\nor watch a running one from Runs (3)."
-)
+COMPACT_RANKS = 2
+"""Up to this many devices fit on the smallest terminal; with more, the panel grows."""
+NO_RUN = "No active run.\n\nPick a preset in Setup (1) and start it with F5,\nor watch an active run from Runs (3)."
 
 
 class LivePage(Page):
-    """Watches `workspace.feed`."""
+    """Shows `workspace.feed`."""
 
     MODE = "live"
     BINDINGS = [  # noqa: RUF012
@@ -46,21 +44,21 @@ class LivePage(Page):
         Binding("h", "hand_over", "Hand over", id="live.hand_over"),
         Binding("c", "checkpoint", "Save a checkpoint now", show=False, id="live.checkpoint"),
         Binding("e", "next_axis", "X axis: steps, epochs, time", show=False, id="live.axis"),
-        Binding("l", "zoom_log", "Log over the whole page", show=False, id="live.log"),
+        Binding("l", "zoom_log", "Maximize the log", show=False, id="live.log"),
         Binding("S", "study", "The study of this run, else all studies", show=False, id="live.study"),
         Binding("a", "analyze", "Analyze this run", show=False, id="live.analyze"),
     ]
 
-    def __init__(self, workspace: Workspace, rates: Refresh, captured: CapturedOutput) -> None:
+    def __init__(self, workspace: Workspace, rates: RefreshRates, captured: CapturedOutput) -> None:
         super().__init__(workspace)
-        self._pace = Pace(rates)
+        self._pace = ChartPace(rates)
         self._printed = captured
         self._axis: Axis = "step"
         self._ghost: tuple[str, Ghost | None] = ("", None)
         self._stale = True
 
     def body(self) -> ComposeResult:
-        yield Static(NOTHING, id="nothing", markup=False)
+        yield Static(NO_RUN, id="nothing", markup=False)
         with Pane(id="live"):
             yield Static(id="held", markup=False)
             yield ProgressBars()
@@ -75,15 +73,15 @@ class LivePage(Page):
 
     def on_mount(self) -> None:
         for chart in self.query(Chart):
-            chart.redraw_every = 0.0  # the page shows them news as seldom as it should
+            chart.redraw_every = 0.0  # the page itself limits how often they draw
         self.query_one("#loss").focus()
 
-    def shown(self) -> None:
+    def activate(self) -> None:
         self._stale = True
         self.tick()
         self._draw()
 
-    def told(self, events: Sequence[RunEvent]) -> None:
+    def receive(self, events: Sequence[RunEvent]) -> None:
         self._stale = self._stale or any(isinstance(e, StepCompleted | EpochCompleted | RunStarted) for e in events)
         if any(not isinstance(event, StepCompleted) for event in events):
             self.tick()
@@ -106,12 +104,12 @@ class LivePage(Page):
         self._draw_when_due()
 
     def _show_devices(self, feed: Feed) -> None:
-        """One device with what it was in the last minutes, or several side by side."""
+        """Show one device with its history, or several with a line each."""
         started = feed.record.started
         found = rank_devices(started) if started else ()
         one, several = self.query_one(DevicePanel), self.query_one(RanksPanel)
         one.display, several.display = len(found) < 2, len(found) > 1
-        self.set_class(len(found) > FEW_RANKS, "-many-ranks")
+        self.set_class(len(found) > COMPACT_RANKS, "-many-ranks")
         name = name_text(started) if started else ""
         if several.display:
             several.show(name, found, feed.record.devices, feed.samples)
@@ -119,21 +117,21 @@ class LivePage(Page):
             one.show(name, list(feed.samples.get(0, ())))
 
     def _show_held(self, record: RunRecord) -> None:
-        """A banner while the disk refuses what the run writes."""
+        """Show a banner while the disk refuses the run's events."""
         banner = self.query_one("#held", Static)
         banner.display = record.held is not None
         if record.held:
             banner.update(
-                f"{safe(held_text(record))}. Training goes on; free space for {safe(str(self.workspace.logs))}"
+                f"{safe(held_text(record))}. Training continues; free disk space for {safe(str(self.workspace.logs))}"
             )
 
     def _take_printed(self) -> None:
-        """What libraries printed goes to the log pane and into the run's directory."""
+        """Move what libraries printed to the log pane, and into the run's folder."""
         feed, printed = self.workspace.feed, self._printed.read()
         if feed is None or not printed.strip():
             return
         for line in printed.splitlines():
-            feed.say(self.workspace.now(), safe(line))
+            feed.add_line(self.workspace.now(), safe(line))
         if feed.own and feed.record.started:
             append_output(printed, self.workspace.logs / feed.record.started.run_id / CONSOLE)
 
@@ -146,7 +144,7 @@ class LivePage(Page):
         if feed is None or not self._stale or not self.is_current:
             return
         self._stale, record = False, feed.record
-        if record.steps or record.epochs:  # charts that show nothing yet need not wait for their first data
+        if record.steps or record.epochs:  # empty charts draw their first data without delay
             self._pace.drawn()
         ghost = self._ghost_of(record)
         loss, accuracy = self.query_one("#loss", Chart), self.query_one("#accuracy", Chart)
@@ -156,7 +154,7 @@ class LivePage(Page):
         accuracy.show(lines, rules, x_unit=self._axis, note=accuracy_note(record, ghost))
 
     def _ghost_of(self, record: RunRecord) -> Ghost | None:
-        """The best earlier run of the same preset; looked for once a run."""
+        """The best earlier run of the same preset; searched once per run."""
         started = record.started
         if started is None:
             return None
@@ -178,14 +176,14 @@ class LivePage(Page):
         self.post_message(StopRequested())
 
     def action_pause(self) -> None:
-        """Pause, or go on."""
+        """Pause or unpause."""
         feed = self.workspace.feed
         if feed:
             self.post_message(CommandRequested("unpause" if feed.record.status == "paused" else "pause"))
 
     def action_hand_over(self) -> None:
-        """Let a process of its own go on with the run, so that it outlives the app."""
-        self.post_message(HandOverRequested())
+        """Hand the run over to a background process, so that it outlives the app."""
+        self.post_message(HandoverRequested())
 
     def action_checkpoint(self) -> None:
         self.post_message(CommandRequested("checkpoint"))

@@ -1,4 +1,4 @@
-"""The head of the live page: which run, in what state, and how far its epoch and itself are."""
+"""The top of the Live page: the run and its status, a progress bar for the epoch and one for the whole run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.strip import Strip
 from ...core.runs.record import RunRecord
 from ..format.bars import epoch_seconds_left, halves, images_per_second, last_step, run_seconds_left, shown_share
 from ..format.values import count, duration, safe
-from ..widgets.line_list import ToldLines
+from ..widgets.line_list import LineList
 
 LABEL, SHARE, DONE, SPEED = 7, 6, 16, 23
 _GLYPHS = {"running": "●", "paused": "‖", "completed": "✓", "failed": "✗", "stopped": "■"}
@@ -19,7 +19,7 @@ _ASCII = {"running": "*", "paused": "=", "completed": "+", "failed": "x", "stopp
 
 
 class Head(NamedTuple):
-    """What the first line tells."""
+    """The first line: the run and its status."""
 
     status: str
     name: str
@@ -28,7 +28,7 @@ class Head(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """What a bar tells, and on its right."""
+    """A progress bar and the texts on its right."""
 
     label: str
     kind: str
@@ -38,8 +38,8 @@ class Bar(NamedTuple):
     speed: str
 
 
-class ProgressBars(ToldLines):
-    """Three lines."""
+class ProgressBars(LineList):
+    """A headline and two bars."""
 
     PARTS = "bars"
     COMPONENT_CLASSES = {"bars--bar", "bars--done", "bars--bad", "bars--track", "bars--quiet", "bars--strong"}  # noqa: RUF012
@@ -59,40 +59,40 @@ class ProgressBars(ToldLines):
         self.show(self._record)
 
     def show(self, record: RunRecord) -> None:
-        """Take in the run's record."""
+        """Show a run's record."""
         self._record = record
         cells = _cells(self.size.width)
-        self.tell((_head(record), _epoch(record, cells), _run(record, cells)))
+        self.show_items((_head(record), _epoch(record, cells), _run(record, cells)))
 
     def on_resize(self) -> None:
-        """The bars have another length."""
+        """Adapt the length of the bars."""
         self.show(self._record)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's form
-        return len(self._told)
+        return len(self._items)
 
-    def written(self, told: Head | Bar) -> Strip:
+    def render_item(self, item: Head | Bar) -> Strip:
         width = self.size.width
-        return self._written_head(told, width) if isinstance(told, Head) else self._written_bar(told, width)
+        return self._render_head(item, width) if isinstance(item, Head) else self._render_bar(item, width)
 
-    def _written_head(self, told: Head, width: int) -> Strip:
-        glyph = (_ASCII if self._ascii else _GLYPHS).get(told.status, "o")
-        line = Text(no_wrap=True).append(f"{glyph} ", self._ink(_kind(told.status)))
-        line.append(safe(told.name), self._ink("strong"))
-        about = [safe(part) for part in (told.run_id, told.status, told.stage) if part]
+    def _render_head(self, head: Head, width: int) -> Strip:
+        glyph = (_ASCII if self._ascii else _GLYPHS).get(head.status, "o")
+        line = Text(no_wrap=True).append(f"{glyph} ", self._ink(_kind(head.status)))
+        line.append(safe(head.name), self._ink("strong"))
+        about = [safe(part) for part in (head.run_id, head.status, head.stage) if part]
         line.append("  " + " · ".join(about), self._ink("quiet"))
         line.truncate(max(0, width), overflow="ellipsis")
         return self._strip(line)
 
-    def _written_bar(self, told: Bar, width: int) -> Strip:
-        full, rest = halves(_cells(width), told.share, self._ascii)
-        return self._inked(
-            (told.label.ljust(LABEL), "quiet"),
-            (full, told.kind),
+    def _render_bar(self, bar: Bar, width: int) -> Strip:
+        full, rest = halves(_cells(width), bar.share, self._ascii)
+        return self._styled_line(
+            (bar.label.ljust(LABEL), "quiet"),
+            (full, bar.kind),
             (rest, "track"),
-            (told.percent.rjust(SHARE), "strong"),
-            (f"  {told.done}".ljust(DONE)[:DONE], ""),
-            (told.speed.rjust(SPEED)[-SPEED:], "quiet"),
+            (bar.percent.rjust(SHARE), "strong"),
+            (f"  {bar.done}".ljust(DONE)[:DONE], ""),
+            (bar.speed.rjust(SPEED)[-SPEED:], "quiet"),
             width=width,
         )
 
@@ -102,12 +102,12 @@ class ProgressBars(ToldLines):
 
 
 def _kind(status: str) -> str:
-    """The ink of a run in this state."""
+    """The ink of the bar for a status."""
     return "bad" if status == "failed" else "done" if status == "completed" else "bar"
 
 
 def _cells(width: int) -> int:
-    """The length of a bar in a line of this width."""
+    """The length of a bar in a line of `width` cells."""
     return max(0, width - LABEL - SHARE - DONE - SPEED)
 
 
@@ -123,8 +123,8 @@ def _epoch(record: RunRecord, cells: int) -> Bar:
         speed = images_per_second(record)
         return _bar(record, cells, "epoch", 0.0, "", f"{count(speed)} img/s" if speed else "")
     label = "test" if step.phase == "evaluate" else "epoch"
-    told = f"{count(step.images_per_second)} img/s  {duration(epoch_seconds_left(record))}"
-    return _bar(record, cells, label, step.batch / step.batches, f"{count(step.batch)}/{count(step.batches)}", told)
+    speed = f"{count(step.images_per_second)} img/s  {duration(epoch_seconds_left(record))}"
+    return _bar(record, cells, label, step.batch / step.batches, f"{count(step.batch)}/{count(step.batches)}", speed)
 
 
 def _run(record: RunRecord, cells: int) -> Bar:
@@ -135,8 +135,8 @@ def _run(record: RunRecord, cells: int) -> Bar:
     epoch = step.epoch if step else len(record.epochs)
     fraction = record.step / max(1, started.epochs * started.steps_per_epoch)
     left = run_seconds_left(record)
-    told = f"{duration(left)} left" if left is not None else f"trained {duration(record.train_seconds)}"
-    return _bar(record, cells, "run", fraction, f"{epoch}/{started.epochs} epochs", told)
+    time = f"{duration(left)} left" if left is not None else f"trained {duration(record.train_seconds)}"
+    return _bar(record, cells, "run", fraction, f"{epoch}/{started.epochs} epochs", time)
 
 
 def _bar(record: RunRecord, cells: int, label: str, fraction: float, done: str, speed: str) -> Bar:

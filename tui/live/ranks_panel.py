@@ -1,4 +1,4 @@
-"""The devices of a run that trains on several: each rank's use, memory, temperature and power, and their mean use."""
+"""The devices of a multi-device run: use, memory, temperature and power of each rank, and their mean use."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ...core.devices.rank_devices import RankDevice, combine_samples
 from ...core.events import DeviceSampled
 from ..format.rank_table import Inks, Row, lines_of, rank_rows
 from ..format.values import safe
-from ..widgets.styled_parts import Inked
+from ..widgets.styled_parts import StyledParts
 
 
-class RanksPanel(Inked):
-    """A line a rank, as far as there is room."""
+class RanksPanel(StyledParts):
+    """A line per rank, as far as there is room."""
 
     PARTS = "ranks"
     COMPONENT_CLASSES = {"ranks--bar", "ranks--track", "ranks--quiet"}  # noqa: RUF012
@@ -41,7 +41,7 @@ class RanksPanel(Inked):
         latest: Mapping[int, DeviceSampled],
         samples: Mapping[int, Sequence[DeviceSampled]],
     ) -> None:
-        """Take in what the devices are called, and each rank's place, last figures, and those before."""
+        """Show the devices' name, and each rank's place, latest sample, and earlier samples."""
         self.border_title = Content(safe(name))  # pyright: ignore[reportAttributeAccessIssue]
         before = len(self._rows)
         self._rows = rank_rows(found, latest)
@@ -54,15 +54,15 @@ class RanksPanel(Inked):
 
     def render(self) -> Text:
         if self._whole.sample is None:
-            return Text("nothing measured yet", self._ink("quiet"))
+            return Text("no measurements yet", self._ink("quiet"))
         inks = Inks(self._ink("bar"), self._ink("track"), self._ink("quiet"), self.app.has_class("-ascii"))
         uses = _uses(self._found, self._samples, self.size.width)
         return Text("\n").join(lines_of(self._rows, self._whole, uses, *self.size, inks))
 
 
-def _uses(found: Sequence[RankDevice], samples: Mapping[int, Sequence[DeviceSampled]], most: int) -> list[float]:
-    """The use of all devices together at the last times, the newest last."""
+def _uses(found: Sequence[RankDevice], samples: Mapping[int, Sequence[DeviceSampled]], limit: int) -> list[float]:
+    """The mean use of all devices over time, the newest last."""
     times = min((len(kept) for kept in samples.values()), default=0)
-    taken = [{rank: kept[-back] for rank, kept in samples.items()} for back in range(min(times, most), 0, -1)]
-    shown = [combine_samples(ranks, found) for ranks in taken]
+    take_over_run = [{rank: kept[-back] for rank, kept in samples.items()} for back in range(min(times, limit), 0, -1)]
+    shown = [combine_samples(ranks, found) for ranks in take_over_run]
     return [(sample.utilization or 0.0) if sample else 0.0 for sample in shown]

@@ -1,4 +1,4 @@
-"""What a report consists of, whatever form it is written in; all texts are plain and still to be escaped."""
+"""The parts of a report, independent of its format; texts are plain, each format escapes them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..summaries.study_tables import Grid
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """Prose."""
+    """A paragraph of text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Bullets:
-    """Sentences one below the other."""
+    """A list of sentences."""
 
     items: tuple[str, ...]
 
@@ -30,7 +30,7 @@ class TableBlock:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An SVG whose colours are tokens of `drawings`, or a PNG; with its caption."""
+    """An SVG whose colours are tokens of `plots`, or a PNG; with its caption."""
 
     key: str
     caption: str
@@ -40,7 +40,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Pictures side by side under one number; `columns` of them in a row where there is room."""
+    """A numbered figure of one or more pictures, `columns` of them side by side if there is room."""
 
     title: str
     pictures: tuple[Picture, ...]
@@ -49,7 +49,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Lines to copy."""
+    """Commands or a file to copy."""
 
     text: str
 
@@ -59,7 +59,7 @@ Block = Paragraph | Bullets | TableBlock | Pictures | Code
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading with its blocks."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -67,7 +67,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class KeyFigure:
-    """A figure to see first: its value large, what it is above, a remark below."""
+    """A key figure at the top: its name, its value in large type, and a remark."""
 
     name: str
     value: str
@@ -76,7 +76,7 @@ class KeyFigure:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A report: its head, its key figures, its sections; `about` are the facts of its title."""
+    """A report: title, summary, key figures and sections; `about` lists id, date and the like."""
 
     title: str
     summary: str

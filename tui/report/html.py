@@ -1,4 +1,4 @@
-"""A document as one HTML file: style, pictures and all inside, nothing fetched, every text escaped."""
+"""Write a report as one self-contained HTML file: styles and pictures are embedded, all texts escaped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Number = Callable[[], int]
 
 
 def to_html(document: Document) -> str:
-    """The whole file."""
+    """The report as HTML."""
     tables, figures = itertools.count(1), itertools.count(1)
     sections = "\n".join(
         f'<section id="{_anchor(place)}">\n<h2>{place}. {_text(section.title)}</h2>\n'
@@ -35,7 +35,7 @@ def _head(document: Document) -> Iterator[str]:
     yield '<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield '<meta name="color-scheme" content="light dark">'
-    # Nothing may be fetched, whatever a file brought in.
+    # Nothing may be fetched, whatever a log file contains.
     yield (
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
@@ -54,12 +54,12 @@ def _head(document: Document) -> Iterator[str]:
 
 
 def _foot() -> Iterator[str]:
-    yield "<footer>Made by Torchdeck from the logs of the runs.</footer>"
+    yield "<footer>Created by Torchdeck from the logs of the runs.</footer>"
     yield "</main>\n</body>\n</html>"
 
 
 def _style() -> str:
-    """The style with the colours of the charts for a light and a dark page."""
+    """The style sheet with the chart colours for light and dark mode."""
     return STYLE.read_text(encoding="utf-8").replace("/* light */", _colors(ON_LIGHT)).replace(
         "/* dark */", _colors(ON_DARK)
     )  # fmt: skip
@@ -117,10 +117,10 @@ def _row(tag: str, cells: tuple[str, ...], grid: Grid, strong: bool = False) -> 
 def _pictures(block: Pictures, number: int) -> str:
     several = len(block.pictures) > 1
     parts = "\n".join(f"<div>{_picture(item)}{_caption(item) if several else ''}</div>" for item in block.pictures)
-    told = block.title if several else ". ".join(filter(None, [block.title, block.pictures[0].caption]))
+    caption = block.title if several else ". ".join(filter(None, [block.title, block.pictures[0].caption]))
     return (
         f'<figure class="pictures"><div class="columns-{block.columns}">{parts}</div>'
-        f"<figcaption><b>Figure {number}.</b> {_text(told)}</figcaption></figure>"
+        f"<figcaption><b>Figure {number}.</b> {_text(caption)}</figcaption></figure>"
     )
 
 

@@ -1,4 +1,4 @@
-"""A document as Markdown, its pictures as files in a folder beside it."""
+"""Write a report as Markdown, with its pictures as files in a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKS = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 
 
 def to_markdown(document: Document, folder: str) -> str:
-    """The text, which names its pictures below `folder`."""
+    """The report as Markdown; its pictures are in `folder`."""
     tables, figures = itertools.count(1), itertools.count(1)
     lines = [f"# {_text(document.title)}", ""]
     lines += [_text(document.summary), ""] if document.summary else []
@@ -34,10 +34,10 @@ def to_markdown(document: Document, folder: str) -> str:
 
 
 def files_of(document: Document) -> dict[str, bytes]:
-    """The names of the pictures and their content."""
+    """The picture files: name and content."""
     blocks = [block for section in document.sections for block in section.blocks]
     return {
-        _name(picture): picture.png or _standing_alone(picture.svg)
+        _name(picture): picture.png or _svg_file(picture.svg)
         for block in blocks
         if isinstance(block, Pictures)
         for picture in block.pictures
@@ -48,8 +48,8 @@ def _name(picture: Picture) -> str:
     return f"{picture.key}.{'png' if picture.png else 'svg'}"
 
 
-def _standing_alone(svg: str) -> bytes:
-    """An SVG as a file: on white, with colours for it."""
+def _svg_file(svg: str) -> bytes:
+    """An SVG as a file of its own, with a white background."""
     made = colored(svg, lambda name: PAPER[name], "Helvetica, Arial, sans-serif")
     space = 'xmlns="http://www.w3.org/2000/svg"'
     opened, _, rest = made.replace("<svg ", f"<svg {space} ", 1).partition(">")
@@ -57,7 +57,7 @@ def _standing_alone(svg: str) -> bytes:
 
 
 def _text(text: str) -> str:
-    """Plain text with every sign escaped that Markdown or HTML would take for its own."""
+    """Plain text with all characters escaped that have a meaning in Markdown or HTML."""
     return _MARKS.sub(r"\\\1", safe(text))
 
 
@@ -68,15 +68,15 @@ def _block(block: Block, folder: str, table: Number, number: Number) -> Iterator
         case Bullets():
             yield from (f"- {_text(item)}" for item in block.items)
         case Code():
-            # Indented, for a fence could be closed by what stands inside.
+            # Indented: the content could close a fence.
             yield from (f"    {safe(line)}" for line in block.text.splitlines())
         case TableBlock():
             yield from _table(block.grid, table())
         case Pictures():
             yield from (f"![{_text(item.caption)}]({quote(folder)}/{_name(item)})" for item in block.pictures)
-            told = "; ".join(filter(None, [block.title, *(item.caption for item in block.pictures)]))
+            caption = "; ".join(filter(None, [block.title, *(item.caption for item in block.pictures)]))
             yield ""
-            yield f"**Figure {number()}.** {_text(told)}"
+            yield f"**Figure {number()}.** {_text(caption)}"
 
 
 def _table(grid: Grid, number: int) -> Iterator[str]:

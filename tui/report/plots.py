@@ -1,4 +1,4 @@
-"""The pictures of a report: charts, confusion matrices and filters, with colours that are chosen when it is written."""
+"""The pictures of a report, by matplotlib: charts, confusion matrices and filters, with tokens for colours."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..charts.palette import ON_LIGHT
 from ..format.values import percent, safe
 
 INCHES = 10.0
-"""The width of a page's column, at which text of 8 points reads as the tables do."""
-LONGEST_LABEL = 34
-MOST_CLASSES = 30
-FILTER_SIDE = 48
-"""Pixels that a filter is at least enlarged to."""
+"""The width of the page, at which 8-point text matches the tables."""
+MAX_LABEL_LENGTH = 34
+MAX_CLASSES = 30
+MIN_FILTER_SIDE = 48
+"""The smallest side of a filter's picture, in pixels."""
 
-# Colours that nothing else has: each is replaced by one of the page's, light or dark.
+# Unique colours: each is replaced by a colour of the page, for light or dark mode.
 SERIES = tuple(f"#c0ffe{number}" for number in range(8))
 INK, QUIET, GRID = "#1a1a1e", "#6a6a6e", "#e4e4e9"
 TOKENS = {
@@ -62,7 +62,7 @@ _STYLE = {
 
 
 def require_matplotlib() -> Any:
-    """The library that draws.
+    """Import matplotlib.
 
     Raises:
         InputError: it is not installed.
@@ -70,12 +70,12 @@ def require_matplotlib() -> Any:
     return extra_module("matplotlib", "report", "a report")
 
 
-def _drawn(key: str, size: tuple[float, float], paint: Callable[[Any], None]) -> str:
-    """The SVG of what `paint` puts on axes of this size in inches."""
-    # matplotlib takes 0.8 s.
+def _draw(key: str, size: tuple[float, float], paint: Callable[[Any], None]) -> str:
+    """An SVG of what `paint` draws on axes of this size in inches."""
+    # matplotlib takes 0.8 s to import.
     matplotlib, figures = require_matplotlib(), extra_module("matplotlib.figure", "report", "a report")
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": key}), warnings.catch_warnings():
-        # Only the measuring font lacks a sign; the reader's own draws it.
+        # Warnings of glyphs that are missing in the font used for measuring; the reader's font has them.
         warnings.simplefilter("ignore")
         figure = figures.Figure(figsize=size, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
@@ -89,7 +89,7 @@ _METADATA = ("Creator", "Date", "Format", "Type")
 
 
 def _inlined(svg: str, key: str) -> str:
-    """An SVG element that can stand beside others in one page: no prolog, ids of its own, no fixed size."""
+    """An SVG element that can be embedded with others in one page: no prolog, unique ids, no fixed size."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{key}-', body)
@@ -103,26 +103,26 @@ def _inlined(svg: str, key: str) -> str:
 
 
 def colored(svg: str, color: Callable[[str], str], font: str) -> str:
-    """The SVG with its tokens replaced by colours, and its text in a font."""
+    """Replace the SVG's colour tokens by colours, and its font."""
     found = re.sub("|".join(TOKENS), lambda match: color(TOKENS[match[0]]), svg)
-    # Releases of matplotlib write the font in one property or in two.
+    # Depending on its version, matplotlib writes the font in one property or in two.
     found = re.sub(r"font: ([\d.]+px)[^;\"]*", rf"font: \1 {font}", found)
     return re.sub(r"font-family: [^;\"]*", f"font-family: {font}", found)
 
 
 def chart(figure: Figure, columns: int = 1) -> str:
-    """A chart for a page of so many columns."""
+    """A chart for a page with `columns` charts side by side."""
     match figure.kind:
         case "lines":
             legend_rows = -(-(len(figure.series) + bool(figure.rules)) // _legend_columns(columns))
             size = (INCHES / columns, (3.2 if columns == 1 else 2.4) + 0.16 * legend_rows)
-            return _drawn(figure.key, size, lambda axes: _lines(axes, figure, columns))
+            return _draw(figure.key, size, lambda axes: _lines(axes, figure, columns))
         case "dots":
             size = (INCHES, 0.55 + 0.26 * len(figure.series))
-            return _drawn(figure.key, size, lambda axes: _dots(axes, figure))
+            return _draw(figure.key, size, lambda axes: _dots(axes, figure))
         case "bars":
             size = (INCHES, 0.45 + 0.26 * len(figure.series))
-            return _drawn(figure.key, size, lambda axes: _bars(axes, figure))
+            return _draw(figure.key, size, lambda axes: _bars(axes, figure))
 
 
 def _lines(axes: Any, figure: Figure, columns: int) -> None:
@@ -138,9 +138,9 @@ def _lines(axes: Any, figure: Figure, columns: int) -> None:
         marker = "o" if len(y) == 1 else ""
         axes.plot(series.x, drawn, color=color, label=_label(series.label), marker=marker, markersize=4)
     for place, (value, _) in enumerate(figure.rules):
-        # One line of the legend tells them all, for labels on the lines would hide each other.
-        told = ", ".join(words.removeprefix("reported ") for _, words in figure.rules) if place == 0 else ""
-        label = f"reported: {told}" if told else None
+        # All share one entry of the legend: labels at the lines would hide each other.
+        values = ", ".join(words.removeprefix("reported ") for _, words in figure.rules) if place == 0 else ""
+        label = f"reported: {values}" if values else None
         axes.axhline(value * scale, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)), label=label)
     _fit(axes, figure, scale)
     axes.set_xlabel({"time": "training time in seconds"}.get(figure.x_unit, figure.x_unit))
@@ -158,7 +158,7 @@ def _legend_columns(columns: int) -> int:
 
 
 def _fit(axes: Any, figure: Figure, scale: float) -> None:
-    """Limits that show the lines; a spike far above them is only told."""
+    """Limits that show the lines; spikes far above are cut off and annotated."""
     ends = [part for series in figure.series for part in (series.low, series.high, series.y) if part is not None]
     values = np.concatenate(ends) * scale
     values = values[np.isfinite(values)]
@@ -168,15 +168,15 @@ def _fit(axes: Any, figure: Figure, scale: float) -> None:
         return
     low, high, usual = float(values.min()), float(values.max()), float(np.quantile(values, 0.97))
     if not figure.percent and high - low > 3 * (usual - low) > 0:
-        told = f"▲ up to {high:,.0f}" if high >= 100 else f"▲ up to {high:.3g}"
-        axes.annotate(told, (0.99, 0.97), xycoords="axes fraction", ha="right", va="top", color=QUIET, fontsize=7)
+        note = f"▲ up to {high:,.0f}" if high >= 100 else f"▲ up to {high:.3g}"
+        axes.annotate(note, (0.99, 0.97), xycoords="axes fraction", ha="right", va="top", color=QUIET, fontsize=7)
         high = low + 1.2 * (usual - low)
     room = 0.05 * (high - low) or 0.5
     axes.set_ylim(low - room, high + room)
 
 
 def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A moving average that begins at the first value, over more steps the more there are."""
+    """A moving average over a window of 1 % of the steps, at most 50."""
     window = min(max(1, len(values) // 100), 50)
     if window == 1:
         return values
@@ -198,7 +198,7 @@ def _thousands(value: float, _place: int) -> str:
 
 
 def _dots(axes: Any, figure: Figure) -> None:
-    """A row a run: its value as a dot, its interval as a line."""
+    """A row per run: its value as a dot, its interval as a line."""
     for series in figure.series:
         assert series.low is not None, "dots have intervals"
         assert series.high is not None, "dots have intervals"
@@ -241,16 +241,16 @@ def _row_labels(axes: Any, figure: Figure) -> None:
 
 
 def _label(text: str) -> str:
-    """A label as matplotlib takes it: one that begins with an underscore would be left out."""
+    """A label for matplotlib, which would ignore one that starts with an underscore."""
     clean = safe(text)
-    short = clean if len(clean) <= LONGEST_LABEL else clean[: LONGEST_LABEL - 1] + "…"
+    short = clean if len(clean) <= MAX_LABEL_LENGTH else clean[: MAX_LABEL_LENGTH - 1] + "…"
     return f"\u2009{short}" if short.startswith("_") else short
 
 
 def confusion(key: str, matrix: Confusion, names: Sequence[str], columns: int = 1) -> str:
-    """A confusion matrix: right answers in one colour, notable mistakes in another, the images as numbers."""
+    """A confusion matrix: correct predictions in one colour, notable mistakes in another, and numbers of images."""
     side = min(5.2, INCHES / columns)
-    return _drawn(key, (side, side * 0.94), lambda axes: _confusion(axes, matrix, names))
+    return _draw(key, (side, side * 0.94), lambda axes: _confusion(axes, matrix, names))
 
 
 def _confusion(axes: Any, matrix: Confusion, names: Sequence[str]) -> None:
@@ -265,7 +265,7 @@ def _confusion(axes: Any, matrix: Confusion, names: Sequence[str]) -> None:
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    if size > MOST_CLASSES:
+    if size > MAX_CLASSES:
         return
     labels = [_label(name)[:14] for name in names]
     axes.set_xticks(range(size), labels, rotation=45, ha="right", rotation_mode="anchor", color=INK)
@@ -278,13 +278,13 @@ def _confusion(axes: Any, matrix: Confusion, names: Sequence[str]) -> None:
 
 
 def filters(weights: NDArray[np.float32]) -> bytes:
-    """The filters of a first convolution as one PNG, black to white over the weights of each."""
-    # Pillow takes 0.05 s.
+    """The filters of a first convolution as one PNG, each scaled from black to white."""
+    # Pillow takes 0.05 s to import.
     from PIL import Image
 
     tiles = [to_pixels(image) for image in filter_images(weights, "each")]
     columns = len(tiles) if len(tiles) <= 10 else min(16, int(np.ceil(np.sqrt(2.5 * len(tiles)))))
-    enlarged = max(4, FILTER_SIDE // max(tiles[0].shape[:2]))
+    enlarged = max(4, MIN_FILTER_SIDE // max(tiles[0].shape[:2]))
     height, width = tiles[0].shape[0] + 1, tiles[0].shape[1] + 1
     rows = -(-len(tiles) // columns)
     sheet = np.zeros((rows * height - 1, columns * width - 1, 4), np.uint8)

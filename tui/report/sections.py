@@ -1,4 +1,4 @@
-"""What a report tells of a run or a study, as a document."""
+"""The content of a report on a run or a study, as a document."""
 
 from __future__ import annotations
 
@@ -34,64 +34,64 @@ from ..summaries.study_tables import (
     results_table,
     search_table,
     seeds_table,
-    trouble_table,
+    unfinished_table,
 )
 from . import plots as drawings
 from .document import Block, Bullets, Code, Document, KeyFigure, Paragraph, Picture, Pictures, Section
 from .document import TableBlock as Table
 
-MOST_MATRICES = 6
+MAX_MATRICES = 6
 
 
 def run_document(run: RunRow) -> Document:
-    """The report of one run."""
+    """The report on one run."""
     result = side_by_side([run])
     row = result.rows[0]
     title = presets.load(run.preset).title if run.preset in presets.names() else run.preset
     about = (row.run_id or run.id, moment(run.created) if 0 < run.created < 4e9 else "", row.state)
     sections = [
         Section("Results", (Table(_metrics(row)), *_table(reported_table(result)))),
-        Section("Course of the training", tuple(_panel(panel) for panel in run_panels(row.record))),
+        Section("Training curves", tuple(_panel(panel) for panel in run_panels(row.record))),
         Section("Classes", (*_matrices([row]), *_classes(row))),
         Section("First-layer filters", tuple(_filters([row]))),
         Section("Settings", (Table(_settings_table(row.config)),)),
-        Section("Circumstances", (Table(_facts(row)), Table(_environment([row])))),
-        Section("How to repeat it", tuple(_commands([row]))),
+        Section("Environment", (Table(_facts(row)), Table(_environment([row])))),
+        Section("How to reproduce", tuple(_commands([row]))),
     ]
-    return Document(run.name or title, title if run.name else "", _told(about), _run_figures(row), _filled(sections))
+    return Document(
+        run.name or title, title if run.name else "", _not_empty(about), _run_figures(row), _with_blocks(sections)
+    )
 
 
 def study_document(study: Study, logs: Path) -> Document:
-    """The report of a study."""
+    """The report on a study."""
     result = result_of(study, logs)
-    kept = [row for row in result.rows if row.epochs]
-    shown_rows = kept if "comparison" in study.shows else [row for row in kept if row is result.best]
+    trained = [row for row in result.rows if row.epochs]
+    shown_rows = trained if "comparison" in study.shows else [row for row in trained if row is result.best]
     when = moment(study.created) if 0 < study.created < 4e9 else ""
     sections = [
         Section("Findings", (*_reported(study), *_bullets(findings(result)))),
-        Section("Results", (Table(results_table(result)), *_dots(result), *_table(trouble_table(result)))),
+        Section("Results", (Table(results_table(result)), *_dots(result), *_table(unfinished_table(result)))),
         Section("Reported and reached", tuple(_table(reported_table(result)))),
         *(Section(panel.title, (_panel(panel),)) for panel in panels(result)),
-        Section(
-            "Is the difference more than chance?", (*_table(comparison_table(result)), *_table(seeds_table(result)))
-        ),
+        Section("Are the differences significant?", (*_table(comparison_table(result)), *_table(seeds_table(result)))),
         Section("Cost", (*_table(cost_table(result)), *_table(milestones_table(result)))),
         Section("Search", tuple(_table(search_table(result)))),
-        Section("Classes", tuple(_matrices(shown_rows[:MOST_MATRICES]))),
-        Section("First-layer filters", tuple(_filters(shown_rows[:MOST_MATRICES]))),
+        Section("Classes", tuple(_matrices(shown_rows[:MAX_MATRICES]))),
+        Section("First-layer filters", tuple(_filters(shown_rows[:MAX_MATRICES]))),
         Section("Settings", tuple(_study_settings(result))),
-        Section("Circumstances", (Table(_environment(kept)),) if kept else ()),
-        Section("How to repeat it", (*_study_command(study), *_commands(result.rows))),
+        Section("Environment", (Table(_environment(trained)),) if trained else ()),
+        Section("How to reproduce", (*_study_command(study), *_commands(result.rows))),
     ]
-    about = _told((study.study_id, when, f"{len(result.rows)} runs"))
-    return Document(study.title, study.summary, about, _study_figures(result), _filled(sections))
+    about = _not_empty((study.study_id, when, f"{len(result.rows)} runs"))
+    return Document(study.title, study.summary, about, _study_figures(result), _with_blocks(sections))
 
 
-def _told(texts: Sequence[str]) -> tuple[str, ...]:
+def _not_empty(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(text for text in texts if text)
 
 
-def _filled(sections: Sequence[Section]) -> tuple[Section, ...]:
+def _with_blocks(sections: Sequence[Section]) -> tuple[Section, ...]:
     return tuple(section for section in sections if section.blocks)
 
 
@@ -119,7 +119,7 @@ def _study_figures(result: StudyResult) -> tuple[KeyFigure, ...]:
     found = [KeyFigure("best test accuracy", *_with_remark(best))] if best else []
     if best and best.gap is not None:
         found.append(
-            KeyFigure("its gap", f"{100 * best.gap:.1f} points".replace("-", "−"), "train less test, last epoch")
+            KeyFigure("its gap", f"{100 * best.gap:.1f} points".replace("-", "−"), "train minus test, last epoch")
         )
     return (*found, KeyFigure("runs completed", done, ", ".join(rest)), KeyFigure("training time", duration(seconds)))
 
@@ -140,7 +140,7 @@ def _run_figures(row: ResultRow) -> tuple[KeyFigure, ...]:
     if row.final:
         found.append(KeyFigure("final test accuracy", percent(row.final.value), f"after {row.final.epoch} epochs"))
     speed = f"{count(row.images_per_second)} images/s" if row.images_per_second else ""
-    memory = f"{size(row.peak_memory)} at most in use" if row.peak_memory else ""
+    memory = f"{size(row.peak_memory)} peak memory" if row.peak_memory else ""
     return (
         *found,
         KeyFigure("training time", duration(row.train_seconds), speed),
@@ -149,7 +149,7 @@ def _run_figures(row: ResultRow) -> tuple[KeyFigure, ...]:
 
 
 def _metrics(row: ResultRow) -> Grid:
-    """The metrics of the last epoch and of the one that was chosen as the best."""
+    """The metrics of the last and of the best epoch."""
     record = row.record
     last, best = record.epochs[-1] if record.epochs else None, record.best
     names = list(last.metrics) if last else []
@@ -214,7 +214,7 @@ def _filters(rows: Sequence[ResultRow]) -> list[Block]:
         try:
             weights = read_filters(row.folder) if row.folder else None
         except LogsError:
-            # A damaged file costs its picture; the run's figures stand without it.
+            # A damaged file only costs this picture.
             weights = None
         if weights is not None:
             words = f"{row.label}: {len(weights)} filters of {weights.shape[2]}×{weights.shape[3]}"
@@ -224,7 +224,7 @@ def _filters(rows: Sequence[ResultRow]) -> list[Block]:
 
 
 def _settings_table(config: Settings, title: str = "All settings", without: Sequence[str] = ()) -> Grid:
-    """Settings in two halves side by side, for there are many short ones."""
+    """Settings in two columns."""
     pairs = [(path, shown(value)) for path, value in config.items() if path not in without]
     half = -(-len(pairs) // 2)
     others = [*pairs[half:], ("", "")][:half]
@@ -233,7 +233,7 @@ def _settings_table(config: Settings, title: str = "All settings", without: Sequ
 
 
 def _study_settings(result: StudyResult) -> list[Block]:
-    """The settings that all runs share, and the notes on what the report left open."""
+    """The settings that all runs share, and the presets' notes on settings."""
     configs = [row.config for row in result.rows if row.config]
     if not configs:
         return []
@@ -247,19 +247,19 @@ def _facts(row: ResultRow) -> Grid:
 
 
 def _environment(rows: Sequence[ResultRow]) -> Grid:
-    """Machine, versions and data, each with the runs it holds for where they are not the same for all."""
-    told: dict[tuple[str, str], list[str]] = {}
+    """Machine, versions and data; with the runs that each applies to if they differ."""
+    labels_of: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        for name, value in _circumstances(row).items():
-            told.setdefault((name, value), []).append(row.label)
+        for name, value in _environment_of(row).items():
+            labels_of.setdefault((name, value), []).append(row.label)
     cells = tuple(
         (name, value if len(labels) == len(rows) else f"{value} ({', '.join(labels)})")
-        for (name, value), labels in told.items()
+        for (name, value), labels in labels_of.items()
     )
     return Grid("Machine, versions and data", ("", ""), cells)
 
 
-def _circumstances(row: ResultRow) -> Mapping[str, str]:
+def _environment_of(row: ResultRow) -> Mapping[str, str]:
     header = read_row(row.folder).header if row.folder else {}
     found = {"device": name_text(row.record.started)} if row.record.started else {}
     found |= {str(key): str(value) for key, value in as_mapping(header.get("environment")).items() if value is not None}
@@ -270,7 +270,7 @@ def _circumstances(row: ResultRow) -> Mapping[str, str]:
 
 
 def _commands(rows: Sequence[ResultRow]) -> list[Block]:
-    """The commands that train the same again; where the preset is not known, its file."""
+    """The commands that reproduce the runs, with the files of unknown presets."""
     lines: list[str] = []
     files: dict[str, str] = {}
     for row in rows:
@@ -280,12 +280,12 @@ def _commands(rows: Sequence[ResultRow]) -> list[Block]:
         lines.append(f"torchdeck run {_arguments(row)}" if known else f"torchdeck run run-{row.number}.toml")
     blocks: list[Block] = [Code("\n".join(dict.fromkeys(lines)))] if lines else []
     for content, name in files.items():
-        blocks += [Paragraph(f"with this as {name}:"), Code(content)]
+        blocks += [Paragraph(f"where {name} contains:"), Code(content)]
     return blocks
 
 
 def _study_command(study: Study) -> list[Block]:
-    """The one command that does the whole study again; nothing for runs that were only put side by side."""
+    """The command that reproduces the whole study; none for runs that were only compared."""
     given = " ".join(map(shlex.quote, study.given))
     match study.kind:
         case _ if study.name in study_names():
@@ -297,7 +297,7 @@ def _study_command(study: Study) -> list[Block]:
             line = f"torchdeck search {study.preset} {given} {searched}"
         case _:
             return []
-    return [Code(line.strip()), Paragraph("or run by run:")]
+    return [Code(line.strip()), Paragraph("Or run by run:")]
 
 
 def _arguments(row: ResultRow) -> str:

@@ -1,4 +1,4 @@
-"""A report on its way to the disk: whole, and over nothing that somebody may want to keep."""
+"""Write a report to disk, atomically, and without overwriting existing files unless forced."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from .sections import run_document, study_document
 
 
 def write_report(found: RunRow | Study, logs: Path, target: Path, force: bool) -> list[Path]:
-    """Write the report of a run or a study to an .html or .md file; the files written.
+    """Write the report on a run or a study to an .html or .md file; returns the files written.
 
     Raises:
-        InputError: matplotlib is missing, the run cannot be read, or the target is there or cannot be written.
+        InputError: matplotlib is missing, the run cannot be read, or the target exists or cannot be written.
     """
     require_matplotlib()
     folder = target.with_name(f"{target.stem}-figures")
-    taken = [path for path in ((target, folder) if target.suffix == ".md" else (target,)) if path.exists()]
-    if taken and not force:
-        raise InputError(f"{taken[0]} is there already", "replace it with --force, or name another file")
+    existing = [path for path in ((target, folder) if target.suffix == ".md" else (target,)) if path.exists()]
+    if existing and not force:
+        raise InputError(f"{existing[0]} exists already", "overwrite it with --force, or choose another file")
     document = _document(found, logs)
     try:
         return _write_markdown(document, target, folder) if target.suffix == ".md" else _write_html(document, target)
     except OSError as error:
-        raise InputError(f"{target} cannot be written ({error.strerror})", "name another file with --to") from None
+        raise InputError(f"{target} cannot be written ({error.strerror})", "choose another file with --to") from None
 
 
 def _document(found: RunRow | Study, logs: Path) -> Document:
     if isinstance(found, Study):
         return study_document(found, logs)
     if found.status == "unreadable":
-        raise InputError(f"run {found.id} cannot be reported: {found.problem}", "name another run")
+        raise InputError(f"run {found.id} cannot be reported: {found.problem}", "choose another run")
     return run_document(found)
 
 

@@ -1,4 +1,4 @@
-"""Runs: all runs of the logs folder as a table, and the one under the cursor in detail."""
+"""The Runs page: all runs of the logs folder as a table, with details of the selected one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...core.runs.index import RunRow, parse_filter
 from ...core.runs.record import READING, RunRecord
 from ..charts.run_series import accuracy_lines, accuracy_note, reported_rules
 from ..format.values import safe
-from ..screens.dialogs import Answer, Ask, AskText
+from ..screens.dialogs import Answer, ConfirmDialog, TextDialog
 from ..screens.page import Page
 from ..state.messages import (
     CopyRequested,
@@ -28,23 +28,23 @@ from ..state.messages import (
     StudyRequested,
     WatchRequested,
 )
-from ..state.workspace import MOST_MARKED, Workspace
+from ..state.workspace import MAX_MARKED, Workspace
 from ..summaries.run_columns import INKS, Look, Order, in_order, name_of
 from ..summaries.run_details import details, two_lines
 from ..widgets.chart import Chart
 from .run_detail import RunDetail
 from .run_table import RunTable
-from .texts import HINT, NO_MATCH, NOTHING
+from .texts import HINT, NO_MATCH, NO_RUNS
 
-REST_SECONDS = 0.15
+DETAIL_DELAY_SECONDS = 0.15
 ACTIVE = ("running", "paused")
 RESUMABLE = ("stopped", "died", "failed", "handed_over", "unknown")
-SELDOM = 100
-"""How many times as long as a look took to wait before the next."""
+IDLE_FACTOR = 100
+"""Wait this many times the duration of the last read before reading again: 1 % of a core at most."""
 
 
 class RunsPage(Page):
-    """Lists `workspace.rows()`; what it does to a run, it does to the one under the cursor."""
+    """Lists `workspace.rows()`; its keys act on the selected run."""
 
     MODE = "runs"
     BINDINGS = [  # noqa: RUF012
@@ -55,8 +55,8 @@ class RunsPage(Page):
         Binding("r", "reverse", "Reverse the order", show=False, id="runs.reverse"),
         Binding("u", "reuse", "Reuse", id="runs.reuse"),
         Binding("delete,backspace", "trash", "Delete", key_display="del", id="runs.delete"),
-        Binding("ctrl+z", "restore", "Bring back the last deleted run", show=False, id="runs.restore"),
-        Binding("w", "watch", "Watch a running run live", show=False, id="runs.watch"),
+        Binding("ctrl+z", "restore", "Restore the last deleted run", show=False, id="runs.restore"),
+        Binding("w", "watch", "Watch an active run", show=False, id="runs.watch"),
         Binding("R", "resume", "Resume a stopped or dead run", show=False, id="runs.resume"),
         Binding("s", "study", "The study of the run", show=False, id="runs.study"),
         Binding("S", "studies", "Studies", id="runs.studies"),
@@ -69,17 +69,17 @@ class RunsPage(Page):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
         self._table, self._chart = RunTable(id="table"), Chart("Accuracy", percent=True, id="runs-chart")
-        self._detail, self._brief = RunDetail(id="detail", classes="panel"), RunDetail(id="brief")
+        self._detail_panel, self._brief = RunDetail(id="detail", classes="panel"), RunDetail(id="brief")
         self._panel = Container(id="runs-panel", classes="panel")
         self._field = Input(placeholder=HINT, compact=True, id="filter")
         self._error = Static("", id="filter-error", markup=False)
-        self._empty = Static(NOTHING, id="runs-nothing", markup=False)
+        self._empty = Static(NO_RUNS, id="runs-nothing", markup=False)
         self._test = parse_filter("")
         self._order = Order()
         self._seen: dict[str, RunRow] = {}
-        self._next_look = 0.0
-        self._resting: Timer | None = None
-        self._detailed: tuple[RunRow, RunRecord | None] | None = None
+        self._next_read = 0.0
+        self._delay: Timer | None = None
+        self._details: tuple[RunRow, RunRecord | None] | None = None
 
     def body(self) -> ComposeResult:
         with Container(id="runs"):
@@ -90,14 +90,14 @@ class RunsPage(Page):
                 yield self._table
                 yield self._empty
             with Container(id="runs-side"):
-                yield self._detail
+                yield self._detail_panel
                 yield self._chart
             yield self._brief
 
     def on_mount(self) -> None:
         self._panel.border_title = "Runs"
-        self._detail.border_title = "Details"
-        kept = self.workspace.state
+        self._detail_panel.border_title = "Details"
+        kept = self.workspace.preferences
         self._order = Order(kept.text("runs.sort", "age"), kept.flag("runs.reverse"))
         field = self._field
         with self.prevent(Input.Changed):
@@ -105,24 +105,24 @@ class RunsPage(Page):
         self._take_filter(field.value)
         self._table.focus()
 
-    def shown(self) -> None:
-        self.look()
+    def activate(self) -> None:
+        self.read()
 
     def tick(self) -> None:
-        """Look again, so seldom that a folder of many runs costs a hundredth of a core."""
-        if time.perf_counter() >= self._next_look:
-            self.look()
-        elif self._detailed and (record := self._detailed[1]) and record.status == READING:
+        """Read again if it is time."""
+        if time.perf_counter() >= self._next_read:
+            self.read()
+        elif self._details and (record := self._details[1]) and record.status == READING:
             self._show_details()
 
-    def look(self) -> None:
+    def read(self) -> None:
         """Read what changed, and show it."""
         start = time.perf_counter()
-        self._read_anew()
+        self._update()
         now = time.perf_counter()
-        self._next_look = now + SELDOM * (now - start)
+        self._next_read = now + IDLE_FACTOR * (now - start)
 
-    def _read_anew(self) -> None:
+    def _update(self) -> None:
         rows = self.workspace.rows()
         self._seen = {row.id: row for row in rows}
         self._list()
@@ -139,10 +139,10 @@ class RunsPage(Page):
         if matching and self.focused is None:
             table.focus()
         if not matching:
-            empty.update(NO_MATCH if rows else NOTHING)
-        counted = [f"{len(matching)} of {len(rows)}"]
-        counted += [f"{len(self.workspace.marked)} marked"] if self.workspace.marked else []
-        self._panel.border_subtitle = (", " if self.app.has_class("-ascii") else " · ").join(counted)
+            empty.update(NO_MATCH if rows else NO_RUNS)
+        counts = [f"{len(matching)} of {len(rows)}"]
+        counts += [f"{len(self.workspace.marked)} marked"] if self.workspace.marked else []
+        self._panel.border_subtitle = (", " if self.app.has_class("-ascii") else " · ").join(counts)
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self, event: Input.Changed) -> None:
@@ -151,7 +151,7 @@ class RunsPage(Page):
             self._show_details()
 
     def _take_filter(self, text: str) -> bool:
-        """Use a filter and keep it; one that is not understood is told, and the last good one stays."""
+        """Apply and store a filter; if it is invalid, show why, and keep the last valid one."""
         try:
             self._test = parse_filter(text)
         except TorchdeckError as fault:
@@ -159,7 +159,7 @@ class RunsPage(Page):
             self._error.display = True
             return False
         self._error.display = False
-        self.workspace.state.keep("runs.filter", text)
+        self.workspace.preferences.keep("runs.filter", text)
         return True
 
     @on(Input.Submitted, "#filter")
@@ -184,8 +184,8 @@ class RunsPage(Page):
 
     def _sort(self, order: Order) -> None:
         self._order = order
-        self.workspace.state.keep("runs.sort", order.key)
-        self.workspace.state.keep("runs.reverse", order.reverse)
+        self.workspace.preferences.keep("runs.sort", order.key)
+        self.workspace.preferences.keep("runs.reverse", order.reverse)
         self._list()
 
     # -- the run under the cursor
@@ -198,31 +198,31 @@ class RunsPage(Page):
     @on(DataTable.RowHighlighted)
     def _moved(self) -> None:
         row = self._run
-        if row is None or (self._detailed and self._detailed[0] is row):
+        if row is None or (self._details and self._details[0] is row):
             return
-        self._write(row, None)
-        if self._resting:
-            self._resting.stop()
-        self._resting = self.set_timer(REST_SECONDS, self._show_details)
+        self._show_run(row, None)
+        if self._delay:
+            self._delay.stop()
+        self._delay = self.set_timer(DETAIL_DELAY_SECONDS, self._show_details)
 
     def _show_details(self) -> None:
-        """Read the run under the cursor, unless it is shown as it is already."""
-        row, known = self._run, self._detailed
+        """Read the selected run, unless it is shown already."""
+        row, known = self._run, self._details
         if row is None or row.status == "unreadable":
-            self._write(row, None)
+            self._show_run(row, None)
             return
         record = self.workspace.record(row.id)
         if known is None or known[0] is not row or known[1] is not record or row.status in ACTIVE:
-            self._write(row, record)
+            self._show_run(row, record)
 
-    def _write(self, row: RunRow | None, record: RunRecord | None) -> None:
-        self._detailed = (row, record) if row else None
+    def _show_run(self, row: RunRow | None, record: RunRecord | None) -> None:
+        self._details = (row, record) if row else None
         if row is None:
-            self._detail.show(None)
+            self._detail_panel.show(None)
             self._brief.show(None)
         else:
-            self._detail.show(lambda width, height: details(row, record, self._look(), width, height))
-            self._brief.show(lambda width, _: two_lines(row, self._look(), width))
+            self._detail_panel.show(lambda width, height: details(row, record, self._cell_look(), width, height))
+            self._brief.show(lambda width, _: two_lines(row, self._cell_look(), width))
         if record is not None or row is None or row.status == "unreadable":
             self._draw(record or RunRecord())
 
@@ -230,20 +230,20 @@ class RunsPage(Page):
         lines = accuracy_lines(record, "epoch")
         self._chart.show(lines, reported_rules(record), x_unit="epoch", note=accuracy_note(record, None))
 
-    def _look(self) -> Look:
+    def _cell_look(self) -> Look:
         table = self._table
         inks = {name: table.get_component_rich_style(f"run-table--{name}", partial=True) for name in INKS}
         return Look(inks, self.app.has_class("-ascii"), self.workspace.now(), frozenset(self.workspace.marked))
 
     def _readable(self) -> RunRow | None:
-        """The run under the cursor, if its log can be read; otherwise that is told."""
+        """The selected run, if its log is readable; otherwise notify the user."""
         row = self._run
         if row is not None and row.status == "unreadable":
-            self._tell(f"{row.id}: {row.problem}")
+            self._notify(f"{row.id}: {row.problem}")
             return None
         return row
 
-    def _tell(self, text: str, *, bad: bool = True) -> None:
+    def _notify(self, text: str, *, bad: bool = True) -> None:
         self.notify(safe(text), severity="warning" if bad else "information", markup=False)
 
     # -- marks
@@ -253,7 +253,7 @@ class RunsPage(Page):
         if row is None:
             return
         if not self.workspace.toggle_mark(row.id):
-            self._tell(f"{MOST_MARKED} runs are marked already; unmark one with space")
+            self._notify(f"{MAX_MARKED} runs are marked already; unmark one with space")
         self._list()
 
     def action_compare(self) -> None:
@@ -262,7 +262,7 @@ class RunsPage(Page):
             marked.append(row.id)
             self._list()
         if len(marked) < 2:
-            self._tell("mark one more run with space: two make a comparison")
+            self._notify("mark another run with space: a comparison needs two")
             return
         self.post_message(ModeRequested("compare"))
 
@@ -284,7 +284,7 @@ class RunsPage(Page):
         if row is None:
             return
         if row.status not in ACTIVE:
-            self._tell(f"{row.id} is {row.status}: only a running run can be watched")
+            self._notify(f"{row.id} is {row.status}: only active runs can be watched")
         elif self._followed(row):
             self.post_message(ModeRequested("live"))
         else:
@@ -298,10 +298,10 @@ class RunsPage(Page):
         if row := self._readable():
             folder = self.workspace.study_of(row.id)
             lone = f"{row.id} belongs to no study of this folder; S lists the studies"
-            self.post_message(StudyRequested(folder)) if folder else self._tell(lone)
+            self.post_message(StudyRequested(folder)) if folder else self._notify(lone)
 
     def _followed(self, row: RunRow) -> bool:
-        """Whether the live page shows this run already."""
+        """Whether the Live page shows this run already."""
         feed = self.workspace.feed
         started = feed.record.started if feed and not feed.over else None
         return started is not None and started.run_id == row.id
@@ -317,7 +317,7 @@ class RunsPage(Page):
         if row is None:
             return
         if row.status not in RESUMABLE:
-            self._tell(f"{row.id} is {row.status}: there is nothing to resume")
+            self._notify(f"{row.id} is {row.status}: there is nothing to resume")
             return
         self.post_message(ResumeRequested(row.folder))
 
@@ -333,32 +333,32 @@ class RunsPage(Page):
         if row is None:
             return
         if row.status in ACTIVE:
-            self._tell(f"{row.id} is active: stop it first")
+            self._notify(f"{row.id} is active: stop it first")
             return
-        text = f"{name_of(row)}, {row.id}\n\nIt goes to the trash of the logs folder."
+        text = f"{name_of(row)}, {row.id}\n\nIt is moved to the trash of the logs folder."
         answers = [Answer("trash", "Delete", True), Answer("", "Keep")]
-        self.app.push_screen(Ask("Delete this run?", text, answers), lambda answer: self._trash(row, answer))
+        self.app.push_screen(ConfirmDialog("Delete this run?", text, answers), lambda answer: self._trash(row, answer))
 
     def _trash(self, row: RunRow, answer: str | None) -> None:
         if not answer:
             return
-        if self._tried(lambda: manage.trash(row.folder)):
+        if self._try(lambda: manage.trash(row.folder)):
             if row.id in self.workspace.marked:
                 self.workspace.marked.remove(row.id)
             if self.workspace.chosen == row.id:
                 self.workspace.chosen = None
-            self._tell(f"{row.id} is in the trash: ctrl+z brings it back", bad=False)
-        self.look()
+            self._notify(f"{row.id} is in the trash: ctrl+z restores it", bad=False)
+        self.read()
 
     def action_restore(self) -> None:
-        thrown = manage.trash_ids(self.workspace.logs)
-        if not thrown:
-            self._tell("the trash is empty")
+        trashed = manage.trash_ids(self.workspace.logs)
+        if not trashed:
+            self._notify("the trash is empty")
             return
-        if self._tried(lambda: manage.restore(self.workspace.logs, thrown[-1])):
-            self._tell(f"{thrown[-1]} is back", bad=False)
-        self.look()
-        self._table.go_to(thrown[-1])
+        if self._try(lambda: manage.restore(self.workspace.logs, trashed[-1])):
+            self._notify(f"{trashed[-1]} is restored", bad=False)
+        self.read()
+        self._table.go_to(trashed[-1])
 
     def action_tags(self) -> None:
         row = self._readable()
@@ -366,32 +366,32 @@ class RunsPage(Page):
             return
         tags, _ = manage.read_notes(row.folder)
         given = [tag for tag in row.tags if tag not in tags]
-        text = "Separated by spaces." + (f" Given at its start: {' '.join(given)}" if given else "")
-        self.app.push_screen(
-            AskText(f"Tags of {row.id}", text, safe(" ".join(tags))), lambda said: self._tag(row, said)
-        )
+        text = "Separated by spaces." + (f" Set at its start: {' '.join(given)}" if given else "")
+        dialog = TextDialog(f"Tags of {row.id}", text, safe(" ".join(tags)))
+        self.app.push_screen(dialog, lambda text: self._set_tags(row, text))
 
-    def _tag(self, row: RunRow, said: str | None) -> None:
-        if said is not None:
+    def _set_tags(self, row: RunRow, text: str | None) -> None:
+        if text is not None:
             note = manage.read_notes(row.folder)[1]
-            self._tried(lambda: manage.write_notes(row.folder, said.split(), note))
-            self.look()
+            self._try(lambda: manage.write_notes(row.folder, text.split(), note))
+            self.read()
 
     def action_note(self) -> None:
         row = self._readable()
         if row is None:
             return
         _, note = manage.read_notes(row.folder)
-        self.app.push_screen(AskText(f"Note on {row.id}", "One line.", safe(note)), lambda said: self._noted(row, said))
+        dialog = TextDialog(f"Note on {row.id}", "One line.", safe(note))
+        self.app.push_screen(dialog, lambda text: self._set_note(row, text))
 
-    def _noted(self, row: RunRow, said: str | None) -> None:
-        if said is not None:
+    def _set_note(self, row: RunRow, text: str | None) -> None:
+        if text is not None:
             tags = manage.read_notes(row.folder)[0]
-            self._tried(lambda: manage.write_notes(row.folder, tags, said))
-            self.look()
+            self._try(lambda: manage.write_notes(row.folder, tags, text))
+            self.read()
 
-    def _tried(self, do: Any) -> bool:
-        """Do it; what a person can mend is told."""
+    def _try(self, do: Any) -> bool:
+        """Do something, and notify the user of an error; returns whether it succeeded."""
         try:
             do()
         except TorchdeckError as error:

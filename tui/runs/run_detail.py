@@ -1,4 +1,4 @@
-"""The details of one run, in as much room as there is."""
+"""A panel with the details of one run, made for its size."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from textual.widget import Widget
 
 
 class RunDetail(Widget):
-    """Draws what `write` gives for its width and height."""
+    """Shows the text that `write` returns for its width and height."""
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._write: Callable[[int, int], Text] | None = None
 
     def show(self, write: Callable[[int, int], Text] | None) -> None:
-        """Take in what writes the details; None leaves the panel empty."""
+        """Set the function that makes the details; None empties the panel."""
         self._write = write
         self.refresh()
 

@@ -1,4 +1,4 @@
-"""The table of runs: rows and columns by key, so that a refresh changes only the cells that changed."""
+"""The table of runs; rows and columns have keys, so that an update changes only cells that changed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ...core.runs.index import RunRow
 from ..summaries.run_columns import INKS, Column, Look, Order, age, fitting, title
 
 Stamp = tuple[RunRow, bool, str]
-"""All that a row's cells depend on: the run, whether it is marked, its age."""
+"""What a row's cells depend on: the run, whether it is marked, its age."""
 
 
 class RunTable(DataTable[Text]):
-    """Shows the runs it is given, in the order it is given; the cursor stays on its run."""
+    """Shows runs in the given order; the cursor stays on its run."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"run-table--{name}" for name in INKS}
     DEFAULT_CSS = """
@@ -43,7 +43,7 @@ class RunTable(DataTable[Text]):
     .run-table--strong { text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select_cursor", "Analyze the run; watch a running one", show=False, id="runs.enter"),
+        Binding("enter", "select_cursor", "Analyze the run, or watch an active one", show=False, id="runs.enter"),
         Binding("home", "scroll_top", "First run", show=False, id="runs.first"),
         Binding("end", "scroll_bottom", "Last run", show=False, id="runs.last"),
     ]
@@ -62,32 +62,32 @@ class RunTable(DataTable[Text]):
 
     @property
     def run_id(self) -> str | None:
-        """The run under the cursor."""
+        """The id of the selected run."""
         if not self.is_valid_row_index(self.cursor_row):
             return None
         return self.ordered_rows[self.cursor_row].key.value
 
     @property
     def shown_columns(self) -> list[str]:
-        """The keys of the columns that found room."""
+        """The keys of the columns that fit."""
         return [column.key for column, _ in self._fitted]
 
     def show(self, rows: Sequence[RunRow], marked: Collection[str], now: float, order: Order) -> None:
-        """Bring the table up to date; rows that stay keep their place on the screen."""
+        """Update the table; rows that remain keep their place on the screen."""
         self._rows, self._marked, self._now, self._order = list(rows), marked, now, order
         if self._fitted:
             self._bring_up_to_date()
         else:
-            # The width is not settled before the page's first layout.
+            # The width is not known before the page's first layout.
             self.call_after_refresh(self._fit)
 
     def go_to(self, run_id: str) -> None:
-        """Put the cursor on a run."""
+        """Move the cursor to a run."""
         if run_id in self._shown:
             self.move_cursor(row=self.get_row_index(run_id))
 
     def on_resize(self) -> None:
-        """Another width has room for other columns."""
+        """Choose the columns for the new width."""
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:
@@ -95,7 +95,7 @@ class RunTable(DataTable[Text]):
             self._bring_up_to_date()
 
     def _update_dimensions(self, new_rows: Iterable[RowKey]) -> None:  # noqa: ARG002
-        # Every column has its width and every row one line: measuring each new cell would cost a second for 1,000 runs.
+        # Columns have fixed widths and rows one line: measuring each new cell would take a second for 1,000 runs.
         super()._update_dimensions(())
 
     def _bring_up_to_date(self) -> None:
@@ -116,7 +116,7 @@ class RunTable(DataTable[Text]):
         self._head(look)
 
     def _build(self, fitted: list[tuple[Column, int]], look: Look) -> None:
-        """Fill the table anew; the cursor goes back to its run, else to its line."""
+        """Fill the table again; the cursor returns to its run, or else to its line."""
         run_id, line, top = self.run_id, self.cursor_row, self.scroll_y
         with self.prevent(DataTable.RowHighlighted), self.app.batch_update():
             if fitted != self._fitted:
@@ -136,14 +136,14 @@ class RunTable(DataTable[Text]):
         self.call_after_refresh(self._settle, top)
 
     def _settle(self, top: float) -> None:
-        """Scroll back to where the table was, as far as the cursor's line allows."""
+        """Scroll to where the table was, but keep the cursor visible."""
         self.scroll_to(y=top, animate=False)
         self._scroll_cursor_into_view()
         if self.row_count:
             self._highlight_row(self.cursor_row)
 
     def _cells(self, row: RunRow, look: Look) -> list[Text]:
-        """A run's cells, made anew only where they can have changed."""
+        """A run's cells, made again only if they may have changed."""
         stamp, kept = _stamp(row, look), self._kept.get(row.id)
         if kept and _same(kept[0], stamp):
             return kept[1]
@@ -163,9 +163,9 @@ class RunTable(DataTable[Text]):
                     self.update_cell(row.id, column.key, cell)
 
     def _sort(self, ids: list[str]) -> None:
-        """Put the rows into this order without building them again."""
+        """Reorder the rows without building them again."""
         run_id = self.run_id
-        # DataTable hands the sort key a cell, never the row's key; each cell is an object of its own.
+        # DataTable passes a cell to the sort key, not the row's key; each cell is a distinct object.
         places = {id(self._kept[run_id][1][0]): place for place, run_id in enumerate(ids)}
         with self.prevent(DataTable.RowHighlighted):
             self.sort(self._fitted[0][0].key, key=lambda cell: places[id(cell)])
@@ -173,7 +173,7 @@ class RunTable(DataTable[Text]):
                 self.go_to(run_id)
 
     def _head(self, look: Look) -> None:
-        """Put the sort mark where it belongs."""
+        """Update the sort arrow in the header."""
         if self._headed == self._order:
             return
         self._headed = self._order
@@ -190,5 +190,5 @@ def _stamp(row: RunRow, look: Look) -> Stamp:
 
 
 def _same(one: Stamp, other: Stamp) -> bool:
-    """Whether nothing can have changed; a row that was not read again is the same object."""
+    """Whether nothing has changed; a row that was not read again is the same object."""
     return one[0] is other[0] and one[1:] == other[1:]

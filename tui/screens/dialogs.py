@@ -1,4 +1,4 @@
-"""A question with two or three answers over the page; the safe one has the focus."""
+"""Dialogs over a page: a question with two or three buttons, and a question for one line of text."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..format.values import safe
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: what `dismiss` gives, what the button says, and whether it undoes something."""
+    """One button: the value it dismisses with, its label, and whether it loses something."""
 
     value: str
     text: str
     risky: bool = False
 
 
-class Ask(ModalScreen[str]):
-    """Dismisses with the chosen answer's value, or "" for none; the last answer has the focus."""
+class ConfirmDialog(ModalScreen[str]):
+    """Dismisses with the value of the chosen button, or "" if closed; the last button, the safe one, has the focus."""
 
     BINDINGS = [("escape", "dismiss('')", "Close"), ("left", "app.focus_previous"), ("right", "app.focus_next")]  # noqa: RUF012
-    # Else the first answer, a risky one, would have the focus for a moment.
+    # Else the first button, a risky one, would have the focus for a moment.
     AUTO_FOCUS = ""
 
     def __init__(self, title: str, text: str, answers: Sequence[Answer]) -> None:
@@ -50,21 +50,21 @@ class Ask(ModalScreen[str]):
         self.dismiss((event.button.id or "").removeprefix("answer-"))
 
 
-def how_to_stop() -> Ask:
-    """Asks how to stop the run in hand: "run", "epoch" or ""."""
+def stop_dialog() -> ConfirmDialog:
+    """How to stop the active run: "run" (now), "epoch" (after the epoch) or "" (do not)."""
     answers = [Answer("run", "Stop", True), Answer("epoch", "After this epoch", True), Answer("", "Keep going")]
-    return Ask("Stop this run?", "A checkpoint is written; the curves so far are kept.", answers)
+    return ConfirmDialog("Stop this run?", "A checkpoint is written; the curves so far are kept.", answers)
 
 
-def how_to_leave() -> Ask:
-    """Asks what becomes of the run in hand when the app is left: "stop", "" (it is not) or "hand-over"."""
-    text = "Handed over, it goes on in a process of its own, from the same batch.\nStopped, it can be resumed."
+def quit_dialog() -> ConfirmDialog:
+    """What to do with the active run on quitting: "stop", "hand-over" or "" (do not quit)."""
+    text = "Hand over: training continues in a background process, from the same batch.\nStop: it can be resumed later."
     answers = [Answer("stop", "Stop and quit", True), Answer("", "Stay"), Answer("hand-over", "Hand over")]
-    return Ask("A run is active", text, answers)
+    return ConfirmDialog("A run is active", text, answers)
 
 
-class AskText(ModalScreen[str | None]):
-    """Asks for one line of text; dismisses with it, or with None."""
+class TextDialog(ModalScreen[str | None]):
+    """Dismisses with the entered text, or with None if closed."""
 
     BINDINGS = [("escape", "dismiss(None)", "Close")]  # noqa: RUF012
 
@@ -76,11 +76,11 @@ class AskText(ModalScreen[str | None]):
         with Vertical(classes="dialog") as box:
             box.border_title = Content(safe(self._title))  # pyright: ignore[reportAttributeAccessIssue]
             yield Static(safe(self._text), markup=False)
-            yield Input(self._value, compact=True, id="ask-text")
-            yield from self.more()
+            yield Input(self._value, compact=True, id="dialog-input")
+            yield from self.extra()
 
-    def more(self) -> ComposeResult:
-        """What stands below the line."""
+    def extra(self) -> ComposeResult:
+        """Widgets below the input."""
         yield from ()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

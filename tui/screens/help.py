@@ -1,4 +1,4 @@
-"""The keys of the page in view, from its live bindings."""
+"""The help dialog: all keys of the current page, from its active bindings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES = {
 
 
 class Help(ModalScreen[None]):
-    """All keys that do something now."""
+    """Lists all keys that are active now."""
 
     BINDINGS = [("escape,question_mark,f1,q", "dismiss", "Close")]  # noqa: RUF012
 
@@ -39,7 +39,7 @@ class Help(ModalScreen[None]):
 
 
 def _lines(bindings: Mapping[str, ActiveBinding]) -> list[tuple[str, str]]:
-    """One line an action: its keys, and what it does; tab and the like, which every terminal has, are left out."""
+    """One line per action: its keys, and what it does; bindings without a description (tab, ...) are left out."""
     keys: dict[tuple[str, str], list[str]] = {}
     for key, active in bindings.items():
         if active.enabled and active.binding.description:

@@ -1,4 +1,4 @@
-"""What the five pages have in common: the lines at the top and the bottom, and being told of what the training says."""
+"""The base class of all pages: header and footer, updates from the active run, and a tick per second."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ..widgets.nav_bar import NavBar
 
 
 @runtime_checkable
-class Reuses(Protocol):
-    """A page that can take a run's settings into its form."""
+class ReusesSettings(Protocol):
+    """A page that can copy a run's settings into its form."""
 
     def reuse(self, preset: str, config: dict[str, Any]) -> None:
         """Show the settings as changes of that preset."""
@@ -29,7 +29,7 @@ class Reuses(Protocol):
 
 
 class Page(Screen[None]):
-    """One of the five; a subclass gives its body."""
+    """A page of the app; a subclass composes its body."""
 
     MODE: ClassVar[Mode]
 
@@ -37,8 +37,8 @@ class Page(Screen[None]):
         super().__init__()
         self.workspace = workspace
         self.ready = False
-        """Whether all that stands on the page is there."""
-        self._theme = ""  # that it was last up in
+        """Whether all widgets of the page are mounted."""
+        self._theme = ""  # when the page was last shown
 
     def compose(self) -> ComposeResult:
         yield NavBar(self.MODE)
@@ -48,20 +48,20 @@ class Page(Screen[None]):
         yield KeyBar()
 
     def body(self) -> ComposeResult:
-        """What stands between the lines at the top and the bottom."""
+        """The widgets between header and footer."""
         raise NotImplementedError  # pragma: no cover
 
     def on_mount(self) -> None:
         self.ready = True
-        self._come_up()
+        self._activate()
 
     def on_screen_resume(self, event: ScreenResume) -> None:
-        # All on it had its style when it was mounted; Textual would apply it anew each time the page comes up.
+        # All widgets were styled when they were mounted; Textual would style them again each time the page is shown.
         event.refresh_styles = self._theme not in ("", self.app.theme)
         self._theme = self.app.theme
-        # The first time, this may come before the page is made.
+        # The first time, this may happen before the page is mounted.
         if self.ready:
-            self._come_up()
+            self._activate()
 
     def on_descendant_focus(self) -> None:
         self._mark_panels()
@@ -70,28 +70,28 @@ class Page(Screen[None]):
         self._mark_panels()
 
     def _mark_panels(self) -> None:
-        """Frame the panel that has the focus; by `:focus-within`, each step in it would style all it holds anew."""
+        """Highlight the panel that has the focus; `:focus-within` would style all its widgets again at every step."""
         for panel in self.query(".panel"):
             focused = panel.has_focus_within
             if panel.has_class("-focused") != focused:
                 panel.set_class(focused, "-focused", update=False)
                 self.app.stylesheet.update_nodes([panel])
 
-    def _come_up(self) -> None:
-        self.shown()
+    def _activate(self) -> None:
+        self.activate()
         self.show_device()
 
-    def shown(self) -> None:
-        """The page came up; bring it up to date."""
+    def activate(self) -> None:
+        """The page is shown now: bring it up to date."""
 
-    def told(self, events: Sequence[RunEvent]) -> None:
-        """The training in hand said something; called for the visible page only."""
+    def receive(self, events: Sequence[RunEvent]) -> None:
+        """Take in new events of the active run; called for the visible page only."""
 
     def tick(self) -> None:
-        """About once a second while the page is visible."""
+        """Called about once a second while the page is visible."""
 
     def show_device(self) -> None:
-        """Bring the line at the top up to date."""
+        """Update the header."""
         feed = self.workspace.feed
         started = feed.record.started if feed else None
         sample = combine_samples(feed.record.devices, rank_devices(started) if started else ()) if feed else None

@@ -1,4 +1,4 @@
-"""One of several texts, as a setting is edited."""
+"""A drop-down choice among texts, as editor of a setting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.widgets import OptionList, Select
 
 
 class Choice(Widget, can_focus=True):
-    """One of several texts; the list of them, six widgets, is there only while it is open."""
+    """One of several texts; the drop-down list (six widgets) exists only while it is open."""
 
     DEFAULT_CSS = """
     Choice { height: 1; pointer: pointer; }
@@ -22,7 +22,7 @@ class Choice(Widget, can_focus=True):
     Choice > Select { width: 1fr; }
     """
     ALLOW_SELECT = False
-    # By priority, so that the next key is looked at when the list has the focus: all that is typed is for it.
+    # With priority, so that a key typed while the list opens goes to the list, not to the page.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space,down,up", "open", "Open the list", show=False, priority=True)
     ]
@@ -49,11 +49,11 @@ class Choice(Widget, can_focus=True):
         self.post_message(self.Changed(value))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """An open list has its keys."""
+        """While the list is open, it handles its keys itself."""
         return not self.children if action == "open" else super().check_action(action, parameters)
 
     async def action_open(self) -> None:
-        """Show the list; it goes when it is left, and takes the choice with it."""
+        """Open the list; it is removed when it closes, and its choice is taken."""
         if self.children:
             return
         value = self.value if self.value in self._texts else self._texts[0]
@@ -64,7 +64,7 @@ class Choice(Widget, can_focus=True):
         self.watch(choices, "expanded", self._close, init=False)
 
     async def _close(self) -> None:
-        for choices in self.query(Select[str]):  # none where the whole line goes
+        for choices in self.query(Select[str]):  # none if the whole row was removed
             self.value = str(choices.value)
             if self.has_focus_within:
                 self.focus()

@@ -1,4 +1,4 @@
-"""The earlier runs of a preset: their curves, and what each reached."""
+"""The earlier runs of a preset: their curves and best accuracies."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ LETTERS = "abcdef"
 
 
 class EarlierRuns(Vertical):
-    """A chart over a list."""
+    """A chart above a list."""
 
-    MOST: ClassVar[int] = len(LETTERS)
+    MAX_RUNS: ClassVar[int] = len(LETTERS)
 
     def compose(self) -> ComposeResult:
         yield Chart("Earlier runs", percent=True, id="earlier-chart")
         yield Static("", id="earlier-list", markup=False)
 
     def show(self, runs: Sequence[tuple[RunRow, RunRecord]]) -> None:
-        """Show some runs, the newest last."""
+        """Show runs, newest last."""
         lettered = list(zip(LETTERS, runs, strict=False))
         lines = [run_line(record, letter, ink) for ink, (letter, (_, record)) in enumerate(lettered)]
         self.query_one(Chart).show(lines, x_unit="epoch")

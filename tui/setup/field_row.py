@@ -1,4 +1,4 @@
-"""One setting of the form: its name, an editor, and its help or what is wrong with it."""
+"""One setting of the form: its name, an editor, and its help text or error message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.widgets import Input
 
 from ...core.config import Setting
 from ..format.values import as_text, safe
-from ..widgets.styled_parts import Inked
+from ..widgets.styled_parts import StyledParts
 from .choice import Choice
 from .toggle import Toggle
 
@@ -19,8 +19,8 @@ GAP = 2  # cells before the note
 Editor = Input | Choice | Toggle
 
 
-class FieldRow(Inked):
-    """A line of the form; it writes all but its editor itself, since a form of many small widgets is slow to make."""
+class FieldRow(StyledParts):
+    """A row of the form; only its editor is a widget, since a form of many small widgets is slow to create."""
 
     PARTS = "field"
     COMPONENT_CLASSES = {"field--mark", "field--note", "field--fault"}  # noqa: RUF012
@@ -40,7 +40,7 @@ class FieldRow(Inked):
     """
 
     class Edited(Message):
-        """A person changed the setting."""
+        """The user changed the setting."""
 
         def __init__(self, path: str, text: str) -> None:
             super().__init__()
@@ -48,7 +48,7 @@ class FieldRow(Inked):
             self.text = text
 
     class Focused(Message):
-        """The setting has the focus."""
+        """The setting received the focus."""
 
         def __init__(self, row: FieldRow) -> None:
             super().__init__()
@@ -82,7 +82,7 @@ class FieldRow(Inked):
 
     @property
     def label(self) -> str:
-        """What the setting is called on the screen."""
+        """The setting's name as shown."""
         return self.setting.path.partition(".")[2].replace("_", " ")
 
     def _editor_of(self, text: str) -> Editor:
@@ -95,7 +95,7 @@ class FieldRow(Inked):
         return Input(text, compact=True, select_on_focus=False)
 
     def put(self, text: str) -> None:
-        """Show another value."""
+        """Set the shown value."""
         self._text = text
         match self._editor:
             case Input() as editor if editor.value.strip() != text:
@@ -107,8 +107,8 @@ class FieldRow(Inked):
             case _:
                 pass
 
-    def tell(self, fault: str, changed: bool) -> None:
-        """Show what is wrong with the setting, if anything, and whether it differs from the preset."""
+    def show_fault(self, fault: str, changed: bool) -> None:
+        """Show an error message ("" for none), and whether the setting differs from the preset."""
         if (fault, changed) == (self._fault, self._changed):
             return
         self._fault, self._changed = fault, changed
@@ -117,16 +117,16 @@ class FieldRow(Inked):
 
     @property
     def fault(self) -> str:
-        """What is wrong with the setting; "" for nothing."""
+        """The error message; "" for none."""
         return self._fault
 
     def focus_editor(self) -> None:
-        """Put the focus into the editor."""
+        """Focus the editor."""
         if self._editor is not None:
             self._editor.focus()
 
     def on_resize(self) -> None:
-        """A line that had the focus before it was laid out comes into view now."""
+        """Scroll a focused row into view, if it got the focus before it was laid out."""
         if self.has_focus_within and not self.screen.can_view_partial(self):
             self.screen.scroll_to_center(self, origin_visible=True)
 

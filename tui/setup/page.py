@@ -1,4 +1,4 @@
-"""Setup: pick a preset, edit its settings, see what they would do, and start."""
+"""The Setup page: pick a preset, edit its settings, preview the plan, and start."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ...core.errors import ConfigError, TorchdeckError
 from ...core.runs.label import Label
 from ...presets.study_presets import grid_study
 from ..format.values import as_text, safe
-from ..screens.device_dialog import AskOffer
-from ..screens.dialogs import AskText
+from ..screens.device_dialog import DeviceDialog
+from ..screens.dialogs import TextDialog
 from ..screens.page import Page
-from ..state.device_choices import for_a_run
+from ..state.device_choices import run_devices
 from ..state.messages import CopyRequested, StartRequested
-from ..state.settings_draft import Checked, Draft
-from ..state.start_preview import Outlook, Prospects
+from ..state.settings_draft import CheckedSettings, SettingsDraft
+from ..state.start_preview import Previewer, StartPreview
 from ..state.workspace import Workspace
 from ..studies.actions import start
 from .field_row import FieldRow
@@ -36,12 +36,12 @@ from .preset_list import PresetList
 from .settings_form import SettingsForm
 
 DEVICE = "training.device"
-WHERE = "Several devices share every batch, with a process for each."
-SETTLE_SECONDS = 0.25
+WHERE = "Several devices share every batch, with one process per device."
+PLAN_DELAY_SECONDS = 0.25
 
 
 class SetupPage(Page):
-    """Works on one draft at a time; those of other presets are kept while the app runs."""
+    """Edits one draft at a time; the drafts of other presets are kept while the app runs."""
 
     MODE = "setup"
     BINDINGS = [  # noqa: RUF012
@@ -59,12 +59,12 @@ class SetupPage(Page):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
         self._presets = {item.name: item for item in store.load_all()[0]}
-        chosen = workspace.state.text("preset", "quickstart")
+        chosen = workspace.preferences.text("preset", "quickstart")
         first = chosen if chosen in self._presets else next(iter(self._presets))
-        self._drafts: dict[str, Draft] = {}
-        self._turn_to(self._draft_of(first))
-        self._prospects = Prospects(workspace.data)
-        self._settle: Timer | None = None
+        self._drafts: dict[str, SettingsDraft] = {}
+        self._use_draft(self._draft_of(first))
+        self._previewer = Previewer(workspace.data)
+        self._delay: Timer | None = None
 
     def body(self) -> ComposeResult:
         with Horizontal(id="setup"):
@@ -85,42 +85,42 @@ class SetupPage(Page):
     def on_resize(self) -> None:
         self._list_presets()
 
-    def shown(self) -> None:
+    def activate(self) -> None:
         self.call_later(self._show_earlier)
 
     def reuse(self, preset: str, config: dict[str, Any]) -> None:
-        """Put a run's settings into the form of its preset, as changes."""
+        """Load a run's settings into the form of its preset, as edits."""
         name = preset if preset in self._presets else next(iter(self._presets))
-        draft = self._drafts[name] = Draft(self._presets[name])
+        draft = self._drafts[name] = SettingsDraft(self._presets[name])
         for section, values in config.items():
             for key in sorted(values, key=lambda key: key != "name"):
-                draft.put(f"{section}.{key}", as_text(values[key]))
-        self._turn_to(draft)
+                draft.edit(f"{section}.{key}", as_text(values[key]))
+        self._use_draft(draft)
         self._list_presets()
         self.call_after_refresh(self._show_draft)
 
     # -- presets
 
-    def _turn_to(self, draft: Draft) -> None:
-        """Start what this draft says from now on, whether the form shows it yet or not."""
+    def _use_draft(self, draft: SettingsDraft) -> None:
+        """Make this the draft to start, whether the form shows it yet or not."""
         self._draft, self._checked = draft, draft.check()
 
-    def _draft_of(self, name: str) -> Draft:
-        return self._drafts.setdefault(name, Draft(self._presets[name]))
+    def _draft_of(self, name: str) -> SettingsDraft:
+        return self._drafts.setdefault(name, SettingsDraft(self._presets[name]))
 
     def _list_presets(self) -> None:
         detailed = self.size.width >= 100
         self.query_one(PresetList).show(list(self._presets.values()), detailed, self._draft.preset.name)
 
     async def on_preset_list_drawn(self) -> None:
-        """The page is seen before its form is made, which takes as long as all else together."""
+        """Show the page before building the form, which takes as long as all the rest."""
         await self._show_draft()
 
     def on_preset_list_picked(self, message: PresetList.Picked) -> None:
         if message.name != self._draft.preset.name:
-            self._turn_to(self._draft_of(message.name))
-            self.workspace.state.keep("preset", message.name)
-            self._later()
+            self._use_draft(self._draft_of(message.name))
+            self.workspace.preferences.keep("preset", message.name)
+            self._show_draft_soon()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()
@@ -133,11 +133,11 @@ class SetupPage(Page):
 
     # -- the form
 
-    def _later(self) -> None:
-        """Show the draft once the cursor rests."""
-        if self._settle:
-            self._settle.stop()
-        self._settle = self.set_timer(SETTLE_SECONDS / 2, self._show_draft)
+    def _show_draft_soon(self) -> None:
+        """Show the draft after a short delay."""
+        if self._delay:
+            self._delay.stop()
+        self._delay = self.set_timer(PLAN_DELAY_SECONDS / 2, self._show_draft)
 
     async def _show_draft(self) -> None:
         title = Content.assemble("Settings  ", (safe(self._draft.preset.title), "dim"))
@@ -150,7 +150,7 @@ class SetupPage(Page):
     async def on_field_row_edited(self, message: FieldRow.Edited) -> None:
         if message.path.startswith("label."):
             return
-        self._draft.put(message.path, message.text)
+        self._draft.edit(message.path, message.text)
         if message.path.endswith(".name"):
             await self.query_one(SettingsForm).show(self._draft)
         self._check()
@@ -159,17 +159,17 @@ class SetupPage(Page):
         self._hint(message.row)
 
     def _check(self) -> None:
-        """Hold the texts against the bounds now, and work out the plan once nobody types."""
+        """Validate the texts now, and make the plan after a short delay."""
         self._checked = self._draft.check()
-        self._tell(self._checked.faults)
-        if self._settle:
-            self._settle.stop()
+        self._show_faults(self._checked.faults)
+        if self._delay:
+            self._delay.stop()
         if not self._checked.faults:
             self.query_one(PlanPanel).waiting(len(self._checked.runs), len(self._draft.edits))
-            self._settle = self.set_timer(SETTLE_SECONDS, self._plan)
+            self._delay = self.set_timer(PLAN_DELAY_SECONDS, self._plan)
 
-    def _tell(self, faults: dict[str, str]) -> None:
-        self.query_one(SettingsForm).tell(faults, self._draft)
+    def _show_faults(self, faults: dict[str, str]) -> None:
+        self.query_one(SettingsForm).show_faults(faults, self._draft)
         if faults:
             self.query_one(PlanPanel).faults(faults)
         self._hint(self._focused_row())
@@ -180,30 +180,32 @@ class SetupPage(Page):
     def _hint(self, row: FieldRow | None) -> None:
         if row is None:
             self.query_one("#hint", Static).update(
-                "Enter edits the highlighted preset, F5 starts it, D detached from the app.", layout=False
+                "Enter edits the highlighted preset, F5 starts it, D starts it in the background.", layout=False
             )
             return
         setting, text = row.setting, Text(row.label, "bold")
-        told = f"Enter lists what is here. {setting.help}" if setting.path == DEVICE else setting.help
-        text.append(f"  {safe(row.fault)}" if row.fault else f"  {told}", self._wrong if row.fault else "dim")
+        help_text = f"Enter lists this machine's devices. {setting.help}" if setting.path == DEVICE else setting.help
+        text.append(
+            f"  {safe(row.fault)}" if row.fault else f"  {help_text}", self._error_color if row.fault else "dim"
+        )
         parts = [setting.bounds] if setting.bounds else []
         if not setting.path.startswith("label."):
-            parts.append(f"preset {self._draft.base(setting.path)}")
+            parts.append(f"preset {self._draft.unedited(setting.path)}")
         if setting.path in self._draft.edits:
-            parts.append("ctrl+r puts it back")
+            parts.append("ctrl+r resets it")
         if note := self._draft.preset.notes.get(setting.path):
             parts.append(safe(note))
         if not setting.choices and not setting.path.startswith("label."):
-            parts.append("several values, with commas: a run each")
+            parts.append("values separated by commas: one run each")
         self.query_one("#hint", Static).update(text.append("\n" + " · ".join(parts), "dim"), layout=False)
 
     @property
-    def _wrong(self) -> str:
-        """The colour of what is wrong."""
+    def _error_color(self) -> str:
+        """The colour of errors."""
         return self.app.theme_variables.get("error", "red") if not self.app.no_color else ""
 
     async def action_reset(self) -> None:
-        """Put the setting in focus back to the preset's."""
+        """Reset the focused setting to the preset's value."""
         row = self._focused_row()
         if row is None or row.setting.path.startswith("label."):
             return
@@ -212,7 +214,7 @@ class SetupPage(Page):
         self._check()
 
     async def action_reset_all(self) -> None:
-        """Put all settings back to the preset's."""
+        """Reset all settings to the preset's values."""
         self._draft.edits.clear()
         await self.query_one(SettingsForm).show(self._draft)
         self._check()
@@ -231,17 +233,17 @@ class SetupPage(Page):
             if first:
                 first.focus_editor()
         elif row and row.setting.path == DEVICE:
-            self._offer_devices(row)
+            self._choose_device(row)
 
-    def _offer_devices(self, row: FieldRow) -> None:
-        """Let a person choose among the devices of this machine."""
+    def _choose_device(self, row: FieldRow) -> None:
+        """Open the dialog with this machine's devices."""
 
         def chosen(device: str | None) -> None:
             if device:
                 row.query_one(Input).value = device
 
         here = self.workspace.machine
-        question = AskOffer("Where to train", WHERE, self._draft.text(DEVICE), lambda: for_a_run(here()))
+        question = DeviceDialog("Where to train", WHERE, self._draft.text(DEVICE), lambda: run_devices(here()))
         self.app.push_screen(question, chosen)
 
     # -- the plan
@@ -249,19 +251,19 @@ class SetupPage(Page):
     def _plan(self) -> None:
         runs = self._checked.runs
         if runs:
-            work = partial(self._work_out, runs)
+            work = partial(self._make_preview, runs)
             self.run_worker(work, name="plan", group="plan", thread=True, exclusive=True, exit_on_error=False)
 
-    def _work_out(self, runs: tuple[ExperimentConfig, ...]) -> Outlook:
-        return self._prospects.of(runs, self.workspace.rows())
+    def _make_preview(self, runs: tuple[ExperimentConfig, ...]) -> StartPreview:
+        return self._previewer.preview(runs, self.workspace.rows())
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         event.stop()
         match event.worker.name, event.state:
             case "plan", WorkerState.SUCCESS:
-                outlook = event.worker.result
-                if isinstance(outlook, Outlook) and outlook.runs == self._checked.runs:
-                    self.query_one(PlanPanel).show(outlook, len(self._draft.edits))
+                preview = event.worker.result
+                if isinstance(preview, StartPreview) and preview.runs == self._checked.runs:
+                    self.query_one(PlanPanel).show(preview, len(self._draft.edits))
             case "time", WorkerState.SUCCESS:
                 self._plan()
             case "plan", WorkerState.ERROR:
@@ -269,8 +271,8 @@ class SetupPage(Page):
                 faults = (
                     {f.path: f.message for f in error.faults} if isinstance(error, ConfigError) else {"": str(error)}
                 )
-                self._checked = Checked(faults=faults)
-                self._tell(faults)
+                self._checked = CheckedSettings(faults=faults)
+                self._show_faults(faults)
             case "time", WorkerState.ERROR:
                 self.notify(safe(event.worker.error), severity="error", markup=False)
                 self._plan()
@@ -278,62 +280,64 @@ class SetupPage(Page):
                 pass
 
     def action_time(self) -> None:
-        """Measure the time of an epoch by a warm-up in a process of its own."""
+        """Measure the time of an epoch in a child process."""
         if not self._checked.runs:
-            self._point_at_fault()
+            self._focus_fault()
             return
         if self.workspace.training:
-            self.notify("A run is active, so the time would come out too long.", severity="warning")
+            self.notify("A run is active: the measured time would be too long.", severity="warning")
             return
         config = self._checked.runs[0]
         self.notify("Measuring a few steps ...", timeout=3)
-        work = partial(self._prospects.time, config)
+        work = partial(self._previewer.measure_epoch, config)
         self.run_worker(work, name="time", group="time", thread=True, exclusive=True, exit_on_error=False)
 
-    # -- what one does with it
+    # -- starting and saving
 
     def action_start(self) -> None:
-        """Start what the form says: a run, or a study where settings have several values."""
+        """Start a run, or a study if settings have several values."""
         self._start()
 
     def action_start_detached(self) -> None:
-        """Start it in a process of its own that outlives the app, as a study always is."""
+        """Start it in a background process that outlives the app, as studies always do."""
         self._start(detached=True)
 
     def _start(self, *, detached: bool = False) -> None:
         runs, preset = self._checked.runs, self._draft.preset
         if not runs:
-            self._point_at_fault()
+            self._focus_fault()
             return
         name, tags = self._label("name"), tuple(self._label("tags").split())
         if len(runs) == 1:
             label = Label(preset.name, name, tags, preset.reported_for(runs[0]))
             self.post_message(StartRequested(runs[0], label, detached=detached))
             return
-        study = grid_study(preset, self._draft.texts())
+        study = grid_study(preset, self._draft.overrides())
         start(self, replace(study, title=name or study.title, tags=tags))
 
     def _label(self, key: str) -> str:
         row = self.query_one(SettingsForm).row(f"label.{key}")
         return row.query_one(Input).value.strip() if row else ""
 
-    def _point_at_fault(self) -> None:
+    def _focus_fault(self) -> None:
         rows = (row for row in self.query(FieldRow) if row.setting.path in self._checked.faults)
         if first := next(rows, None):
             first.focus_editor()
-        self.notify("Some settings must be mended first.", severity="error")
+        self.notify("Fix the marked settings first.", severity="error")
 
     def action_copy(self) -> None:
-        """Copy the command that starts the same."""
+        """Copy the equivalent command."""
         self.post_message(CopyRequested(self._draft.command(), "the command"))
 
     def action_save(self) -> None:
-        """Save the settings as a preset of one's own."""
+        """Save the settings as a user preset."""
         if len(self._checked.runs) != 1:
-            self._point_at_fault() if self._checked.faults else self.notify("A preset is one run.", severity="warning")
+            self._focus_fault() if self._checked.faults else self.notify(
+                "Only a single run can be saved as a preset.", severity="warning"
+            )
             return
-        question = AskText(
-            "Save as a preset", "Its name: small letters, digits and dashes.", f"my-{self._draft.preset.name}"
+        question = TextDialog(
+            "Save as a preset", "Its name: lower-case letters, digits and dashes.", f"my-{self._draft.preset.name}"
         )
         self.app.push_screen(question, self._save)
 
@@ -347,14 +351,14 @@ class SetupPage(Page):
         except TorchdeckError as error:
             self.notify(safe(error), severity="error", markup=False)
             return
-        self._drafts[name] = Draft(self._presets[name])
-        self._turn_to(self._drafts[name])
+        self._drafts[name] = SettingsDraft(self._presets[name])
+        self._use_draft(self._drafts[name])
         self._list_presets()
         self.call_after_refresh(self._show_draft)
-        self.notify(safe(f"saved in {path}"), timeout=5, markup=False)
+        self.notify(safe(f"saved to {path}"), timeout=5, markup=False)
 
     async def _show_earlier(self) -> None:
-        """The earlier runs of this preset, where there is room for them."""
+        """Show the earlier runs of this preset, if there is room."""
         if self.size.width < 170:
             return
         from .earlier_runs import EarlierRuns  # charts, 0.1 s
@@ -364,5 +368,5 @@ class SetupPage(Page):
             await place.mount(EarlierRuns())
         preset = self._draft.preset.name
         rows = [row for row in self.workspace.rows() if row.preset == preset and row.figure("test/accuracy")]
-        shown = rows[-EarlierRuns.MOST :]
+        shown = rows[-EarlierRuns.MAX_RUNS :]
         place.query_one(EarlierRuns).show([(row, self.workspace.record(row.id)) for row in shown])

@@ -1,4 +1,4 @@
-"""What a start would do: runs, steps, size of the model, time and memory; or what must be mended first."""
+"""The plan of a start: runs, steps, model size, time and memory; or the settings to fix first."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from rich.text import Text
 from textual.widgets import Static
 
 from ..format.values import count, duration, flops, safe, size
-from ..state.start_preview import Outlook
+from ..state.start_preview import StartPreview
 
 
 class PlanPanel(Static):
-    """A few lines."""
+    """A panel of a few lines."""
 
     DEFAULT_CSS = "PlanPanel { text-wrap: nowrap; text-overflow: ellipsis; }"
 
@@ -21,41 +21,41 @@ class PlanPanel(Static):
         self.border_title = "Plan"
 
     def waiting(self, runs: int, changed: int) -> None:
-        """The settings are right; the rest is being worked out."""
+        """Show that the settings are valid, and the plan is being made."""
         self.update(Text(f"{_many(runs, 'run')}\nworking out the plan ...\n{_changed(changed)}"))
 
     def faults(self, faults: Mapping[str, str]) -> None:
-        """Say what must be mended."""
+        """Show the settings to fix."""
         sign = "x" if self.app.has_class("-ascii") else "✗"
         names = ", ".join(path.partition(".")[2].replace("_", " ") or safe(text) for path, text in faults.items())
         text = Text(f"{sign} {_many(len(faults), 'setting')} to fix\n", self.app.theme_variables.get("error", "red"))
         self.update(text.append(safe(names), "none"))
 
-    def show(self, outlook: Outlook, changed: int) -> None:
-        """Show the outlook."""
-        epochs = {run.training.epochs for run in outlook.runs}
+    def show(self, preview: StartPreview, changed: int) -> None:
+        """Show the preview of a start."""
+        epochs = {run.training.epochs for run in preview.runs}
         each = count(min(epochs)) if len(epochs) == 1 else f"{count(min(epochs))}-{count(max(epochs))}"
-        head = Text(f"{_many(len(outlook.runs), 'run')} of {each} epochs", "bold")
+        head = Text(f"{_many(len(preview.runs), 'run')} of {each} epochs", "bold")
         lines = [
-            f"{count(outlook.steps)} steps",
-            *outlook.shares,
-            f"{count(outlook.parameters)} parameters, {flops(outlook.forward_flops)}",
-            _time(outlook),
-            f"about {size(outlook.memory)} of memory" + (" on each device" if outlook.ranks > 1 else ""),
-            *([f"about {size(outlook.disk)} of disk for decoded images"] if outlook.disk else []),
+            f"{count(preview.steps)} steps",
+            *preview.shares,
+            f"{count(preview.parameters)} parameters, {flops(preview.forward_flops)}",
+            _time(preview),
+            f"about {size(preview.memory)} of memory" + (" on each device" if preview.ranks > 1 else ""),
+            *([f"about {size(preview.disk)} of disk for decoded images"] if preview.disk else []),
             _changed(changed),
-            *map(safe, outlook.notes),
+            *map(safe, preview.notes),
         ]
         self.update(Text("\n").join([head, *map(Text, lines)]))
 
 
-def _time(outlook: Outlook) -> str:
-    if outlook.seconds is None or outlook.estimate is None:
-        return f"F7 measures the time on {outlook.device}"
-    known = outlook.estimate.source
-    # A warm-up does the work of one device and waits for no other.
-    least = "at least" if known == "measured" and outlook.ranks > 1 else "about"
-    return f"{least} {duration(outlook.seconds)} on {outlook.device} ({known})"
+def _time(preview: StartPreview) -> str:
+    if preview.seconds is None or preview.estimate is None:
+        return f"F7 measures the time on {preview.device}"
+    known = preview.estimate.source
+    # The measurement uses one device, which waits for no other.
+    bound = "at least" if known == "measured" and preview.ranks > 1 else "about"
+    return f"{bound} {duration(preview.seconds)} on {preview.device} ({known})"
 
 
 def _many(number: int, what: str) -> str:

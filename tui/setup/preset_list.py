@@ -1,4 +1,4 @@
-"""The presets to pick from, each with its title, what it is about and its reported figure."""
+"""The list of presets, each with title, summary and reported accuracy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..format.values import percent, safe
 
 
 class PresetList(OptionList):
-    """A highlighted preset is shown in the form; Enter goes there."""
+    """The highlighted preset is shown in the form; Enter moves there."""
 
     class Picked(Message):
         """Another preset is highlighted."""
@@ -26,7 +26,7 @@ class PresetList(OptionList):
             self.name = name
 
     class Drawn(Message):
-        """It is on the screen for the first time."""
+        """The list was drawn for the first time."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False, compact=True)
@@ -34,7 +34,7 @@ class PresetList(OptionList):
         self._drawn = False
 
     def show(self, presets: Sequence[Preset], detailed: bool, chosen: str) -> None:
-        """List the presets, with their summaries where there is room."""
+        """List the presets, with their summaries if there is room."""
         self.clear_options()
         self.add_options([Option(_prompt(item, detailed), id=item.name) for item in presets])
         names = [item.name for item in presets]
@@ -42,7 +42,7 @@ class PresetList(OptionList):
             self.highlighted = names.index(chosen)
 
     def render_line(self, y: int) -> Strip:
-        # All lines of a frame are drawn at once, and written before the message is taken up.
+        # All lines of a frame are drawn together, and written before the message is handled.
         if self.option_count and not self._drawn:
             self._drawn = True
             self.post_message(self.Drawn())
@@ -58,5 +58,5 @@ def _prompt(item: Preset, detailed: bool) -> Group | Text:
     if not detailed:
         return title
     claims = [claim for claim in item.reported if claim.metric == "test/accuracy"]
-    told = f" Reported: {percent(claims[-1].value)} {claims[-1].at}." if claims else ""
-    return Group(title, Text(safe(item.summary) + told, "dim"), Text(""))
+    reported = f" Reported: {percent(claims[-1].value)} {claims[-1].at}." if claims else ""
+    return Group(title, Text(safe(item.summary) + reported, "dim"), Text(""))

@@ -1,4 +1,4 @@
-"""The form: a line a setting, grouped by section, made from the declarations of the settings."""
+"""The form of all settings, grouped by section, generated from their declarations."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
 from ...core.config import SECTIONS, Setting
-from ..state.settings_draft import Draft
+from ..state.settings_draft import SettingsDraft
 from .field_row import FieldRow
 
 LABEL = (
     Setting("label.name", "", "", "", "A name for the run"),
-    Setting("label.tags", "", "", "", "Tags for the run, between spaces"),
+    Setting("label.tags", "", "", "", "Tags for the run, separated by spaces"),
 )
 
 
@@ -35,8 +35,8 @@ class Section(Vertical):
     def compose(self) -> ComposeResult:
         yield Static(self.section.capitalize(), classes="section-title")
 
-    async def show(self, draft: Draft) -> None:
-        """Bring the lines up to date; they are made anew only when another choice has other settings."""
+    async def show(self, draft: SettingsDraft) -> None:
+        """Update the rows; they are created again only if another choice has other settings."""
         settings, choice = draft.settings(self.section), draft.choice(self.section)
         if choice != self.choice:
             focused = self.has_focus_within
@@ -45,14 +45,14 @@ class Section(Vertical):
             rows = [FieldRow(item, draft.text(item.path)) for item in settings]
             await self.mount_all(rows)
             if focused and rows:
-                rows[0].focus_editor()  # the one that chooses
+                rows[0].focus_editor()  # the row of the choice
             return
         for row in self.query(FieldRow):
             row.put(draft.text(row.setting.path))
 
 
 class SettingsForm(VerticalScroll, can_focus=False):
-    """All sections, and what the run is called."""
+    """All sections, and the run's name and tags."""
 
     def compose(self) -> ComposeResult:
         for name in ("model", "training", "optimizer", "schedule", "data"):
@@ -63,18 +63,18 @@ class SettingsForm(VerticalScroll, can_focus=False):
             for item in LABEL:
                 yield FieldRow(item, "")
 
-    async def show(self, draft: Draft) -> None:
+    async def show(self, draft: SettingsDraft) -> None:
         """Show a draft's texts."""
         for section in self.query(Section):
             await section.show(draft)
 
-    def tell(self, faults: Mapping[str, str], draft: Draft) -> None:
-        """Show the faults beside their settings, and which settings differ from the preset."""
+    def show_faults(self, faults: Mapping[str, str], draft: SettingsDraft) -> None:
+        """Show error messages beside their settings, and mark the settings that differ from the preset."""
         for row in self.query(FieldRow):
-            row.tell(faults.get(row.setting.path, ""), row.setting.path in draft.edits)
+            row.show_fault(faults.get(row.setting.path, ""), row.setting.path in draft.edits)
 
     def find(self, text: str) -> None:
-        """Show only the settings whose name or help has the text, and the sections that have any."""
+        """Show only settings whose name or help contains the text, and their sections."""
         wanted = text.strip().lower()
         for section in self.query("Section, .plain-section"):
             shown = False
@@ -85,5 +85,5 @@ class SettingsForm(VerticalScroll, can_focus=False):
             section.display = shown
 
     def row(self, path: str) -> FieldRow | None:
-        """The line of a setting; None where it is not shown."""
+        """The row of a setting; None if it does not exist for the current choice."""
         return next((row for row in self.query(FieldRow) if row.setting.path == path), None)

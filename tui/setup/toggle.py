@@ -1,4 +1,4 @@
-"""On or off, as a setting is edited."""
+"""An on/off switch, as editor of a setting."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from textual.widget import Widget
 
 
 class Toggle(Widget, can_focus=True):
-    """On or off, told by a sign and a word."""
+    """On or off, shown by a sign and a word."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "flip", "Turn on or off", show=False)]
     value: reactive[bool] = reactive(False, init=False)
 
     class Changed(Message):
-        """It was turned on or off."""
+        """The switch was turned on or off."""
 
         def __init__(self, value: bool) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""What screens ask of the app, and its driver tells it, as messages; neither knows the app."""
+"""Messages by which screens ask the app for something, without importing the app."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Mode = Literal["setup", "live", "runs", "compare", "analyze"]
 
 
 class StartRequested(Message):
-    """Train this, here or in a process of its own."""
+    """Start a run, in this process or in a background process."""
 
     def __init__(self, config: ExperimentConfig, label: Label, *, detached: bool = False) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class StartRequested(Message):
 
 
 class ResumeRequested(Message):
-    """Go on with a stopped or dead run."""
+    """Resume a stopped or dead run."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class WatchRequested(Message):
 
 
 class StudyRequested(Message):
-    """Show the study of a folder; None lists them all."""
+    """Show the study in a folder; None lists all studies."""
 
     def __init__(self, folder: Path | None) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ModeRequested(Message):
 
 
 class ReuseRequested(Message):
-    """Put a run's settings into the form."""
+    """Copy a run's settings into the form of Setup."""
 
     def __init__(self, preset: str, config: dict[str, Any]) -> None:
         super().__init__()
@@ -66,15 +66,15 @@ class ReuseRequested(Message):
 
 
 class StopRequested(Message):
-    """Ask whether to stop the training in hand, and how."""
+    """Ask the user whether and how to stop the active run."""
 
 
-class HandOverRequested(Message):
-    """Let a process of its own go on with the training in hand."""
+class HandoverRequested(Message):
+    """Hand the active run over to a background process."""
 
 
 class CommandRequested(Message):
-    """Ask the training in hand to pause, go on or save."""
+    """Pause, unpause or checkpoint the active run."""
 
     def __init__(self, command: CommandName) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class CommandRequested(Message):
 
 
 class CopyRequested(Message):
-    """Put a text on the clipboard, through the terminal."""
+    """Copy a text to the clipboard, through the terminal."""
 
     def __init__(self, text: str, what: str) -> None:
         super().__init__()
@@ -90,8 +90,8 @@ class CopyRequested(Message):
         self.what = what
 
 
-class LeaveRequested(Message):
-    """Leave with an exit code, after the run in hand."""
+class QuitRequested(Message):
+    """Quit with an exit code, once the active run has ended."""
 
     def __init__(self, code: int) -> None:
         super().__init__()

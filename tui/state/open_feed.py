@@ -1,4 +1,4 @@
-"""Feeds of what the app can train or follow; torch is loaded in their threads."""
+"""Open the feed of a run: start it, resume it, or follow one that another process trains."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ...core.runs.index import requested_ranks
 from ...core.runs.label import Label
 from ...core.runs.reader import EventReader, follow
 from .feed import Feed
-from .handover import POLL_SECONDS, HandOver
+from .handover import POLL_SECONDS, Handover
 from .workspace import Workspace
 
-CALLED_OFF = Failure("input", "CalledOff", "called off before it began")
+CANCELLED = Failure("input", "Cancelled", "cancelled before it started")
 
 
-def started(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
-    """A new run."""
+def start_feed(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
+    """Start a run in this process."""
     control = Control()
 
     def events() -> Iterator[RunEvent]:
@@ -34,11 +34,11 @@ def started(config: ExperimentConfig, label: Label, workspace: Workspace) -> Fee
         around = SessionContext(workspace.data)
         yield from run(config, workspace.logs, control, context=around, label=label)
 
-    return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data))
+    return Feed(events, control.request, own=True, handover=Handover(workspace.logs, workspace.data))
 
 
-def resumed(folder: Path, workspace: Workspace) -> Feed:
-    """A stopped or dead run that goes on."""
+def resume_feed(folder: Path, workspace: Workspace) -> Feed:
+    """Resume a stopped or dead run in this process."""
     control = Control()
 
     def events() -> Iterator[RunEvent]:
@@ -46,67 +46,72 @@ def resumed(folder: Path, workspace: Workspace) -> Feed:
 
         yield from resume(folder, control, context=SessionContext(workspace.data))
 
-    let_go = partial(control.request, "hand-over") if requested_ranks(folder) > 1 else None
-    return Feed(events, control.request, own=True, hand_over=HandOver(workspace.logs, workspace.data, let_go=let_go))
-
-
-class _Left(Exception):
-    """Nobody follows the run any more."""
-
-
-class _Leave:
-    """Ends the following of a run."""
-
-    def __init__(self) -> None:
-        self._left = threading.Event()
-        self.now = self._left.set
-
-    def wait(self, seconds: float) -> None:
-        """Wait; raises _Left once nobody follows."""
-        if self._left.wait(seconds):
-            raise _Left
-
-
-def watched(folder: Path) -> Feed:
-    """A run that another process trains."""
-    leave, reader = _Leave(), EventReader(folder)
-
-    def events() -> Iterator[RunEvent]:
-        with suppress(_Left):
-            yield from follow(folder, wait=leave.wait, reader=reader)
-
+    stop_following = partial(control.request, "hand-over") if requested_ranks(folder) > 1 else None
     return Feed(
-        events, lambda command, reason: send_command(reader.folder, command, reason), own=False, leave=leave.now
+        events,
+        control.request,
+        own=True,
+        handover=Handover(workspace.logs, workspace.data, stop_following=stop_following),
     )
 
 
-def detached(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
-    """A new run in a process of its own, that outlives this one, and is followed from its first event on.
+class _Unfollowed(Exception):
+    """The run is not followed any more."""
+
+
+class _Following:
+    """Following a run, until `stop` is called from any thread."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+        self.stop = self._stopped.set
+
+    def wait(self, seconds: float) -> None:
+        """Wait between two reads; raises _Unfollowed once `stop` was called."""
+        if self._stopped.wait(seconds):
+            raise _Unfollowed
+
+
+def follow_feed(folder: Path) -> Feed:
+    """Follow a run that another process trains."""
+    following, reader = _Following(), EventReader(folder)
+
+    def events() -> Iterator[RunEvent]:
+        with suppress(_Unfollowed):
+            yield from follow(folder, wait=following.wait, reader=reader)
+
+    return Feed(
+        events, lambda command, reason: send_command(reader.folder, command, reason), own=False, unfollow=following.stop
+    )
+
+
+def start_detached_feed(config: ExperimentConfig, label: Label, workspace: Workspace) -> Feed:
+    """Start a run in a background process that outlives this one, and follow it from its first event.
 
     Raises:
-        LogsError: the logs folder cannot be written, or no process can be started.
+        LogsError: the logs folder is not writable, or no process can be started.
     """
     run = start_detached(config, label, workspace.logs, workspace.data, workspace.now())
-    leave, begun, called_off = _Leave(), threading.Event(), threading.Event()
+    following, has_started, cancelled = _Following(), threading.Event(), threading.Event()
     reader = EventReader(run.folder)
 
-    def ask(command: CommandName, reason: str) -> None:
-        if command == "stop" and not begun.is_set():
-            # Its directory, where it could be asked, is not there yet.
-            called_off.set()
+    def send(command: CommandName, reason: str) -> None:
+        if command == "stop" and not has_started.is_set():
+            # The run directory, through which it receives commands, does not exist yet.
+            cancelled.set()
             run.process.terminate()
         else:
             send_command(reader.folder, command, reason)
 
     def events() -> Iterator[RunEvent]:
-        yield StageStarted(t=workspace.now(), message="starting a process of its own")
-        with suppress(_Left):
-            while (began := run.start_result()) is None:
-                leave.wait(POLL_SECONDS)
-            begun.set()
-            if isinstance(began, RunStarted):
-                yield from follow(run.folder, wait=leave.wait, reader=reader)
+        yield StageStarted(t=workspace.now(), message="starting a background process")
+        with suppress(_Unfollowed):
+            while (result := run.start_result()) is None:
+                following.wait(POLL_SECONDS)
+            has_started.set()
+            if isinstance(result, RunStarted):
+                yield from follow(run.folder, wait=following.wait, reader=reader)
             else:
-                yield replace(began, error=CALLED_OFF) if called_off.is_set() else began
+                yield replace(result, error=CANCELLED) if cancelled.is_set() else result
 
-    return Feed(events, ask, own=False, leave=leave.now)
+    return Feed(events, send, own=False, unfollow=following.stop)

@@ -1,4 +1,4 @@
-"""What the app remembers of a person's choices, in their state folder; losing it costs nothing."""
+"""The user's preferences (theme, sort order, filter, ...), kept between sessions in the user's state folder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, cast
 from ...core.utils.files import read_json, to_json_bytes, write_atomically
 
 
-class State:
-    """A few named choices; with no folder they last as long as the app."""
+class Preferences:
+    """Named values in a JSON file; without a folder they last as long as the app."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._path = folder / "app.json" if folder else None
@@ -18,17 +18,17 @@ class State:
         self._values: dict[str, Any] = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
 
     def text(self, name: str, default: str = "") -> str:
-        """A remembered text; the default where there is none."""
+        """A stored text, else the default."""
         value = self._values.get(name)
         return value if isinstance(value, str) else default
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A remembered yes or no."""
+        """A stored flag, else the default."""
         value = self._values.get(name)
         return value if isinstance(value, bool) else default
 
     def keep(self, name: str, value: str | bool) -> None:
-        """Remember a choice; a disk that will not take it is no loss."""
+        """Store a value; a disk error is ignored."""
         if self._values.get(name) == value:
             return
         self._values[name] = value

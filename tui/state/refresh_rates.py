@@ -1,4 +1,4 @@
-"""How often the screen is drawn: bars and charts apart, since a chart costs milliseconds that training could use."""
+"""How often the Live page redraws bars and charts; charts are slower, since they cost milliseconds of CPU time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from typing import Literal, NamedTuple
 Speed = Literal["fast", "normal", "slow"]
 
 
-class Refresh(NamedTuple):
-    """Seconds between two drawings of the bars, and of a chart, and the share of the time above which charts wait."""
+class RefreshRates(NamedTuple):
+    """Seconds between redraws of the bars and of the charts, and the largest share of CPU time for the app."""
 
     bars: float
     charts: float
     share: float = 0.015
 
 
-LONGEST = 5
-"""So many times as long as asked charts wait at most."""
+MAX_DELAY_FACTOR = 5
+"""Charts are never delayed to more than this many times their interval."""
 
-RATES: dict[Speed, Refresh] = {"fast": Refresh(0.1, 0.4, 0.1), "normal": Refresh(0.25, 1.0), "slow": Refresh(1.0, 3.0)}
+RATES: dict[Speed, RefreshRates] = {
+    "fast": RefreshRates(0.1, 0.4, 0.1),
+    "normal": RefreshRates(0.25, 1.0),
+    "slow": RefreshRates(1.0, 3.0),
+}
 
 
-class Pace:
-    """When charts are due: as often as asked, and more seldom where all that the app draws takes too long for that."""
+class ChartPace:
+    """When charts are due: at their interval, or less often while the app uses more than its share of CPU time."""
 
     def __init__(
         self,
-        rates: Refresh,
+        rates: RefreshRates,
         clock: Callable[[], float] = time.monotonic,
         computed: Callable[[], float] = time.thread_time,
     ) -> None:
@@ -37,15 +41,15 @@ class Pace:
 
     @property
     def due(self) -> bool:
-        """Whether this is the frame of the bars that is nearest to the charts' time; asked on the app's thread."""
+        """Whether to draw the charts with this frame of the bars; to be called in the app's thread."""
         elapsed = self._clock() - self._drawn_at + self._rates.bars / 2
         if elapsed <= self._rates.charts:
             return False
         return (
-            elapsed > LONGEST * self._rates.charts
+            elapsed > MAX_DELAY_FACTOR * self._rates.charts
             or self._computed() - self._computed_at <= self._rates.share * elapsed
         )
 
     def drawn(self) -> None:
-        """The charts are drawn now."""
+        """Note that the charts are drawn now."""
         self._drawn_at, self._computed_at = self._clock(), self._computed()

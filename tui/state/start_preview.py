@@ -1,4 +1,4 @@
-"""What a start would come to: worked out from the plans of its runs, and from what is known of their time."""
+"""Preview of a start: steps, model size, memory and expected time, from the plans of its runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..format.plan_text import batch_text, rate_text
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """What is known of the runs that a start would make."""
+class StartPreview:
+    """What starting these runs would take."""
 
     runs: tuple[ExperimentConfig, ...]
     train_images: int
@@ -27,21 +27,21 @@ class Outlook:
     disk: int = 0
     """Bytes of decoded images that are to be written first."""
     notes: tuple[str, ...] = ()
-    """What a person should know of the data, as sentences."""
+    """Remarks on the data, as sentences."""
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of all runs."""
+        """Optimizer steps of all runs together."""
         return sum(math.ceil(self.train_images / run.training.batch_size) * run.training.epochs for run in self.runs)
 
     @property
     def ranks(self) -> int:
-        """Devices that each run trains on; the most of any."""
+        """Devices per run; the largest number of any run."""
         return max(ranks_of(run) for run in self.runs)
 
     @property
     def shares(self) -> list[str]:
-        """What a step and its learning rate come to, where several devices or a rule make something of them."""
+        """Batch per device and scaled learning rate, if several devices or a scaling rule change them."""
         batches = {batch_text(run.training.batch_size, ranks_of(run)) for run in self.runs}
         rates = {rate_text(run) for run in self.runs}
         found = [f"batch {batches.pop()}"] if len(batches) == 1 and self.ranks > 1 else []
@@ -49,21 +49,21 @@ class Outlook:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds that all runs take."""
+        """Expected seconds of all runs together; None if unknown."""
         if self.estimate is None:
             return None
         return self.estimate.seconds_per_epoch * sum(run.training.epochs for run in self.runs)
 
 
 @dataclass(slots=True)
-class Prospects:
-    """Works out outlooks, and keeps the times that were measured; in threads, since torch loads here first."""
+class Previewer:
+    """Makes previews and keeps measured times; used in worker threads, since it may be the first to import torch."""
 
     data: Path
     _measured: dict[str, Estimate] = field(default_factory=dict[str, Estimate])
 
-    def of(self, runs: tuple[ExperimentConfig, ...], earlier: Sequence[RunRow]) -> Outlook:
-        """The outlook on runs, with the plan of each."""
+    def preview(self, runs: tuple[ExperimentConfig, ...], earlier: Sequence[RunRow]) -> StartPreview:
+        """Plan the runs and sum them up; `earlier` runs serve to estimate the time."""
         from ...core.devices.torch_device import device_name
         from ...core.training.plan import make_plan
 
@@ -71,7 +71,7 @@ class Prospects:
         first = plans[0]
         name = device_name(first.device)
         devices = f"{first.ranks} x {name}" if first.ranks > 1 else name
-        return Outlook(
+        return StartPreview(
             runs=runs,
             train_images=first.train_images,
             parameters=first.parameters,
@@ -83,15 +83,15 @@ class Prospects:
             notes=first.notes,
         )
 
-    def time(self, config: ExperimentConfig) -> None:
-        """Measure the time of an epoch by a warm-up in a process of its own."""
+    def measure_epoch(self, config: ExperimentConfig) -> None:
+        """Measure the time of an epoch by a few steps in a child process."""
         from ...core.training.plan import make_plan
 
         self._measured[_key(make_plan(config, self.data).config)] = measure(config, self.data)
 
 
 def _key(config: ExperimentConfig) -> str:
-    """What a measured time holds for: all settings but the number of epochs."""
+    """What a measured time depends on: all settings but the number of epochs."""
     plain = to_plain(config)
     plain["training"] = {key: value for key, value in plain["training"].items() if key != "epochs"}
     return str(plain)

@@ -1,4 +1,4 @@
-"""The processes that the app starts for studies: each in a session of its own, so that it outlives the app."""
+"""The processes that the app starts to run studies; each is a session leader, so that it outlives the app."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ...core.studies.coordinators import living
 from ...core.utils.files import open_regular, open_to_append
 
 LOG = "process.log"
-LAST_LINES = 6
-LONGEST_TAIL = 4096
+TAIL_LINES = 6
+MAX_TAIL_BYTES = 4096
 EXPECTED = (0, 75, 129, 130, 143)
-"""Exit codes of a study that was stopped with checkpoints, or is done."""
+"""Exit codes of a study that completed, or was stopped with checkpoints."""
 
 
 class Process(Protocol):
-    """What is asked of a process that was started."""
+    """The part of `subprocess.Popen` that is used here."""
 
     def poll(self) -> int | None:
-        """Its exit code, a negative one where a signal killed it; None while it lives."""
+        """The exit code, negative if a signal killed the process; None while it runs."""
         ...
 
 
@@ -32,69 +32,71 @@ Starter = Callable[[Sequence[str], Path], Process]
 
 
 def start_detached(command: Sequence[str], log: Path) -> Process:
-    """Start a command that does not end with the app or its terminal; what it says goes to a file.
+    """Start a command that outlives the app and its terminal; its stderr goes to a file.
 
     Raises:
-        OSError: it cannot be started, or the file cannot be written.
+        OSError: the command cannot be started, or the file is not writable.
     """
-    with os.fdopen(open_to_append(log), "ab") as said:
-        said.truncate(0)
+    with os.fdopen(open_to_append(log), "ab") as output:
+        output.truncate(0)
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output, start_new_session=True
         )
 
 
 class StudyProcesses:
-    """One for the app: starts the command that works on a study, and tells why one ended that should not have."""
+    """One per app: starts the processes that run studies, and reports why one failed."""
 
     def __init__(self, start: Starter = start_detached) -> None:
         self._start = start
-        self._begun: dict[Path, Process] = {}
+        self._started: dict[Path, Process] = {}
 
-    def go_on(self, folder: Path, data: Path, devices: str, *, retry_failed: bool = False) -> None:
-        """Start, or go on with, a study.
+    def start(self, folder: Path, data: Path, devices: str, *, retry_failed: bool = False) -> None:
+        """Start or resume a study.
 
         Raises:
-            BusyError: a process works on it already.
+            BusyError: a process runs the study already.
             LogsError: its process cannot be started.
         """
-        if self.active(folder):
-            raise BusyError(f"a process works on study {folder.name} already", "wait for its end, or stop it first")
+        if self.is_active(folder):
+            raise BusyError(
+                f"study {folder.name} is being run by a process already", "wait for its end, or stop it first"
+            )
         command = [sys.executable, "-P", "-m", "torchdeck.tui.cli", "study", folder.name]
         command += ["--logs", str(folder.parent.absolute()), "--data", str(data.absolute()), "--devices", devices]
         command += ["--retry-failed"] if retry_failed else []
         try:
-            self._begun[folder] = self._start(command, folder / LOG)
+            self._started[folder] = self._start(command, folder / LOG)
         except OSError as error:
             reason = error.strerror or str(error)
             raise LogsError(f"the process of study {folder.name} cannot be started ({reason})", "try again") from None
 
-    def starting(self, folder: Path) -> bool:
-        """Whether a process was started that lives, be it that it has not taken the study's lock yet."""
-        process = self._begun.get(folder)
+    def is_starting(self, folder: Path) -> bool:
+        """Whether a process that the app started is alive, even if it has not locked the study yet."""
+        process = self._started.get(folder)
         return process is not None and process.poll() is None
 
-    def active(self, folder: Path) -> bool:
-        """Whether any process works on a study, the app's or another's."""
-        return self.starting(folder) or bool(living(folder))
+    def is_active(self, folder: Path) -> bool:
+        """Whether any process, the app's or another, runs the study."""
+        return self.is_starting(folder) or bool(living(folder))
 
-    def trouble(self, folder: Path) -> str:
-        """Why the process that the app started for a study that is not finished ended; "" where it was to end."""
-        process = self._begun.get(folder)
+    def failure(self, folder: Path) -> str:
+        """How the process that the app started for a study failed; "" if it runs, or ended as expected."""
+        process = self._started.get(folder)
         code = process.poll() if process else None
         if code is None or code in EXPECTED:
             return ""
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        said = _tail(folder / LOG)
-        return f"The process of the study {how}" + (f":\n{said}" if said else ".")
+        output = _tail(folder / LOG)
+        return f"The process of the study {how}" + (f":\n{output}" if output else ".")
 
 
 def _tail(log: Path) -> str:
     """The last lines of a file."""
     try:
         with open(open_regular(log), "rb") as file:
-            file.seek(max(0, file.seek(0, 2) - LONGEST_TAIL))
+            file.seek(max(0, file.seek(0, 2) - MAX_TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join([line for line in text.splitlines() if line.strip()][-LAST_LINES:])
+    return "\n".join([line for line in text.splitlines() if line.strip()][-TAIL_LINES:])

@@ -1,4 +1,4 @@
-"""A study and its result as they stand on disk now, read again only where something changed."""
+"""Read a study and its results from disk repeatedly; only what changed is read again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ...core.utils.locks import is_held
 
 
 @dataclass(frozen=True, slots=True)
-class StudySeen:
-    """A study with the state of each run, whether a process works on it, and what its runs amount to."""
+class StudySnapshot:
+    """A study with the state of each run, its own status, and its results."""
 
     folder: Path
     study: Study
@@ -29,83 +29,83 @@ class StudySeen:
 
 
 Stamp = tuple[bool, object]
-"""Whether a run's parent lives, and what its directory's files are."""
+"""Whether a run's coordinator is alive, and the size and time of change of its files."""
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A run with its state, and what that was read from."""
+    """A run with its current state, and what that was read from."""
 
-    told: StudyRun
+    recorded: StudyRun
     stamp: Stamp
     run: StudyRun
 
 
-class StatesReader:
-    """Reads the states of one study's runs again and again; a run's directory is read when something there changed."""
+class StudyStateReader:
+    """Reads the states of one study's runs; a run's folder is read again only if its files changed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.stamps: list[Stamp] = []
-        """What the state of each run, and its figures, depend on."""
+        """What the state and the results of each run depend on."""
         self._files: object = None
-        self._told: Study | None = None
+        self._recorded: Study | None = None
         self._states: list[_State] = []
         self._study: Study | None = None
 
     def read(self) -> Study:
-        """The study as it is now; the same object as before where nothing changed.
+        """The study as it is now; the same object as before if nothing changed.
 
         Raises:
             LogsError: study.json is missing, damaged or of a newer version.
         """
-        told, states = self._read_files(), self._states
+        recorded, states = self._read_files(), self._states
         alive, logs = living(self.folder), self.folder.parent
-        self.stamps = [(run.parent in alive, _stamp(run, logs)) for run in told.runs]
-        self._states = [self._state(place, run) for place, run in enumerate(told.runs)]
+        self.stamps = [(run.parent in alive, _stamp(run, logs)) for run in recorded.runs]
+        self._states = [self._state(place, run) for place, run in enumerate(recorded.runs)]
         if self._study is None or len(states) != len(self._states) or any(map(is_not, states, self._states)):
-            self._study = replace(told, runs=tuple(state.run for state in self._states))
+            self._study = replace(recorded, runs=tuple(state.run for state in self._states))
         return self._study
 
     def _read_files(self) -> Study:
         files = (_changed(self.folder / DECLARED), _changed(self.folder / CHANGES))
-        if self._told is None or files != self._files:
-            self._told, self._files, self._study = study_of(self.folder, read_content(self.folder)), files, None
-        return self._told
+        if self._recorded is None or files != self._files:
+            self._recorded, self._files, self._study = study_of(self.folder, read_content(self.folder)), files, None
+        return self._recorded
 
     def _state(self, place: int, run: StudyRun) -> _State:
         kept = self._states[place] if place < len(self._states) else None
         stamp = self.stamps[place]
-        if kept and kept.stamp == stamp and kept.told == run:
+        if kept and kept.stamp == stamp and kept.recorded == run:
             return kept
         return _State(run, stamp, settled_run(self.folder.parent, run, stamp[0]))
 
 
 class StudyReader:
-    """Reads one study again and again; a run's log is read when an epoch of it, or the run, ended."""
+    """Reads one study; a run's log is read again after each of its epochs, and when it ends."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._states = StatesReader(folder)
+        self._states = StudyStateReader(folder)
         self._rows: dict[int, tuple[object, StudyRun, ResultRow]] = {}
-        self._seen: StudySeen | None = None
+        self._snapshot: StudySnapshot | None = None
 
-    def read(self) -> StudySeen:
-        """The study as it is now; the same object as before where nothing changed.
+    def read(self) -> StudySnapshot:
+        """The study as it is now; the same object as before if nothing changed.
 
         Raises:
             LogsError: study.json is missing, damaged or of a newer version.
         """
         study = self._states.read()
         result, status = self._result(study), status_of(self.folder, study)
-        before = self._seen
+        before = self._snapshot
         if before is None or study is not before.study or status != before.status or result is not before.result:
-            self._seen = before = StudySeen(self.folder, study, status, result)
+            self._snapshot = before = StudySnapshot(self.folder, study, status, result)
         return before
 
     def _result(self, study: Study) -> StudyResult:
         rows = tuple(map(self._row, study.runs, self._states.stamps))
-        before = self._seen.result if self._seen else None
+        before = self._snapshot.result if self._snapshot else None
         if before and before.study == study and not any(map(is_not, rows, before.rows)):
             return before
         return concluded(study, rows)
@@ -118,7 +118,7 @@ class StudyReader:
 
 
 def _stamp(run: StudyRun, logs: Path) -> object:
-    """What a run's row depends on: while it trains the summary, which each epoch replaces, else the log as well."""
+    """What a run's results depend on: while it trains its summary, which each epoch replaces, then also its log."""
     if run.run_id is None:
         return None
     folder = logs / run.run_id
@@ -137,7 +137,7 @@ def _changed(path: Path) -> tuple[int, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class StudyEntry:
-    """A study as a list shows it: one in the logs, or (without a folder) one that is ready to be started."""
+    """A study in a list: one in the logs, or (without a folder) one that is ready to start."""
 
     name: str
     study: Study | None
@@ -147,15 +147,15 @@ class StudyEntry:
 
 
 class StudyLister:
-    """Lists the studies of a logs folder; one that is finished is read again only when its files change."""
+    """Lists the studies of a logs folder; a finished one is read again only if its files changed."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
-        self._readers: dict[Path, StatesReader] = {}
+        self._readers: dict[Path, StudyStateReader] = {}
         self._kept: dict[Path, tuple[object, StudyEntry]] = {}
 
     def read(self) -> list[StudyEntry]:
-        """All studies, the newest first."""
+        """All studies, newest first."""
         return [self._entry(folder) for folder in reversed(study_folders(self.logs))]
 
     def _entry(self, folder: Path) -> StudyEntry:
@@ -166,7 +166,7 @@ class StudyLister:
 
     def _read(self, folder: Path) -> StudyEntry:
         try:
-            study = self._readers.setdefault(folder, StatesReader(folder)).read()
+            study = self._readers.setdefault(folder, StudyStateReader(folder)).read()
         except LogsError as error:
             return StudyEntry(folder.name, None, folder, "unreadable", error.message)
         return StudyEntry(study.name, study, folder, status_of(folder, study))

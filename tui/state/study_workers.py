@@ -1,4 +1,4 @@
-"""What works on a study now: where, on which run, and how far that is, from the runs' own directories."""
+"""The workers of a study: their places, runs and progress, read from the runs' folders."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ IDLE = "idle"
 
 
 @dataclass(frozen=True, slots=True)
-class Working:
-    """One place with its run, or none; None for what is not told. `doing` are words for anything but training."""
+class WorkerStatus:
+    """A place with its run, or idle; None for unknown values. `doing` is a text for anything other than training."""
 
     place: str
     run: StudyRun | None = None
@@ -34,52 +34,52 @@ class Working:
 
     @property
     def key(self) -> str:
-        """What it is called in a table: a run's number, as in the table of runs."""
+        """Its key in a table: the run's number, as in the table of runs."""
         return str(self.run.number) if self.run else f"{IDLE} {self.place}"
 
 
 class WorkersReader:
-    """Reads what the running runs of a study say, each from where it was read to before; in one thread only."""
+    """Reads the new events of a study's active runs; to be used in one thread only."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.logs = folder, folder.parent
         self._open: dict[str, tuple[RunRecord, EventReader]] = {}
 
-    def read(self, study: Study) -> tuple[Working, ...]:
-        """The runs that train now, and the places that wait for one, as a person counts places."""
+    def read(self, study: Study) -> tuple[WorkerStatus, ...]:
+        """The active runs, and the idle places, in natural order of places."""
         running = [run for run in study.runs if run.state == "running"]
         known = {run.run_id for run in running}
         self._open = {run_id: kept for run_id, kept in self._open.items() if run_id in known}
         taken = {(run.parent, run.place) for run in running}
         free = {place for name, of in places(self.folder).items() for place in of if (name, place) not in taken}
-        idle = (Working(place, doing=IDLE) for place in free)
-        return tuple(sorted([*map(self._working, running), *idle], key=_natural))
+        idle = (WorkerStatus(place, doing=IDLE) for place in free)
+        return tuple(sorted([*map(self._status, running), *idle], key=_natural_key))
 
-    def _working(self, run: StudyRun) -> Working:
+    def _status(self, run: StudyRun) -> WorkerStatus:
         if run.run_id is None or not (self.logs / run.run_id).is_dir():
-            return Working(run.place, run)
+            return WorkerStatus(run.place, run)
         if run.run_id not in self._open:
             self._open[run.run_id] = open_cached(self.logs / run.run_id)
         record, reader = self._open[run.run_id]
         _fold(reader.read(), record)
-        return _seen(run, record)
+        return _status_of(run, record)
 
 
 def _fold(events: Iterable[RunEvent], record: RunRecord) -> None:
-    """Take in what is new, in its order; of the steps the last, for no more of them is shown."""
-    news = list(events)
-    last = next((event for event in reversed(news) if isinstance(event, StepCompleted)), None)
-    for event in news:
+    """Apply new events in order; of the steps only the last, since no others are shown."""
+    new_events = list(events)
+    last = next((event for event in reversed(new_events) if isinstance(event, StepCompleted)), None)
+    for event in new_events:
         if event is last or not isinstance(event, StepCompleted):
             record.apply(event)
 
 
-def _seen(run: StudyRun, record: RunRecord) -> Working:
+def _status_of(run: StudyRun, record: RunRecord) -> WorkerStatus:
     started, step, best = record.started, record.steps[-1] if record.steps else None, best_epoch(record)
     if started is None or record.ending:
-        # An earlier attempt ended; the process that goes on with it has said nothing yet.
-        return Working(run.place, run, epoch=len(record.epochs), epochs=started.epochs if started else None)
-    return Working(
+        # An earlier attempt ended; the process that resumes the run has not reported anything yet.
+        return WorkerStatus(run.place, run, epoch=len(record.epochs), epochs=started.epochs if started else None)
+    return WorkerStatus(
         run.place,
         run,
         doing=record.status if record.status != "running" else record.stage,
@@ -92,7 +92,7 @@ def _seen(run: StudyRun, record: RunRecord) -> Working:
     )
 
 
-def _natural(working: Working) -> tuple[list[tuple[int, str]], str]:
-    """Places in the order a person counts them: cuda 2 before cuda 10."""
-    parts = re.split(r"(\d+)", working.place)
-    return [(int(part), "") if part.isdecimal() and len(part) < 10 else (0, part) for part in parts], working.key
+def _natural_key(status: WorkerStatus) -> tuple[list[tuple[int, str]], str]:
+    """A natural sort key: cuda 2 comes before cuda 10."""
+    parts = re.split(r"(\d+)", status.place)
+    return [(int(part), "") if part.isdecimal() and len(part) < 10 else (0, part) for part in parts], status.key

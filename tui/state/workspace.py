@@ -1,4 +1,4 @@
-"""What the screens share: the folders, the training in hand, the runs that are marked, and what is cached of them."""
+"""What all pages share: the folders, the active run's feed, marked runs, preferences, and cached records."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from ...core.runs.index import RunIndex, RunRow
 from ...core.runs.layout import RUN_ID
 from ...core.runs.record import READING, RunRecord
 from ...core.studies.store import is_study
-from .log_loader import LongLogs
+from .log_loader import LogLoader
 from .study_processes import StudyProcesses
 
 if TYPE_CHECKING:
     from .feed import Feed
-    from .preferences import State
+    from .preferences import Preferences
 
-MOST_MARKED = 8
-MOST_RECORDS = 24
+MAX_MARKED = 8
+MAX_RECORDS = 24
 
 
 @dataclass(slots=True)
 class Workspace:
-    """One for the app; used in its thread only."""
+    """One per app; only to be used in the app's thread."""
 
     logs: Path
     data: Path
-    state: State
+    preferences: Preferences
     now: Callable[[], float]
     index: RunIndex
     feed: Feed | None = None
     marked: list[str] = field(default_factory=list[str])
     chosen: str | None = None
     """The id of the run that Analyze shows."""
-    long_logs: LongLogs = field(default_factory=LongLogs)
+    log_loader: LogLoader = field(default_factory=LogLoader)
     processes: StudyProcesses = field(default_factory=StudyProcesses)
     machine: Callable[[], Machine] = this_machine
-    """What there is to train on; to be asked beside the screen, for a driver may hang."""
+    """Detects the hardware; to be called in a worker thread, since a driver may hang."""
     _records: OrderedDict[str, tuple[int, RunRecord]] = field(default_factory=OrderedDict[str, tuple[int, RunRecord]])
 
     def rows(self) -> list[RunRow]:
@@ -48,46 +48,46 @@ class Workspace:
         return self.index.rows()
 
     def row(self, run_id: str) -> RunRow | None:
-        """One run as lists show it; None where it is gone."""
+        """One run's row; None if it does not exist."""
         return next((row for row in self.rows() if row.id == run_id), None)
 
     def record(self, run_id: str) -> RunRecord:
-        """A run's record: the live one of the training in hand, else what its directory says, kept while that lasts.
+        """A run's record: the live one of the active run, else the one on disk, cached until its log grows.
 
-        Of a log that is so long that it is still being read, an empty record whose stage says how far that is.
+        While a long log is being read, an empty record whose stage is the progress of that.
         """
         if self.feed and (started := self.feed.record.started) and started.run_id == run_id:
             return self.feed.record
         size = _size(self.logs / run_id / "events.jsonl")
         known = self._records.pop(run_id, None)
         if known is None or known[0] != size:
-            known = (size, self.long_logs.record(self.logs / run_id))
+            known = (size, self.log_loader.record(self.logs / run_id))
             if known[1].status == READING:
                 return known[1]
         self._records[run_id] = known
-        while len(self._records) > MOST_RECORDS:
+        while len(self._records) > MAX_RECORDS:
             self._records.popitem(last=False)
         return known[1]
 
     def study_of(self, run_id: str) -> Path | None:
-        """The folder of the study that a run belongs to; None where it has none, or it is gone."""
+        """The folder of the study that a run belongs to; None if there is none, or it was deleted."""
         row = self.row(run_id)
         folder = self.logs / row.study if row and RUN_ID.fullmatch(row.study) else None
         return folder if folder and is_study(folder) else None
 
     def toggle_mark(self, run_id: str) -> bool:
-        """Mark a run for comparison, or unmark it; False when eight are marked already."""
+        """Mark a run for comparison, or unmark it; False if `MAX_MARKED` runs are marked already."""
         if run_id in self.marked:
             self.marked.remove(run_id)
             return True
-        if len(self.marked) >= MOST_MARKED:
+        if len(self.marked) >= MAX_MARKED:
             return False
         self.marked.append(run_id)
         return True
 
     @property
     def training(self) -> bool:
-        """Whether this process trains now."""
+        """Whether a run is being trained by this process."""
         return self.feed is not None and self.feed.own and not self.feed.over
 
 

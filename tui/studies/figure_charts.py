@@ -1,4 +1,4 @@
-"""The charts of a study's result that are read together, side by side."""
+"""Charts of a study that belong together, side by side."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from textual.containers import Horizontal
 
 from ...core.results.chart_data import Figure
 from ..charts.drawing import Rule
-from ..charts.study_charts import chart_line, ends_of
+from ..charts.study_charts import band_edges, chart_line
 from ..widgets.chart import Chart
 
-MOST = 3
+MAX_CHARTS = 3
 FRAME = 18
-"""Cells of a title that the frame and the state of the axes take."""
+"""Cells of a title that the frame and the state of the axes use."""
 
 
 class FigureCharts(Horizontal):
-    """As many charts as a panel has figures."""
+    """Up to `MAX_CHARTS` charts."""
 
     DEFAULT_CSS = """
     FigureCharts { height: 1fr; }
@@ -28,8 +28,8 @@ class FigureCharts(Horizontal):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._charts = [Chart("", id=f"figure-{place}") for place in range(MOST)]
-        self._titles: list[tuple[str, bool]] = [("", False)] * MOST
+        self._charts = [Chart("", id=f"figure-{place}") for place in range(MAX_CHARTS)]
+        self._titles: list[tuple[str, bool]] = [("", False)] * MAX_CHARTS
         self._figures: Sequence[Figure] = ()
         self._numbers: Mapping[str, str] = {}
 
@@ -37,12 +37,12 @@ class FigureCharts(Horizontal):
         yield from self._charts
 
     def show(self, figures: Sequence[Figure], numbers: Mapping[str, str]) -> None:
-        """Draw these; charts that are not needed go. `numbers` stand for labels where a legend has no room for them."""
+        """Show these figures; `numbers` replace labels in legends without room for them."""
         self._figures, self._numbers = figures, numbers
         self._draw()
 
     def on_resize(self) -> None:
-        """Another width has room for other legends; the first is known after the first layout."""
+        """Choose the legends for the new width, which is known only after the first layout."""
         self._draw()
 
     def _draw(self) -> None:
@@ -58,15 +58,15 @@ class FigureCharts(Horizontal):
         if self._titles[place] != (figure.title, figure.percent):
             self._titles[place] = (figure.title, figure.percent)
             chart.set_title(figure.title, percent=figure.percent)
-        # Without colours a band cannot be seen as a tint: its ends are drawn as lines.
-        parts = [end for series in figure.series for end in ends_of(series)] if self.app.no_color else figure.series
+        # Without colours, a band cannot be a tint: its edges are drawn as lines.
+        parts = [end for series in figure.series for end in band_edges(series)] if self.app.no_color else figure.series
         lines = [chart_line(series, figure) for series in parts]
         rules = [Rule(value, label) for value, label in figure.rules]
         chart.show(lines, rules, x_unit=figure.x_unit, note=figure.note)
 
 
 def _short(figure: Figure, numbers: Mapping[str, str], width: int) -> Figure:
-    """The figure with the numbers of its runs in place of their labels, where these do not fit its title."""
+    """The figure with numbers of runs instead of labels, if these do not fit its title."""
     if len(figure.title) + sum(len(series.label) + 5 for series in figure.series) + FRAME <= width:
         return figure
     series = tuple(replace(one, label=numbers.get(one.label, one.label)) for one in figure.series)

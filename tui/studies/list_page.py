@@ -1,4 +1,4 @@
-"""Studies: those of the logs folder with how far they are, and those that are ready to be started."""
+"""The Studies page: the studies of the logs folder with their progress, and those that are ready to start."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from ..state.workspace import Workspace
 from ..summaries.study_columns import list_columns
 from ..summaries.study_text import entry_brief
 from ..widgets.text_table import TextTable
-from .actions import go_on, start, stop
+from .actions import resume, start, stop
 
-SELDOM = 20
-"""How many times as long as a look took to wait before the next."""
+IDLE_FACTOR = 20
+"""Wait this many times the duration of the last read before reading again."""
 
 
 class StudiesPage(Page):
-    """Stands above Runs; what it does, it does to the study under the cursor."""
+    """Shown above Runs; its keys act on the selected study."""
 
     MODE = "runs"
     BINDINGS = [  # noqa: RUF012
         Binding("x", "stop", "Stop", id="studies.stop"),
-        Binding("r", "go_on", "Go on", id="studies.go_on"),
+        Binding("r", "resume", "Resume", id="studies.resume"),
         Binding("k", "copy", "Copy the command", show=False, id="studies.copy"),
         Binding("escape", "app.back", "Back", id="studies.back"),
     ]
@@ -47,7 +47,7 @@ class StudiesPage(Page):
         self._panel = Container(id="studies-panel", classes="panel")
         self._lister = StudyLister(workspace.logs)
         self._entries: dict[str, StudyEntry] = {}
-        self._next_look = 0.0
+        self._next_read = 0.0
 
     def body(self) -> ComposeResult:
         with self._panel:
@@ -58,22 +58,22 @@ class StudiesPage(Page):
         self._panel.border_title = "Studies"
         self._table.focus()
 
-    def shown(self) -> None:
-        self._look()
+    def activate(self) -> None:
+        self._start_reading()
 
     def tick(self) -> None:
-        """Look again, so seldom that many studies cost little."""
-        if time.perf_counter() >= self._next_look:
-            self._look()
+        """Read again if it is time."""
+        if time.perf_counter() >= self._next_read:
+            self._start_reading()
 
-    def _look(self) -> None:
-        self._next_look = float("inf")
+    def _start_reading(self) -> None:
+        self._next_read = float("inf")
         self.run_worker(self._read, name="studies", group="studies", thread=True, exit_on_error=False)
 
     def _read(self) -> tuple[float, list[StudyEntry]]:
-        begun = time.perf_counter()
+        start_time = time.perf_counter()
         found = [*self._lister.read(), *_declared()]
-        return time.perf_counter() - begun, found
+        return time.perf_counter() - start_time, found
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.worker.name != "studies":
@@ -81,7 +81,7 @@ class StudiesPage(Page):
         event.stop()
         if event.state is WorkerState.SUCCESS and event.worker.result is not None:
             took, entries = event.worker.result
-            self._next_look = time.perf_counter() + max(1.0, SELDOM * took)
+            self._next_read = time.perf_counter() + max(1.0, IDLE_FACTOR * took)
             self._show(entries)
         elif event.state is WorkerState.ERROR:
             self._brief.update(safe(event.worker.error))
@@ -91,7 +91,7 @@ class StudiesPage(Page):
         look = self._table.look(self.workspace.now())
         self._table.show(list(self._entries), list_columns(entries, look))
         made = sum(entry.folder is not None for entry in entries)
-        self._panel.border_subtitle = f"{made} in the logs, {len(entries) - made} ready to be started"
+        self._panel.border_subtitle = f"{made} in the logs, {len(entries) - made} ready to start"
         self._moved()
 
     @property
@@ -117,12 +117,12 @@ class StudiesPage(Page):
             start(self, entry.study)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """Only what can be done with the study under the cursor."""
+        """Only the actions that apply to the selected study."""
         entry = self._entry
         match action:
             case "stop":
                 return entry is not None and entry.status == "running"
-            case "go_on":
+            case "resume":
                 return entry is not None and entry.status == "unfinished"
             case _:
                 return True
@@ -131,9 +131,9 @@ class StudiesPage(Page):
         if (entry := self._entry) and entry.folder:
             stop(self, entry.folder)
 
-    def action_go_on(self) -> None:
+    def action_resume(self) -> None:
         if (entry := self._entry) and entry.folder:
-            go_on(self, entry.folder)
+            resume(self, entry.folder)
 
     def action_copy(self) -> None:
         if entry := self._entry:

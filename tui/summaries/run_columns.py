@@ -1,4 +1,4 @@
-"""The columns of the table of runs: which of them fit a width, what stands in them, and how they sort."""
+"""The columns of the table of runs: their cells, their sort keys, and which of them fit a width."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .run_settings import changes, label, setting, shown
 
 BAR = 8
 PADDING = 2
-LONGEST_CELL = 200
+MAX_CELL_LENGTH = 200
 FIGURES, COMFORT = 11, 12
-"""Columns beyond this rank find room only when the names have so many cells more."""
+"""Columns beyond this rank are shown only if the names keep so many more cells."""
 Key = float | str | None
 
 
 class Glyph(NamedTuple):
-    """A status: its sign, that in ASCII, and its ink."""
+    """The sign of a status, its sign in ASCII, and its ink."""
 
     sign: str
     ascii_sign: str
@@ -45,7 +45,7 @@ INKS = ("good", "warn", "bad", "accent", "bar", "track", "quiet", "strong")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """All that a cell's looks depend on beside its run."""
+    """What a cell's look depends on besides its run: styles, ASCII mode, time, marked runs."""
 
     inks: Mapping[str, Style]
     ascii_only: bool
@@ -53,11 +53,11 @@ class Look:
     marked: frozenset[str]
 
     def ink(self, name: str) -> Style:
-        """The style of an ink; none where colours are not known."""
+        """The style of an ink; a null style if there is none."""
         return self.inks.get(name, Style.null())
 
     def glyph(self, status: str) -> tuple[str, Style]:
-        """The sign of a status and its style."""
+        """The sign of a status, and its style."""
         glyph = GLYPHS.get(status, UNKNOWN)
         return glyph.ascii_sign if self.ascii_only else glyph.sign, self.ink(glyph.ink)
 
@@ -78,7 +78,7 @@ class Column:
 
 
 class Order(NamedTuple):
-    """A column to sort by, and whether its usual direction is reversed."""
+    """The column to sort by, and whether its usual direction is reversed."""
 
     key: str = "age"
     reverse: bool = False
@@ -110,28 +110,28 @@ def fitting(width: int, rows: Sequence[RunRow] = ()) -> list[tuple[Column, int]]
 
 
 def in_order(rows: Sequence[RunRow], order: Order) -> list[RunRow]:
-    """The runs sorted; a run that lacks the figure stands last in both directions."""
+    """The runs sorted; runs without a value come last in both directions."""
     column = BY_KEY.get(order.key, BY_KEY["age"])
-    rated = [(column.sort_key(row), row) for row in rows]
-    having = sorted(((key, row) for key, row in rated if key is not None), key=lambda pair: (pair[0], pair[1].id))
-    if falling(order):
-        having.reverse()
-    return [row for _, row in having] + [row for key, row in rated if key is None]
+    keyed = [(column.sort_key(row), row) for row in rows]
+    with_key = sorted(((key, row) for key, row in keyed if key is not None), key=lambda pair: (pair[0], pair[1].id))
+    if is_descending(order):
+        with_key.reverse()
+    return [row for _, row in with_key] + [row for key, row in keyed if key is None]
 
 
-def falling(order: Order) -> bool:
-    """Whether the highest value stands first."""
+def is_descending(order: Order) -> bool:
+    """Whether the highest value comes first."""
     return BY_KEY.get(order.key, BY_KEY["age"]).highest_first != order.reverse
 
 
 def title(column: Column, order: Order, look: Look) -> Text:
-    """A column's head, with the sort mark where the table is sorted by it."""
-    mark = ("▼v" if falling(order) else "▲^")[look.ascii_only] if column.key == order.key else ""
+    """A column's header, with an arrow if the table is sorted by it."""
+    mark = ("▼v" if is_descending(order) else "▲^")[look.ascii_only] if column.key == order.key else ""
     return Text(column.title + mark, style=look.ink("strong"), justify="right" if column.right else "left", end="")
 
 
 def number(value: Any) -> float | None:
-    """A finite number from a log; None for anything else."""
+    """A value from a log if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -153,23 +153,23 @@ def final(row: RunRow, metric: str = "test/accuracy") -> float | None:
 
 
 def devices(row: RunRow) -> float:
-    """On how many devices it trains."""
+    """The number of devices that the run trains on."""
     return max(1.0, number(row.summary.get("devices")) or 1.0)
 
 
 def name_of(row: RunRow) -> str:
-    """What a run is called: its name, else its preset."""
+    """A run's name, else its preset."""
     return safe(row.name or row.preset or "?")
 
 
-def told_changes(row: RunRow) -> str:
-    """What differs from the preset, short."""
+def changes_text(row: RunRow) -> str:
+    """The settings that differ from the preset, in short form."""
     parts = [f"{label(path).replace(' ', '-')}={shown(value)}" for path, value in changes(row).items()]
     return " ".join(parts)
 
 
 def age(seconds: float) -> str:
-    """How long ago, in one unit."""
+    """An age in its largest unit."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
             return f"{seconds // length:,.0f} {unit}"
@@ -177,24 +177,24 @@ def age(seconds: float) -> str:
 
 
 def bar(fraction: float | None, width: int, look: Look) -> Text:
-    """A small bar, whose track is thinner, so that it reads without colour too."""
+    """A small bar; its track is thinner, so that it is readable without colour."""
     filled = round(min(1.0, max(0.0, fraction or 0.0)) * width)
     full, rest = ("#", "-") if look.ascii_only else ("━", "─")
     return Text(end="").append(full * filled, look.ink("bar")).append(rest * (width - filled), look.ink("track"))
 
 
 def _status(row: RunRow, look: Look) -> Text:
-    """The mark for comparison, and the status."""
+    """The mark for comparison, and the sign of the status."""
     sign, style = look.glyph(row.status)
     mark = "@" if look.ascii_only else "◉"
     return _left(mark if row.id in look.marked else " ", look.ink("strong")).append(f" {sign}", style)
 
 
 def _name(row: RunRow, look: Look) -> Text:
-    ended_badly = row.status in ("failed", "died", "unreadable", "unknown")
-    text = _left(name_of(row), look.ink("quiet") if ended_badly else Style.null())
-    about = row.problem if row.status == "unreadable" else told_changes(row)
-    return text.append(f"  {safe(about)[:LONGEST_CELL]}", look.ink("quiet")) if about else text
+    failed = row.status in ("failed", "died", "unreadable", "unknown")
+    text = _left(name_of(row), look.ink("quiet") if failed else Style.null())
+    about = row.problem if row.status == "unreadable" else changes_text(row)
+    return text.append(f"  {safe(about)[:MAX_CELL_LENGTH]}", look.ink("quiet")) if about else text
 
 
 def _best(row: RunRow, look: Look) -> Text:
@@ -212,12 +212,12 @@ def _epochs(row: RunRow, look: Look) -> Text:
 
 
 def _left(text: str, style: Style) -> Text:
-    return Text(end="", no_wrap=True, overflow="ellipsis").append(text[:LONGEST_CELL], style)
+    return Text(end="", no_wrap=True, overflow="ellipsis").append(text[:MAX_CELL_LENGTH], style)
 
 
 def _right(text: str, style: Style | None = None) -> Text:
     made = Text(end="", no_wrap=True, overflow="ellipsis", justify="right")
-    return made.append(text[:LONGEST_CELL], style or Style.null())
+    return made.append(text[:MAX_CELL_LENGTH], style or Style.null())
 
 
 def _setting(path: str, numeric: bool = False) -> tuple[Callable[[RunRow, Look], Text], Callable[[RunRow], Key]]:

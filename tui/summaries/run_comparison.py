@@ -1,4 +1,4 @@
-"""What a comparison of runs shows: curves or bands as lines, figures and differing settings as a table."""
+"""A comparison of runs: curves or bands as lines of a chart, results and differing settings as a table."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .run_settings import differing, label, setting, shown
 
 LETTERS = "abcdefgh"
 ORDER = ("test/accuracy", "test/loss", "train/loss", "train/accuracy", *(m for m in METRICS if m.startswith("valid")))
-LONGEST_VALUE = 24
+MAX_VALUE_LENGTH = 24
 GAP = 2
 WIDE, ONLY_WIDE = 100, ("name", "final", "time")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One of the runs compared; its place gives it a letter and an ink."""
+    """One of the compared runs; its place determines its letter and ink."""
 
     place: int
     row: RunRow
@@ -34,7 +34,7 @@ class Entry:
 
     @property
     def letter(self) -> str:
-        """What tells it from the others without colour."""
+        """The letter that identifies it without colour."""
         return LETTERS[self.place]
 
     @property
@@ -59,18 +59,18 @@ class Figures:
 
 
 def metrics(entries: Sequence[Entry]) -> list[str]:
-    """The metrics that any of the runs has, in the order one goes through them."""
+    """The metrics that any of the runs has, in display order."""
     known = {name for entry in entries for name in metrics_of(entry.record)}
     return [name for name in ORDER if name in known] or [ORDER[0]]
 
 
 def metric_title(metric: str) -> str:
-    """A metric in words: Test accuracy."""
+    """A metric as a title: Test accuracy."""
     return metric.replace("/", " ").capitalize()
 
 
 def run_lines(entries: Sequence[Entry], metric: str, axis: Axis) -> list[Line]:
-    """A line for each run that is not hidden."""
+    """A line per run, except for hidden ones."""
     return [_run_line(entry, metric, axis) for entry in entries if not entry.hidden]
 
 
@@ -89,7 +89,7 @@ def _run_line(entry: Entry, metric: str, axis: Axis) -> Line:
 
 
 def band_lines(entries: Sequence[Entry], metric: str, axis: Axis) -> list[Line]:
-    """A band for each model among the runs that are not hidden, with the mean as its line."""
+    """A band per model, over its runs except for hidden ones, with the mean as its line."""
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         if not entry.hidden:
@@ -113,39 +113,39 @@ def best_accuracy(record: RunRecord) -> float | None:
 
 
 def reached_by_all(entries: Sequence[Entry]) -> float | None:
-    """The highest whole percent, as a fraction, that every run in sight reached; None where there is none."""
+    """The highest whole percent (as a fraction) that all shown runs reached; None if there is none."""
     best = [figure for entry in entries if not entry.hidden if (figure := best_accuracy(entry.record)) is not None]
     whole = math.floor(100 * min(best) + 1e-9) if best else 0
     return whole / 100 if whole > 0 else None
 
 
 def table(entries: Sequence[Entry], goal: float | None) -> list[Figures]:
-    """Names, figures, the training time to an accuracy, then the settings that are not the same in all runs."""
+    """Names, results, the training time to an accuracy, and the settings that differ."""
     columns = [
         Figures("run", tuple(safe(entry.row.id[-4:]) for entry in entries)),
-        Figures("name", tuple(name_of(entry.row)[:LONGEST_VALUE] for entry in entries)),
-        _rated("best acc", entries, lambda record: best_accuracy(record), percent, max),
-        _rated("final", entries, lambda record: _last(record, "test/accuracy"), percent, max),
-        _rated("loss", entries, lambda record: _at_best(record, "test/loss"), _loss, min),
-        _rated("time", entries, lambda record: record.train_seconds if record.epochs else None, duration, min),
+        Figures("name", tuple(name_of(entry.row)[:MAX_VALUE_LENGTH] for entry in entries)),
+        _metric_column("best acc", entries, lambda record: best_accuracy(record), percent, max),
+        _metric_column("final", entries, lambda record: _last(record, "test/accuracy"), percent, max),
+        _metric_column("loss", entries, lambda record: _at_best(record, "test/loss"), _loss, min),
+        _metric_column("time", entries, lambda record: record.train_seconds if record.epochs else None, duration, min),
     ]
     if goal is not None:
         title = f"to {100 * goal:.4g} %"
-        columns.append(_rated(title, entries, lambda record: seconds_to(record, goal), duration, min))
+        columns.append(_metric_column(title, entries, lambda record: seconds_to(record, goal), duration, min))
     paths = differing([entry.row for entry in entries])
     columns += _on_devices(entries)
     return columns + [_setting_column(entries, path) for path in paths]
 
 
 def _on_devices(entries: Sequence[Entry]) -> list[Figures]:
-    """Where runs trained on different numbers of devices: those, and the images a second of all and of each."""
+    """If runs trained on different numbers of devices: these, and images per second in total and per device."""
     many = [_devices(entry.record) for entry in entries]
     if len(set(many)) < 2:
         return []
     return [
         Figures("devices", tuple(map(count, many))),
-        _rated("img/s", entries, lambda record: record.images_per_second, count, max),
-        _rated("img/s each", entries, _speed_of_each, count, max),
+        _metric_column("img/s", entries, lambda record: record.images_per_second, count, max),
+        _metric_column("img/s each", entries, _speed_of_each, count, max),
     ]
 
 
@@ -159,22 +159,22 @@ def _speed_of_each(record: RunRecord) -> float | None:
 
 
 def _setting_column(entries: Sequence[Entry], path: str) -> Figures:
-    texts = tuple(shown(setting(entry.row, path))[:LONGEST_VALUE] for entry in entries)
-    return Figures(label(path)[:LONGEST_VALUE], texts, is_setting=True)
+    texts = tuple(shown(setting(entry.row, path))[:MAX_VALUE_LENGTH] for entry in entries)
+    return Figures(label(path)[:MAX_VALUE_LENGTH], texts, is_setting=True)
 
 
-def _rated(
+def _metric_column(
     title: str,
     entries: Sequence[Entry],
     figure: Callable[[RunRecord], float | None],
-    told: Callable[[float | None], str],
+    text: Callable[[float | None], str],
     better: Callable[[list[float]], float],
 ) -> Figures:
     values = [number(figure(entry.record)) for entry in entries]
-    having = [value for value in values if value is not None]
-    first = better(having) if len(set(having)) > 1 else None
+    known = [value for value in values if value is not None]
+    first = better(known) if len(set(known)) > 1 else None
     best = frozenset(place for place, value in enumerate(values) if value is not None and value == first)
-    return Figures(title, tuple(told(value) for value in values), best)
+    return Figures(title, tuple(text(value) for value in values), best)
 
 
 def _loss(value: float | None) -> str:
@@ -203,7 +203,7 @@ def fitted(columns: Sequence[Figures], width: int) -> tuple[list[Figures], int]:
 
 
 def tab_separated(entries: Sequence[Entry], columns: Sequence[Figures]) -> str:
-    """The whole table as text for a spreadsheet."""
+    """The whole table as tab-separated text for a spreadsheet."""
     lines = ["\t".join(["", *(column.title for column in columns)])]
     for place, entry in enumerate(entries):
         lines.append("\t".join([entry.letter, *(column.texts[place] for column in columns)]))

@@ -1,4 +1,4 @@
-"""All that the details of a run tell, as lines of a given width and height."""
+"""The details of a run as text of a given width and height."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Pair = tuple[str, Text]
 
 
 def details(row: RunRow, record: RunRecord | None, look: Look, width: int, height: int) -> Text:
-    """The head of a run, then its figures and its settings: side by side where the width allows it."""
+    """A run's head, then its results and settings, side by side if the width allows it."""
     head = _head(row, record, look, width)
     if row.status == "unreadable":
         return Text("\n").join(head)
@@ -37,16 +37,16 @@ def details(row: RunRow, record: RunRecord | None, look: Look, width: int, heigh
 
 
 def two_lines(row: RunRow, look: Look, width: int) -> Text:
-    """The most important of it in two lines."""
-    told = " · ".join(f"{name} {value.plain}" for name, value in figures(row) if value.plain != "-")
+    """The most important details in two lines."""
+    results = " · ".join(f"{name} {value.plain}" for name, value in figures(row) if value.plain != "-")
     reason = safe(row.problem or row.summary.get("reason") or "") if row.status != "completed" else ""
     about = (safe(row.preset) if row.name else "", row.id, reason)
     head = _title(row, look).append("  " + " · ".join(part for part in about if part), look.ink("quiet"))
-    return Text("\n").join([_cut(head, width), _cut(Text(told, look.ink("quiet")), width)])
+    return Text("\n").join([_cut(head, width), _cut(Text(results, look.ink("quiet")), width)])
 
 
 def figures(row: RunRow) -> list[Pair]:
-    """The figures of a run's summary; what it lacks is left out."""
+    """The results in a run's summary, without missing left_lines."""
     known, best_epoch = row.summary, number(row.summary.get("best_epoch"))
     at = f"  epoch {best_epoch:.0f}" if best_epoch is not None else ""
     loss = number(row.figure("test/loss"))
@@ -63,7 +63,7 @@ def figures(row: RunRow) -> list[Pair]:
 
 
 def _speed(row: RunRow) -> str:
-    """Images a second; of several devices also those of each."""
+    """Images per second; on several devices also those of each."""
     whole, many = number(row.summary.get("images_per_second")), devices(row)
     return count(whole) + (f"  {count(whole / many)} each" if whole is not None and many > 1 else "")
 
@@ -74,7 +74,7 @@ def _device(row: RunRow) -> list[Pair]:
 
 
 def reported_figures(row: RunRow, record: RunRecord | None, look: Look) -> list[Pair]:
-    """What was reported, and beside it what the run reached there."""
+    """The reported figures, and what the run reached."""
     found = read_reported(row.header.get("reported", []))
     return [(f"reported {claim.at}", _claim(claim, record, look)) for claim in found]
 
@@ -88,7 +88,7 @@ def _claim(claim: ReportedFigure, record: RunRecord | None, look: Look) -> Text:
     short = claim.shortfall(record.epochs, finished)
     if reached is None or short is None:
         return text.append("  not yet", look.ink("quiet"))
-    text.append(f"  here {figure(claim.metric, reached)} ")
+    text.append(f"  reached {figure(claim.metric, reached)} ")
     if not short:
         return text.append(look.glyph("completed")[0], look.ink("good"))
     return text.append(look.glyph("failed")[0], look.ink("warn"))
@@ -119,12 +119,12 @@ def _title(row: RunRow, look: Look) -> Text:
 
 
 def _settings(row: RunRow, look: Look, room: int) -> list[Pair]:
-    """The settings that the preset has otherwise, then as many others as there is room for."""
-    given, other = settings_in(row), changes(row)
-    paths = sorted(given, key=lambda path: (path not in other, weight(path)))
-    least = max(room, len(other))
-    shown_paths = paths if len(paths) <= least else paths[: max(0, least - 1)]
-    pairs = [(label(path), _setting(given[path], path in other, look)) for path in shown_paths]
+    """The settings that differ from the preset, then as many right_lines as fit."""
+    values, changed_settings = settings_in(row), changes(row)
+    paths = sorted(values, key=lambda path: (path not in changed_settings, weight(path)))
+    room_needed = max(room, len(changed_settings))
+    shown_paths = paths if len(paths) <= room_needed else paths[: max(0, room_needed - 1)]
+    pairs = [(label(path), _setting(values[path], path in changed_settings, look)) for path in shown_paths]
     more = len(paths) - len(pairs)
     return [*pairs, ("", Text(f"+{more} more", look.ink("quiet")))] if more else pairs
 
@@ -137,17 +137,17 @@ def _setting(value: Any, changed: bool, look: Look) -> Text:
 
 def _side_by_side(left: Sequence[Pair], right: Sequence[Pair], look: Look, width: int) -> list[Text]:
     half = LEFT_HALF
-    ones, others = _pairs(left, look, half), _pairs(right, look, width - half - 2)
+    left_lines, right_lines = _pairs(left, look, half), _pairs(right, look, width - half - 2)
     lines: list[Text] = []
-    for place in range(max(len(ones), len(others))):
-        line = ones[place] if place < len(ones) else Text(no_wrap=True)
+    for place in range(max(len(left_lines), len(right_lines))):
+        line = left_lines[place] if place < len(left_lines) else Text(no_wrap=True)
         line.pad_right(half + 2 - line.cell_len)
-        lines.append(line.append_text(others[place]) if place < len(others) else line)
+        lines.append(line.append_text(right_lines[place]) if place < len(right_lines) else line)
     return lines
 
 
 def _pairs(pairs: Sequence[Pair], look: Look, width: int) -> list[Text]:
-    """Names and values below one another, the values in one column."""
+    """Names and values in two columns."""
     label_width = min(max((cell_len(name) for name, _ in pairs), default=0), max(LABEL, width - LABEL))
     lines: list[Text] = []
     for name, value in pairs:

@@ -1,4 +1,4 @@
-"""The settings of a run as a flat table: what differs from its preset, and between runs."""
+"""The settings of runs: what differs from the preset, and between runs; names and values as text."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from ..format.values import safe
 FIRST = ("model.name", "optimizer.lr", "training.batch_size", "optimizer.name", "data.name")
 MACHINE = ("training.device", "training.threads", "training.evaluation_batch_size", "training.channels_last",
            "training.log_interval", "data.source", "data.download")  # fmt: skip
-_BARE = ("optimizer", "training")
+_WITHOUT_SECTION = ("optimizer", "training")
 
 
 def settings_in(row: RunRow) -> Settings:
-    """All settings that a run's log tells, whatever form it has."""
+    """All settings in a run's log, by path."""
     return flatten(row.header.get("config"))
 
 
 def setting(row: RunRow, path: str) -> Any:
-    """One setting of a run; None where its log does not tell it."""
+    """One setting of a run; None if its log does not contain it."""
     section, _, key = path.partition(".")
     return as_mapping(as_mapping(row.header.get("config")).get(section)).get(key)
 
 
 def changes(row: RunRow) -> Settings:
-    """What a run set otherwise than its preset does; empty where the preset is not known.
+    """The settings of a run that differ from its preset's; empty if the preset is unknown.
 
-    What the preset leaves to the machine is no change.
+    Settings that the preset leaves to the machine (`auto`) do not count.
     """
-    asked = preset_settings(row.preset)
-    if not asked:
+    preset = preset_settings(row.preset)
+    if not preset:
         return {}
-    given = settings_in(row)
-    return {path: value for path, value in given.items() if _changed(path, value, asked, given)}
+    values = settings_in(row)
+    return {path: value for path, value in values.items() if _changed(path, value, preset, values)}
 
 
-def _changed(path: str, value: Any, asked: Settings, given: Settings) -> bool:
+def _changed(path: str, value: Any, preset: Settings, values: Settings) -> bool:
     section, _, key = path.partition(".")
-    usual = asked.get(path, _default(section, str(given.get(f"{section}.name", "")), key))
-    return usual not in (value, "auto")
+    expected = preset.get(path, _default(section, str(values.get(f"{section}.name", "")), key))
+    return expected not in (value, "auto")
 
 
 @lru_cache(maxsize=128)
 def preset_settings(name: str) -> Settings:
-    """The settings of a preset; none where there is no such preset any more."""
+    """The settings of a preset; empty if it does not exist any more."""
     try:
         return flatten(to_plain(presets.load(name).config)) if name in presets.names() else {}
     except TorchdeckError:
@@ -71,26 +71,26 @@ def _defaults(section: str, choice: str) -> Settings:
 
 
 def differing(rows: Sequence[RunRow]) -> list[str]:
-    """The settings that are not the same in all runs, the telling ones first and those of the machine last."""
+    """The settings that differ between runs, the most important ones first, those of the machine last."""
     return sorted(differing_paths([settings_in(row) for row in rows]), key=weight)
 
 
 def weight(path: str) -> tuple[bool, int]:
-    """What sorts settings: the telling ones first, those of the machine last, the others as they come."""
+    """The sort key of settings: the most important ones first, those of the machine last."""
     return path in MACHINE, FIRST.index(path) if path in FIRST else len(FIRST)
 
 
 def label(path: str) -> str:
-    """A setting's name in words: `model.name` is the model, `schedule.warmup_epochs` the schedule warmup epochs."""
+    """A setting's name in words: "model" for `model.name`, "schedule warmup epochs" for `schedule.warmup_epochs`."""
     section, _, key = path.partition(".")
     words = safe(key.replace("_", " "))
     if key == "name":
         return safe(section)
-    return words if section in _BARE else f"{safe(section)} {words}"
+    return words if section in _WITHOUT_SECTION else f"{safe(section)} {words}"
 
 
 def shown(value: Any) -> str:
-    """A setting's value as a person writes it; a dash where a run lacks the setting."""
+    """A setting's value as text; a dash for None."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The tables of studies: the runs of one, and the studies of a logs folder, as columns of texts."""
+"""The columns of study tables: the runs of a study, its workers, and the list of studies."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ...core.results.study_result import varied
 from ...core.studies.model import DONE, Study, StudyRun
 from ..format.columns import TextColumn
 from ..format.values import count, duration, percent, safe
-from ..state.study_reader import StudyEntry, StudySeen
-from ..state.study_workers import Working
+from ..state.study_reader import StudyEntry, StudySnapshot
+from ..state.study_workers import WorkerStatus
 from .run_columns import GLYPHS, UNKNOWN, Glyph, Look, age, bar
 from .run_settings import label, shown
 
@@ -27,15 +27,15 @@ SIGNS = {
     "starting": Glyph("●", "*", "quiet"),
     "ready": Glyph("○", "o", "quiet"),
 }
-MOST_SETTINGS = 6
+MAX_SETTINGS = 6
 WORKER_BAR, PLACE = 10, 18
-"""Cells of the bar of what trains, and of where, before that grows."""
-LONGEST = 200
+"""Cells of a worker's progress bar, and of its place before that column grows."""
+MAX_TEXT_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One run of a study: as its study has it, with its figures."""
+    """One run of a study, with its results."""
 
     run: StudyRun
     row: ResultRow | None
@@ -44,53 +44,55 @@ class Line:
 
     @property
     def key(self) -> str:
-        """What it is called in a table."""
+        """Its key in a table: the run's number."""
         return str(self.run.number)
 
     @property
     def run_id(self) -> str:
-        """The id of its run directory; "" where it has none."""
+        """The id of its run folder; "" if it has none."""
         return self.run.run_id or ""
 
 
-def lines_of(seen: StudySeen) -> list[Line]:
-    """A line for each run, in the study's own order."""
-    rows = {row.number: row for row in seen.result.rows}
-    held = {found.number: found for found in reversed(seen.result.standings) if found.figure.metric == "test/accuracy"}
-    paths = settings_of(seen.study)
+def lines_of(snapshot: StudySnapshot) -> list[Line]:
+    """A line per run, in the study's order."""
+    rows = {row.number: row for row in snapshot.result.rows}
+    standing_of = {
+        found.number: found for found in reversed(snapshot.result.standings) if found.figure.metric == "test/accuracy"
+    }
+    paths = settings_of(snapshot.study)
     return [
         Line(
             run,
             rows.get(run.number),
-            held.get(run.number),
-            tuple(_settings(seen, rows.get(run.number), paths)),
+            standing_of.get(run.number),
+            tuple(_settings(snapshot, rows.get(run.number), paths)),
         )
-        for run in seen.study.runs
+        for run in snapshot.study.runs
     ]
 
 
 def settings_of(study: Study) -> tuple[str, ...]:
-    """The settings that get a column: those that vary."""
-    return study.varied[:MOST_SETTINGS]
+    """The settings with a column: those that vary, up to `MAX_SETTINGS`."""
+    return study.varied[:MAX_SETTINGS]
 
 
-def _settings(seen: StudySeen, row: ResultRow | None, paths: Iterable[str]) -> Iterable[str]:
-    given = varied(seen.result.study, row) if row else {}
+def _settings(snapshot: StudySnapshot, row: ResultRow | None, paths: Iterable[str]) -> Iterable[str]:
+    given = varied(snapshot.result.study, row) if row else {}
     return (safe(shown(given.get(path))) for path in paths)
 
 
 def sign(state: str, look: Look) -> Text:
-    """The sign of a state in its ink."""
+    """The sign of a state, styled."""
     glyph = SIGNS.get(state, UNKNOWN)
     return Text(glyph.ascii_sign if look.ascii_only else glyph.sign, look.ink(glyph.ink))
 
 
-def run_columns(seen: StudySeen, lines: Sequence[Line], look: Look) -> list[TextColumn]:
-    """The columns of a study's runs; labels where its runs are listed, the settings first where they make a grid."""
-    named = seen.study.kind == "list" or not seen.study.varied
-    paths = settings_of(seen.study)
-    best = seen.result.best
-    gap = "regularization" in seen.study.shows
+def run_columns(snapshot: StudySnapshot, lines: Sequence[Line], look: Look) -> list[TextColumn]:
+    """The columns of a study's runs; a list has labels, a grid or search its varied settings instead."""
+    named = snapshot.study.kind == "list" or not snapshot.study.varied
+    paths = settings_of(snapshot.study)
+    best = snapshot.result.best
+    gap = "regularization" in snapshot.study.shows
 
     def figures(key: str, title: str, rank: int, text: Callable[[Line], str]) -> TextColumn:
         return TextColumn(key, title, tuple(Text(text(line), justify="right") for line in lines), rank, True)
@@ -100,7 +102,7 @@ def run_columns(seen: StudySeen, lines: Sequence[Line], look: Look) -> list[Text
         return Text(_value(line.row.best if line.row else None), style, justify="right")
 
     def words(key: str, title: str, rank: int, text: Callable[[Line], str], grows: bool = False) -> TextColumn:
-        cells = tuple(Text(text(line)[:LONGEST], no_wrap=True, overflow="ellipsis") for line in lines)
+        cells = tuple(Text(text(line)[:MAX_TEXT_LENGTH], no_wrap=True, overflow="ellipsis") for line in lines)
         return TextColumn(key, title, cells, rank, grows=grows)
 
     names = [words("run", "run", 1, lambda line: safe(line.run.label), grows=True)] if named else []
@@ -109,7 +111,7 @@ def run_columns(seen: StudySeen, lines: Sequence[Line], look: Look) -> list[Text
         for place, path in enumerate(paths)
     ]
     found = [
-        TextColumn("sign", "", tuple(_signed(line, look) for line in lines), 0),
+        TextColumn("sign", "", tuple(_marked_sign(line, look) for line in lines), 0),
         figures("number", "#", 1, lambda line: line.key),
         *names,
         *settings,
@@ -124,28 +126,28 @@ def run_columns(seen: StudySeen, lines: Sequence[Line], look: Look) -> list[Text
         figures("time", "time", 10, lambda line: duration(line.row.train_seconds if line.row else None)),
         words("reason", "reason", 8, lambda line: safe(line.run.reason), grows=True),
     ]
-    useless = {"reported", "outcome"} if not any(line.standing for line in lines) else set[str]()
-    useless |= set() if any(line.run.reason for line in lines) else {"reason"}
-    return [column for column in found if column.key not in useless]
+    hidden = {"reported", "outcome"} if not any(line.standing for line in lines) else set[str]()
+    hidden |= set() if any(line.run.reason for line in lines) else {"reason"}
+    return [column for column in found if column.key not in hidden]
 
 
-def worker_columns(working: Sequence[Working], look: Look) -> list[TextColumn]:
-    """The columns of what trains now: where, which run, and how far it is."""
+def worker_columns(workers: Sequence[WorkerStatus], look: Look) -> list[TextColumn]:
+    """The columns of a study's workers: place, run, and progress."""
 
-    def figures(key: str, title: str, rank: int, text: Callable[[Working], str]) -> TextColumn:
-        return TextColumn(key, title, tuple(Text(text(item), justify="right") for item in working), rank, True)
+    def figures(key: str, title: str, rank: int, text: Callable[[WorkerStatus], str]) -> TextColumn:
+        return TextColumn(key, title, tuple(Text(text(item), justify="right") for item in workers), rank, True)
 
-    def called(item: Working) -> Text:
-        text = Text(safe(item.run.label if item.run else "")[:LONGEST], no_wrap=True, overflow="ellipsis")
+    def called(item: WorkerStatus) -> Text:
+        text = Text(safe(item.run.label if item.run else "")[:MAX_TEXT_LENGTH], no_wrap=True, overflow="ellipsis")
         before = "  " if text and item.doing else ""
-        return text.append(f"{before}{safe(item.doing)[:LONGEST]}", look.ink("quiet"))
+        return text.append(f"{before}{safe(item.doing)[:MAX_TEXT_LENGTH]}", look.ink("quiet"))
 
-    where = (Text(safe(item.place or "-")[:LONGEST], no_wrap=True, overflow="ellipsis") for item in working)
+    where = (Text(safe(item.place or "-")[:MAX_TEXT_LENGTH], no_wrap=True, overflow="ellipsis") for item in workers)
     return [
         TextColumn("place", "where", tuple(where), 1, most=PLACE, grows=True),
         figures("number", "#", 0, lambda item: str(item.run.number) if item.run else ""),
-        TextColumn("run", "run", tuple(map(called, working)), 4, grows=True),
-        TextColumn("share", "", tuple(bar(item.share, WORKER_BAR, look) for item in working), 7),
+        TextColumn("run", "run", tuple(map(called, workers)), 4, grows=True),
+        TextColumn("share", "", tuple(bar(item.share, WORKER_BAR, look) for item in workers), 7),
         figures("epoch", "epoch", 2, lambda item: f"{item.epoch}/{shown(item.epochs)}" if item.run else "-"),
         figures("speed", "img/s", 6, lambda item: count(item.speed)),
         figures("accuracy", "best acc", 3, lambda item: percent(item.accuracy)),
@@ -153,7 +155,7 @@ def worker_columns(working: Sequence[Working], look: Look) -> list[TextColumn]:
     ]
 
 
-def _signed(line: Line, look: Look) -> Text:
+def _marked_sign(line: Line, look: Look) -> Text:
     mark = "@" if look.ascii_only else "◉"
     marked = line.run_id in look.marked
     return Text(mark if marked else " ", look.ink("strong")).append(" ").append_text(sign(line.run.state, look))
@@ -178,11 +180,11 @@ def _gap(row: ResultRow | None) -> str:
     return "-" if row is None or row.gap is None else f"{100 * row.gap:.2f} pt"
 
 
-def share_done(seen: StudySeen) -> float:
-    """How much of a study is done, epochs of unfinished runs included."""
-    rows = {row.number: row for row in seen.result.rows}
-    parts = [1.0 if run.state in DONE else _share(rows.get(run.number)) for run in seen.study.runs]
-    return sum(parts) / max(1, seen.study.planned)
+def share_done(snapshot: StudySnapshot) -> float:
+    """The fraction of a study that is done, including the epochs of unfinished runs."""
+    rows = {row.number: row for row in snapshot.result.rows}
+    parts = [1.0 if run.state in DONE else _share(rows.get(run.number)) for run in snapshot.study.runs]
+    return sum(parts) / max(1, snapshot.study.planned)
 
 
 def _share(row: ResultRow | None) -> float:
@@ -191,11 +193,13 @@ def _share(row: ResultRow | None) -> float:
 
 
 def list_columns(entries: Sequence[StudyEntry], look: Look) -> list[TextColumn]:
-    """The columns of a list of studies: those in the logs, then those that are ready to be started."""
+    """The columns of the list of studies: those in the logs, and those that are ready to start."""
 
     def words(key: str, title: str, rank: int, text: Callable[[StudyEntry], str], **more: bool) -> TextColumn:
         side = "right" if more.get("right") else "left"
-        made = tuple(Text(text(entry)[:LONGEST], justify=side, no_wrap=True, overflow="ellipsis") for entry in entries)
+        made = tuple(
+            Text(text(entry)[:MAX_TEXT_LENGTH], justify=side, no_wrap=True, overflow="ellipsis") for entry in entries
+        )
         return TextColumn(key, title, made, rank, **more)
 
     return [

@@ -1,4 +1,4 @@
-"""What the figures say, in sentences; each follows from the figures alone."""
+"""The findings of a study as sentences, derived from its results."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from ...core.results.run_result import ResultRow
 from ...core.results.statistics import Interval
 from ...core.results.study_result import StudyResult
 from ..format.values import percent
-from .study_tables import told_spread
+from .study_tables import spread_text
 
-MOST_COMPARED = 6
+MAX_COMPARED = 6
 
 
 def findings(result: StudyResult) -> list[str]:
-    """The best run, what its lead is worth, where the gap is narrowest, and how the reported figures were met."""
+    """The best run, how significant its lead is, seeds, train-test gaps, and how many reported figures were reached."""
     best = result.best
     if best is None:
         return ["No run has a test accuracy yet."]
-    told = [_best(best)]
-    told += [
+    sentences = [_best(best)]
+    sentences += [
         f"{best.label} against {result.rows[found.number].label}: {found.words}."
-        for found in result.comparisons[:MOST_COMPARED]
+        for found in result.comparisons[:MAX_COMPARED]
         if found.test and found.against == best.number
     ]
-    told += [
-        f"{group.label} over {group.best.number} seeds: {told_spread(group.best, 'accuracy')} at best."
+    sentences += [
+        f"{group.label} over {group.best.number} seeds: {spread_text(group.best, 'accuracy')} at best."
         for group in result.groups
         if group.best and group.best.number > 1
     ]
-    told += _gaps(result)
-    met = Counter("short" if item.words.startswith("short") else item.words for item in result.standings)
-    if met:
-        told.append("Reported figures: " + ", ".join(f"{met[words]} {words}" for words in sorted(met)) + ".")
-    return told
+    sentences += _gaps(result)
+    outcomes = Counter("short" if item.words.startswith("short") else item.words for item in result.standings)
+    if outcomes:
+        sentences.append(
+            "Reported figures: " + ", ".join(f"{outcomes[words]} {words}" for words in sorted(outcomes)) + "."
+        )
+    return sentences
 
 
 def _best(row: ResultRow) -> str:
@@ -48,10 +50,10 @@ def _ends(interval: Interval | None) -> str:
 
 
 def _gaps(result: StudyResult) -> list[str]:
-    """The gaps of a study of regularization, the narrowest first."""
-    rated = sorted((row for row in result.rows if row.gap is not None), key=lambda row: row.gap or 0.0)
-    if "regularization" not in result.study.shows or len(rated) < 2:
+    """The train-test gaps of a study of regularization, narrowest first."""
+    with_gap = sorted((row for row in result.rows if row.gap is not None), key=lambda row: row.gap or 0.0)
+    if "regularization" not in result.study.shows or len(with_gap) < 2:
         return []
-    listed = ", ".join(f"{row.label} {100 * (row.gap or 0.0):.1f} points (epoch {row.epochs})" for row in rated)
+    listed = ", ".join(f"{row.label} {100 * (row.gap or 0.0):.1f} points (epoch {row.epochs})" for row in with_gap)
     listed = listed.replace(" -", " −")
-    return [f"The gap between train and test accuracy at the last epoch, the narrowest first: {listed}."]
+    return [f"The gap between train and test accuracy at the last epoch, narrowest first: {listed}."]

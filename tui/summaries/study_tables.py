@@ -1,4 +1,4 @@
-"""The tables of a study's result as plain texts, for the terminal, a report and a page alike."""
+"""The tables of a study's results as plain text, for terminal, report and page alike."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ...core.utils.flatten import as_mapping
 from ..format.values import count, duration, figure, percent, safe, size
 from .run_settings import label, shown
 
-MOST_PERCENTS = 8
+MAX_PERCENTS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A titled table of texts: which columns stand at the right, which rows are the best, and a note below it."""
+    """A titled table of texts, with right-aligned columns, rows to emphasize, and a note."""
 
     title: str
     columns: tuple[str, ...]
@@ -30,11 +30,11 @@ class Grid:
 
 
 def tables(result: StudyResult, narrow: bool = False) -> list[Grid]:
-    """All tables of a study that have something to tell, in the order one reads them; `narrow` ones fit 80 cells."""
+    """All tables of a study that are not empty, in reading order; `narrow` ones fit 80 cells."""
     found = [
         *((settings_table(result), short_results_table(result)) if narrow else (results_table(result),)),
         cost_table(result),
-        trouble_table(result),
+        unfinished_table(result),
         reported_table(result),
         seeds_table(result),
         comparison_table(result),
@@ -45,19 +45,19 @@ def tables(result: StudyResult, narrow: bool = False) -> list[Grid]:
 
 
 def results_table(result: StudyResult) -> Grid:
-    """What each run reached, beside the settings that vary."""
+    """The results of each run, with its varied settings."""
     paths = result.study.varied
     head = ("run", *(label(path) for path in paths), "state", "epochs", "best test", "final test", "train", "gap")
     rows = tuple(_result_cells(result, row, paths) for row in result.rows)
     at = len(paths) + 2
-    note = "In brackets the 95 % Wilson interval over the test images. Train and gap are of the last epoch."
+    note = "In brackets: the 95 % Wilson interval over the test images. Train and gap are of the last epoch."
     strong = frozenset(place for place, row in enumerate(result.rows) if row is result.best and len(rows) > 1)
     return Grid("Accuracy of each run", head, rows, frozenset([*range(1, at - 1), *range(at, len(head))]), strong, note)
 
 
 def _result_cells(result: StudyResult, row: ResultRow, paths: Sequence[str]) -> tuple[str, ...]:
-    given = varied(result.study, row)
-    settings = (safe(shown(given[path])) for path in paths)
+    values_of = varied(result.study, row)
+    settings = (safe(shown(values_of[path])) for path in paths)
     gap = "-" if row.gap is None else f"{100 * row.gap:.2f} pt"
     done = f"{row.epochs}" + (f", best {row.best.epoch}" if row.best else "")
     reached = (with_interval(row.best), with_interval(row.final), percent(row.train_accuracy), gap)
@@ -65,16 +65,16 @@ def _result_cells(result: StudyResult, row: ResultRow, paths: Sequence[str]) -> 
 
 
 def settings_table(result: StudyResult) -> Grid | None:
-    """The settings that vary, of each run; None where none does."""
+    """The varied settings of each run; None if there are none."""
     paths = result.study.varied
-    given = [(row, varied(result.study, row)) for row in result.rows]
-    rows = tuple((safe(row.label), *(safe(shown(values[path])) for path in paths)) for row, values in given)
+    values_of = [(row, varied(result.study, row)) for row in result.rows]
+    rows = tuple((safe(row.label), *(safe(shown(values[path])) for path in paths)) for row, values in values_of)
     right = frozenset(range(1, len(paths) + 1))
-    return Grid("What varies", ("run", *map(label, paths)), rows, right) if paths else None
+    return Grid("Varied settings", ("run", *map(label, paths)), rows, right) if paths else None
 
 
 def short_results_table(result: StudyResult) -> Grid:
-    """What each run reached, without its settings and with the interval of its best accuracy only."""
+    """The results of each run without its settings, and with the interval of the best accuracy only."""
     states = {row.state for row in result.rows} != {"completed"}
     head = ("run", *(("state",) if states else ()), "epochs", "best", "95 %", "final", "train", "gap")
     rows: list[tuple[str, ...]] = []
@@ -87,7 +87,7 @@ def short_results_table(result: StudyResult) -> Grid:
         rows.append((safe(row.label), *state, str(row.epochs), best, ends, final, _bare(row.train_accuracy), gap))
     first = 2 if states else 1
     strong = frozenset(place for place, row in enumerate(result.rows) if row is result.best and len(rows) > 1)
-    note = "In percent. Best (with its 95 % interval) and final are of the test split; train and gap are the last."
+    note = "In percent. Best (with 95 % interval) and final: test split; train and gap: last epoch."
     return Grid("Accuracy of each run", head, tuple(rows), frozenset(range(first, len(head))), strong, note)
 
 
@@ -96,7 +96,7 @@ def _bare(fraction: float | None) -> str:
 
 
 def with_interval(accuracy: Accuracy | None) -> str:
-    """An accuracy and its interval: 64.66 % (63.7 to 65.6)."""
+    """An accuracy with its interval: 64.66 % (63.7 to 65.6)."""
     if accuracy is None:
         return "-"
     found = accuracy.interval
@@ -105,7 +105,7 @@ def with_interval(accuracy: Accuracy | None) -> str:
 
 
 def cost_table(result: StudyResult) -> Grid | None:
-    """What each run cost; None where none has begun."""
+    """The cost of each run; None if none has started."""
     rows = [row for row in result.rows if row.epochs]
     if not rows:
         return None
@@ -119,32 +119,34 @@ def _cost_cells(row: ResultRow) -> tuple[str, ...]:
     return (safe(row.label), *figures, count(row.parameters))
 
 
-def trouble_table(result: StudyResult) -> Grid | None:
-    """The runs that did not come to their end, and why; None where all did."""
+def unfinished_table(result: StudyResult) -> Grid | None:
+    """Runs that failed or were stopped or pruned, and why; None if there are none."""
     rows = [row for row in result.rows if row.state != "completed" and row.reason]
     cells = tuple((safe(row.label), row.state, safe(row.reason)) for row in rows)
-    return Grid("Runs that did not come to their end", ("run", "state", "reason"), cells) if rows else None
+    return Grid("Unfinished runs", ("run", "state", "reason"), cells) if rows else None
 
 
 def reported_table(result: StudyResult) -> Grid | None:
-    """The reported figures beside the reached ones; None where nothing is reported."""
+    """Reported and reached figures; None if nothing is reported."""
     if not result.standings:
         return None
     rows = tuple((safe(found.label), *standing_cells(found)) for found in result.standings)
     head = ("run", "figure", "reported", "reached", "over the seeds", "outcome")
-    title = "Reported figures and what was reached"
+    title = "Reported and reached figures"
     if not any(found.seeds for found in result.standings):
         head, rows = head[:4] + head[5:], tuple(row[:4] + row[5:] for row in rows)
         return Grid(title, head, rows, frozenset([2, 3]))
-    note = "Within noise: the mean of three seeds or more is at most two of their standard deviations short of it."
+    note = (
+        "Within noise: the mean of at least three seeds is at most two standard deviations below the reported figure."
+    )
     return Grid(title, head, rows, frozenset([2, 3, 4]), note=note)
 
 
 def standing_cells(found: Standing) -> tuple[str, ...]:
-    """A reported figure, what was reached, the seeds' mean, and the verdict."""
+    """A reported figure, the reached one, the mean over seeds, and the outcome."""
     claim = found.figure
     metric = claim.metric.replace("/", " ")
-    seeds = told_spread(found.seeds, claim.metric) if found.seeds else ""
+    seeds = spread_text(found.seeds, claim.metric) if found.seeds else ""
     return (
         f"{metric}, {claim.at}",
         figure(claim.metric, claim.value),
@@ -155,13 +157,13 @@ def standing_cells(found: Standing) -> tuple[str, ...]:
 
 
 def seeds_table(result: StudyResult) -> Grid | None:
-    """The groups of runs that differ only in their seed; None where there is none."""
+    """Groups of runs that differ only in their seed; None if there are none."""
     rows = tuple(
         (
             safe(group.label),
             ", ".join(safe(seed) for seed in group.seeds),
-            told_spread(group.best, "accuracy"),
-            told_spread(group.final, "accuracy"),
+            spread_text(group.best, "accuracy"),
+            spread_text(group.final, "accuracy"),
             duration(group.train_seconds.mean if group.train_seconds else None),
         )
         for group in result.groups
@@ -171,8 +173,8 @@ def seeds_table(result: StudyResult) -> Grid | None:
     return Grid("Seeds", head, rows, frozenset([2, 3, 4]), note=note) if rows else None
 
 
-def told_spread(found: Spread | None, metric: str) -> str:
-    """A mean, its deviation and of how many: 53.00 % ± 0.80 (n = 12)."""
+def spread_text(found: Spread | None, metric: str) -> str:
+    """Mean, standard deviation and number: 53.00 % ± 0.80 (n = 12)."""
     if found is None:
         return "-"
     if not metric.endswith("accuracy"):
@@ -183,7 +185,7 @@ def told_spread(found: Spread | None, metric: str) -> str:
 
 
 def comparison_table(result: StudyResult) -> Grid | None:
-    """Each run against the best one by McNemar's test; None where no two kept their predictions."""
+    """Each run compared with the best one by McNemar's test; None without predictions of at least two runs."""
     if not any(found.test for found in result.comparisons):
         return None
     best = safe(result.rows[result.comparisons[0].against].label)
@@ -192,13 +194,13 @@ def comparison_table(result: StudyResult) -> Grid | None:
         "McNemar's test, two-sided, on the predictions of each run's best epoch for the same test images; "
         "p is not corrected for the number of comparisons."
     )
-    return Grid(f"Against the best: {best}", ("run", "outcome"), rows, note=note)
+    return Grid(f"Compared with the best run: {best}", ("run", "outcome"), rows, note=note)
 
 
 def milestones_table(result: StudyResult) -> Grid | None:
-    """Seconds of training to some whole percents of test accuracy; None where none was reached."""
+    """The training time to some whole percents of test accuracy; None if none was reached."""
     found = {row.number: seconds_to_percent(row.record) for row in result.rows if row.epochs}
-    chosen = _chosen(found)
+    chosen = _shown_percents(found)
     if not chosen:
         return None
     rows = tuple(
@@ -209,37 +211,37 @@ def milestones_table(result: StudyResult) -> Grid | None:
     return Grid("Training time to a test accuracy", head, rows, frozenset(range(1, len(head))))
 
 
-def _chosen(found: Mapping[int, Mapping[int, float]]) -> list[int]:
-    """The percents to show: of those above the first epoch of the slowest to learn, evenly spaced ones and the last."""
+def _shown_percents(found: Mapping[int, Mapping[int, float]]) -> list[int]:
+    """The percents to show: evenly spaced, from the first epoch of the slowest run up to the highest reached."""
     top = max((max(times, default=0) for times in found.values()), default=0)
     if not top:
         return []
-    first = min((_first_end(times) for times in found.values() if times), default=1)
-    step = next(step for step in (1, 2, 5, 10, 20) if (top - first) / step <= MOST_PERCENTS - 1)
+    first = min((_percent_after_first_epoch(times) for times in found.values() if times), default=1)
+    step = next(step for step in (1, 2, 5, 10, 20) if (top - first) / step <= MAX_PERCENTS - 1)
     start = -(-first // step) * step
     return sorted({*range(start, top + 1, step), top})
 
 
-def _first_end(times: Mapping[int, float]) -> int:
-    """The highest percent that a run had after its first epoch."""
+def _percent_after_first_epoch(times: Mapping[int, float]) -> int:
+    """The highest percent that a run reached in its first epoch."""
     first = min(times.values())
     return max(whole for whole, seconds in times.items() if seconds == first)
 
 
 def search_table(result: StudyResult) -> Grid | None:
-    """What a search looked through, and how; None for other studies."""
+    """The search space and method of a search; None for other studies."""
     search = result.study.search
     if search is None:
         return None
     done = len(result.rows) - result.count("waiting") - result.count("running")
     pruned = result.count("pruned")
     how = [
-        ("looked for", f"{search.direction} {search.metric}"),
+        ("objective", f"{search.direction} {search.metric}"),
         ("trials", f"{done} of {search.trials or len(result.rows)}, {pruned} of them pruned"),
         ("sampler, pruner", f"{search.sampler}, {search.pruner}"),
         *((path, _space(value)) for path, value in search.space.items()),
     ]
-    return Grid("What was searched", ("", ""), tuple((safe(name), safe(value)) for name, value in how))
+    return Grid("Search", ("", ""), tuple((safe(name), safe(value)) for name, value in how))
 
 
 def _space(value: Any) -> str:

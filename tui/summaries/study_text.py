@@ -1,4 +1,4 @@
-"""What a study tells in words: its head, the run under the cursor, and everything that its result says."""
+"""A study as text: its head, the selected run, and its findings and tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...core.results.study_result import StudyResult
 from ...core.studies.model import DONE, Study
 from ..charts.study_charts import chart_text
 from ..format.values import count, safe
-from ..state.study_reader import StudyEntry, StudySeen
+from ..state.study_reader import StudyEntry, StudySnapshot
 from .run_columns import Look, bar
 from .study_columns import Line, share_done, sign
 from .study_sentences import findings
@@ -21,32 +21,32 @@ from .study_tables import Grid, tables
 
 BAR = 20
 GAP = 2
-SHORTEST_NAME = SHORTEST_WORDS = 14
+MIN_NAME_WIDTH = MIN_TEXT_WIDTH = 14
 RUN_KEYS = {
-    "running": "X stops it", "waiting": "X leaves it out", "failed": "t tries it again", "stopped": "t tries it again",
+    "running": "X stops it", "waiting": "X skips it", "failed": "t retries it", "stopped": "t retries it",
 }  # fmt: skip
-"""What can be done with the run under the cursor, in a state."""
-SHOWN_AS_RUNS = ("Accuracy of each run", "What varies", "Runs that did not come to their end")
-"""Tables that the list of runs shows already."""
+"""The keys for the selected run, by its state."""
+SHOWN_AS_RUNS = ("Accuracy of each run", "Varied settings", "Unfinished runs")
+"""Tables whose content the list of runs shows already."""
 
 
-def head(seen: StudySeen, status: str, look: Look) -> Text:
-    """Its title, and how far it is: two lines."""
-    study = seen.study
+def head(snapshot: StudySnapshot, status: str, look: Look) -> Text:
+    """A study's title and progress, in two lines."""
+    study = snapshot.study
     text = Text(no_wrap=True, overflow="ellipsis").append_text(sign(status, look))
     text.append(f" {safe(study.title)}", look.ink("strong")).append(f"  {safe(study.study_id)}\n", look.ink("quiet"))
-    text.append_text(bar(share_done(seen), BAR, look)).append(f"{share_done(seen):5.0%}  ", look.ink("strong"))
+    text.append_text(bar(share_done(snapshot), BAR, look)).append(f"{share_done(snapshot):5.0%}  ", look.ink("strong"))
     return text.append(f"{status}: {safe(summary_of(study))}")
 
 
 def run_brief(line: Line | None, paths: tuple[str, ...], look: Look) -> Text:
-    """The run under the cursor: its label and id, then why it ended, what was reported, or its settings."""
+    """The selected run: its label and id, then why it ended, or its settings and the reported figure."""
     if line is None:
         return Text()
     text = Text(no_wrap=True, overflow="ellipsis").append(
         f"{line.run.number} {safe(line.run.label)}", look.ink("strong")
     )
-    about = [line.run_id or "not begun", *([RUN_KEYS[line.run.state]] if line.run.state in RUN_KEYS else [])]
+    about = [line.run_id or "not started", *([RUN_KEYS[line.run.state]] if line.run.state in RUN_KEYS else [])]
     text.append(f"  {safe(' · '.join(about))}\n", look.ink("quiet"))
     if line.run.reason:
         return text.append(f"{line.run.state}: {safe(line.run.reason)}")
@@ -60,7 +60,7 @@ def run_brief(line: Line | None, paths: tuple[str, ...], look: Look) -> Text:
 
 
 def entry_brief(entry: StudyEntry, look: Look) -> Text:
-    """The study under the cursor of a list."""
+    """The selected study of the list."""
     study = entry.study
     if study is None:
         return Text(safe(entry.problem))
@@ -70,8 +70,8 @@ def entry_brief(entry: StudyEntry, look: Look) -> Text:
 
 
 def words_of(result: StudyResult, width: int, look: Look) -> Text:
-    """The findings as sentences, the tables beside the list of runs, and which settings mattered."""
-    blocks = [Text("\n").join([Text("In words", look.ink("strong")), *(_sentence(item) for item in findings(result))])]
+    """The findings as sentences, the tables that are not in the list of runs, and the importance of settings."""
+    blocks = [Text("\n").join([Text("Findings", look.ink("strong")), *(_sentence(item) for item in findings(result))])]
     blocks += [_table(grid, width, look) for grid in tables(result, narrow=True) if grid.title not in SHOWN_AS_RUNS]
     blocks += [
         chart_text(figure, width, ascii_only=look.ascii_only) for figure in _figures(result) if figure.kind != "lines"
@@ -88,7 +88,7 @@ def _sentence(text: str) -> Text:
 
 
 def _table(grid: Grid, width: int, look: Look) -> Text:
-    """A table as lines: long names are cut, a last column of words is wrapped, what has no room is left out."""
+    """A table as lines: long names are cut, a last column of text is wrapped, columns that do not fit are left out."""
     texts = [grid.columns, *grid.rows]
     shown = _fitted([max(len(row[at]) for row in texts) for at in range(len(grid.columns))], grid.right, width)
     right = frozenset(place for place, at in enumerate(shown) if at in grid.right)
@@ -102,16 +102,16 @@ def _table(grid: Grid, width: int, look: Look) -> Text:
 
 
 def _fitted(widths: Sequence[int], right: frozenset[int], width: int) -> dict[int, int]:
-    """The columns that are shown, and how wide: the first may be cut, a last one of words wrapped."""
+    """The columns to show and their widths: the first may be cut, a last one of text wrapped."""
     shown = dict(enumerate(widths))
     last = len(widths) - 1
     if last not in right:
-        shown[last] = min(shown[last], SHORTEST_WORDS)
-    while (over := _total(shown.values()) - width) > 0 and len(shown) > 2:
-        if shown[0] > SHORTEST_NAME:
-            shown[0] = max(SHORTEST_NAME, shown[0] - over)
+        shown[last] = min(shown[last], MIN_TEXT_WIDTH)
+    while (excess := _total(shown.values()) - width) > 0 and len(shown) > 2:
+        if shown[0] > MIN_NAME_WIDTH:
+            shown[0] = max(MIN_NAME_WIDTH, shown[0] - excess)
         else:
-            # A verdict in words matters more than the figures before it.
+            # An outcome in words matters more than the numbers before it.
             shown.pop(list(shown)[-1 if last in right else -2])
     if last in shown and last not in right:
         shown[last] = max(1, min(widths[last], width - _total(shown.values()) + shown[last]))
@@ -123,7 +123,7 @@ def _total(widths: Collection[int]) -> int:
 
 
 def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> list[str]:
-    """A row of cells as lines; only the last cell may take several."""
+    """A row as lines; only the last cell may wrap."""
     last = len(row) - 1
     cells = [_cell(text, widths[at], at in right) for at, text in enumerate(row[:last])]
     start = (" " * GAP).join([*cells, ""])
@@ -138,6 +138,6 @@ def _cell(text: str, width: int, right: bool) -> str:
 
 
 def summary_of(study: Study) -> str:
-    """How many runs a study has, and how many are in which state."""
-    told = [f"{number} {state}" for state in ("running", *DONE, "stopped") if (number := study.count(state))]
-    return ", ".join([f"{count(study.planned)} runs", *told])
+    """The number of runs in a study, in total and by state."""
+    states = [f"{number} {state}" for state in ("running", *DONE, "stopped") if (number := study.count(state))]
+    return ", ".join([f"{count(study.planned)} runs", *states])

@@ -1,4 +1,4 @@
-"""Widgets that cost nothing while they stay as they are."""
+"""Widgets that cache their rendered lines, so that unchanged ones cost nothing in a frame."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 
-class Steady(Widget):
-    """Keeps what it drew until it is refreshed: for each frame, Textual puts together anew all that is in its way."""
+class CachedRender(Widget):
+    """Caches its lines until it is refreshed; Textual composes all overlapping widgets again for each frame."""
 
     _drawn: tuple[Region, list[Strip]] | None = None
 
@@ -20,7 +20,7 @@ class Steady(Widget):
         return super().refresh(*regions, **options)
 
     def notify_style_update(self) -> None:
-        """The look may be another."""
+        """Drop the cache: colours may have changed."""
         self._drawn = None
         super().notify_style_update()
 
@@ -30,10 +30,10 @@ class Steady(Widget):
         return self._drawn[1]
 
 
-# Textual takes the rules of the first base alone.
-class Pane(Container, Steady):
-    """A part of a page."""
+# Container comes first: Textual inherits the CSS of the first base only.
+class Pane(Container, CachedRender):
+    """A part of a page, its children below one another."""
 
 
-class Row(Horizontal, Steady):
-    """Parts of a page side by side."""
+class Row(Horizontal, CachedRender):
+    """A part of a page, its children side by side."""

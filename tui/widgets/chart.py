@@ -1,4 +1,4 @@
-"""A line chart in a titled panel, with a cursor that reads its values."""
+"""A line chart in a titled panel, with a cursor that reads values."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from ..charts.canvas import Cell
-from ..charts.cursor import readings, step_cursor
+from ..charts.cursor import step_cursor, values_at
 from ..charts.drawing import INKS, Drawing, Line, Rule, View, curve_of, draw, extent, lettered
-from ..charts.line_copies import kept
+from ..charts.line_copies import copy_line
 from ..charts.points import Memo
 from ..format.values import figure, safe
 
 SMOOTHINGS = (0.0, 0.6, 0.9, 0.98)
 TINT = 0.3
 PLAIN = str.maketrans({"·": "-", "–": "-", "—": "-", "…": "...", "×": "x", "✗": "x", "✓": "v", "●": "o"})
-REST = 15  # a chart may use one part in so many of the time
+REST_FACTOR = 15  # a chart waits at least 15 times its last drawing time, so that it uses at most 1/15 of a core
 
 
 class Chart(Widget, can_focus=True):
-    """Lines over x; `show` may be called as often as there is news, the chart draws when it is due."""
+    """Lines over x; `show` may be called with every new value, the chart limits how often it draws."""
 
     DEFAULT_CSS = """
     Chart {
@@ -74,24 +74,24 @@ class Chart(Widget, can_focus=True):
     .-ascii Chart { border: ascii $panel; }
     .-ascii Chart:focus { border: ascii $accent; }
     """
-    # The class that asks for ASCII is the app's, which a scoped rule cannot see.
+    # The app's class "-ascii" is outside the scope of a scoped rule.
     SCOPED_CSS: ClassVar[bool] = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"chart--{part}" for part in ("axis", "label", "rule", "cursor", "dim")),
         *(f"chart--series-{index}" for index in range(8)),
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "read(-1)", "Read", key_display="←→", id="chart.left"),
-        Binding("right", "read(1)", "Read on", show=False, id="chart.right"),
-        Binding("shift+left", "read(-10)", "Read ten columns back", show=False, id="chart.far_left"),
-        Binding("shift+right", "read(10)", "Read ten columns on", show=False, id="chart.far_right"),
+        Binding("left", "read(-1)", "Cursor", key_display="←→", id="chart.left"),
+        Binding("right", "read(1)", "Cursor right", show=False, id="chart.right"),
+        Binding("shift+left", "read(-10)", "Cursor ten columns left", show=False, id="chart.far_left"),
+        Binding("shift+right", "read(10)", "Cursor ten columns right", show=False, id="chart.far_right"),
         Binding("escape", "stop_reading", "Remove the cursor", show=False, id="chart.stop_reading"),
         Binding("y", "log", "Log", id="chart.log"),
         Binding("s", "smooth", "Smooth", id="chart.smooth"),
         Binding("z", "zoom", "Zoom", id="chart.zoom"),
-        Binding("plus", "magnify(1)", "Magnify x", show=False, id="chart.magnify"),
-        Binding("minus", "magnify(-1)", "Reduce x", show=False, id="chart.reduce"),
-        Binding("0", "whole", "Whole x range", show=False, id="chart.whole"),
+        Binding("plus", "magnify(1)", "Zoom in x", show=False, id="chart.magnify"),
+        Binding("minus", "magnify(-1)", "Zoom out x", show=False, id="chart.reduce"),
+        Binding("0", "whole", "Full x range", show=False, id="chart.whole"),
     ]
 
     def __init__(
@@ -128,13 +128,13 @@ class Chart(Widget, can_focus=True):
         self._draw_time = 0.0
 
     def show(self, lines: Sequence[Line], rules: Sequence[Rule] = (), *, x_unit: str = "step", note: str = "") -> None:
-        """Take new data; it is copied, and drawn soon if it differs from what is shown."""
+        """Set the data; it is copied, and drawn soon if it differs from what is shown."""
         if note != self._note:
             self._note = note
             self._write_subtitle()
         try:
             before = [*self._lines, *(None for _ in lines)]
-            copies = [kept(line, earlier) for line, earlier in zip(lines, before, strict=False)]
+            copies = [copy_line(line, earlier) for line, earlier in zip(lines, before, strict=False)]
             self._failure = None
         except Exception as error:  # noqa: BLE001 - shown in place of the chart
             copies, self._failure = [], error
@@ -145,16 +145,16 @@ class Chart(Widget, can_focus=True):
         self._draw_when_due()
 
     def set_title(self, title: str, *, percent: bool = False) -> None:
-        """Another title and unit of y, for a chart that changes what it shows."""
+        """Change the title and the unit of y."""
         self.title, self.percent = title, percent
         if self.is_attached:
             self._draw_now()
 
     def _draw_when_due(self) -> None:
-        """Draw now, or leave a timer that will."""
+        """Draw now, or set a timer."""
         if self._timer is not None or not self.is_attached:
             return
-        wait = self._drawn_at + max(self.redraw_every, REST * self._draw_time) - self._clock()
+        wait = self._drawn_at + max(self.redraw_every, REST_FACTOR * self._draw_time) - self._clock()
         if wait <= 0:
             self._draw_now()
         else:
@@ -162,11 +162,11 @@ class Chart(Widget, can_focus=True):
 
     @property
     def waiting(self) -> bool:
-        """Whether newer data than is shown will be drawn later."""
+        """Whether a timer is set to draw newer data than shown."""
         return self._timer is not None
 
     def _draw_now(self) -> None:
-        """Let the next refresh draw, and write the titles."""
+        """Mark the drawing as stale, and update the titles."""
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
@@ -177,23 +177,23 @@ class Chart(Widget, can_focus=True):
         self.refresh()
 
     def on_mount(self) -> None:
-        """The look depends on the app, which is known from here on."""
+        """Subscribe to theme changes: from here on the app is known."""
         self.app.theme_changed_signal.subscribe(self, lambda _: self._draw_now())
         self._draw_now()
 
     def notify_style_update(self) -> None:
-        """Colours are looked up again when the style changed."""
+        """Drop the cached colours."""
         self._styles.clear()
         super().notify_style_update()
 
     @property
     def plain(self) -> bool:
-        """Whether only ASCII may be drawn."""
+        """Whether to draw in ASCII only."""
         return self.app.has_class("-ascii")
 
     @property
     def view(self) -> View:
-        """How the chart is to be drawn now."""
+        """The current size, scales and terminal capabilities."""
         width, height = self.content_size
         tints = not (self.app.no_color or self.app.native_ansi_color)
         view = View(width, height, self.percent, self.log_axis, self.smoothing, None, self._x_unit, self.plain, tints)
@@ -201,11 +201,11 @@ class Chart(Widget, can_focus=True):
 
     @property
     def lines(self) -> list[Line]:
-        """The lines as shown: with letters where there are no colours."""
+        """The lines, with letters to tell them apart if there are no colours."""
         return lettered(self._lines) if self.app.no_color else self._lines
 
     def _x_range(self, view: View) -> tuple[float, float] | None:
-        """The magnified part of x, at the right end unless the cursor holds it elsewhere."""
+        """The magnified range of x: around the cursor, else at the right end."""
         curves = [curve_of(line, view, self._memo) for line in self._lines]
         curves = [curve for curve in curves if curve.shown.xs.size]
         if not curves:
@@ -217,7 +217,7 @@ class Chart(Widget, can_focus=True):
         return start, start + span
 
     def render_line(self, y: int) -> Strip:
-        """One row of the drawing, which is made first where it is out of date."""
+        """One row of the drawing, which is updated first if it is stale."""
         size = self.content_size
         if self._stale or (len(self.drawing.rows), len((self.drawing.rows or [[]])[0])) != (size.height, size.width):
             self._build()
@@ -232,14 +232,14 @@ class Chart(Widget, can_focus=True):
         return Strip(segments, len(row))
 
     def _under_cursor(self, cell: Cell) -> Cell:
-        """A cell of the cursor's column: lines stay, the rest becomes the cursor."""
+        """A cell of the cursor's column: lines stay visible, all else becomes the cursor."""
         if cell.char not in " ▀▄╌-":
             return cell
         tint = cell.tint or (cell.ink if cell.ink.startswith("tint") else "")
         return Cell("|" if self.plain else "│", "cursor", tint)
 
     def _build(self) -> None:
-        """Draw; a chart that fails says why in its place, since it must never stop a run."""
+        """Draw; an error is shown in place of the chart, since it must never stop a run."""
         started = self._clock()
         size = self.content_size
         try:
@@ -251,7 +251,7 @@ class Chart(Widget, can_focus=True):
             self.drawing = _message(f"chart unavailable: {error or type(error).__name__}", size.width, size.height)
         self._stale = False
         ended = self._clock()
-        # A chart that shows nothing yet need not wait for its first data.
+        # An empty chart draws its first data without delay.
         self._drawn_at = ended if self.drawing.columns else -float("inf")
         self._draw_time = ended - started
         self.draws += 1
@@ -268,7 +268,7 @@ class Chart(Widget, can_focus=True):
         return self._styles[key]
 
     def _color(self, key: str) -> Color:
-        """The colour of an ink or a tint in this theme."""
+        """The colour of an ink or tint in the current theme."""
         if not key.startswith("tint"):
             return self.get_component_styles(f"chart--{key}").color
         ink = self.get_component_styles(f"chart--series{key.removeprefix('tint')}").color
@@ -289,16 +289,16 @@ class Chart(Widget, can_focus=True):
         self.border_title = Content.assemble(*parts)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _write_subtitle(self) -> None:
-        """What the cursor reads, or the note."""
+        """The values at the cursor, else the note."""
         if not self.is_attached:
             return
         parts = [(self._words(self._note), Style())] if self.cursor is None else self._readout(self.cursor)
         self.border_subtitle = Content.assemble(*parts)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _readout(self, x: float) -> list[tuple[str, Style]]:
-        """The x of the cursor and the value of every line there."""
+        """The cursor's x and the value of every line there."""
         parts = [(f"{self._words(self._x_unit)} {x:,.6g}", Style())]
-        values = readings(self.lines, x, self.drawing.column_width, self.view, self._memo)
+        values = values_at(self.lines, x, self.drawing.column_width, self.view, self._memo)
         metric = "accuracy" if self.percent else ""
         for line, value in zip(self.lines, values, strict=True):
             ink = "dim" if line.dim else f"series-{line.ink % INKS}"
@@ -314,12 +314,12 @@ class Chart(Widget, can_focus=True):
         return Style(foreground=self._color(key))
 
     def _words(self, text: str) -> str:
-        """Foreign text for a title."""
+        """Untrusted text made safe for a title."""
         clean = safe(text).translate(PLAIN) if self.plain else safe(text)
         return clean.encode("ascii", "replace").decode() if self.plain else clean
 
     def action_read(self, columns: int) -> None:
-        """Move the cursor, which first appears at the end it would come from."""
+        """Move the cursor; it appears at the end that it would come from."""
         if not self._lines:
             return
         if self._stale or self.waiting:
@@ -333,7 +333,7 @@ class Chart(Widget, can_focus=True):
         self._read(step_cursor(self._lines, drawing, self.cursor, columns, self._memo, self.view))
 
     def _read(self, x: float) -> None:
-        """Put the cursor on x, and bring x into sight."""
+        """Put the cursor on x, and scroll x into view."""
         self.cursor = x
         if self._magnified and not self.drawing.x_low <= x <= self.drawing.x_high:
             self._center = x
@@ -342,7 +342,7 @@ class Chart(Widget, can_focus=True):
         self.refresh()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
-        """Without a cursor, escape is for others."""
+        """Without a cursor, escape is left to the page."""
         return self.cursor is not None if action == "stop_reading" else True
 
     def action_stop_reading(self) -> None:
@@ -352,25 +352,25 @@ class Chart(Widget, can_focus=True):
         self.refresh()
 
     def action_log(self) -> None:
-        """Logarithmic or linear y."""
+        """Toggle a logarithmic y axis."""
         self.log_axis = not self.log_axis
         self._draw_now()
 
     def action_smooth(self) -> None:
-        """The next smoothing factor."""
+        """Switch to the next smoothing factor."""
         later = [factor for factor in SMOOTHINGS if factor > self.smoothing]
         self.smoothing = later[0] if later else SMOOTHINGS[0]
         self._draw_now()
 
     def action_zoom(self) -> None:
-        """Fill the screen, or go back."""
+        """Maximize the chart, or restore it."""
         if self.is_maximized:
             self.screen.minimize()
         else:
             self.screen.maximize(self, container=False)
 
     def action_magnify(self, steps: int) -> None:
-        """Show half or twice the range of x around the cursor, or at the right end."""
+        """Halve or double the range of x, around the cursor or at the right end."""
         self._magnified = min(20, max(0, self._magnified + steps))
         self._center = self.cursor if self._magnified else None
         self._draw_now()
@@ -381,7 +381,7 @@ class Chart(Widget, can_focus=True):
         self._draw_now()
 
     def on_click(self, event: events.Click) -> None:
-        """Put the cursor where the mouse points."""
+        """Put the cursor at the mouse."""
         offset = event.get_content_offset(self)
         if offset is None or not self._lines or not self.drawing.columns:
             return
@@ -389,7 +389,7 @@ class Chart(Widget, can_focus=True):
 
 
 def _message(text: str, width: int, height: int) -> Drawing:
-    """A sentence in the middle of nothing."""
+    """A centred message in an empty drawing."""
     shown = safe(text)[: max(0, width)]
     rows = [[Cell()] * width for _ in range(height)]
     if rows:

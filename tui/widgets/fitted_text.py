@@ -1,4 +1,4 @@
-"""Text that is written for the width it has."""
+"""A scrollable text that is laid out for its width."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 
 class FittedText(VerticalScroll):
-    """Scrolls over a text that is written anew where another is to be shown or its room has another width."""
+    """Shows a text that depends on the width; it is made again only for another source or another width."""
 
     DEFAULT_CSS = """
     FittedText { scrollbar-gutter: stable; }
@@ -28,12 +28,12 @@ class FittedText(VerticalScroll):
         yield self._text
 
     def show(self, source: object, write: Callable[[int], Text]) -> None:
-        """Show what `write` makes of a width in cells; asked again only for another source or another width."""
+        """Show the text that `write` returns for a width in cells; `source` identifies its content."""
         self._source, self._write = source, write
         self._fit()
 
     def on_resize(self) -> None:
-        """The width may be another; it is first known after the first layout."""
+        """Lay the text out for the new width, which is known only after the first layout."""
         self._fit()
 
     def _fit(self) -> None:

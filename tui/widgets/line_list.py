@@ -1,4 +1,4 @@
-"""Lines of which only those are drawn again that say something new."""
+"""A widget of lines that redraws only the lines whose content changed."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 from textual.geometry import Region
 from textual.strip import Strip
 
-from .styled_parts import Inked
+from .styled_parts import StyledParts
 
 
-class ToldLines(Inked):
-    """What a line tells is a value of any kind; a subclass writes it, in the inks of the moment."""
+class LineList(StyledParts):
+    """Each line is an item of any type; a subclass renders it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._told: list[Any] = []
+        self._items: list[Any] = []
 
-    def written(self, told: Any) -> Strip:
-        """A line as it is drawn."""
+    def render_item(self, item: Any) -> Strip:
+        """An item as a line."""
         raise NotImplementedError  # pragma: no cover
 
-    def tell(self, lines: Sequence[Any]) -> None:
-        """Show these lines."""
-        changed = [y for y, (new, old) in enumerate(zip_longest(lines, self._told)) if new != old]
-        self._told = list(lines)
+    def show_items(self, items: Sequence[Any]) -> None:
+        """Show these items; lines that did not change are not drawn again."""
+        changed = [y for y, (new, old) in enumerate(zip_longest(items, self._items)) if new != old]
+        self._items = list(items)
         if changed:
             self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
 
     def render_line(self, y: int) -> Strip:
-        return self.written(self._told[y]) if y < len(self._told) else self._inked(width=self.size.width)
+        return self.render_item(self._items[y]) if y < len(self._items) else self._styled_line(width=self.size.width)

@@ -1,4 +1,4 @@
-"""The line at the top: the pages, a dot while something trains, and the device's figures."""
+"""The header: the pages, a dot while a run is active, and the device's use and memory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from textual.strip import Strip
 from ...core.events import DeviceSampled
 from ..format.rank_table import memory_shown
 from ..format.values import safe, size
-from .styled_parts import Inked
+from .styled_parts import StyledParts
 
 PAGES = (("setup", "Setup"), ("live", "Live"), ("runs", "Runs"), ("compare", "Compare"), ("analyze", "Analyze"))
 
 
-class NavBar(Inked):
-    """One line; a click on a name asks for that page."""
+class NavBar(StyledParts):
+    """One line; a click on a name requests that page."""
 
     PARTS = "nav-bar"
     COMPONENT_CLASSES = {"nav-bar--logo", "nav-bar--current", "nav-bar--quiet", "nav-bar--strong"}  # noqa: RUF012
@@ -44,7 +44,7 @@ class NavBar(Inked):
         self._places: list[tuple[int, int, str]] = []
 
     def show(self, training: bool, device: str, sample: DeviceSampled | None) -> None:
-        """Take in whether something trains, the short name of its device or devices, and their last figures."""
+        """Show whether a run is active, the short name of its devices, and their last sample."""
         device = safe(device)
         if (training, device, sample) != (self._training, self._device, self._sample):
             self._training, self._device, self._sample = training, device, sample

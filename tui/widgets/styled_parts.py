@@ -1,4 +1,4 @@
-"""A widget whose parts have inks of their own."""
+"""A widget that draws styled lines from its component classes, with the styles cached."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from rich.text import Text
 from textual.geometry import Region
 from textual.strip import Strip
 
-from .cached_render import Steady
+from .cached_render import CachedRender
 
 
-class Inked(Steady):
-    """Looks each ink up once: Textual forgets the styles of components whenever their widget is refreshed."""
+class StyledParts(CachedRender):
+    """Looks each component style ("ink") up once; Textual would do so after every refresh of the widget."""
 
     PARTS: ClassVar[str]
-    """What the names of its component classes begin with."""
+    """The prefix of its component classes: `PARTS--quiet` is the ink "quiet"."""
 
     def __init__(self, **options: Any) -> None:
         self._inks: dict[str, Style] = {}
         super().__init__(**options)
 
     def refresh(self, *regions: Region, **options: Any) -> Self:
-        """As a whole, what is behind it may have changed as well."""
+        """Refresh regions, or the whole widget, whose background may have changed as well."""
         if not regions:
             self._inks.pop("", None)
         return super().refresh(*regions, **options)
 
     def notify_style_update(self) -> None:
-        """Look them up again: the theme may be another."""
+        """Drop the cached styles: the theme may have changed."""
         self._inks.clear()
         super().notify_style_update()
 
     def _ink(self, name: str) -> Style:
-        """The style of a part, or with "" of the widget itself."""
+        """The style of a part, or for "" that of the widget itself."""
         if name not in self._inks:
             named = f"{self.PARTS}--{name}"
             self._inks[name] = self.get_component_rich_style(named, partial=True) if name else self.rich_style
         return self._inks[name]
 
     def _strip(self, line: Text) -> Strip:
-        """A line as wide as the widget; Textual's own way from a text to a strip takes five times as long."""
+        """A rich text as a line of the widget's width; five times as fast as Textual's own conversion."""
         base, width, line.end = self._ink(""), self.size.width, ""
         segments = Segment.apply_style(line.render(self.app.console), base)
         return Strip(segments).adjust_cell_length(width, base)
 
-    def _inked(self, *parts: tuple[str, str], width: int) -> Strip:
-        """Pieces of text, each with its ink, as a line of so many cells: less work than by way of a rich text."""
+    def _styled_line(self, *parts: tuple[str, str], width: int) -> Strip:
+        """Pieces of text, each with the name of its ink, as a line of `width` cells; faster than by a rich text."""
         base = self._ink("")
         segments = [Segment(text, base + self._ink(ink) if ink else base) for text, ink in parts if text]
         return Strip(segments).adjust_cell_length(width, base)

@@ -1,4 +1,4 @@
-"""A table of texts that shows as many columns as fit; a refresh changes only the cells that changed."""
+"""A table that shows as many columns as fit; an update changes only cells that changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..summaries.run_columns import INKS, Look
 
 
 class TextTable(DataTable[Text]):
-    """Shows the columns it is given; the cursor stays on its row while that is there."""
+    """Shows columns of texts; the cursor stays on its row as long as that exists."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"text-table--{name}" for name in INKS}
     DEFAULT_CSS = """
@@ -52,28 +52,28 @@ class TextTable(DataTable[Text]):
 
     @property
     def key(self) -> str | None:
-        """The key of the row under the cursor."""
+        """The key of the selected row."""
         return self._keys[self.cursor_row] if 0 <= self.cursor_row < len(self._drawn[1]) else None
 
     def look(self, now: float, marked: frozenset[str] = frozenset()) -> Look:
-        """The inks of this table, for whoever makes its cells."""
+        """The styles for making this table's cells."""
         inks: dict[str, Style] = {
             name: self.get_component_rich_style(f"text-table--{name}", partial=True) for name in INKS
         }
         return Look(inks, self.app.has_class("-ascii"), now, marked)
 
     def show(self, keys: Sequence[str], columns: Sequence[TextColumn]) -> None:
-        """Take in the rows; `keys` name them."""
+        """Show columns; `keys` identify the rows."""
         self._keys, self._columns = list(keys), list(columns)
         self._draw()
 
     def go_to(self, key: str) -> None:
-        """Put the cursor on a row."""
+        """Move the cursor to a row."""
         if key in self._keys:
             self.move_cursor(row=self._keys.index(key))
 
     def on_resize(self) -> None:
-        """Another width has room for other columns."""
+        """Choose the columns for the new width."""
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
@@ -90,7 +90,7 @@ class TextTable(DataTable[Text]):
         self._drawn = (form, list(self._keys), rows)
 
     def _build(self, chosen: list[tuple[TextColumn, int]], rows: list[list[Text]]) -> None:
-        """Fill the table anew; the cursor goes back to its row, else to its line."""
+        """Fill the table again; the cursor returns to its row, or else to its line."""
         before, line = self._drawn[1], self.cursor_row
         key = before[line] if 0 <= line < len(before) else None
         with self.app.batch_update():

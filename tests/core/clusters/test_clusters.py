@@ -52,7 +52,7 @@ def started(resumed_from: int | None = None) -> RunStarted:
     )  # fmt: skip
 
 
-def ended(status: str = "completed", reason: str = "all 8 epochs are done", step: int = 16) -> RunCompleted:
+def ended(status: str = "completed", reason: str = "all epochs are done", step: int = 16) -> RunCompleted:
     return RunCompleted(status=status, reason=reason, epoch=step // 2, step=step, train_seconds=1.0)
 
 
@@ -387,9 +387,9 @@ def test_a_place_of_a_cluster_sees_only_its_share() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--partition", "gpu"], "add --on slurm"),
-        (["--max-parallel", "4"], "add --on slurm or --on ray"),
-        (["--on", "slurm", "--address", "host:1"], "add --on ray"),
+        (["--partition", "gpu"], "without --on slurm"),
+        (["--max-parallel", "4"], "without --on slurm or --on ray"),
+        (["--on", "slurm", "--address", "host:1"], "without --on ray"),
         (["--on", "slurm", "--devices", "0,1"], "--gpus-per-run"),
         (["--on", "slurm"], "there is no sbatch command"),
     ],

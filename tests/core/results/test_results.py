@@ -331,5 +331,5 @@ def test_without_colours_both_ends_of_a_band_are_lines(tmp_path: Path) -> None:
     runs = [Example("a", ("optimizer.lr=0.1",), 0.1), Example("b", ("optimizer.lr=0.2",), 0.9)]
     figure = landscape(read_result(make_study(tmp_path, runs)).rows)
     text = chart_text(figure, 80, colors=False, ascii_only=True).plain
-    assert "lenet ×2 least" in text
-    assert "lenet ×2 greatest" in text
+    assert "lenet ×2 min" in text
+    assert "lenet ×2 max" in text

@@ -23,14 +23,14 @@ from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.compare.page import ComparePage
 from torchdeck.tui.live.page import LivePage
 from torchdeck.tui.runs.page import RunsPage
-from torchdeck.tui.screens.dialogs import Ask
+from torchdeck.tui.screens.dialogs import ConfirmDialog
 from torchdeck.tui.setup import page as setup
 from torchdeck.tui.setup.field_row import FieldRow
 from torchdeck.tui.setup.page import SetupPage
 from torchdeck.tui.setup.plan_panel import PlanPanel
 from torchdeck.tui.setup.settings_form import Section, SettingsForm
 from torchdeck.tui.state.messages import StartRequested, StudyRequested
-from torchdeck.tui.state.settings_draft import Draft
+from torchdeck.tui.state.settings_draft import SettingsDraft
 from torchdeck.tui.state.study_processes import StudyProcesses
 from torchdeck.tui.studies.list_page import StudiesPage
 from torchdeck.tui.studies.page import StudyPage
@@ -130,7 +130,7 @@ async def test_the_whole_way_from_a_preset_to_the_analysis(make_app: MakeApp, tm
         await until(pilot, lambda: "0.002" in screen_text(app) and "0.01" in screen_text(app))
         await pilot.press("3", "enter")
         await until(pilot, lambda: isinstance(app.screen, AnalyzePage))
-        await until(pilot, lambda: "taken for" in screen_text(app))
+        await until(pilot, lambda: "predicted as" in screen_text(app))
     rows = list_runs(tmp_path / "logs")
     assert [row.status for row in rows] == ["stopped", "completed"]
 
@@ -149,9 +149,9 @@ async def test_quitting_while_a_run_is_active_asks_and_stays(make_app: MakeApp) 
         await start(app, "training.epochs=1000")
         await until(pilot, lambda: app.workspace.feed and app.workspace.feed.record.step > 0)
         await pilot.press("q")
-        await until(pilot, lambda: isinstance(app.screen, Ask) and app.screen.focused)
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog) and app.screen.focused)
         await pilot.press("left", "enter")
-        await until(pilot, lambda: not isinstance(app.screen, Ask))
+        await until(pilot, lambda: not isinstance(app.screen, ConfirmDialog))
         assert app.workspace.training
         await pilot.press("q")
         await answer(app, pilot, "stop")
@@ -160,7 +160,7 @@ async def test_quitting_while_a_run_is_active_asks_and_stays(make_app: MakeApp) 
     assert feed is not None
     assert feed.record.started is not None
     saved = load_record(app.workspace.logs / feed.record.started.run_id)
-    assert (saved.status, saved.reason) == ("stopped", "the app was left")
+    assert (saved.status, saved.reason) == ("stopped", "the app was quit")
     assert saved.checkpoints[-1].step == saved.step
 
 
@@ -210,8 +210,8 @@ async def test_a_list_of_values_starts_a_study_in_a_process_of_its_own(make_app:
         type_in(app, "label.tags", "first try")
         await until(pilot, lambda: "2 runs" in plan_text(app))
         await pilot.press("f5")
-        await until(pilot, lambda: app.screen.query("#ask-text"))
-        app.screen.query_one("#ask-text", Input).value = "cpu:2"
+        await until(pilot, lambda: app.screen.query("#dialog-input"))
+        app.screen.query_one("#dialog-input", Input).value = "cpu:2"
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, StudyPage) and "starting: 2 runs" in screen_text(app))
         assert app.workspace.feed is None
@@ -241,8 +241,8 @@ async def test_settings_are_saved_as_a_preset_of_ones_own(make_app: MakeApp, tmp
         type_in(app, "training.epochs", "7")
         await until(pilot, lambda: "161 steps" in plan_text(app))
         await pilot.press("f8")
-        await until(pilot, lambda: app.screen.query("#ask-text"))
-        app.screen.query_one("#ask-text", Input).value = "mine"
+        await until(pilot, lambda: app.screen.query("#dialog-input"))
+        app.screen.query_one("#dialog-input", Input).value = "mine"
         await pilot.press("enter")
         await until(pilot, lambda: (tmp_path / "presets" / "mine.toml").exists())
     assert presets.load("mine").config.training.epochs == 7
@@ -264,7 +264,7 @@ async def test_a_setting_that_has_the_focus_before_it_was_laid_out_is_in_view(
 ) -> None:
     show = Section.show
 
-    async def show_and_focus(self: Section, draft: Draft) -> None:
+    async def show_and_focus(self: Section, draft: SettingsDraft) -> None:
         await show(self, draft)
         if self.section == "training":
             row_of(app, "training.device").focus_editor()
@@ -274,7 +274,7 @@ async def test_a_setting_that_has_the_focus_before_it_was_laid_out_is_in_view(
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: has_form(app))
         await until(pilot, lambda: app.screen.can_view_entire(row_of(app, "training.device")))
-        await until(pilot, lambda: "Enter lists what is here" in screen_text(app))
+        await until(pilot, lambda: "Enter lists this machine's devices" in screen_text(app))
 
 
 async def test_reset_puts_a_setting_back(make_app: MakeApp) -> None:
@@ -361,7 +361,7 @@ async def test_what_starts_is_what_is_picked_before_the_form_shows_it(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, made: bool
 ) -> None:
     asked: list[StartRequested] = []
-    monkeypatch.setattr(setup, "SETTLE_SECONDS", 600.0)
+    monkeypatch.setattr(setup, "PLAN_DELAY_SECONDS", 600.0)
     monkeypatch.setattr(Torchdeck, "on_start_requested", lambda _, message: asked.append(message))
     if not made:
         monkeypatch.setattr(SetupPage, "on_preset_list_drawn", lambda _: None)
@@ -396,7 +396,7 @@ async def test_the_chosen_theme_is_remembered(make_app: MakeApp) -> None:
         app.screen.query_one("#presets").focus()
         await pilot.press("d")
         assert app.theme == "torchdeck-light"
-    assert app.workspace.state.text("theme") == "torchdeck-light"
+    assert app.workspace.preferences.text("theme") == "torchdeck-light"
 
 
 def inks(app: Torchdeck) -> list[tuple[str, str, str]]:

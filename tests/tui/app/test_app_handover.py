@@ -18,8 +18,8 @@ from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import load_record, tail_reader
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.live.page import LivePage
-from torchdeck.tui.screens.dialogs import Ask
-from torchdeck.tui.state.handover import HandOver
+from torchdeck.tui.screens.dialogs import ConfirmDialog
+from torchdeck.tui.state.handover import Handover
 from torchdeck.tui.state.messages import StartRequested
 
 MakeApp = Callable[..., Torchdeck]
@@ -87,7 +87,7 @@ async def test_leaving_by_a_hand_over_leaves_the_run_training(make_app: MakeApp,
         start(app)
         await until(pilot, lambda: trains(app))
         await pilot.press("q")
-        await until(pilot, lambda: isinstance(app.screen, Ask) and app.screen.focused)
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog) and app.screen.focused)
         await pilot.press("enter")
         await until(pilot, lambda: app.return_code == 0)
     feed = app.workspace.feed
@@ -111,7 +111,7 @@ async def test_a_run_stays_where_it_is_when_no_process_can_take_it(
         start(app)
         await until(pilot, lambda: trains(app))
         await pilot.press("q")
-        await until(pilot, lambda: isinstance(app.screen, Ask) and app.screen.focused)
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog) and app.screen.focused)
         await pilot.press("enter")
         await until(pilot, lambda: any("no process can be started" in toast.message for toast in app._notifications))
         feed = app.workspace.feed
@@ -134,19 +134,19 @@ def test_a_process_that_dies_before_it_has_the_run_is_told(tmp_path: Path) -> No
     def take_over(folder: Path) -> DetachedRun:
         return DetachedRun(folder, None, Dead(), tail_reader(folder), False)  # type: ignore[arg-type]
 
-    handing = HandOver(tmp_path, tmp_path, take_over)
+    handover = Handover(tmp_path, tmp_path, take_over)
     began, told = RunStarted.__new__(RunStarted), threading.Event()
     object.__setattr__(began, "run_id", "x")
-    events = handing.watch(iter([began]))
+    events = handover.watch(iter([began]))
     next(events)
-    handing.ask()
-    while not (trouble := handing.trouble()):
+    handover.request()
+    while not (failure := handover.take_failure()):
         told.wait(0.01)
-    assert trouble == "its process was killed by SIGKILL"
-    while handing.under_way:
+    assert failure == "its process was killed by SIGKILL"
+    while handover.in_progress:
         told.wait(0.01)
-    handing.ask()
-    assert handing.under_way
+    handover.request()
+    assert handover.in_progress
     events.close()  # type: ignore[attr-defined]
 
 
@@ -154,12 +154,12 @@ def test_a_fault_that_nobody_foresaw_is_told_too(tmp_path: Path) -> None:
     def take_over(folder: Path) -> DetachedRun:
         raise KeyError(folder.name)
 
-    handing = HandOver(tmp_path, tmp_path, take_over)
+    handover = Handover(tmp_path, tmp_path, take_over)
     began = RunStarted.__new__(RunStarted)
     object.__setattr__(began, "run_id", "x")
-    events = handing.watch(iter([began]))
+    events = handover.watch(iter([began]))
     next(events)
     told = list[str]()
-    handing.ask()
-    handing.finish(told.append)
+    handover.request()
+    handover.finish(told.append)
     assert told == ["not handed over: 'x'"]

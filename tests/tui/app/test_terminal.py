@@ -186,7 +186,7 @@ def test_the_whole_way_in_a_terminal(terminal: Terminal, go_on: Callable[..., li
     terminal.type("0")
     terminal.shows("1 setting to fix", "epochs  must be greater than or equal to 1")
     terminal.press("F5")
-    terminal.shows("Some settings must be mended first.")
+    terminal.shows("Fix the marked settings first.")
     assert terminal.runs() == []
     terminal.press("BSpace")
     terminal.shows("epochs  must be a valid integer")
@@ -216,7 +216,7 @@ def test_the_whole_way_in_a_terminal(terminal: Terminal, go_on: Callable[..., li
     terminal.shows("Stop this run?")
     terminal.answer("After this epoch")
     terminal.shows("· stopped")
-    ended_well(saved(terminal), "asked for in the app")
+    ended_well(saved(terminal), "requested in the app")
     assert saved(terminal).step % 23 == 0
     terminal.press("3")
     terminal.shows("1 of 1", "■ stopped")
@@ -237,7 +237,7 @@ def test_the_whole_way_in_a_terminal(terminal: Terminal, go_on: Callable[..., li
     # Its log is whole, and it goes on.
     first, second = terminal.runs()
     assert first != second
-    ended_well(saved(terminal), "the app was left")
+    ended_well(saved(terminal), "the app was quit")
     control, step = Control(), saved(terminal).step
     control.request("stop-after-epoch")
     ended = go_on(second, control)[-1]

@@ -7,9 +7,9 @@ import pytest
 from fault_counts import Faults
 
 from torchdeck.tui.charts.axes import column_ticks, even_rows, limits, log_rows
-from torchdeck.tui.charts.cursor import readings, step_cursor
+from torchdeck.tui.charts.cursor import step_cursor, values_at
 from torchdeck.tui.charts.drawing import Line, Rule, View, draw, lettered
-from torchdeck.tui.charts.points import Memo, clean, logarithms, smoothed, thin
+from torchdeck.tui.charts.points import Memo, bin_points, clean, logarithms, smoothed
 
 NAN, INF = float("nan"), float("inf")
 
@@ -211,16 +211,16 @@ def test_one_spike_does_not_flatten_the_rest_and_is_marked() -> None:
 def test_thinning_keeps_the_extremes_of_every_column() -> None:
     ys = np.random.default_rng(0).normal(size=100_000)
     ys[12_345], ys[67_890] = 50, -50
-    thinned = thin(clean(np.arange(ys.size), ys), 0, ys.size - 1, 106)
-    assert len(thinned.columns) <= 106
-    assert (thinned.high.max(), thinned.low.min()) == (50, -50)
-    assert int(thinned.counts.sum()) == ys.size
+    binned = bin_points(clean(np.arange(ys.size), ys), 0, ys.size - 1, 106)
+    assert len(binned.columns) <= 106
+    assert (binned.high.max(), binned.low.min()) == (50, -50)
+    assert int(binned.counts.sum()) == ys.size
 
 
 def test_a_gap_is_not_bridged() -> None:
     ys = [1.0, 1.0, NAN, NAN, 1.0, 1.0]
-    thinned = thin(clean(range(6), ys), 0, 5, 60)
-    assert thinned.joined.tolist() == [False, True, False, True]
+    binned = bin_points(clean(range(6), ys), 0, 5, 60)
+    assert binned.joined.tolist() == [False, True, False, True]
     logs = logarithms(clean(range(6), [1.0, 10.0, -1.0, NAN, 1.0, 0.0]))
     assert (logs.ys.tolist(), logs.breaks.tolist()) == ([0.0, 1.0, 0.0], [2])
 
@@ -300,10 +300,10 @@ def test_without_colours_every_line_has_a_letter_of_its_own() -> None:
 def test_a_reading_is_the_nearest_value_or_the_last_one_before() -> None:
     lines = [Line("dense", range(100), range(100)), Line("sparse", [10, 50], [0.5, 0.7])]
     view, memo = View(60, 20), Memo()
-    assert readings(lines, 30, 2, view, memo) == [30, 0.5]
-    assert readings(lines, 49, 2, view, memo) == [49, 0.7]
-    assert readings(lines, 5, 2, view, memo) == [5, None]
-    assert readings(lines, 80, 2, view, memo) == [80, None]
+    assert values_at(lines, 30, 2, view, memo) == [30, 0.5]
+    assert values_at(lines, 49, 2, view, memo) == [49, 0.7]
+    assert values_at(lines, 5, 2, view, memo) == [5, None]
+    assert values_at(lines, 80, 2, view, memo) == [80, None]
 
 
 def test_the_cursor_goes_from_point_to_point_of_a_sparse_series() -> None:

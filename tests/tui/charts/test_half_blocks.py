@@ -8,19 +8,19 @@ from torchdeck.tui.charts.half_blocks import (
     ascii_shades,
     blend,
     filter_images,
-    fitted,
     grid,
     half_blocks,
     most_confused,
     readable_on,
     scaled,
     shares,
+    short_count,
     shorten,
+    text_cells,
     tiling,
     tint_strengths,
     to_pixels,
     worst_pairs,
-    written,
 )
 
 THREE = [[8, 2, 0], [0, 0, 0], [1, 5, 4]]
@@ -150,13 +150,13 @@ def test_cut_text_never_takes_more_cells_than_it_may() -> None:
     assert shorten("automobile", 6, ascii_only=True) == "automo"
     assert shorten("猫猫猫", 5) == "猫猫…"
     assert shorten("é\x1b[31m", 9, ascii_only=True) == "?[31m"
-    assert [cell.text for cell in written("a猫e\u0301", 9, "ink")] == ["a", "猫", "", "e\u0301"]
+    assert [cell.text for cell in text_cells("a猫e\u0301", 9, "ink")] == ["a", "猫", "", "e\u0301"]
 
 
 def test_counts_fit_narrow_cells() -> None:
     numbers = (0, 999, 1000, 99_999, 100_000, 999_999, 12_345_678)
-    assert [fitted(number, 3) for number in numbers] == ["0", "999", "1k", "99k", ".1M", ".9M", "12M"]
-    assert fitted(12345, 5) == "12345"
+    assert [short_count(number, 3) for number in numbers] == ["0", "999", "1k", "99k", ".1M", ".9M", "12M"]
+    assert short_count(12345, 5) == "12345"
 
 
 def test_text_on_a_tint_is_black_or_white_by_contrast() -> None:

@@ -242,7 +242,7 @@ def test_output_that_nobody_takes_is_no_traceback(tmp_path: Path) -> None:
 def test_doctor_tells_versions_and_devices(tmp_path: Path) -> None:
     found = json_of(torchdeck(tmp_path, "doctor", "--json"))
     assert {"torch", "cpu", "data folder", "logs folder", "terminal"} <= set(found)
-    assert found["training.device=auto"].startswith("takes c")
+    assert found["training.device=auto"].startswith("c")
     assert "digits" in found["data sets here"]
 
 

@@ -19,7 +19,7 @@ from torchdeck.core.runs.reader import load_record
 from torchdeck.core.session.session import SessionContext, run
 from torchdeck.tui.cli.headless import drive
 from torchdeck.tui.cli.run_progress import PlainLines, RichProgress
-from torchdeck.tui.state.handover import HandOver
+from torchdeck.tui.state.handover import Handover
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -112,8 +112,8 @@ def test_a_run_that_no_process_can_take_is_stopped_at_a_hang_up(
 
     control = Control()
     events = run(small({"training.epochs": 100_000}), tmp_path / "logs", control, context=context)
-    hand_over = HandOver(tmp_path / "logs", tmp_path, fails)
-    assert drive(events, control, Collected(on_event), hand_over=hand_over) == 129
+    handover = Handover(tmp_path / "logs", tmp_path, fails)
+    assert drive(events, control, Collected(on_event), handover=handover) == 129
     record = load_record(the_run())
     assert record.status == "stopped"
     assert record.reason.startswith("signal SIGHUP; not handed over: no process can be started")

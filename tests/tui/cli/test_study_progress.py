@@ -69,7 +69,7 @@ def test_the_live_table_shows_each_run_and_why_it_ended(study: Study, tmp_path: 
         "waiting",
     ):
         assert wanted in text
-    assert "go on with: torchdeck study 20260101-000000-quickstart-sweep-abcd" in text
+    assert "resume with: torchdeck study 20260101-000000-quickstart-sweep-abcd" in text
     assert "\x1b[31mmemory" not in text
 
 
@@ -80,7 +80,7 @@ def test_plain_lines_tell_what_happened(study: Study, tmp_path: Path) -> None:
         for event in events_of(study):
             lines.show(event)
     text = shown.getvalue()
-    assert "run 0 (lr=0.1) begins on cpu 1: run-0" in text
+    assert "run 0 (lr=0.1) starts on cpu 1: run-0" in text
     assert "run 0 (lr=0.1) epoch 5/9  test 51.23 %" in text
     assert "run 0 (lr=0.1) pruned: worse than the median" in text
     assert "run 1 (lr=0.2) failed: no [31mmemory" in text

@@ -31,8 +31,8 @@ from torchdeck.tui.analyze.page import AnalyzePage
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.charts.half_blocks import worst_pairs
 from torchdeck.tui.state.feed import Feed
-from torchdeck.tui.state.preferences import State
-from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.preferences import Preferences
+from torchdeck.tui.state.refresh_rates import RefreshRates
 from torchdeck.tui.state.workspace import Workspace
 from torchdeck.tui.widgets.key_bar import KeyBar
 
@@ -108,8 +108,8 @@ async def driven(
     tmp_path: Path, size: tuple[int, int] = (120, 40), chosen: str | None = None, data: Path | None = None, **how: Any
 ) -> AsyncIterator[Driven]:
     logs = tmp_path / "logs"
-    workspace = Workspace(logs, data or tmp_path / "data", State(), time.time, RunIndex(logs), chosen=chosen)
-    app = Torchdeck(workspace, refresh=Refresh(0.02, 0.05), **how)
+    workspace = Workspace(logs, data or tmp_path / "data", Preferences(), time.time, RunIndex(logs), chosen=chosen)
+    app = Torchdeck(workspace, refresh=RefreshRates(0.02, 0.05), **how)
     async with app.run_test(size=size) as pilot:
         await app.switch_mode("analyze")
         await pilot.pause()
@@ -129,9 +129,10 @@ async def test_the_sentence_follows_the_cursor(small: Made, train: Train, the_ru
     async with driven(tmp_path, (160, 50)) as at:
         assert at.heat_map.cursor == (true, guess)
         share = f"({100 * images / sum(confusion[true]):.1f} %)"
-        assert f"pattern {true} taken for pattern {guess}: {images} of {sum(confusion[true])} {share}" in at.text
+        assert f"pattern {true} predicted as pattern {guess}: {images} of {sum(confusion[true])}" in at.text
+        assert share in at.text
         await at.press(*["up"] * 9, *["left"] * 9)
-        assert f"pattern 0 recognised: {confusion[0][0]} of {sum(confusion[0])}" in at.text
+        assert f"pattern 0 predicted correctly: {confusion[0][0]} of {sum(confusion[0])}" in at.text
         await at.press("n")
         assert at.heat_map.cursor == (true, guess)
         await at.press("n")
@@ -242,7 +243,7 @@ async def test_damaged_predictions_cost_only_the_images(
     path.unlink() if content is None else path.write_bytes(content)
     async with driven(tmp_path) as at:
         assert ("not there" if content is None else "damaged") in at.mistakes.note
-        assert "taken for" in at.text
+        assert "predicted as" in at.text
         assert at.page.query_one(FilterGrid).shown == 6
 
 
@@ -252,15 +253,15 @@ async def test_a_run_without_filters_says_so(small: Made, train: Train, the_run:
     async with driven(tmp_path) as at:
         await at.press("N")
         assert "no convolution" in at.page.query_one(FilterGrid).note
-        assert "this run kept no filters" in at.text
+        assert "no filters: this network has no convolution" in at.text
 
 
 async def test_filters_are_scaled_each_or_alike(small: Made, train: Train, tmp_path: Path) -> None:
     train(small(NOISY))
     async with driven(tmp_path) as at:
-        assert "First-layer filters  6 x 5x5, each scaled" in at.text
+        assert "First-layer filters  6 x 5x5, own scale" in at.text
         await at.press("N")
-        assert "First-layer filters  6 x 5x5, scaled alike" in at.text
+        assert "First-layer filters  6 x 5x5, shared scale" in at.text
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 24), (120, 40), (200, 60), (40, 10)])
@@ -272,7 +273,7 @@ async def test_every_size_shows_two_classes_and_many(
     async with driven(tmp_path, size) as at:
         await at.images()
         for _ in range(4):
-            assert "taken for" in at.text or "pattern" in at.text or "filters" in at.text
+            assert "predicted as" in at.text or "pattern" in at.text or "filters" in at.text
             await at.press("v", "n")
         await at.press("escape")
         await at.until(lambda: at.page.focused is at.heat_map)
@@ -374,7 +375,7 @@ async def test_the_most_confidently_wrong_images_of_all_cells_are_a_list(
         assert len(at.mistakes.indices) == wrong
         assert "not pattern" in at.text
         await at.press("escape", "n")
-        assert "taken for" in str(at.mistakes.border_title)
+        assert "predicted as" in str(at.mistakes.border_title)
 
 
 async def test_the_page_follows_the_training_in_hand(small: Made, train: Train, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.compare.diff_table import DiffTable
 from torchdeck.tui.compare.page import ComparePage
 from torchdeck.tui.state.messages import CopyRequested
-from torchdeck.tui.state.preferences import State
-from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.preferences import Preferences
+from torchdeck.tui.state.refresh_rates import RefreshRates
 from torchdeck.tui.state.workspace import Workspace
 from torchdeck.tui.summaries.run_comparison import Figures, fitted
 from torchdeck.tui.widgets.chart import Chart
@@ -79,7 +79,9 @@ class Driven(Torchdeck):
 @pytest.fixture
 def app(tmp_path: Path) -> Driven:
     logs = tmp_path / "logs"
-    return Driven(Workspace(logs, tmp_path / "data", State(), lambda: 100.0, RunIndex(logs)), refresh=Refresh(60, 0.05))
+    return Driven(
+        Workspace(logs, tmp_path / "data", Preferences(), lambda: 100.0, RunIndex(logs)), refresh=RefreshRates(60, 0.05)
+    )
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def sample(use: float, run: int, power: float | None = None) -> DeviceSampled:
 async def test_the_panel_shows_the_newest_figures_and_what_the_use_was() -> None:
     app = Bench()
     async with app.run_test(size=(60, 8)) as pilot:
-        await until(pilot, lambda: "nothing measured yet" in screen_text(app))
+        await until(pilot, lambda: "no measurements yet" in screen_text(app))
         app.panel.show("CPU", [sample(0.25, 1)])
         await until(pilot, lambda: "25%" in screen_text(app) and "1.0 GiB" in screen_text(app))
         assert "Device  CPU" in screen_text(app)

@@ -232,7 +232,7 @@ async def test_a_study_at_work_looks_as_it_should(
     with at_work(study):
         async with app.run_test(size=SIZES[size]) as pilot:
             app.post_message(StudyRequested(study))
-            await until(pilot, lambda: "At work" in screen_text(app))
+            await until(pilot, lambda: "Workers" in screen_text(app))
             await until(pilot, settled(app))
             shown = screen_text(app)
     if look == "ascii":
@@ -244,4 +244,4 @@ async def test_the_live_page_without_a_run_says_what_to_do(make_app: Callable[..
     app = make_app()
     async with app.run_test(size=(80, 24)) as pilot:
         app.action_show("live")
-        await until(pilot, lambda: isinstance(app.screen, LivePage) and "Nothing trains here" in screen_text(app))
+        await until(pilot, lambda: isinstance(app.screen, LivePage) and "No active run" in screen_text(app))

@@ -15,8 +15,8 @@ from torchdeck.core.runs.index import RunIndex, list_runs
 from torchdeck.core.runs.manage import read_notes, restore, trash, trash_ids, write_notes
 from torchdeck.core.runs.writer import claim, reopen
 from torchdeck.tui.app.app import Torchdeck
-from torchdeck.tui.state.preferences import State
-from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.preferences import Preferences
+from torchdeck.tui.state.refresh_rates import RefreshRates
 from torchdeck.tui.state.workspace import Workspace
 
 ONE, TWO = "20260101-000000-x-aaaa", "20260101-000000-x-bbbb"
@@ -36,8 +36,8 @@ def logs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(logs: Path, tmp_path: Path) -> Torchdeck:
-    workspace = Workspace(logs, tmp_path / "data", State(), lambda: 100.0, RunIndex(logs))
-    return Torchdeck(workspace, refresh=Refresh(60.0, 60.0))
+    workspace = Workspace(logs, tmp_path / "data", Preferences(), lambda: 100.0, RunIndex(logs))
+    return Torchdeck(workspace, refresh=RefreshRates(60.0, 60.0))
 
 
 async def opened(pilot: Pilot[None]) -> None:
@@ -112,7 +112,7 @@ async def test_a_deleted_run_comes_back(app: Torchdeck, logs: Path) -> None:
         await pilot.press("left", "enter")
         await until(pilot, lambda: trash_ids(logs) == [TWO])
         assert app.workspace.marked == []
-        assert any("ctrl+z brings it back" in toast.message for toast in app._notifications)
+        assert any("ctrl+z restores it" in toast.message for toast in app._notifications)
         await pilot.press("ctrl+z")
         await until(pilot, lambda: len(list_runs(logs)) == 2)
         await pilot.press("ctrl+z")

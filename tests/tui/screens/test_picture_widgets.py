@@ -127,7 +127,7 @@ async def test_the_cursor_starts_at_the_worst_pair_and_says_so() -> None:
         assert (heat_map.sentence(), heat_map.cursor) == ("", (0, 0))
         heat_map.show(CONFUSION, ANIMALS)
         await pilot.pause()
-        assert heat_map.sentence() == "dog taken for cat: 76 of 1000 (7.6 %)"
+        assert heat_map.sentence() == "dog predicted as cat: 76 of 1000 (7.6 %)"
         assert stage.moves == [(2, 0)]
         assert heat_map.border_title == "Confusion"
         assert heat_map.border_subtitle == "accuracy 89.64 % · row = true, column = predicted"
@@ -139,7 +139,7 @@ async def test_arrows_move_the_cursor_as_far_as_there_are_cells() -> None:
     async with stage.run_test() as pilot:
         heat_map.show(CONFUSION, ANIMALS)
         await pilot.press("right", "right", "right", "down")
-        assert heat_map.sentence() == "dog recognised: 900 of 1000 (90.0 %)"
+        assert heat_map.sentence() == "dog predicted correctly: 900 of 1000 (90.0 %)"
         await pilot.press("up")
         assert heat_map.sentence() == "no images of deer"
         await pilot.press("left", "left", "left", "up")
@@ -367,9 +367,9 @@ async def test_an_image_is_drawn_in_half_blocks_over_its_caption() -> None:
     image[0, 0] = 200
     grid = ImageGrid()
     async with Stage(grid).run_test(size=(12, 4)) as pilot:
-        grid.show([image], ["dog taken for cat\ncat 62.0 %"])
+        grid.show([image], ["dog predicted as cat\ncat 62.0 %"])
         await pilot.pause()
-        assert drawn(grid) == ["▀▀▀▀", "▀▀▀▀", "dog taken f…", "cat 62.0 %"]
+        assert drawn(grid) == ["▀▀▀▀", "▀▀▀▀", "dog predict…", "cat 62.0 %"]
         assert (style_at(grid, 0, 0).color.triplet, style_at(grid, 0, 0).bgcolor.triplet) == ((200, 0, 0), (0, 0, 0))
         assert style_at(grid, 0, 2).bold
 

@@ -22,8 +22,8 @@ from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.runs.page import RunsPage
 from torchdeck.tui.runs.run_table import RunTable
 from torchdeck.tui.state.messages import CopyRequested, ModeRequested, ResumeRequested, ReuseRequested, WatchRequested
-from torchdeck.tui.state.preferences import State
-from torchdeck.tui.state.refresh_rates import Refresh
+from torchdeck.tui.state.preferences import Preferences
+from torchdeck.tui.state.refresh_rates import RefreshRates
 from torchdeck.tui.state.workspace import Workspace
 from torchdeck.tui.summaries.run_columns import Order, fitting, in_order
 
@@ -58,7 +58,7 @@ class Driven(Torchdeck):
     CSS_PATH = Path(torchdeck.tui.app.app.__file__).with_name("app.tcss")
 
     def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace, refresh=Refresh(0.25, 0.05))
+        super().__init__(workspace, refresh=RefreshRates(0.25, 0.05))
         self.asked: list[Message] = []
 
     def _note(self, message: Message) -> None:
@@ -88,7 +88,7 @@ def logs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def app(logs: Path, tmp_path: Path) -> Driven:
-    return Driven(Workspace(logs, tmp_path / "data", State(), lambda: NOW, RunIndex(logs)))
+    return Driven(Workspace(logs, tmp_path / "data", Preferences(), lambda: NOW, RunIndex(logs)))
 
 
 async def opened(pilot: Pilot[None]) -> RunsPage:
@@ -154,7 +154,7 @@ async def test_a_filter_narrows_the_list_and_is_kept(app: Driven, logs: Path) ->
         await pilot.pause()
         assert shown(page) == ["aaaa"]
         assert page.query_one("#runs-panel").border_subtitle == "1 of 2"
-        assert app.workspace.state.text("runs.filter") == "first"
+        assert app.workspace.preferences.text("runs.filter") == "first"
         assert isinstance(page.focused, RunTable)
 
 
@@ -182,7 +182,7 @@ async def test_keys_and_header_sort(app: Driven, logs: Path) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         page = await opened(pilot)
         for _ in range(20):
-            if app.workspace.state.text("runs.sort") == "best":
+            if app.workspace.preferences.text("runs.sort") == "best":
                 break
             await pilot.press("o")
         assert shown(page) == ["cccc", "dddd", "aaaa", "bbbb"]
@@ -192,7 +192,7 @@ async def test_keys_and_header_sort(app: Driven, logs: Path) -> None:
         assert "best acc▲" in picture(app)
         await pilot.click(RunTable, offset=(8, 0))
         await pilot.pause()
-        assert app.workspace.state.text("runs.sort") == "run"
+        assert app.workspace.preferences.text("runs.sort") == "run"
         assert shown(page) == ["aaaa", "bbbb", "cccc", "dddd"]
 
 
@@ -236,7 +236,7 @@ async def test_compare_asks_for_a_second_run(app: Driven, logs: Path) -> None:
         await opened(pilot)
         await pilot.press("c")
         assert app.workspace.marked == [run_id("bbbb")]
-        assert any("mark one more" in toast.message for toast in app._notifications)
+        assert any("mark another" in toast.message for toast in app._notifications)
         assert app.asked == []
         await pilot.press("down", "c")
         await pilot.pause()
@@ -285,7 +285,7 @@ async def test_a_running_run_is_watched_and_its_row_follows_it(app: Driven, logs
         summary = json.loads((folder / "summary.json").read_text())
         summary["epoch"], summary["best"]["test/accuracy"] = 4, 0.77
         (folder / "summary.json").write_text(json.dumps(summary))
-        page.look()
+        page.read()
         assert "4/10" in line(page, "aaaa")
         assert "77.00 %" in line(page, "aaaa")
         assert all(one is two for one, two in zip(other, table.get_row(run_id("bbbb")), strict=True))
@@ -337,8 +337,8 @@ async def test_hostile_names_are_only_text(app: Driven, logs: Path, size: tuple[
 async def test_ascii_mode_draws_only_ascii(logs: Path, tmp_path: Path) -> None:
     for four, status in (("aaaa", "completed"), ("bbbb", "failed"), ("cccc", "stopped")):
         a_run(logs, four, status=status)
-    workspace = Workspace(logs, tmp_path / "data", State(), lambda: NOW, RunIndex(logs), marked=[run_id("aaaa")])
-    app = Torchdeck(workspace, refresh=Refresh(0.25, 0.05), ascii_only=True)
+    workspace = Workspace(logs, tmp_path / "data", Preferences(), lambda: NOW, RunIndex(logs), marked=[run_id("aaaa")])
+    app = Torchdeck(workspace, refresh=RefreshRates(0.25, 0.05), ascii_only=True)
     async with app.run_test(size=(120, 40)) as pilot:
         page = await opened(pilot)
         await pilot.pause(0.3)

@@ -44,9 +44,9 @@ async def test_a_running_study_tells_where_each_run_trains_and_how_far_it_is(mak
     app = make_app(page="runs")
     with at_work(study):
         async with app.run_test(size=(120, 40)) as pilot:
-            await opened(app, pilot, study, "At work", "Test accuracy", "pending (Resources)")
+            await opened(app, pilot, study, "Workers", "Test accuracy", "pending (Resources)")
             shown = screen_text(app)
-    lines = shown[shown.index("At work") :].splitlines()[2:5]
+    lines = shown[shown.index("Workers") :].splitlines()[2:5]
     # Counted as a person counts, and the finished one is no more there.
     assert [line.split()[2] for line in lines] == ["2", "10", "77"]
     for told in ("6/8", "720", "90.55 %", "6.5 s"):
@@ -61,14 +61,14 @@ async def test_on_a_small_screen_what_trains_is_the_first_view_and_goes_with_the
     with ExitStack() as held:
         held.enter_context(at_work(study))
         async with app.run_test(size=(80, 24)) as pilot:
-            await opened(app, pilot, study, "At work", "view 1 of 4")
+            await opened(app, pilot, study, "Workers", "view 1 of 4")
             await pilot.press("v")
-            await until(pilot, lambda: "Test accuracy" in screen_text(app) and "At work" not in screen_text(app))
+            await until(pilot, lambda: "Test accuracy" in screen_text(app) and "Workers" not in screen_text(app))
             await pilot.press("V")
-            await until(pilot, lambda: "At work" in screen_text(app))
+            await until(pilot, lambda: "Workers" in screen_text(app))
             held.close()
             await until(pilot, lambda: "view 1 of 3" in screen_text(app) and "Test accuracy" in screen_text(app))
-            assert "At work" not in screen_text(app)
+            assert "Workers" not in screen_text(app)
 
 
 async def test_enter_on_what_trains_watches_it(make_app: MakeApp, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ async def test_enter_on_what_trains_watches_it(make_app: MakeApp, tmp_path: Path
     app = make_app(page="runs")
     with at_work(study):
         async with app.run_test(size=(120, 40)) as pilot:
-            await opened(app, pilot, study, "At work")
+            await opened(app, pilot, study, "Workers")
             await pilot.press("tab")
             await until(pilot, lambda: "1 lr=0.1" in screen_text(app))
             await pilot.press("enter")
@@ -90,7 +90,7 @@ async def test_a_place_with_a_hostile_name_is_only_text(make_app: MakeApp, tmp_p
     app = make_app(page="runs")
     with at_work(study):
         async with app.run_test(size=(120, 40)) as pilot:
-            await opened(app, pilot, study, "At work", "[red]x[/]")
+            await opened(app, pilot, study, "Workers", "[red]x[/]")
             assert not any(sign in screen_text(app) for sign in "\x1b\x07\x9b\u202e")
 
 
@@ -171,20 +171,20 @@ async def test_one_run_is_stopped_when_that_is_confirmed_and_taken_up_again(make
     app = make_app(page="runs")
     with at_work(study):
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
-            await opened(app, pilot, study, "At work")
+            await opened(app, pilot, study, "Workers")
             await pilot.press("X", "t", "tab")
             await until(pilot, lambda: "X stops it" in screen_text(app))
             await answered(app, pilot, "X", "Stop run 1?", "")
             assert load_study(study).runs[1].wish == ""
             await answered(app, pilot, "X", "Stop run 1?", "stop")
-            await until(pilot, lambda: "Run 1 stops after the batch in hand." in screen_text(app))
+            await until(pilot, lambda: "Run 1 stops after the current batch." in screen_text(app))
             assert load_study(study).runs[1].wish == "hold"
             await pilot.press("shift+tab", "end")
-            await until(pilot, lambda: "X leaves it out" in screen_text(app))
-            await answered(app, pilot, "X", "Leave run 2 out?", "stop")
+            await until(pilot, lambda: "X skips it" in screen_text(app))
+            await answered(app, pilot, "X", "Skip run 2?", "stop")
             await until(pilot, lambda: "on hold until it is retried" in screen_text(app))
             await pilot.press("t")
-            await until(pilot, lambda: "Run 2 is taken up again soon." in screen_text(app))
+            await until(pilot, lambda: "Run 2 is retried soon." in screen_text(app))
             assert load_study(study).runs[2].wish == "again"
             await until(pilot, lambda: "on hold" not in screen_text(app))
 
@@ -201,9 +201,9 @@ async def test_a_failed_run_of_an_idle_study_is_tried_again_where_one_says(make_
     async with app.run_test(size=(120, 40)) as pilot:
         await opened(app, pilot, study, "out of memory")
         await pilot.press("down")
-        await until(pilot, lambda: "t tries it again" in screen_text(app))
+        await until(pilot, lambda: "t retries it" in screen_text(app))
         await pilot.press("t")
-        await until(pilot, lambda: app.screen.query("#ask-text"))
+        await until(pilot, lambda: app.screen.query("#dialog-input"))
         assert load_study(study).runs[1].state == "waiting"
         await pilot.press("enter")
         await until(pilot, lambda: commands)
@@ -215,7 +215,7 @@ async def test_what_cannot_be_asked_of_a_run_is_told(make_app: MakeApp, tmp_path
     app = make_app(page="runs")
     with at_work(study):
         async with app.run_test(size=(120, 40), notifications=True) as pilot:
-            await opened(app, pilot, study, "At work")
+            await opened(app, pilot, study, "Workers")
             await pilot.press("tab")
             await until(pilot, lambda: "X stops it" in screen_text(app))
             await pilot.press("X")

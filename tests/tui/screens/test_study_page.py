@@ -76,7 +76,7 @@ async def opened(app: Torchdeck, pilot: Pilot[None], *words: str) -> None:
     """From Runs to the first study of the list."""
     await until(pilot, lambda: isinstance(app.screen, RunsPage) and app.screen.ready)
     await pilot.press("S")
-    await until(pilot, seen(app, "ready to be started", "An example"))
+    await until(pilot, seen(app, "ready to start", "An example"))
     await pilot.press("enter")
     await until(pilot, lambda: isinstance(app.screen, StudyPage))
     await until(pilot, seen(app, "An example", *words))
@@ -84,8 +84,8 @@ async def opened(app: Torchdeck, pilot: Pilot[None], *words: str) -> None:
 
 async def say(app: Torchdeck, pilot: Pilot[None], text: str) -> None:
     """Answer the question for a text."""
-    await until(pilot, lambda: app.screen.query("#ask-text"))
-    app.screen.query_one("#ask-text", Input).value = text
+    await until(pilot, lambda: app.screen.query("#dialog-input"))
+    app.screen.query_one("#dialog-input", Input).value = text
     await pilot.press("enter")
 
 
@@ -95,7 +95,7 @@ async def test_a_study_shows_its_runs_its_charts_and_what_they_say(app: Torchdec
         await opened(app, pilot, "4 runs, 2 completed, 1 failed", "8/8", "96.79 %", "Test accuracy", "reported")
         assert "out of memory" in screen_text(app)
         await pilot.press("v")
-        await until(pilot, seen(app, "What it says", "lr=0.01 reached the highest test accuracy", "more than noise"))
+        await until(pilot, seen(app, "Findings", "lr=0.01 reached the highest test accuracy", "more than noise"))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, StudiesPage))
         await pilot.press("escape")
@@ -113,7 +113,7 @@ async def test_each_result_that_a_study_shows_can_be_come_to(app: Torchdeck, tmp
     make_study(tmp_path / "logs", [HIGH, LOW], shows=shows)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(app, pilot, "Train accuracy", "view 1 of 7")
-        for title in ("Test accuracy", "Gap:", "Loss of every step", "Train loss", "training time", "What it says"):
+        for title in ("Test accuracy", "Gap:", "Loss of every step", "Train loss", "training time", "Findings"):
             await pilot.press("v")
             await until(pilot, seen(app, title))
         await pilot.press("V")
@@ -132,7 +132,7 @@ async def test_a_run_of_a_study_leads_to_its_study_and_a_lone_one_does_not(app: 
         await pilot.press("3")
         await until(pilot, lambda: isinstance(app.screen, RunsPage))
         (run.folder / "run.json").write_text(json.dumps(header | {"study": {"id": "../x", "number": 0}}))
-        app.screen.look()
+        app.screen.read()
         await pilot.press("s")
         await until(pilot, seen(app, "belongs to no study"))
 
@@ -180,7 +180,7 @@ async def test_marked_runs_are_compared_alone(app: Torchdeck, tmp_path: Path) ->
 async def test_an_unfinished_study_goes_on_where_one_says(app: Torchdeck, tmp_path: Path, starts: Starts) -> None:
     folder = make_study(tmp_path / "logs", [HIGH, WAITS])
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await opened(app, pilot, "unfinished", "Go on")
+        await opened(app, pilot, "unfinished", "Resume")
         await pilot.press("r")
         await say(app, pilot, "cpu:none")
         await until(pilot, seen(app, "'cpu:none' names no devices"))
@@ -221,7 +221,7 @@ async def test_failed_runs_are_tried_again_on_request(app: Torchdeck, tmp_path: 
     async with app.run_test(size=(120, 40)) as pilot:
         await opened(app, pilot, "1 failed")
         await pilot.press("r")
-        assert not app.screen.query("#ask-text")
+        assert not app.screen.query("#dialog-input")
         await pilot.press("R")
         await say(app, pilot, "auto")
         await until(pilot, lambda: starts.commands)
@@ -278,7 +278,7 @@ async def test_foreign_text_reaches_the_terminal_without_control_characters(app:
         await opened(app, pilot, "[red]x[/]")
         shown = [screen_text(app)]
         await pilot.press("v")
-        await until(pilot, seen(app, "What it says"))
+        await until(pilot, seen(app, "Findings"))
         shown.append(screen_text(app))
     assert not any(sign in text for text in shown for sign in "\x1b\x07\x9b\u202e")
 
@@ -310,7 +310,7 @@ async def test_the_report_of_a_study_is_written_into_its_folder(app: Torchdeck, 
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await opened(app, pilot, "8/8")
         await pilot.press("o")
-        await until(pilot, seen(app, "The report is"))
+        await until(pilot, seen(app, "Report written to"))
     assert "<html" in (folder / "report.html").read_text()
 
 
@@ -335,19 +335,19 @@ async def test_a_search_says_how_much_each_setting_mattered(app: Torchdeck, tmp_
     pruned = Example("lr=1", ("optimizer.lr=1",), 1.2, 3, state="pruned", reason="worse than the median at epoch 3")
     make_study(tmp_path / "logs", [HIGH, LOW, pruned], kind="search", search=search)
     async with app.run_test(size=(200, 60)) as pilot:
-        await opened(app, pilot, "9 runs, 2 completed, 1 pruned", "worse than the median", "What was searched")
+        await opened(app, pilot, "9 runs, 2 completed, 1 pruned", "worse than the median", "Search")
         assert "80.0 %" in screen_text(app)
 
 
 def test_one_process_at_a_time_works_on_a_study(tmp_path: Path) -> None:
     starts, folder = Starts(), make_study(tmp_path, [WAITS])
     processes = StudyProcesses(starts)
-    processes.go_on(folder, tmp_path, "auto")
-    with pytest.raises(BusyError, match="works on study"):
-        processes.go_on(folder, tmp_path, "auto")
+    processes.start(folder, tmp_path, "auto")
+    with pytest.raises(BusyError, match="is being run"):
+        processes.start(folder, tmp_path, "auto")
     starts.process.code = 75
-    assert not processes.trouble(folder)
-    processes.go_on(folder, tmp_path, "auto")
+    assert not processes.failure(folder)
+    processes.start(folder, tmp_path, "auto")
     assert len(starts.commands) == 2
 
 
@@ -355,12 +355,12 @@ async def test_a_study_that_the_app_started_trains_in_a_process_of_its_own(make_
     app = make_app()
     tiny = ["training.epochs=2", "data.train_limit=128", "data.test_limit=64", "optimizer.lr=0.01,0.001"]
     folder = create_study(tmp_path / "logs", grid_study(presets.load("quickstart"), tiny), 1_800_000_000.0)
-    app.workspace.processes.go_on(folder, tmp_path / "data", "cpu")
+    app.workspace.processes.start(folder, tmp_path / "data", "cpu")
     async with app.run_test(size=(120, 40)) as pilot:
         app.post_message(StudyRequested(folder))
         await until(pilot, seen(app, "completed: 2 runs, 2 completed", "2/2"), 120)
-        await until(pilot, lambda: not app.workspace.processes.starting(folder))
-    assert not app.workspace.processes.trouble(folder)
+        await until(pilot, lambda: not app.workspace.processes.is_starting(folder))
+    assert not app.workspace.processes.failure(folder)
 
 
 def test_every_key_of_the_pages_says_what_it_does() -> None:

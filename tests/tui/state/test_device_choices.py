@@ -23,11 +23,11 @@ from torchdeck.core.studies.search_space import values_of
 from torchdeck.presets.study_presets import grid_study
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.format.plan_text import batch_text, rate_text
-from torchdeck.tui.screens.device_dialog import AskOffer
+from torchdeck.tui.screens.device_dialog import DeviceDialog
 from torchdeck.tui.setup.plan_panel import PlanPanel
-from torchdeck.tui.state.device_choices import for_a_run, for_a_study
+from torchdeck.tui.state.device_choices import run_devices, study_devices
 from torchdeck.tui.state.messages import StudyRequested
-from torchdeck.tui.state.settings_draft import Draft
+from torchdeck.tui.state.settings_draft import SettingsDraft
 from torchdeck.tui.state.study_processes import StudyProcesses
 
 MakeApp = Callable[..., Torchdeck]
@@ -92,20 +92,20 @@ def test_all_that_is_offered_can_be_asked_for(machine: Machine, monkeypatch: pyt
     monkeypatch.setattr(
         "torchdeck.core.devices.slots.cuda_devices", lambda: [str(number) for number in range(len(machine.gpus))]
     )
-    values = [offer.value for offer in for_a_run(machine)]
+    values = [offer.value for offer in run_devices(machine)]
     assert all(re.fullmatch(DEVICE_PATTERN, value) for value in values)
     assert len(set(values)) == len(values)
-    assert all(parse_slots(offer.value) for offer in for_a_study(machine))
+    assert all(parse_slots(offer.value) for offer in study_devices(machine))
 
 
 def test_the_offers_tell_names_numbers_and_what_shares_a_batch() -> None:
-    offers = dict(for_a_run(FOUR))
+    offers = dict(run_devices(FOUR))
     assert list(offers) == ["auto", "cpu", "cuda:0,1,2,3", "cuda:0", "cuda:1", "cuda:2", "cuda:3",
                             "cpu:2", "cpu:4", "cpu:8"]  # fmt: skip
     assert offers["cuda:2"] == "H100"
     assert "all 4 GPUs" in offers["cuda:0,1,2,3"]
-    assert [offer.value for offer in for_a_study(FOUR)][:4] == ["auto", "0,1,2,3", "0+1+2+3", "0+1,2+3"]
-    assert [offer.value for offer in for_a_run(Machine(1))] == ["auto", "cpu"]
+    assert [offer.value for offer in study_devices(FOUR)][:4] == ["auto", "0,1,2,3", "0+1+2+3", "0+1,2+3"]
+    assert [offer.value for offer in run_devices(Machine(1))] == ["auto", "cpu"]
 
 
 def test_a_list_of_gpus_is_one_value_among_others() -> None:
@@ -116,14 +116,14 @@ def test_a_list_of_gpus_is_one_value_among_others() -> None:
 
 
 def test_several_gpus_in_the_form_are_one_run_and_several_devices_a_study() -> None:
-    draft = Draft(presets.load("quickstart"))
-    draft.put("training.device", "cuda:0,1")
+    draft = SettingsDraft(presets.load("quickstart"))
+    draft.edit("training.device", "cuda:0,1")
     (run,) = draft.check().runs
     assert run.training.device == "cuda:0,1"
     assert draft.command() == "torchdeck run quickstart training.device=cuda:0,1"
-    draft.put("training.device", "cpu, cuda:0,1")
+    draft.edit("training.device", "cpu, cuda:0,1")
     assert [run.training.device for run in draft.check().runs] == ["cpu", "cuda:0,1"]
-    study = grid_study(draft.preset, draft.texts())
+    study = grid_study(draft.preset, draft.overrides())
     assert [run.config["training"]["device"] for run in study.runs] == ["cpu", "cuda:0,1"]
 
 
@@ -142,7 +142,7 @@ async def device_field(app: Torchdeck, pilot: Pilot[None]) -> Input:
     """The field of the device, with the focus."""
     row = await form_row(app, pilot, "training.device")
     row.focus_editor()
-    await until(pilot, lambda: "Enter lists what is here" in screen_text(app))
+    await until(pilot, lambda: "Enter lists this machine's devices" in screen_text(app))
     return row.query_one(Input)
 
 
@@ -156,7 +156,7 @@ async def test_enter_on_the_device_lists_what_is_here_and_takes_what_is_chosen(m
         await pilot.press("down", "end", "enter")
         await until(pilot, lambda: field.value == "cpu:4")
         await until(pilot, lambda: "batch 64 = 4 x 16" in str(app.screen.query_one(PlanPanel).render()))
-        assert not app.screen.query("#offers")
+        assert not app.screen.query("#device-choices")
 
 
 async def test_another_device_than_those_listed_can_be_written_and_nothing_changes_by_leaving(
@@ -167,13 +167,13 @@ async def test_another_device_than_those_listed_can_be_written_and_nothing_chang
     async with app.run_test(size=(80, 24)) as pilot:
         field = await device_field(app, pilot)
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, AskOffer))
+        await until(pilot, lambda: isinstance(app.screen, DeviceDialog))
         await pilot.press("escape")
-        await until(pilot, lambda: not isinstance(app.screen, AskOffer))
+        await until(pilot, lambda: not isinstance(app.screen, DeviceDialog))
         assert field.value == "auto"
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, AskOffer))
-        app.screen.query_one("#ask-text", Input).value = "cpu:3"
+        await until(pilot, lambda: isinstance(app.screen, DeviceDialog))
+        app.screen.query_one("#dialog-input", Input).value = "cpu:3"
         await pilot.press("enter")
         await until(pilot, lambda: field.value == "cpu:3")
 
@@ -204,6 +204,6 @@ async def test_where_a_study_trains_is_chosen_from_the_slots_of_this_machine(
         app.post_message(StudyRequested(study))
         await until(pilot, lambda: "unfinished" in screen_text(app))
         await pilot.press("r")
-        await until(pilot, lambda: "4 runs at a time, each on a GPU of its own" in screen_text(app))
+        await until(pilot, lambda: "4 runs at a time, one per GPU" in screen_text(app))
         await pilot.press("down", "down", "enter")
         await until(pilot, lambda: commands and commands[0][-1] == "0,1,2,3")

@@ -8,7 +8,7 @@ from torchdeck.core.control import Control
 from torchdeck.core.events import RunCompleted, RunEvent, StageStarted, StepCompleted
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.session.session import SessionContext, run
-from torchdeck.tui.state.feed import MOST_WAITING, Feed
+from torchdeck.tui.state.feed import MAX_QUEUED, Feed
 
 Small = Callable[..., ExperimentConfig]
 
@@ -41,22 +41,22 @@ def test_a_feed_folds_the_same_record_as_the_run_directory(
 def test_asking_for_a_stop_reaches_the_run(small: Small, context: SessionContext, tmp_path: Path) -> None:
     control = Control()
     feed = Feed(lambda: run(small(), tmp_path / "logs", control, context=context), control.request, own=True)
-    feed.ask("stop")
+    feed.request("stop")
     feed.iterate()
     feed.drain()
     assert feed.record.status == "stopped"
-    assert feed.record.reason == "asked for in the app"
+    assert feed.record.reason == "requested in the app"
 
 
 def test_what_nobody_drains_is_bounded_and_the_end_still_comes() -> None:
     def flood() -> Iterator[RunEvent]:
-        yield from map(step, range(MOST_WAITING + 500))
-        yield end(MOST_WAITING + 500)
+        yield from map(step, range(MAX_QUEUED + 500))
+        yield end(MAX_QUEUED + 500)
 
     feed = Feed(flood, lambda *_: None, own=True)
     feed.iterate()
     events = feed.drain()
-    assert len(events) == MOST_WAITING + 1
+    assert len(events) == MAX_QUEUED + 1
     assert isinstance(events[-1], RunCompleted)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torchdeck.tui.state.refresh_rates import RATES, Pace
+from torchdeck.tui.state.refresh_rates import RATES, ChartPace
 
 
 class Machine:
@@ -15,7 +15,7 @@ class Machine:
     def drawings(self, seconds: float, *, bars: float, charts: float) -> list[float]:
         """When the charts are drawn, from now on, where a frame of the bars and the charts compute so long."""
         rates, begun, drawn = RATES["normal"], self.now, list[float]()
-        pace = Pace(rates, lambda: self.now, lambda: self.computed)
+        pace = ChartPace(rates, lambda: self.now, lambda: self.computed)
         while self.now < begun + seconds:
             if pace.due:
                 pace.drawn()

@@ -10,11 +10,11 @@ from textual.geometry import Region
 from textual.strip import Strip
 
 from torchdeck.tui.widgets.cached_render import Pane
-from torchdeck.tui.widgets.line_list import ToldLines
-from torchdeck.tui.widgets.styled_parts import Inked
+from torchdeck.tui.widgets.line_list import LineList
+from torchdeck.tui.widgets.styled_parts import StyledParts
 
 
-class Word(Inked):
+class Word(StyledParts):
     """A word, and how often its lines were put together."""
 
     PARTS = "word"
@@ -34,7 +34,7 @@ class Word(Inked):
         return self._strip(Text(self.word))
 
 
-class Lines(ToldLines):
+class Lines(LineList):
     """Numbers, and which lines were written."""
 
     PARTS = "lines"
@@ -44,9 +44,9 @@ class Lines(ToldLines):
         super().__init__()
         self.wrote: list[int] = []
 
-    def written(self, told: int) -> Strip:
-        self.wrote.append(told)
-        return self._inked((f"number {told}", ""), width=self.size.width)
+    def render_item(self, item: int) -> Strip:
+        self.wrote.append(item)
+        return self._styled_line((f"number {item}", ""), width=self.size.width)
 
 
 class Bench(App[None]):
@@ -95,11 +95,11 @@ async def test_of_lines_only_those_that_say_something_new_are_written() -> None:
     app = Bench()
     async with app.run_test(size=(40, 10)) as pilot:
         lines = app.query_one(Lines)
-        lines.tell([1, 2, 3])
+        lines.show_items([1, 2, 3])
         await until(pilot, lambda: "number 3" in screen_text(app))
         lines.wrote.clear()
-        lines.tell([1, 20, 3])
+        lines.show_items([1, 20, 3])
         await until(pilot, lambda: "number 20" in screen_text(app))
         assert set(lines.wrote) == {20}
-        lines.tell([1])
+        lines.show_items([1])
         await until(pilot, lambda: "number 3" not in screen_text(app) and "number 1" in screen_text(app))
