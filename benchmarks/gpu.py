@@ -66,8 +66,8 @@ def train(config: ExperimentConfig, seconds: float) -> tuple[list[float], int, i
     control, speeds, flops, peak = Control(), list[float](), 0, 0
     start, last = time.perf_counter(), (0.0, 0, 0)
     with tempfile.TemporaryDirectory() as name:
-        around = SessionContext(Path(name), sample_every=0.25)
-        for event in run(config, Path(name) / "logs", control, context=around):
+        context = SessionContext(Path(name), sample_every=0.25)
+        for event in run(config, Path(name) / "logs", control, context=context):
             now = time.perf_counter()
             match event:
                 case RunStarted():

@@ -31,7 +31,7 @@ from torchdeck.core.devices.slots import Slot
 from torchdeck.core.results.predictions import PREDICTIONS
 from torchdeck.core.runs.index import RunIndex
 from torchdeck.core.studies.events import RunEnded, StudyEnded
-from torchdeck.core.studies.executor import Circumstances
+from torchdeck.core.studies.executor import StudyOptions
 from torchdeck.core.studies.ledger import Ledger
 from torchdeck.core.studies.model import Study
 from torchdeck.core.studies.run_study import run_study
@@ -77,9 +77,9 @@ def grid(runs: int) -> Study:
 
 def worked_on(study: Path, slots: int) -> list[float]:
     """Do all runs of a study; when each ended, in seconds without those that the runs took."""
-    around = Circumstances(study, tuple(Slot(f"cpu {number}", "cpu") for number in range(slots)), poll=0.0, start=Timed)
+    options = StudyOptions(study, tuple(Slot(f"cpu {number}", "cpu") for number in range(slots)), poll=0.0, start=Timed)
     begun, Timed.seconds, ends = time.perf_counter(), 0.0, list[float]()
-    for event in run_study(study, around=around):
+    for event in run_study(study, options=options):
         if isinstance(event, RunEnded):
             ends.append(time.perf_counter() - begun - Timed.seconds)
         assert not isinstance(event, StudyEnded) or event.outcome == "completed"
@@ -144,8 +144,8 @@ def reading(study: Path, rounds: int) -> list[Figure]:
 
 def change(study: Path, turn: int) -> None:
     """Put down something of one run that its page shows."""
-    with closing(Ledger(study)) as ledger, ledger.held():
-        ledger.put(replace(ledger.study.runs[0], place=f"cpu {turn}"))
+    with closing(Ledger(study)) as ledger, ledger.locked():
+        ledger.record(replace(ledger.study.runs[0], place=f"cpu {turn}"))
 
 
 async def drawing(study: Path, rounds: int) -> list[Figure]:

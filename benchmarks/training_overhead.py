@@ -104,8 +104,8 @@ def measure(config: ExperimentConfig, rounds: int, steps: int) -> Alternating:
     progress = RichProgress(Console(file=io.StringIO(), force_terminal=True, width=120, height=40), control.clock)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        around = SessionContext(folder, control.clock, lambda: 1.8e9 + control.clock())
-        for event in run(config, folder / "logs", control, context=around):
+        context = SessionContext(folder, control.clock, lambda: 1.8e9 + control.clock())
+        for event in run(config, folder / "logs", control, context=context):
             progress.show(event)
             match event:
                 case RunStarted():

@@ -1,4 +1,4 @@
-"""Run and resume: in this process, or, on several devices, in processes of their own."""
+"""Run and resume a training: in this process, or in one process per device for a run on several devices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def run(
     label: Label | None = None,
     run_id: str = "",
 ) -> Iterator[RunEvent]:
-    """Train a config and record it under `logs`; every failure is the last event, nothing is raised."""
+    """Train a config and record it under `logs`, yielding events; see `torchdeck.core.session.session.run`.
+
+    A run on several devices trains in processes of its own, which continue when the iteration is abandoned.
+    """
     if not uses_several_devices(config):
         yield from session.run(config, logs, control, context=context, label=label, run_id=run_id)
         return
@@ -43,9 +46,9 @@ def run(
 def resume(
     folder: Path, control: Inbox | None = None, *, context: SessionContext, take_over: bool = False
 ) -> Iterator[RunEvent]:
-    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one.
+    """Resume a stopped or dead run from its newest valid checkpoint, or from the start where there is none.
 
-    What the run came to before is told by a `HistoryLoaded`, so that a record folded from these events is the run's.
+    A `HistoryLoaded` event precedes `RunStarted`, so that a record folded from these events covers earlier attempts.
     """
     with closing(_resumed(folder, control or Control(), context, take_over)) as events:
         for event in events:

@@ -1,4 +1,4 @@
-"""The settings of an experiment: their bounds, choices and help stand here and in the tables, once."""
+"""The settings of an experiment: sections with bounds, choices and help; parsing, overrides, validation and hash."""
 
 from __future__ import annotations
 
@@ -40,80 +40,80 @@ Precision = Literal["auto", "fp32", "fp16", "bf16", "fp64"]
 
 
 class TrainingOptions(Options):
-    """How the model is trained."""
+    """Settings of the training itself."""
 
     epochs: int = Field(default=10, ge=1, le=100_000, description="Passes over the training split")
     batch_size: int = Field(default=128, ge=1, description="Images per optimizer step")
     accumulation: int = Field(
-        default=1, ge=1, description="Parts each batch is split into, their gradients added: less memory per step"
+        default=1, ge=1, description="Parts that each batch is split into, adding up their gradients: takes less memory"
     )
     evaluation_batch_size: int | Auto = Field(
         default="auto", description="Images per evaluation batch; auto: 1000 on a GPU, 100 on a CPU"
     )
     precision: Precision = Field(
         default="auto",
-        description="Number format of the forward pass; auto: fp16 on CUDA (bf16 with muon), on a CPU bf16 where that"
-        " is faster; fp32 on CUDA rounds to TF32 in products and convolutions, unless deterministic; fp64 is slow, to"
-        " tell rounding from mistakes",
+        description="Number format of the forward pass; auto: fp16 on CUDA (bf16 with muon), bf16 on a CPU where that"
+        " is faster; fp32 on CUDA uses TF32 in matrix products and convolutions, unless deterministic; fp64 is slow,"
+        " for telling rounding errors from bugs",
     )
     lookahead: int = Field(
         default=0,
         ge=0,
         le=1_000_000,
-        description="Steps between two pulls of the weights to their slow running mean; 0 = none",
+        description="Lookahead: steps between two pulls of the weights towards their slow running mean; 0 = off",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of each label spread over all classes")
-    gradient_clipping: float = Field(default=0.0, ge=0, description="Largest norm of the gradient; 0 = no limit")
+    gradient_clipping: float = Field(default=0.0, ge=0, description="Maximum norm of the gradient; 0 = no limit")
     on_divergence: Literal["stop", "roll-back"] = Field(
         default="stop",
-        description="When numbers are no longer finite: end the run, or go back to the last checkpoint with half the"
-        " learning rate, three times at most",
+        description="When a loss or weight is no longer finite: stop the run, or go back to the last checkpoint with"
+        " half the learning rate, at most three times",
     )
     patience: int = Field(
-        default=0, ge=0, le=100_000, description="Epochs without a better figure before stopping; 0 = never"
+        default=0, ge=0, le=100_000, description="Early stopping: epochs without improvement; 0 = off"
     )
     patience_metric: Literal["accuracy", "loss"] = Field(
-        default="accuracy", description="The figure that early stopping, the best epoch and a plateau schedule watch"
+        default="accuracy", description="The metric for early stopping, the best epoch and the plateau schedule"
     )
     target_accuracy: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="Stop at this accuracy of what chooses the best epoch, from 0 to 1; 0 = never",
+        description="Stop at this accuracy (0 to 1) on the split that chooses the best epoch; 0 = never",
     )
     test_time: Literal["plain", "mirror", "mirror-shift"] = Field(
-        default="plain", description="Evaluate each image as it is, also mirrored, or also shifted by one pixel"
+        default="plain", description="Test-time augmentation: none, also mirrored images, or also shifted by one pixel"
     )
     test_time_share: float = Field(
-        default=1.0, gt=0, le=1, description="Share of each evaluation batch that gets it: the least certain images"
+        default=1.0, gt=0, le=1, description="Share of each evaluation batch to augment: the least certain images"
     )
-    log_interval: int = Field(default=0, ge=0, description="Steps between two printed lines; 0 = one line an epoch")
+    log_interval: int = Field(default=0, ge=0, description="Steps between two printed lines; 0 = one line per epoch")
     channels_last: bool | Auto = Field(default="auto", description="Store images with channels last; auto: yes")
     compile: bool = Field(default=False, description="Compile the model (torch.compile) before the first step")
-    seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of everything that is drawn at random")
+    seed: int = Field(default=1, ge=0, lt=2**63, description="Seed of everything random")
     device: str = Field(
         default="auto",
         pattern=DEVICE_PATTERN,
-        description="auto, cpu, cuda or cuda:N; auto prefers CUDA; cuda:0,1 or cpu:2 for a process on each device that"
-        " shares every batch",
+        description="auto (prefers CUDA), cpu, cuda or cuda:N; cuda:0,1 or cpu:2: one process per device, which share"
+        " every batch",
     )
-    nodes: int = Field(default=1, ge=1, le=1024, description="Machines that train the run together, with these devices")
+    nodes: int = Field(default=1, ge=1, le=1024, description="Machines that train together, each with these devices")
     sync_batch_norm: bool = Field(
-        default=False, description="On several GPUs: normalise over the whole batch, not over each device's part"
+        default=False, description="On several GPUs: batch norm over the whole batch instead of each device's part"
     )
     lr_batch_size: int = Field(
         default=0,
         ge=0,
         le=1_000_000,
-        description="The batch size that optimizer.lr is meant for: another scales it in proportion (linear rule); 0 ="
-        " no rule",
+        description="The batch size that optimizer.lr is meant for; another one scales the rate in proportion (linear"
+        " scaling rule); 0 = off",
     )
-    threads: int | Auto = Field(default="auto", description="CPU threads that compute; auto: what torch finds")
-    deterministic: bool = Field(default=False, description="On CUDA: only algorithms that repeat bit for bit")
+    threads: int | Auto = Field(default="auto", description="CPU threads for computation; auto: chosen by torch")
+    deterministic: bool = Field(default=False, description="On CUDA: only algorithms that are reproducible bit for bit")
 
     @property
     def lr_rule(self) -> float:
-        """What the learning rate is multiplied by for the batch: the linear rule of Goyal et al. 2017, or 1."""
+        """The factor of the learning rate for this batch size: the linear scaling rule (Goyal et al. 2017), or 1."""
         return self.batch_size / self.lr_batch_size if self.lr_batch_size else 1.0
 
 
@@ -128,7 +128,7 @@ class ExperimentConfig(Options):
 
 
 def ranks_of(config: ExperimentConfig) -> int:
-    """Processes that train a run of this config together."""
+    """The number of processes that train a run of this config together."""
     return len(devices_of(config.training.device)) * config.training.nodes
 
 
@@ -143,13 +143,13 @@ _ADAPTER = TypeAdapter(ExperimentConfig)
 
 
 def parse_config(content: Mapping[str, Any]) -> ExperimentConfig:
-    """The config that `content` (nested, in TOML's or JSON's types) describes.
+    """Parse nested content, in the types of TOML or JSON, to a config.
 
     Raises:
-        ConfigError: all faults at once, each with its dotted path and the nearest valid name.
+        ConfigError: all faults at once, each with its dotted path and, for a wrong name, the most similar valid one.
     """
     try:
-        # JSON mode is strict where Python mode takes True for 1, and it allows lists for tuples.
+        # JSON mode is stricter (Python mode accepts True as 1), and it accepts lists for tuples.
         config = _ADAPTER.validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         raise ConfigError(_merged(_fault(item, content) for item in error.errors())) from None
@@ -165,13 +165,13 @@ def to_plain(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def config_hash(config: ExperimentConfig) -> str:
-    """SHA-256 of the config in canonical JSON, as hex; a setting that came later counts only where it is changed."""
+    """SHA-256 of the config in canonical JSON, as hex; settings added later count only where they are not default."""
     content = {section: getattr(config, section).identity() for section in SECTIONS}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def parse_data(name: str, overrides: Iterable[str]) -> DataOptions:
-    """The data section of one data set, changed by `data.key=value` texts.
+    """The data section of a data set, with `data.key=value` overrides.
 
     Raises:
         ConfigError: all faults at once.
@@ -182,7 +182,7 @@ def parse_data(name: str, overrides: Iterable[str]) -> DataOptions:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting as forms, tables and help show it; `of` is the choice it belongs to, "" where there is none."""
+    """One setting for forms, tables and help; `of` is the choice (such as a model) that it belongs to, "" for none."""
 
     path: str
     of: str
@@ -190,11 +190,11 @@ class Setting:
     bounds: str
     help: str
     choices: tuple[Any, ...] = ()
-    """All values it can have, where they are few."""
+    """All valid values, where there are few."""
 
 
 def settings_of(section: str = "") -> list[Setting]:
-    """Every setting of a section, of all for "".
+    """All settings of a section, or of all sections for "".
 
     Raises:
         InputError: no section has that name.
@@ -211,7 +211,7 @@ def settings_of(section: str = "") -> list[Setting]:
 
 @cache
 def section_settings(section: str, choice: str = "") -> tuple[Setting, ...]:
-    """The settings of one choice of a section, less its name."""
+    """The settings of one choice of a section, without `name`."""
     table = SECTIONS[section]
     options = table.options(choice) if table else TrainingOptions
     properties = options.model_json_schema()["properties"]
@@ -230,7 +230,7 @@ def _setting(section: str, choice: str, key: str, schema: dict[str, Any]) -> Set
 
 
 def _choices(schema: dict[str, Any]) -> tuple[Any, ...]:
-    """The values of a setting that has few, from its JSON schema; none otherwise."""
+    """The valid values of a setting from its JSON schema, where there are few; else empty."""
     if "anyOf" in schema:
         parts = [_choices(item) for item in schema["anyOf"]]
         return tuple(value for part in parts for value in part) if all(parts) else ()
@@ -242,7 +242,7 @@ def _choices(schema: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _bounds(schema: dict[str, Any]) -> str:
-    """The bounds of a setting, from its JSON schema, in a few signs."""
+    """The type and bounds of a setting from its JSON schema, as a short text: "integer >= 1"."""
     if "anyOf" in schema:
         return " or ".join(_bounds(item) for item in schema["anyOf"])
     if "const" in schema:
@@ -255,10 +255,10 @@ def _bounds(schema: dict[str, Any]) -> str:
 
 
 def with_overrides(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """`content` changed by `section.key=value` texts; changing a `name` starts that section from its defaults.
+    """Apply `section.key=value` overrides to `content`; changing a `name` resets its section to the defaults.
 
     Raises:
-        ConfigError: a text that is not of that form, or names no section.
+        ConfigError: an override is not of that form, or names no section.
     """
     changed = {section: dict(cast("Mapping[str, Any]", values)) for section, values in content.items()}
     pairs = [_override(text) for text in overrides]
@@ -312,7 +312,7 @@ def _rank_checks(config: ExperimentConfig) -> Iterable[Fault]:
     if len(set(devices)) < len(devices) and devices[0] != "cpu":
         yield Fault("training.device", f"'{training.device}' names a GPU twice; name each once")
     if ranks > MAX_RANKS:
-        yield Fault("training.device", f"{ranks} processes are more than {MAX_RANKS}; name fewer devices")
+        yield Fault("training.device", f"needs {ranks} processes, more than {MAX_RANKS}; name fewer devices")
     if ranks > training.batch_size:
         yield Fault(
             "training.batch_size", f"{ranks} devices share a batch, which must be at least that large; raise it"
@@ -320,7 +320,7 @@ def _rank_checks(config: ExperimentConfig) -> Iterable[Fault]:
 
 
 def _fault(error: ErrorDetails, content: Mapping[str, Any]) -> Fault:
-    """One pydantic error as a fault: the union's tag leaves the path, and the message names the mend."""
+    """One pydantic error as a fault: the union's tag leaves the path, and the message names the fix."""
     path = [str(part) for part in error["loc"]]
     section = path[0] if path else ""
     table = SECTIONS.get(section)
@@ -331,11 +331,11 @@ def _fault(error: ErrorDetails, content: Mapping[str, Any]) -> Fault:
 
 
 def _merged(faults: Iterable[Fault]) -> list[Fault]:
-    """One fault a setting: what may be an integer or `auto` and is neither gives two."""
-    messages: dict[str, list[str]] = {}
+    """One fault per setting: a value that is neither an integer nor `auto` gives two pydantic errors."""
+    by_path: dict[str, list[str]] = {}
     for fault in faults:
-        messages.setdefault(fault.path, []).append(fault.message)
-    return [Fault(path, "; or it ".join(messages)) for path, messages in messages.items()]
+        by_path.setdefault(fault.path, []).append(fault.message)
+    return [Fault(path, "; or it ".join(messages)) for path, messages in by_path.items()]
 
 
 def _choice(content: Mapping[str, Any], section: str) -> str:
@@ -374,7 +374,7 @@ def _shown(value: Any) -> str:
 
 
 def setting_names(section: str, choice: str = "") -> list[str]:
-    """The settings of a section, of one choice where the section is a union."""
+    """The names of the settings of a section, or of one choice where the section has choices."""
     table = SECTIONS.get(section)
     if table is None:
         return list(TrainingOptions.model_fields)

@@ -1,4 +1,4 @@
-"""How a run is asked to stop, pause or save: one object, looked at after every batch."""
+"""Commands to a running training (stop, pause, save, ...): a queue that the training loop polls after every batch."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ CommandName = Literal["stop", "stop-after-epoch", "pause", "unpause", "checkpoin
 
 
 class Inbox(Protocol):
-    """Where commands wait until the training loop takes them."""
+    """A queue of commands, as the training loop sees it."""
 
     def take(self) -> tuple[CommandName, str] | None:
-        """The oldest waiting command with the reason given, or None; never blocks."""
+        """The oldest waiting command and its reason, or None; never blocks."""
         ...
 
     def wait(self, seconds: float) -> None:
-        """Block until a command may be waiting, `seconds` at most."""
+        """Block until a command may have arrived, for at most `seconds`."""
         ...
 
 
 class Control:
-    """Commands from other threads (or a signal handler) of the same process."""
+    """An inbox for commands from other threads, or a signal handler, of the same process."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[CommandName, str]] = deque()
         self._arrived = threading.Event()
 
     def request(self, command: CommandName, reason: str = "") -> None:
-        """Ask for a command; safe from any thread and from a signal handler."""
+        """Queue a command; safe to call from any thread and from a signal handler."""
         self._waiting.append((command, reason))
         self._arrived.set()
 

@@ -1,15 +1,15 @@
-"""What a person can mend, as exceptions whose message names the mend.
+"""Exceptions for everything a user can fix: each says what went wrong and, as its hint, what to do about it.
 
 TorchdeckError            what went wrong, and what to do about it
-├── InputError            the request cannot be met as asked: exit code 2
-│   ├── ConfigError       one or more settings are wrong; all of them are named
-│   ├── DataError         a data set is missing, damaged or of the wrong form
+├── InputError            the request cannot be met: exit code 2
+│   ├── ConfigError       one or more settings are wrong; the message names them all
+│   ├── DataError         a data set is missing, damaged or in the wrong format
 │   └── LogsError         a run or the logs folder cannot be found, read or written
 ├── BusyError             another process or thread holds the run: exit code 3
-└── RunError              a run that had started cannot go on: exit code 1
+└── RunError              a run that had started cannot continue: exit code 1
     ├── DivergedError     the loss or the weights are no longer finite
-    ├── DiskError         the disk would not take what the run came to
-    └── CheckpointError   a checkpoint is missing, damaged or not ours
+    ├── DiskError         the results of the run could not be written to disk
+    └── CheckpointError   a checkpoint is missing, damaged or from another program
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 
 class TorchdeckError(Exception):
-    """Root of the errors a person can mend."""
+    """Base of all errors that a user can fix; `hint` is what to do about it, "" where the message says it all."""
 
     exit_code = 1
 
@@ -34,21 +34,21 @@ class TorchdeckError(Exception):
 
 
 class InputError(TorchdeckError):
-    """The request cannot be met as asked."""
+    """The request cannot be met."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One wrong setting: its dotted path (empty for the whole), and what is wrong with it."""
+    """One wrong setting: its dotted path ("" for the config as a whole), and what is wrong with it."""
 
     path: str
     message: str
 
 
 class ConfigError(InputError):
-    """One or more settings are wrong."""
+    """One or more settings are wrong; `faults` lists them all."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -56,7 +56,7 @@ class ConfigError(InputError):
 
 
 class DataError(InputError):
-    """A data set is missing, damaged or of the wrong form."""
+    """A data set is missing, damaged or in the wrong format."""
 
 
 class LogsError(InputError):
@@ -64,13 +64,13 @@ class LogsError(InputError):
 
 
 class BusyError(TorchdeckError):
-    """Another process or thread holds what this one asked for."""
+    """Another process or thread holds the run, study or lock that was asked for."""
 
     exit_code = 3
 
 
 class RunError(TorchdeckError):
-    """A run that had started cannot go on."""
+    """A run that had started cannot continue."""
 
 
 class DivergedError(RunError):
@@ -78,19 +78,19 @@ class DivergedError(RunError):
 
 
 class DiskError(RunError):
-    """The disk would not take what the run came to."""
+    """The results of the run could not be written to disk."""
 
 
 class CheckpointError(RunError):
-    """A checkpoint is missing, damaged or not of this program."""
+    """A checkpoint is missing, damaged or from another program."""
 
 
 MAX_WORD_LENGTH = 200
-"""Characters of a word that may be a mistyped one; to compare a longer one takes long."""
+"""Longer words are not compared with the choices: difflib takes too long."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A phrase that names the choice a mistyped word most likely meant, else all of them."""
+    """A hint for a mistyped word: the most similar choice, or all choices where none is similar."""
     known = list(choices)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if len(word) <= MAX_WORD_LENGTH else []
     return f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(known)}"

@@ -1,7 +1,7 @@
-"""What a run says: frozen events, and their form as one JSON object each.
+"""The events of a run: frozen dataclasses, and their form as JSON objects in logs.
 
-Accuracies are fractions from 0 to 1, times seconds, memory bytes. `seq` counts the events of a run from 0 without
-holes, `t` is Unix time, `attempt` counts the processes that worked on the run from 1.
+Accuracies are fractions from 0 to 1, times are in seconds, memory in bytes. `seq` numbers the events of a run from 0
+without gaps, `t` is Unix time, `attempt` numbers the processes that worked on the run from 1.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageStarted(RunEvent):
-    """A slow preparation began, or went on to `done` of `total`."""
+    """A slow preparation started, or progressed to `done` of `total`."""
 
     message: str
     done: int | None = None
@@ -52,7 +52,7 @@ class StageStarted(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(RunEvent):
-    """An attempt began; with `resumed_from` (a step), what earlier attempts said beyond that step is void."""
+    """An attempt started; `resumed_from` (a step) cancels what earlier attempts reported beyond that step."""
 
     run_id: str
     resumed_from: int | None
@@ -73,15 +73,15 @@ class RunStarted(RunEvent):
     reproducible: Literal["exact", "seeded"]
     environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
     ranks: tuple[Mapping[str, Any], ...] = ()
-    """Of a run on several devices, each process: its `host`, `device` and the device's `name`."""
+    """Each process of a run on several devices: its `host`, `device`, and the `name` of the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCompleted(RunEvent):
-    """A batch is done: `batch` of `batches` in this phase of this epoch, `step` optimizer steps since the start.
+    """A batch is done: number `batch` of `batches` in this phase of this epoch, `step` optimizer steps since the start.
 
-    `loss` is this batch's mean loss; `mean_loss` and `accuracy` run over the phase; `interval_loss` is the mean over
-    the last `training.log_interval` steps, on the steps that end such an interval.
+    `loss` is the mean loss of this batch; `mean_loss` and `accuracy` are over the phase so far; `interval_loss` is the
+    mean of the last `training.log_interval` steps, on steps that end such an interval.
     """
 
     phase: Phase
@@ -99,11 +99,11 @@ class StepCompleted(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSampled(RunEvent):
-    """The figures of one rank's device at a batch's end; None where it does not tell. Utilisation is a fraction.
+    """A sample of one rank's device after a batch; None for what it does not report. Utilization is a fraction.
 
-    `memory_process` is what the run holds, on a GPU what torch's allocator keeps; `memory_driver` is what the driver
-    counts for its process, as nvidia-smi does. `power` and its limit are watts, `energy` the joules that the device
-    has counted since its driver was loaded.
+    `memory_process` is the memory of the run, on a GPU what torch's allocator has reserved; `memory_driver` is what the
+    driver counts for its process, as nvidia-smi does. `power` and its limit are in watts, `energy` in joules since the
+    driver was loaded.
     """
 
     step: int
@@ -121,11 +121,11 @@ class DeviceSampled(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochCompleted(RunEvent):
-    """An epoch is done: exact means over all its steps, the figures of each split evaluated, the loss of every step.
+    """An epoch is done: exact means over all its steps, the metrics of each evaluated split, the loss of every step.
 
-    `metrics` maps `train/loss`, `test/accuracy`, ... to values. `step_losses` are little-endian float32, one a step.
-    `energy` are the joules the device used in this epoch, None where it does not tell its power. `skipped_steps` were
-    taken back because their gradients overflowed half precision.
+    `metrics` maps `train/loss`, `test/accuracy`, ... to values. `step_losses` is little-endian float32, one per step.
+    `energy` is in joules, None where the device does not report its power. `skipped_steps` counts the steps that were
+    skipped because their gradients overflowed half precision.
     """
 
     epoch: int
@@ -143,7 +143,7 @@ class EpochCompleted(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationCompleted(RunEvent):
-    """The confusion matrix of the test split (rows: true class) in an epoch that is the best so far, or the last."""
+    """The confusion matrix of the test split (rows: true class), of an epoch that is the best so far or the last."""
 
     epoch: int
     step: int
@@ -152,7 +152,7 @@ class EvaluationCompleted(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSaved(RunEvent):
-    """A checkpoint made after `epoch` whole epochs and maybe some batches; `best`: of the best epoch so far."""
+    """A checkpoint was saved after `epoch` complete epochs and maybe some batches; `best`: of the best epoch so far."""
 
     step: int
     epoch: int
@@ -162,9 +162,9 @@ class CheckpointSaved(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledBack(RunEvent):
-    """The run diverged and went back to a checkpoint: what it said beyond `to_step` is void.
+    """The run diverged and went back to a checkpoint; what it reported beyond `to_step` is cancelled.
 
-    From there on the learning rate is `lr_factor` times what the settings say.
+    From now on the learning rate is `lr_factor` times that of the settings.
     """
 
     step: int
@@ -175,9 +175,9 @@ class RolledBack(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderChanged(RunEvent):
-    """The run's folder was renamed while it trained, or removed and made again; its name now, and what it still has.
+    """The run folder was renamed while the run trained, or removed and created again; `run_id` is its name now.
 
-    `checkpoints` are the steps of those that are left: what was said of others is void.
+    `checkpoints` are the steps of the remaining checkpoints; what was reported of others is cancelled.
     """
 
     run_id: str
@@ -186,14 +186,14 @@ class FolderChanged(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarningRaised(RunEvent):
-    """Something went wrong that the run survives, such as a checkpoint that could not be written."""
+    """A problem that the run survives, such as a checkpoint that could not be written."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsHeld(RunEvent):
-    """The disk refuses what the run writes, for `reason`: its events from `since` (a seq) on wait in memory."""
+    """The log cannot be written, for `reason`: events from `since` (a `seq`) on wait in memory."""
 
     since: int
     reason: str
@@ -201,7 +201,7 @@ class EventsHeld(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsReleased(RunEvent):
-    """The disk takes what is written again: `count` events that waited are on it, without `dropped` that gave way."""
+    """The log can be written again: `count` events that waited are on disk; `dropped` others were discarded."""
 
     count: int
     dropped: int
@@ -209,15 +209,15 @@ class EventsReleased(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsDropped(RunEvent):
-    """In a log, in the place of `count` step and device events that the disk refused for too long; its `seq` is the
-    last of theirs, so that a sequence has holes nowhere else."""
+    """Replaces `count` step and device events in a log that could not be written for too long; its `seq` is that of
+    the last of them, so that a sequence has gaps nowhere else."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandApplied(RunEvent):
-    """A command that came in through control took effect."""
+    """A command took effect."""
 
     command: str
     reason: str = ""
@@ -226,7 +226,7 @@ class CommandApplied(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCompleted(RunEvent):
-    """The attempt ended as it should: finished, stopped (resumable) or handed over to another process."""
+    """The attempt ended normally: completed, stopped (resumable) or handed over to another process."""
 
     status: RunStatus
     reason: str
@@ -238,7 +238,7 @@ class RunCompleted(RunEvent):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a run failed, and what a person can do about it."""
+    """Why a run failed; `hint` is what the user can do about it."""
 
     kind: FailureKind
     type: str
@@ -249,23 +249,23 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFailed(RunEvent):
-    """The attempt failed; exactly one such event, or one RunCompleted, ends each attempt."""
+    """The attempt failed. Exactly one RunFailed or RunCompleted ends each attempt."""
 
     error: Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogReplaced(RunEvent):
-    """A reader's own word, never in a log: the log is another one, or gone; all that was read of it is void."""
+    """Never in a log: a reader found a different log, or none; everything read before is cancelled."""
 
     removed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryLoaded(RunEvent):
-    """Never in a log: before the `RunStarted` of a resumed run, its record as the log has it, in JSON's types.
+    """Never in a log: precedes the `RunStarted` of a resumed run with the record of the run so far, in JSON's types.
 
-    Whoever folds the events knows the earlier attempts, too: `RunRecord.apply` starts from it.
+    `RunRecord.apply` starts from it, so that a record folded from the events covers the earlier attempts.
     """
 
     record: Mapping[str, Any]
@@ -295,7 +295,7 @@ KINDS: dict[str, type[RunEvent]] = {
 
 
 def stamp(event: RunEvent, *, seq: int, t: float, attempt: int) -> RunEvent:
-    """The same event with its place in the run's log."""
+    """The event with its sequence number, time and attempt."""
     return dataclasses.replace(event, seq=seq, t=t, attempt=attempt)
 
 
@@ -307,10 +307,10 @@ def to_json(event: RunEvent) -> dict[str, Any]:
 
 
 def from_json(body: Mapping[str, Any]) -> RunEvent | None:
-    """The event of a JSON object, unknown keys ignored; None for a kind that this version does not know.
+    """The event in a JSON object, unknown keys ignored; None for a kind that this version does not know.
 
     Raises:
-        TypeError, ValueError, KeyError: a known kind whose content is not of its form.
+        TypeError, ValueError, KeyError: the content is not valid for its kind.
     """
     kind = KINDS.get(text(body["kind"]))
     if kind is None:
@@ -348,7 +348,7 @@ _FAILURE_KEYS = {name: "mend" if name == "hint" else name for name in Failure.__
 
 
 def failure_json(failure: Failure) -> dict[str, str]:
-    """The failure as a JSON object; the hint stands under `mend`, as in every log."""
+    """The failure as a JSON object; the key of the hint is `mend`, as in every log."""
     return {key: getattr(failure, name) for name, key in _FAILURE_KEYS.items()}
 
 
@@ -356,7 +356,7 @@ def failure_from_json(body: Any) -> Failure:
     """The failure that `failure_json` wrote, unknown keys ignored.
 
     Raises:
-        TypeError, ValueError, KeyError: the content is not of that form.
+        TypeError, ValueError, KeyError: the content is not valid.
     """
     content = table(body)
     known: dict[str, Any] = {name: text(content[key]) for name, key in _FAILURE_KEYS.items() if key in content}

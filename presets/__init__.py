@@ -1,4 +1,4 @@
-"""The experiments that come with Torchdeck, one TOML file each: what to train, why, and what was reported of it."""
+"""Presets: experiments as TOML files with settings, notes and reported figures; load, list and save them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ..core.utils.flatten import as_mapping
 from ..core.utils.validation import too_deep
 
 FOLDER = Path(__file__).parent
-LARGEST_PRESET = 2**16
+MAX_PRESET_BYTES = 2**16
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""What a file must be called to be listed; any other can be named by its path."""
+"""Names of preset files that are listed; other files can be given by their path."""
 _KEYS = ("title", "summary", "reported", "notes")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One experiment: its settings (as the file has them), and what a person reads about it."""
+    """One experiment: its settings as in the file, and the texts about it."""
 
     name: str
     title: str
@@ -40,39 +40,39 @@ class Preset:
 
     @cached_property
     def config(self) -> ExperimentConfig:
-        """The settings as the file has them."""
+        """The settings of the file, validated."""
         return parse_config(self.content)
 
     def with_overrides(self, overrides: list[str]) -> ExperimentConfig:
-        """The settings changed by `section.key=value` texts; raises ConfigError that names every fault."""
+        """The settings with `section.key=value` overrides; raises ConfigError that names every fault."""
         return parse_config(with_overrides(self.content, overrides))
 
     def reported_for(self, config: ExperimentConfig) -> tuple[ReportedFigure, ...]:
-        """The figures that a changed config can be held against: those of the same data set and model."""
+        """The reported figures that a config can be compared with: those for the same data set and model."""
         own = self.config
         same = (own.data.name, own.model.name) == (config.data.name, config.model.name)
         return self.reported if same else ()
 
 
 def user_folder() -> Path:
-    """Where a person's own presets are kept."""
+    """The folder of the user's own presets."""
     given = os.environ.get("TORCHDECK_PRESETS")
     return Path(given) if given else platformdirs.user_config_path("torchdeck") / "presets"
 
 
 def names() -> list[str]:
-    """The presets that come with Torchdeck, `quickstart` first, then a person's own."""
+    """The names of the presets that come with Torchdeck, `quickstart` first, then the user's own."""
     shipped = sorted(names_in(FOLDER), key=lambda name: (name != "quickstart", name))
     return shipped + [name for name in names_in(user_folder()) if name not in shipped]
 
 
 def names_in(folder: Path) -> list[str]:
-    """What the TOML files of a folder are called."""
+    """The names of the TOML files in a folder."""
     return sorted(path.stem for path in folder.glob("*.toml") if NAME.fullmatch(path.stem))
 
 
 def load_all() -> tuple[list[Preset], list[InputError]]:
-    """All presets, and what is wrong with those of a person's own that cannot be read."""
+    """All presets, and the errors of the user's own presets that cannot be loaded."""
     found: list[Preset] = []
     damaged: list[InputError] = []
     for name in names():
@@ -84,13 +84,13 @@ def load_all() -> tuple[list[Preset], list[InputError]]:
 
 
 def save(name: str, title: str, summary: str, config: ExperimentConfig) -> Path:
-    """Keep settings as a preset of a person's own, in place of one that has this name.
+    """Save settings as a preset of the user, replacing one of that name.
 
     Raises:
-        InputError: the name is taken by a preset that comes with Torchdeck or is no file name, or the disk refuses.
+        InputError: the name is invalid or that of a preset that comes with Torchdeck, or the file cannot be written.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
-        raise InputError(f"'{name}' cannot name a preset", "use small letters, digits and - . _")
+        raise InputError(f"'{name}' is not a valid name of a preset", "use lower-case letters, digits and - . _")
     if (FOLDER / f"{name}.toml").exists():
         raise InputError(f"the preset '{name}' comes with Torchdeck", "choose another name")
     path = user_folder() / f"{name}.toml"
@@ -99,20 +99,22 @@ def save(name: str, title: str, summary: str, config: ExperimentConfig) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, tomli_w.dumps(content).encode())
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror})", "set TORCHDECK_PRESETS") from None
+        raise InputError(
+            f"{path} cannot be written ({error.strerror})", "choose another folder with TORCHDECK_PRESETS"
+        ) from None
     return path
 
 
 def load(name: str) -> Preset:
-    """The preset of a name, or of the path of a TOML file.
+    """Load a preset by its name, or by the path of a TOML file.
 
     Raises:
         InputError: there is none, or its file is damaged.
         ConfigError: its settings are wrong.
     """
     path = Path(name) if name.endswith(".toml") or "/" in name else _named(name)
-    preset = _parse(path.stem, read_toml(path, LARGEST_PRESET))
-    assert preset.config  # parsed now, so that a wrong setting is told when the preset is named
+    preset = _parse(path.stem, read_toml(path, MAX_PRESET_BYTES))
+    assert preset.config  # validated now, so that a wrong setting is reported when the preset is loaded
     return preset
 
 
@@ -123,23 +125,25 @@ def _named(name: str) -> Path:
     return shipped if shipped.exists() else user_folder() / f"{name}.toml"
 
 
-def read_toml(path: Path, most: int) -> dict[str, Any]:
-    """The content of a TOML file of at most so many bytes; raises InputError that names it and its fault."""
+def read_toml(path: Path, max_bytes: int) -> dict[str, Any]:
+    """Read a TOML file of at most `max_bytes`; raises InputError with the path and what is wrong."""
     try:
         if not path.is_file():
             os.stat(path)
-            raise InputError(f"{path} is not a regular file", "name a TOML file")
-        if path.stat().st_size > most:
-            raise InputError(f"{path} is larger than {most // 1024} KiB", "name a TOML file of settings")
+            raise InputError(f"{path} is not a regular file", "give the path of a TOML file")
+        if path.stat().st_size > max_bytes:
+            raise InputError(
+                f"{path} is larger than {max_bytes // 1024} KiB", "give the path of a TOML file with settings"
+            )
         content = tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})", "check its path") from None
     except RecursionError:
-        raise InputError(f"{path} is nested too deep", "mend it there") from None
+        raise InputError(f"{path} is nested too deep", "fix the file") from None
     except ValueError as error:
-        raise InputError(f"{path} is not TOML ({error})", "mend it there") from None
+        raise InputError(f"{path} is not TOML ({error})", "fix the file") from None
     if too_deep(content):
-        raise InputError(f"{path} is nested too deep", "mend it there")
+        raise InputError(f"{path} is nested too deep", "fix the file")
     return content
 
 
@@ -167,7 +171,7 @@ def _table(content: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _check_notes(notes: dict[str, str], settings: dict[str, Any]) -> None:
-    """A note beside a setting that does not exist would never be read."""
+    """Check that every note belongs to an existing setting; others would never be shown."""
     faults: list[Fault] = []
     for path in notes:
         section, _, key = path.partition(".")

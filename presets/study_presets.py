@@ -1,4 +1,4 @@
-"""Studies as they are declared: the TOML files of `presets/studies/`, a grid or a search space on the command line."""
+"""Study declarations: from TOML files in `presets/studies/`, or as a grid or search space from the command line."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from ..core.studies.search_space import check_space, is_distribution, override_t
 from . import Preset
 
 FOLDER = Path(__file__).parent / "studies"
-MOST_RUNS = 10_000
-LARGEST_STUDY = 2**20
-FIGURES_BESIDE = ("train_seconds", "utilization")
-"""What a study may report of a run beside the metrics of its epochs: seconds, and a fraction."""
+MAX_RUNS = 10_000
+MAX_STUDY_BYTES = 2**20
+EXTRA_FIGURES = ("train_seconds", "utilization")
+"""Figures that a study may report of a run in addition to metrics: seconds, and a fraction."""
 
 _KEYS = ("title", "summary", "shows", "preset", "overrides", "reported", "notes", "runs", "grid")
 _RUN_KEYS = ("label", "preset", "overrides", "reported")
 
 
 def study_names() -> list[str]:
-    """The studies that come with Torchdeck, and a person's own."""
+    """The names of the studies that come with Torchdeck, and of the user's own."""
     shipped = presets.names_in(FOLDER)
     return shipped + [name for name in presets.names_in(presets.user_folder() / "studies") if name not in shipped]
 
 
 def load_declaration(name: str, overrides: Iterable[str] = ()) -> Study:
-    """The study of a name, or of the path of a TOML file; `overrides` change every run of it.
+    """Load a study by its name, or by the path of a TOML file; `overrides` apply to all of its runs.
 
     Raises:
         InputError: there is none, or its file is damaged.
         ConfigError: all its faults at once, each with its path.
     """
     path = Path(name) if name.endswith(".toml") or "/" in name else _named(name)
-    return _Declaration(path.stem, presets.read_toml(path, LARGEST_STUDY), list(overrides)).study()
+    return _Declaration(path.stem, presets.read_toml(path, MAX_STUDY_BYTES), list(overrides)).study()
 
 
 def _named(name: str) -> Path:
@@ -52,7 +52,7 @@ def _named(name: str) -> Path:
 
 
 class _Declaration:
-    """One TOML file on its way to a study; faults are gathered, so that all are told at once."""
+    """Parses one TOML file to a study; collects all faults, so that they are reported together."""
 
     def __init__(self, name: str, content: Mapping[str, Any], given: list[str]) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class _Declaration:
         self.faults: list[Fault] = []
 
     def study(self) -> Study:
-        """The study, or all that is wrong with its file."""
+        """The study; raises ConfigError with all faults of the file."""
         for key in self.content:
             if key not in _KEYS:
                 self._fault(key, f"no such key of a study; {nearest(key, _KEYS)}")
@@ -91,14 +91,14 @@ class _Declaration:
         value = self.content.get(key, default)
         if isinstance(value, str):
             return value
-        self._fault(key, "must be a text")
+        self._fault(key, "must be a string")
         return default
 
     def _texts(self, key: str) -> list[str]:
         value = self.content.get(key, [])
         if isinstance(value, list) and all(isinstance(item, str) for item in cast("list[Any]", value)):
             return cast("list[str]", value)
-        self._fault(key, "must be a list of texts")
+        self._fault(key, "must be a list of strings")
         return []
 
     def _table(self, key: str) -> dict[str, Any]:
@@ -112,12 +112,12 @@ class _Declaration:
         shows = self._texts("shows") or ["table"]
         for item in shows:
             if item not in SHOWS:
-                self._fault("shows", f"nothing shows '{item}'; {nearest(item, SHOWS)}")
+                self._fault("shows", f"there is no '{item}' to show; {nearest(item, SHOWS)}")
         return tuple(shows)
 
     def _notes(self) -> dict[str, str]:
-        """Notes by the setting, or the figure, that they are about."""
-        known = {*FIGURES_BESIDE, *(f"{section}.name" for section in SECTIONS), *(item.path for item in settings_of())}
+        """The notes, by the setting or figure that they are about."""
+        known = {*EXTRA_FIGURES, *(f"{section}.name" for section in SECTIONS), *(item.path for item in settings_of())}
         notes = {str(key): str(value) for key, value in self._table("notes").items()}
         for path in notes:
             if path not in known:
@@ -125,9 +125,9 @@ class _Declaration:
         return notes
 
     def _items(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Each run as the file has it, with the path it stands at."""
+        """The runs in the file, each with its path there."""
         if ("runs" in self.content) == ("grid" in self.content):
-            self._fault("", "a study has either [[runs]], or a [grid] of values; write one of them")
+            self._fault("", "a study needs either [[runs]] or a [grid] of values; write one of them")
             return
         if "grid" in self.content:
             yield from (("grid", {"overrides": point}) for point in self._grid())
@@ -156,7 +156,7 @@ class _Declaration:
         place, item = placed
         named = str(item.get("preset", self.content.get("preset", "")))
         if not named:
-            self._fault(place, "names no preset; write preset = at the top of the file, or in each run")
+            self._fault(place, "has no preset; write preset = at the top of the file, or in each run")
             return None
         own = item.get("overrides", {})
         if not isinstance(own, dict):
@@ -164,7 +164,7 @@ class _Declaration:
             return None
         given = cast("dict[str, Any]", own)
         overrides = {**self._table("overrides"), **given}
-        # What all runs have in common tells none of them from the others.
+        # Overrides that all runs share do not distinguish them.
         label = str(item.get("label", "")) or _label(given)
         try:
             return study_run(number, presets.load(named), overrides, self.given, label, _figures(item))
@@ -179,19 +179,19 @@ def _figures(item: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """The reported figures of a run as plain tables.
 
     Raises:
-        ConfigError: they are of another form.
+        ConfigError: they are not valid.
     """
     given = item.get("reported", [])
     figures: list[Any] = cast("list[Any]", given) if isinstance(given, list) else [given]
     for figure in figures:
-        beside = isinstance(figure, dict) and figure.get("metric") in FIGURES_BESIDE
+        beside = isinstance(figure, dict) and figure.get("metric") in EXTRA_FIGURES
         if beside and set(figure) == {"metric", "at", "value"} and isinstance(figure["value"], int | float):
             continue
         try:
             parse_reported([figure])
         except ConfigError as error:
-            told = [fault.message for fault in error.faults]
-            raise ConfigError([Fault("reported", f"{told[0]} (or {' or '.join(FIGURES_BESIDE)})")]) from None
+            messages = [fault.message for fault in error.faults]
+            raise ConfigError([Fault("reported", f"{messages[0]} (or {' or '.join(EXTRA_FIGURES)})")]) from None
     return tuple(figures)
 
 
@@ -203,7 +203,7 @@ def study_run(
     label: str = "",
     reported: tuple[Mapping[str, Any], ...] = (),
 ) -> StudyRun:
-    """One run of a study: a preset with changes, then the changes that a person gave for all runs.
+    """One run of a study: a preset with its overrides, then the overrides that the user gave for all runs.
 
     Raises:
         ConfigError: all faults at once.
@@ -229,13 +229,13 @@ def points(grid: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
         ConfigError: there are too many.
     """
     count = math.prod(len(values) for values in grid.values())
-    if count > MOST_RUNS:
-        raise ConfigError([Fault("grid", f"{count} runs are planned; {MOST_RUNS} at most")])
+    if count > MAX_RUNS:
+        raise ConfigError([Fault("grid", f"makes {count} runs, more than {MAX_RUNS}; give fewer values")])
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def varied(runs: Iterable[StudyRun]) -> tuple[str, ...]:
-    """The settings in which runs differ, by dotted path; a choice's name stands for what else comes with it."""
+    """The settings in which runs differ, by dotted path; where the choice of a section differs, only its name."""
     flat = [
         {
             f"{section}.{key}": value
@@ -251,7 +251,7 @@ def varied(runs: Iterable[StudyRun]) -> tuple[str, ...]:
 
 
 def grid_study(preset: Preset, texts: Iterable[str]) -> Study:
-    """The study of a preset over `section.key=v1,v2` texts; a text with one value changes every run.
+    """A grid study of a preset over `section.key=v1,v2` texts; texts with a single value apply to every run.
 
     Raises:
         ConfigError: all faults at once.
@@ -278,7 +278,7 @@ def grid_study(preset: Preset, texts: Iterable[str]) -> Study:
 def search_study(
     preset: Preset, texts: Iterable[str], trials: int, pruner: Pruner, sampler: Sampler = "tpe", seed: int = 1
 ) -> Study:
-    """The search of a preset over texts such as `optimizer.lr=log(1e-4,1e-1)`; other texts change every trial.
+    """A search over texts such as `optimizer.lr=log(1e-4,1e-1)`; texts with a single value apply to every trial.
 
     Raises:
         ConfigError: all faults at once.
@@ -307,7 +307,7 @@ def search_study(
 
 
 def _split(texts: Iterable[str], varies: Any) -> tuple[dict[str, str], list[str]]:
-    """The texts whose value varies, by path, and the others as they are."""
+    """Split texts into values that vary, by path, and fixed overrides."""
     found: dict[str, str] = {}
     fixed: list[str] = []
     for text in texts:

@@ -1,4 +1,4 @@
-"""`python -P -m torchdeck.core.clusters.ray_driver ADDRESS GPUS CPUS`: Ray's side of a study, in a process of its own.
+"""The Ray driver of a study, `python -P -m torchdeck.core.clusters.ray_driver ADDRESS GPUS CPUS`: its Ray tasks.
 
 Ray prints on stdout and stderr as it likes, and ends the process where it loses the cluster; neither may reach the
 study's. Orders come in on stdin, a line of JSON each; the end of stdin ends the process, and with it all tasks.
@@ -21,10 +21,10 @@ from ..utils.files import open_to_append
 from .ray_task import train
 
 RETRIES = 10
-"""How often a task is placed anew whose node or process is lost: its run goes on, so little is lost by it."""
+"""How often Ray retries a task whose node or process is lost; its run is resumed, so that little is lost."""
 
 LOG = "ray.log"
-"""What Ray prints, beside the consoles of the runs."""
+"""The file with what Ray prints, beside the console files of the runs."""
 
 SETTINGS = {
     # Under `uv run` Ray would copy the working folder to all nodes, and have each start through uv.
@@ -33,40 +33,40 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
-POLL = 0.5
+POLL_SECONDS = 0.5
 STOP_TIMEOUT = 60.0
-"""Seconds that runs have to stop with a checkpoint when the study's process is gone."""
+"""Seconds for the runs to stop with a checkpoint when the study's process is gone."""
 
 
 class Driver:
-    """The tasks of a study, one for each run."""
+    """The Ray tasks of a study, one for each run."""
 
-    def __init__(self, ray: Any, share: Mapping[str, float], told: int) -> None:
-        """`share` are the options of a task that say what it gets; `told` is where it tells which are over."""
-        self._ray, self._told = ray, told
+    def __init__(self, ray: Any, share: Mapping[str, float], output: int) -> None:
+        """`share` are the resource options of a task; finished tasks are reported to the descriptor `output`."""
+        self._ray, self._output = ray, output
         self._train, self._options = ray.remote(train), {"max_retries": RETRIES, **share}
         self._tasks: dict[Any, str] = {}
 
-    def obey(self, order: Mapping[str, Any]) -> None:
-        """Start the task of a run, or cancel it."""
+    def handle(self, order: Mapping[str, Any]) -> None:
+        """Start the task of a run, or cancel it, as an order says."""
         if "cancel" in order:
             for task in [task for task, run_id in self._tasks.items() if run_id == order["cancel"]]:
                 self._ray.cancel(task)
             return
         console = Path(order["console"])
-        _print_into(open_to_append(console.with_name(LOG)))
+        _redirect_output(open_to_append(console.with_name(LOG)))
         run_id = order["request"]["run_id"]
         task = self._train.options(name=run_id, **self._options).remote(order["request"], str(console))
         self._tasks[task] = run_id
 
-    def look(self) -> None:
-        """Tell of the tasks that are over."""
+    def report_finished(self) -> None:
+        """Report the tasks that have finished."""
         ready, _ = self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)
         for task in ready:
-            tell(self._told, {"run_id": self._tasks.pop(task), "how": self._ended(task)})
+            send_line(self._output, {"run_id": self._tasks.pop(task), "how": self._ended(task)})
 
-    def end(self) -> None:
-        """Let all that train stop with a checkpoint: Ray kills what is left when its driver goes."""
+    def stop_all(self) -> None:
+        """Stop all runs with a checkpoint; Ray kills the remaining tasks when its driver exits."""
         for task in self._tasks:
             self._ray.cancel(task)
         self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=STOP_TIMEOUT)
@@ -75,7 +75,7 @@ class Driver:
     def _ended(self, task: Any) -> str:
         try:
             return str(self._ray.get(task))
-        except Exception as error:  # noqa: BLE001 - whatever became of the task, its run's directory tells of the run
+        except Exception as error:  # noqa: BLE001 - the state of the run is in its folder anyway
             return f"its Ray task was lost: {_first_line(error)}"
 
 
@@ -83,20 +83,20 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def tell(descriptor: int, content: Mapping[str, Any]) -> None:
-    """Send one line to the study's process."""
+def send_line(descriptor: int, content: Mapping[str, Any]) -> None:
+    """Send a line of JSON to the study's process."""
     os.write(descriptor, json.dumps(content).encode() + b"\n")
 
 
-def _print_into(file: int) -> None:
-    """Let what is printed from now on go to a file."""
+def _redirect_output(file: int) -> None:
+    """Redirect stdout and stderr to a file."""
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
 
 
-def _orders(lines: BinaryIO) -> queue.Queue[dict[str, Any] | None]:
-    """What comes in, read in a thread; None at its end."""
+def _read_orders(lines: BinaryIO) -> queue.Queue[dict[str, Any] | None]:
+    """Read orders in a thread; None marks the end of the input."""
     waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def read() -> None:
@@ -109,9 +109,9 @@ def _orders(lines: BinaryIO) -> queue.Queue[dict[str, Any] | None]:
 
 
 def main(address: str, gpus: str, cpus: str) -> None:
-    """Connect, say so or why not, and work until nobody wants anything any more."""
-    told = os.dup(1)
-    _print_into(os.open(os.devnull, os.O_WRONLY))
+    """Connect to Ray, report success or failure, and handle orders until stdin is closed."""
+    output = os.dup(1)
+    _redirect_output(os.open(os.devnull, os.O_WRONLY))
     # Ctrl-C is the study's to decide about.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name, value in SETTINGS.items():
@@ -119,19 +119,19 @@ def main(address: str, gpus: str, cpus: str) -> None:
     ray = extra_module("ray", "ray", "--on ray")
     try:
         ray.init(address=address, log_to_driver=False)
-    except Exception as error:  # noqa: BLE001 - it is told
-        return tell(told, {"refused": _first_line(error)})
-    tell(told, {"connected": True})
-    orders, driver = _orders(sys.stdin.buffer), Driver(ray, {"num_gpus": int(gpus), "num_cpus": int(cpus)}, told)
+    except Exception as error:  # noqa: BLE001 - it is reported
+        return send_line(output, {"refused": _first_line(error)})
+    send_line(output, {"connected": True})
+    orders, driver = _read_orders(sys.stdin.buffer), Driver(ray, {"num_gpus": int(gpus), "num_cpus": int(cpus)}, output)
     while True:
-        driver.look()
+        driver.report_finished()
         try:
-            order = orders.get(timeout=POLL)
+            order = orders.get(timeout=POLL_SECONDS)
         except queue.Empty:
             continue
         if order is None:
-            return driver.end()
-        driver.obey(order)
+            return driver.stop_all()
+        driver.handle(order)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ray for a study: each run is a core task, which Ray places, and places anew where its node is lost."""
+"""Run a study on Ray: each run is a Ray task, which Ray schedules, and reschedules where its node is lost."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ..processes.launch import file_size, read_failure
 from ..runs.layout import is_locked
 from ..utils.extras import check_extra
 from ..utils.files import read_json
-from . import Share, from_anywhere
-from .remote_run import Watched
+from . import RunResources, with_absolute_paths
+from .remote_run import RemoteRun
 
-LOST = "the connection to Ray was lost"
+CONNECTION_LOST = "the connection to Ray was lost"
 
 
 class Ray:
-    """A Ray cluster, through `ray_driver`; `start` is its `core.processes.launch.Starter`."""
+    """A Ray cluster, through `ray_driver`; `start` is its `core.processes.launch.WorkerStarter`."""
 
-    def __init__(self, address: str, share: Share) -> None:
-        """Connect, which takes seconds.
+    def __init__(self, address: str, share: RunResources) -> None:
+        """Connect to a cluster, which takes seconds.
 
         Raises:
             InputError: Ray is not installed, or no cluster answers at the address.
@@ -52,46 +52,46 @@ class Ray:
             cwd="/",
             start_new_session=True,
         )
-        self.over: dict[str, str] = {}
-        """How the task of each run ended whose task is over."""
+        self.finished: dict[str, str] = {}
+        """How the tasks that have finished ended, by run id."""
         self._await_connection(address)
         threading.Thread(target=self._listen, name="ray", daemon=True).start()
 
     def _await_connection(self, address: str) -> None:
         assert self._driver.stdout
         answer = self._driver.stdout.readline()
-        told = json.loads(answer) if answer else {"refused": f"it ended with exit code {self._driver.wait()}"}
-        if "refused" in told:
+        reply = json.loads(answer) if answer else {"refused": f"it ended with exit code {self._driver.wait()}"}
+        if "refused" in reply:
             hint = "start one with: ray start --head, and name it with --address HOST:PORT"
-            raise InputError(f"no Ray cluster answers at {address} ({told['refused']})", hint)
+            raise InputError(f"no Ray cluster answers at {address} ({reply['refused']})", hint)
 
     def _listen(self) -> None:
         assert self._driver.stdout
         for line in self._driver.stdout:
-            told = json.loads(line)
-            self.over[told["run_id"]] = told["how"]
+            report = json.loads(line)
+            self.finished[report["run_id"]] = report["how"]
 
     @property
-    def lost(self) -> bool:
-        """Whether no task can be heard of any more."""
+    def is_lost(self) -> bool:
+        """Whether the connection to Ray is lost."""
         return self._driver.poll() is not None
 
-    def order(self, content: Mapping[str, Any]) -> None:
-        """Have a task started or cancelled; a lost driver cannot hear it."""
+    def send(self, content: Mapping[str, Any]) -> None:
+        """Send an order to start or cancel a task; it is ignored where the connection is lost."""
         assert self._driver.stdin
         with suppress(OSError):
             self._driver.stdin.write(json.dumps(content).encode() + b"\n")
             self._driver.stdin.flush()
 
     def start(self, request: Mapping[str, Any], console: Path, _lock: int, _slot: Slot) -> RayRun:
-        """Hand a run to Ray.
+        """Submit a run to Ray.
 
         Raises:
             InputError: the connection is lost.
         """
-        if self.lost:
-            raise InputError(LOST, "see whether the cluster is up, and go on with the study")
-        return RayRun(self, from_anywhere(request), console.absolute())
+        if self.is_lost:
+            raise InputError(CONNECTION_LOST, "check that the cluster is up, then continue the study")
+        return RayRun(self, with_absolute_paths(request), console.absolute())
 
 
 class RayRun:
@@ -99,41 +99,41 @@ class RayRun:
 
     def __init__(self, ray: Ray, request: Mapping[str, Any], console: Path) -> None:
         self._ray, self._console, self._run_id = ray, console, str(request["run_id"])
-        self._printed = file_size(console)
-        self._watched = Watched(Path(request["logs"]) / self._run_id)
+        self._console_start = file_size(console)
+        self._run = RemoteRun(Path(request["logs"]) / self._run_id)
         self._host = ""
-        ray.over.pop(self._run_id, None)
-        ray.order({"request": request, "console": str(console)})
+        ray.finished.pop(self._run_id, None)
+        ray.send({"request": request, "console": str(console)})
 
     @property
     def place(self) -> str:
-        """The machine that trains it, or did, once one does."""
-        if self._watched.training or self._run_id in self._ray.over:
-            owner = read_json(self._watched.folder / "run.lock")
+        """The machine that trains it, or did, as text."""
+        if self._run.is_training or self._run_id in self._ray.finished:
+            owner = read_json(self._run.folder / "run.lock")
             self._host = str(owner.get("host")) if isinstance(owner, dict) else ""
-        return f"{self._host}, by Ray" if self._host else "waits for its turn in Ray"
+        return f"{self._host}, by Ray" if self._host else "queued in Ray"
 
     @property
     def ended(self) -> bool:
-        """Whether its task is over; where the connection is lost, whether nobody trains it any more."""
-        self._watched.look()
-        return self._run_id in self._ray.over or (self._ray.lost and is_locked(self._watched.folder) is not True)
+        """Whether its task has finished; where the connection is lost, whether the run is no longer active."""
+        self._run.poll()
+        return self._run_id in self._ray.finished or (self._ray.is_lost and is_locked(self._run.folder) is not True)
 
     def send(self, command: CommandName, reason: str) -> None:
-        """Send a command to wherever the run trains; one that is to stop before it trains loses its task."""
-        self._watched.send(command, reason)
-        if command == "stop" and not self._watched.training:
-            self._ray.order({"cancel": self._run_id})
+        """Send a command to the run; a stop before it trains cancels its task."""
+        self._run.send(command, reason)
+        if command == "stop" and not self._run.is_training:
+            self._ray.send({"cancel": self._run_id})
 
     def close(self) -> None:
-        """Have it stop with a checkpoint."""
+        """Stop it with a checkpoint."""
         if not self.ended:
-            self.send("stop", "the process that asked for the run is gone")
+            self.send("stop", "the process that started the run is gone")
 
     def exit_text(self) -> str:
-        """How its process ended, or what Ray says."""
-        return self._ray.over.get(self._run_id, LOST)
+        """How its process ended, or what Ray reported, as text."""
+        return self._ray.finished.get(self._run_id, CONNECTION_LOST)
 
     def failure(self) -> RunFailed | None:
-        """What its process told at its end."""
-        return read_failure(self._console, self._printed)
+        """The failure that its process printed at its end; None without one."""
+        return read_failure(self._console, self._console_start)

@@ -1,4 +1,4 @@
-"""What a Slurm job runs: one run of the shared folder, begun or gone on with, by `torchdeck.core.processes.worker`."""
+"""The function that a Slurm job of a study calls: starts or resumes one run by `torchdeck.core.processes.worker`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ..runs.layout import is_locked
 from ..runs.reader import load_record
 from ..utils.files import open_to_append
 
-MOST_IN_VAIN = 3
-"""Restarts of a job after which one that came no step further is given up."""
+MAX_STALLED_RESTARTS = 3
+"""Restarts without a single new step after which a job gives up."""
 
 RELEASE_TIMEOUT = 120.0
-"""Seconds in which whoever had the run before, such as a node that is lost, must let go of it."""
+"""Seconds in which a previous process of the run, for instance on a lost node, must release it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What submitit pickles: the run's directory, the folder of the data sets, and the file for what is printed."""
+class SlurmJob:
+    """The callable that submitit pickles: run folder, data folder, and console file."""
 
     folder: str
     data: str
     console: str
 
     def __call__(self) -> NoReturn:
-        """Train, and leave the process with the code that the job's script looks at."""
+        """Train, and exit the process with the code that the job script checks."""
         with open(open_to_append(Path(self.console)), "ab") as console:
             os.dup2(console.fileno(), 1)
             os.dup2(console.fileno(), 2)
@@ -43,18 +43,18 @@ class Job:
 
 
 def train(folder: Path, data: str, restarts: int = 0) -> int:
-    """Work on a run to its end or to a signal; an exit code of `torchdeck.core.processes.worker`.
+    """Train a run until it ends or a signal comes; returns an exit code of `torchdeck.core.processes.worker`.
 
-    A failure is the last line of what is printed, for one that left no run directory.
+    A failure is also the last line of stdout, in case there is no run folder to record it in.
     """
     end = time.monotonic() + RELEASE_TIMEOUT
     while is_locked(folder) and time.monotonic() < end:
         time.sleep(1)
     before = load_record(folder).step
     code = main([str(folder), "--data", data, "--sample-every", str(SAMPLE_SECONDS)])
-    if code != EXIT_STOPPED_BY_SCHEDULER or restarts < MOST_IN_VAIN or load_record(folder).step > before:
+    if code != EXIT_STOPPED_BY_SCHEDULER or restarts < MAX_STALLED_RESTARTS or load_record(folder).step > before:
         return code
-    told = f"{restarts + 1} jobs were interrupted before the run came a step further"
-    failure = RunFailed(error=Failure("crash", "Interrupted", told, "give its jobs a longer time"))
+    message = f"{restarts + 1} jobs were interrupted before the run made a single step"
+    failure = RunFailed(error=Failure("crash", "Interrupted", message, "request a longer time limit"))
     sys.stdout.write(json.dumps(to_json(failure)) + "\n")
     return 1

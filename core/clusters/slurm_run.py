@@ -1,6 +1,6 @@
-"""A study's run as Slurm jobs: looked after, told what it is asked, followed by another job where one is lost.
+"""A run of a study as Slurm jobs: watched, sent commands, given another job where one is lost.
 
-How the run goes and ended is read from its directory; Slurm is asked where its job waits, runs, and whether it is gone.
+The progress and the end of the run are read from its folder; Slurm is asked whether its job waits, runs or is gone.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from ..events import RunFailed
 from ..processes.launch import file_size, read_failure
 from ..runs.layout import is_run
 from ..studies.model import PRUNED
-from ..studies.store import clear_unborn
-from .remote_run import Watched
+from ..studies.store import remove_incomplete_run
+from .remote_run import RemoteRun
 from .squeue import GONE, WAITS, JobState
 
-TRY_AGAIN = 30.0
-"""Seconds after which a job that Slurm would not take is submitted again."""
+RESUBMIT_SECONDS = 30.0
+"""Seconds after which a job that Slurm did not accept is submitted again."""
 
 
 class Scheduler(Protocol):
     """What a run needs of Slurm."""
 
     def submit(self, request: Mapping[str, Any], console: Path) -> str:
-        """Submit a job for a run; its id. Raises InputError where Slurm does not take it."""
+        """Submit a job for a run; returns its id. Raises InputError where Slurm does not accept it."""
         ...
 
     def jobs_since(self, moment: float) -> dict[str, JobState] | None:
-        """See `Listing.jobs_since`."""
+        """See `JobListing.jobs_since`."""
         ...
 
     def cancel(self, job: str, *, waiting_only: bool) -> None:
-        """Cancel a job, perhaps only where it has not begun."""
+        """Cancel a job; with `waiting_only` only where it has not started."""
         ...
 
 
 class SlurmRun:
-    """A run as a `torchdeck.core.processes.launch.Worker`: a job that ends before its run does is followed by another.
+    """A run as a `torchdeck.core.processes.launch.Worker`: when its job ends before the run, another one is submitted.
 
-    A job that was interrupted requeues itself, and is the same job then; one that cannot, ends.
+    An interrupted job requeues itself where it can, and then remains the same job.
     """
 
     def __init__(
@@ -54,105 +54,105 @@ class SlurmRun:
         job: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Submit its job, or take up the one that stands for it.
+        """Submit a job, or adopt the given one.
 
         Raises:
-            InputError: Slurm does not take the job.
+            InputError: Slurm does not accept the job.
         """
         self._scheduler, self._request, self._console, self._clock = scheduler, request, console, clock
-        self._printed = file_size(console)
-        self._watched = Watched(Path(request["logs"]) / request["run_id"])
+        self._console_start = file_size(console)
+        self._run = RemoteRun(Path(request["logs"]) / request["run_id"])
         self._refusal = ""
-        self._over = False
-        self._expect(job or scheduler.submit(request, console), "RUNNING" if job else "PENDING")
+        self._ended = False
+        self._watch_job(job or scheduler.submit(request, console), "RUNNING" if job else "PENDING")
 
-    def _expect(self, job: str, state: str) -> None:
-        """Begin to look after a job; its state is a guess until Slurm tells."""
-        self._job, self._state, self._missed, self._since = job, JobState(state), 0, self._clock()
+    def _watch_job(self, job: str, state: str) -> None:
+        """Start to watch a job; its state is a guess until Slurm reports it."""
+        self._job, self._state, self._polls_missing, self._since = job, JobState(state), 0, self._clock()
 
     @property
     def place(self) -> str:
-        """The nodes and the job, or what that waits for."""
+        """The nodes and the job, or why it waits, as text."""
         if self._refusal:
-            return f"Slurm does not take its job: {self._refusal}"
+            return f"Slurm does not accept its job: {self._refusal}"
         if self._state.state in WAITS:
-            waits = self._state.reason if self._state.reason not in ("", "None") else "for its turn"
+            waits = self._state.reason if self._state.reason not in ("", "None") else "queued"
             return f"Slurm job {self._job} waits: {waits}"
         return f"{self._state.nodes or 'Slurm'}, job {self._job}"
 
     @property
     def ended(self) -> bool:
-        """Whether its run came to an end, or its job is gone and no other is to follow."""
-        if not self._over and self._look():
-            self._over = True
-            # Where it did not come to a run, there may be the request for one.
-            clear_unborn(self._watched.folder.parent, self._watched.folder.name)
-        return self._over
+        """Whether its run has ended, or its job is gone and no other will follow."""
+        if not self._ended and self._poll():
+            self._ended = True
+            # Without a run there may still be a folder with its request.
+            remove_incomplete_run(self._run.folder.parent, self._run.folder.name)
+        return self._ended
 
-    def _look(self) -> bool:
-        self._watched.look()
+    def _poll(self) -> bool:
+        self._run.poll()
         if self._refusal:
-            return self._stopping or self._submit_again()
+            return self._stopping or self._resubmit()
         jobs = self._scheduler.jobs_since(self._since)
         if jobs is None:
             return False
         self._since = self._clock()
         self._state = jobs.get(self._job, JobState("GONE"))
         if self._state.state not in GONE and self._job in jobs:
-            self._missed = 0
-            self._call_off()
+            self._polls_missing = 0
+            self._cancel_if_stopping()
             return False
-        self._missed += 1
-        if self._watched.finished:
+        self._polls_missing += 1
+        if self._run.is_finished:
             return True
-        # A job that is requeued may seem gone for an instant.
-        return self._missed > 1 and (not self._to_be_followed or self._submit_again())
+        # A job that is being requeued may seem gone for an instant.
+        return self._polls_missing > 1 and (not self._needs_another_job or self._resubmit())
 
     @property
     def _stopping(self) -> bool:
-        return self._watched.asked is not None and self._watched.asked[0] == "stop"
+        return self._run.last_command is not None and self._run.last_command[0] == "stop"
 
     @property
-    def _to_be_followed(self) -> bool:
-        """Whether the job was interrupted, and by Slurm: not by whoever asked for it, nor by a person."""
-        return self._watched.interrupted and not self._stopping and self._state.state != "CANCELLED"
+    def _needs_another_job(self) -> bool:
+        """Whether Slurm interrupted the job, rather than a stop or a user."""
+        return self._run.was_interrupted and not self._stopping and self._state.state != "CANCELLED"
 
-    def _submit_again(self) -> bool:
-        """Give the run another job; never an end."""
-        if self._refusal and self._clock() - self._since < TRY_AGAIN:
+    def _resubmit(self) -> bool:
+        """Submit another job for the run; always False, because the run has not ended."""
+        if self._refusal and self._clock() - self._since < RESUBMIT_SECONDS:
             return False
         try:
-            self._expect(self._scheduler.submit(self._request, self._console), "PENDING")
+            self._watch_job(self._scheduler.submit(self._request, self._console), "PENDING")
             self._refusal = ""
         except InputError as error:
             self._refusal, self._since = error.message, self._clock()
         return False
 
     def send(self, command: CommandName, reason: str) -> None:
-        """Send a command to wherever the run trains; one that is to stop before it trains loses its job."""
-        self._watched.send(command, reason)
-        self._call_off()
+        """Send a command to the run; a stop before it trains cancels its job."""
+        self._run.send(command, reason)
+        self._cancel_if_stopping()
 
-    def _call_off(self) -> None:
-        """Cancel the job of a run that is to stop, as far as nothing is lost by it."""
+    def _cancel_if_stopping(self) -> None:
+        """Cancel the job of a run that is to stop, unless that would lose work."""
         if not self._stopping:
             return
-        if not is_run(self._watched.folder):
+        if not is_run(self._run.folder):
             self._scheduler.cancel(self._job, waiting_only=False)
-        elif self._watched.asked and not self._watched.asked[1].startswith(PRUNED):
-            # One that is pruned while it waits is told so when it goes on: its log is to have the reason.
+        elif self._run.last_command and not self._run.last_command[1].startswith(PRUNED):
+            # A run that is pruned while its job waits gets the stop when it resumes, so that its log has the reason.
             self._scheduler.cancel(self._job, waiting_only=True)
 
     def close(self) -> None:
-        """Have it stop with a checkpoint."""
-        if not self._over:
-            self.send("stop", "the process that asked for the run is gone")
+        """Stop it with a checkpoint."""
+        if not self._ended:
+            self.send("stop", "the process that started the run is gone")
 
     def exit_text(self) -> str:
-        """What Slurm says of the job."""
+        """What Slurm reports of the job, as text."""
         state = self._state.state.lower().replace("_", " ")
         return f"its Slurm job {self._job} is {state}; see {self._console}"
 
     def failure(self) -> RunFailed | None:
-        """What the job told at its end."""
-        return read_failure(self._console, self._printed)
+        """The failure that the job printed at its end; None without one."""
+        return read_failure(self._console, self._console_start)

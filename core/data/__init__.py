@@ -1,4 +1,4 @@
-"""The data sets one can choose, with their options; nothing is read before it is asked for."""
+"""The data sets to choose from, with their options; nothing is read before it is needed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 """Mean and standard deviation per channel, of pixels from 0 to 1."""
 
-LARGEST_SIDE = 1024
+MAX_SIDE = 1024
 
 
 def _one_side_or_two(value: int | str) -> int | str:
-    """A size as it is kept: 64x64 is 64. Raises ValueError for one that is none."""
+    """Normalise a size: 64x64 becomes 64. Raises ValueError for an invalid one."""
     parts = value.split("x") if isinstance(value, str) else [str(value), str(value)]
-    if len(parts) != 2 or not all(part.isdecimal() and 1 <= int(part) <= LARGEST_SIDE for part in parts):
-        raise ValueError(f"must be a side from 1 to {LARGEST_SIDE}, or HEIGHTxWIDTH of such sides")
+    if len(parts) != 2 or not all(part.isdecimal() and 1 <= int(part) <= MAX_SIDE for part in parts):
+        raise ValueError(f"must be a side from 1 to {MAX_SIDE}, or HEIGHTxWIDTH of such sides")
     height, width = map(int, parts)
     return height if height == width else f"{height}x{width}"
 
@@ -46,11 +46,11 @@ def _value_range(value: str) -> str:
     except ValueError:
         low, high = 0.0, 0.0
     if not low < high or (value != "auto" and math.isinf(high - low)):
-        raise ValueError("must be auto or LOW:HIGH, two numbers that rise, such as 0:4095")
+        raise ValueError("must be auto or LOW:HIGH, two increasing numbers such as 0:4095")
     return value
 
 
-_SIDE = {"type": "integer", "minimum": 1, "maximum": LARGEST_SIDE}
+_SIDE = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE}
 Size = Annotated[
     int | str, AfterValidator(_one_side_or_two), WithJsonSchema({"anyOf": [_SIDE, {"const": "HEIGHTxWIDTH"}]})
 ]
@@ -60,15 +60,15 @@ _NORMALIZATION = "Mean and standard deviation: a known pair, computed from the t
 
 
 class DataOptions(NamedOptions):
-    """What every data set has."""
+    """Options that every data set has."""
 
     later: ClassVar[frozenset[str]] = frozenset({"resize", "background"})
 
     size: Size = Field(default=32, description=_SIZE)
     resize: Literal["squash", "shorter-side", "letterbox"] = Field(
         default="squash",
-        description="How an image of another shape comes to data.size: both sides on their own; the shorter side, and"
-        " the middle is cut out; the longer side, with data.background around",
+        description="How images of other shapes are resized to data.size: each side on its own; by the shorter side,"
+        " cropped to the middle; or by the longer side, with data.background around",
     )
     background: Annotated[str, AfterValidator(_color)] = Field(
         default="grey",
@@ -76,17 +76,17 @@ class DataOptions(NamedOptions):
     )
     normalization: Normalization = Field(default="computed", description=_NORMALIZATION)
     crop_padding: int = Field(
-        default=0, ge=0, le=64, description="Random crop from the image with this many zero pixels around; 0 = none"
+        default=0, ge=0, le=64, description="Random crops from the image padded by this many pixels; 0 = none"
     )
     crop_fill: Literal["zero", "reflect"] = Field(
-        default="zero", description="What stands around a cropped image: zeros, or the image reflected at its edge"
+        default="zero", description="Padding of random crops: zeros, or the image reflected at its edges"
     )
     flip: bool | Literal["alternating"] = Field(
         default=False,
         description="Mirror each training image with probability 1/2; alternating: every image every other epoch",
     )
     jitter: float = Field(
-        default=0.0, ge=0, lt=1, description="How far contrast and brightness of normalised pixels vary; 0 = not"
+        default=0.0, ge=0, lt=1, description="Random change of contrast and brightness of normalised pixels; 0 = none"
     )
     cutout: int = Field(
         default=0, ge=0, le=1024, description="Side of a square blanked in each training image; 0 = none"
@@ -102,9 +102,9 @@ class DataOptions(NamedOptions):
     train_limit: int = Field(default=0, ge=0, description="Train on this many images only; 0 = all")
     test_limit: int = Field(default=0, ge=0, description="Test, and validate, on this many images only; 0 = all")
     source: Literal["auto", "resident", "streamed"] = Field(
-        default="auto", description="Keep the images on the device, or stream them; auto: by the free memory"
+        default="auto", description="Keep the images on the device, or stream them; auto: depends on the free memory"
     )
-    download: bool = Field(default=True, description="Download the data set where it is missing")
+    download: bool = Field(default=True, description="Download the data set if it is missing")
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -150,7 +150,7 @@ class Cifar100Options(DataOptions):
 
 
 class FileOptions(DataOptions):
-    """What a data set of image files has."""
+    """Options that every data set of image files has."""
 
     later: ClassVar[frozenset[str]] = DataOptions.later | {"on_damage"}
 
@@ -203,10 +203,10 @@ class ImageFolderOptions(FileOptions):
 
 
 class SyntheticOptions(DataOptions):
-    """Noisy patterns, one a class, drawn from a seed: for tests and timing."""
+    """Synthetic images, a noisy pattern per class, generated from a seed: for tests and timing."""
 
     name: Literal["synthetic"] = "synthetic"
-    classes: int = Field(default=10, ge=2, le=1000, description="How many patterns")
+    classes: int = Field(default=10, ge=2, le=1000, description="Number of classes")
     channels: Literal[1, 3] = Field(default=3, description="1 for grey images, 3 for colour")
     train_images: int = Field(default=1000, ge=2, le=10_000_000, description="Images to train on")
     test_images: int = Field(default=200, ge=1, le=10_000_000, description="Images to test on")
@@ -229,5 +229,5 @@ DATASETS = Table(
 
 
 def open_dataset(options: DataOptions, root: Path) -> Dataset:
-    """The data set of these options below the data folder `root`."""
+    """Open the data set of these options below the data folder `root`; its files are read later."""
     return DATASETS.builder(options.name)(options, root)

@@ -1,4 +1,4 @@
-"""Augmentation on the device, whole batches at once.
+"""Data augmentation (crop, flip, jitter, cutout) on the device, whole batches at once.
 
 Images lie channels last with their padding around them, the mirrored ones beside the plain ones: crop and flip together
 are then one gather, or on a CPU one copy an image.
@@ -16,7 +16,10 @@ from .index_plan import IndexPlan
 
 
 def new_canvas(images: int, shape: tuple[int, int, int], padding: int, mirror: bool, device: torch.device) -> Tensor:
-    """Zeros for N images of `shape` (C, H, W), and mirrored: uint8 [1 or 2, N, H + 2 padding, W + 2 padding, C]."""
+    """An empty canvas for N images of `shape` (C, H, W), uint8 [1 or 2, N, H + 2 padding, W + 2 padding, C].
+
+    The second copy, if `mirror`, is for mirrored images.
+    """
     channels, height, width = shape
     around = 2 * padding
     size = (1 + mirror, images, height + around, width + around, channels)
@@ -24,7 +27,7 @@ def new_canvas(images: int, shape: tuple[int, int, int], padding: int, mirror: b
 
 
 def lay_out(canvas: Tensor, images: Tensor, padding: int, reflect: bool) -> None:
-    """Put images [N, C, H, W] into their part of a canvas, with zeros around or reflected at their edges."""
+    """Copy images [N, C, H, W] into their part of a canvas, padded with zeros or by reflection."""
     pixels = images.permute(0, 2, 3, 1).contiguous()
     rows, columns = (_reflected(side, padding, pixels.device) for side in pixels.shape[1:3])
     for number, copy in enumerate(canvas):
@@ -41,19 +44,19 @@ def _inside(canvas: Tensor, padding: int) -> Tensor:
 
 
 def plain(canvas: Tensor, padding: int, part: slice) -> Tensor:
-    """The images of a part as they are: uint8 [B, H, W C]."""
+    """The images in a slice, without augmentation: uint8 [B, H, W C]."""
     return _inside(canvas[0, part], padding).flatten(2)
 
 
 @cache
 def _reflected(side: int, padding: int, device: torch.device) -> Tensor:
-    """The indices of a padded side: the edge itself is not repeated."""
+    """Source indices of a reflected side; the edge itself is not repeated."""
     places = torch.arange(-padding, side + padding, device=device).abs()
     return (side - 1) - (side - 1 - places).abs()
 
 
 class Windows:
-    """Every window of every image of a canvas, each told by its place: where its first byte is."""
+    """Crops of the images in a canvas, each identified by the offset of its first byte."""
 
     def __init__(self, canvas: Tensor, padding: int) -> None:
         _, self.count, height, width, self.channels = canvas.shape
@@ -61,10 +64,10 @@ class Windows:
         self.row, self.image = width * self.channels, height * width * self.channels
         self.height, self.wide = height - 2 * padding, (width - 2 * padding) * self.channels
         self.length = (self.height - 1) * self.row + self.wide
-        """Bytes from the first to the last of a window, with what is beside it between its rows."""
+        """Bytes from the first to the last of a crop, including what lies between its rows."""
 
     def places(self, index: Tensor, plan: IndexPlan) -> Tensor:
-        """The places of the windows that a plan for N images asks for, of the images `index` [N]."""
+        """The offsets [N] of the crops that a plan describes, for the images `index` [N]."""
         if plan.flip is not None:
             index = index + plan.flip * self.count
         places = index * self.image
@@ -73,16 +76,16 @@ class Windows:
         return places
 
     def cut(self, places: Tensor) -> Tensor:
-        """The windows at places [B]: uint8 [B, H, W C]."""
+        """The crops at offsets [B]: uint8 [B, H, W C]."""
         return self.copied(places) if self.flat.device.type == "cpu" else self.gathered(places)
 
     def gathered(self, places: Tensor) -> Tensor:
-        """The windows by one gather on the device."""
+        """The crops, by one gather on the device."""
         size = (len(self.flat) - self.length + 1, self.height, self.wide)
         return self.flat.as_strided(size, (1, self.row, 1))[places]
 
     def copied(self, places: Tensor) -> Tensor:
-        """The same on a CPU, several times as fast: each window is one copy of its bytes."""
+        """The same on a CPU, several times as fast: each crop is one copy of its bytes."""
         pixels = self.flat.numpy()
         windows = np.ndarray((pixels.size - self.length + 1,), f"V{self.length}", pixels.data, strides=(1,))
         found = torch.from_numpy(windows[places.numpy()].view(np.uint8))
@@ -90,14 +93,14 @@ class Windows:
 
 
 def jitter(pixels: Tensor, plan: IndexPlan, part: slice) -> Tensor:
-    """Normalised pixels [B, H, W C], times the plan's contrast plus its brightness, in place."""
+    """Multiply normalised pixels [B, H, W C] by the plan's contrast and add its brightness, in place."""
     if plan.contrast is None or plan.brightness is None:
         return pixels
     return pixels.mul_(plan.contrast[part, None, None]).add_(plan.brightness[part, None, None])
 
 
 def cut_out(images: Tensor, plan: IndexPlan, part: slice, size: int) -> Tensor:
-    """Normalised images [B, H, W, C] with a square of `size` set to 0, in place (DeVries and Taylor 2017)."""
+    """Set a square of `size` pixels to 0 in normalised images [B, H, W, C], in place (DeVries and Taylor 2017)."""
     if plan.cut_top is None or plan.cut_left is None:
         return images
     height, width = images.shape[1:3]
@@ -107,6 +110,6 @@ def cut_out(images: Tensor, plan: IndexPlan, part: slice, size: int) -> Tensor:
 
 
 def _within(start: Tensor, side: int, size: int) -> Tensor:
-    """For each of B squares, which of the `side` places lie in it: [B, side]."""
+    """For each of B squares, which of the `side` coordinates are inside it: [B, side]."""
     places = torch.arange(side, device=start.device) - start[:, None]
     return (places >= 0) & (places < size)

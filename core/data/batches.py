@@ -1,4 +1,4 @@
-"""Batches on the device, from images that live there or are streamed to it; both give the same bits."""
+"""Batches of images on the device, resident or streamed; both give bitwise equal batches."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from .statistics import images_of
 
 Pair = tuple[Tensor, Tensor]
 Ahead = tuple[Tensor, Tensor, torch.cuda.Event | None]
-"""A pair on its way to the device, and the event of its arrival."""
+"""Images and labels on their way to the device, and the CUDA event of their arrival."""
 CHUNK_BYTES = 16 * 2**20
-"""Pixels that are laid out together."""
+"""Pixels that are laid out at once."""
 TOGETHER = 128
-"""Small batches are made this many images at a time, and then sliced."""
+"""Small batches are made for this many images at once, and then split."""
 
 
 class Batches(Protocol):
     """A split as batches: normalised images [B, C, H, W] and int64 labels [B], on the device.
 
-    Of a run on several devices each rank has its shard of every batch.
+    In a run on several devices each rank has its shard of every batch.
     """
 
     def __len__(self) -> int:
-        """The images of the split, whoever works on them."""
+        """The number of images in the split, over all ranks."""
         ...
 
     def train(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[Pair]:
@@ -42,13 +42,13 @@ class Batches(Protocol):
         ...
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
-        """All images in their own order, as they are; ranks take turns batch by batch."""
+        """All images in order, without augmentation; ranks take turns batch by batch."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How the images of a training split are laid out and changed; the defaults leave them as they are."""
+    """How the images of a training split are augmented; by default they are not."""
 
     padding: int = 0
     reflect: bool = False
@@ -57,12 +57,12 @@ class Augmentation:
 
 
 def augmentation_of(data: DataOptions) -> Augmentation:
-    """What the options of a data set ask for."""
+    """The augmentation in the options of a data set."""
     return Augmentation(data.crop_padding, data.crop_fill == "reflect", bool(data.flip), data.cutout)
 
 
 class Finish:
-    """What turns uint8 pixels on the device into a model's input."""
+    """Turns uint8 pixels on the device into the input of a model: normalisation, jitter, cutout, layout."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Finish:
         cutout: int,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        # (pixel / 255 - mean) / std as one pass over whole rows of pixels.
+        # (pixel / 255 - mean) / std in one pass over whole rows of pixels.
         self.channels, self.height, self.width = shape
         deviation, centre = torch.tensor(std, dtype=torch.float64), torch.tensor(mean, dtype=torch.float64)
         self.scale = (1 / (255 * deviation)).float().repeat(self.width).to(device)
@@ -84,7 +84,7 @@ class Finish:
         self.dtype = dtype
 
     def __call__(self, rows: Tensor, plan: IndexPlan | None, part: slice) -> Tensor:
-        """Rows of pixels, uint8 [B, H, W C], to float32 [B, C, H, W], changed by the plan's part, if any."""
+        """Rows of pixels, uint8 [B, H, W C], to float32 [B, C, H, W], augmented by the given part of a plan, if any."""
         pixels = rows.float()
         torch.addcmul(self.shift, pixels, self.scale, out=pixels)
         if plan is not None:
@@ -103,7 +103,7 @@ def parts(count: int, size: int) -> Iterator[slice]:
 
 
 def grouped(sizes: Sequence[int], first: int, together: int) -> Iterator[tuple[slice, Sequence[int]]]:
-    """Batches of these sizes from number `first` on, so many at a time: where they lie, and their sizes."""
+    """Groups of `together` batches of these sizes, from number `first` on: the slice of each group, and its sizes."""
     start = sum(sizes[:first])
     for number in range(first, len(sizes), together):
         group = sizes[number : number + together]
@@ -112,7 +112,7 @@ def grouped(sizes: Sequence[int], first: int, together: int) -> Iterator[tuple[s
 
 
 class ResidentBatches:
-    """A split that lives on the device as uint8, laid out for augmentation."""
+    """A split that is resident on the device as uint8, laid out for augmentation."""
 
     def __init__(
         self, split: Split, device: torch.device, finish: Finish, augmentation: Augmentation, shard: Shard
@@ -140,7 +140,7 @@ class ResidentBatches:
 
 
 def _canvas(split: Split, device: torch.device, augmentation: Augmentation) -> Tensor:
-    """The whole split laid out on the device, a chunk at a time, so that nothing stands in memory twice."""
+    """Lay out the whole split on the device in chunks, so that nothing is in memory twice."""
     count = len(split.labels)
     canvas = new_canvas(count, _shape(split), augmentation.padding, augmentation.mirror, device)
     for part in parts(count, images_of(CHUNK_BYTES, split.images.shape[1:])):
@@ -190,7 +190,7 @@ class StreamedBatches:
         return canvas
 
     def _read(self, choices: list[np.ndarray] | list[slice]) -> Iterator[Pair]:
-        """The chosen images and labels, moved to the device while the ones before are worked on."""
+        """The chosen images and labels, copied to the device while the previous ones are being used."""
         ready: queue.Queue[Ahead | BaseException] = queue.Queue(2)
         closed = threading.Event()
         reader = threading.Thread(target=self._fill, args=(choices, ready, closed), daemon=True)
@@ -213,7 +213,7 @@ class StreamedBatches:
         ready: queue.Queue[Ahead | BaseException],
         closed: threading.Event,
     ) -> None:
-        # On a stream of its own, so that copies run beside the steps before.
+        # A stream of its own, so that copies overlap with the previous steps.
         stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         try:
             for choice in choices:
@@ -222,7 +222,7 @@ class StreamedBatches:
                 images = torch.from_numpy(self.split.take(choice))
                 labels = torch.from_numpy(np.array(self.split.labels[choice]))
                 ready.put(self._sent(images, labels, stream))
-        except Exception as error:  # noqa: BLE001 - raised again where the batches are used
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that uses the batches
             ready.put(error)
 
     def _sent(self, images: Tensor, labels: Tensor, stream: torch.cuda.Stream | None) -> Ahead:

@@ -1,4 +1,4 @@
-"""Decoded images on disk: a memory map and the labels of each split, with checksums that tell when a file changed.
+"""The cache of decoded images: a memory map and the labels of each split, with checksums that detect changes.
 
 Before use, files of up to 256 MiB are checked whole, and of larger ones 64 blocks spread evenly; `check_caches` reads
 every byte. A block's CRC-32 notices any damage of up to 32 bits in a row, and all but one in four billion of others.
@@ -26,15 +26,15 @@ from .image_spec import Progress
 
 SCHEMA = 2
 BLOCK = 4 * 2**20
-"""Bytes under one checksum."""
+"""Bytes per checksum."""
 SAMPLED = 64
-"""Blocks of a file that are looked at before it is used."""
+"""Blocks of a file that are checked before it is used."""
 _OF_PIXELS = ("resize", "background", "value_range", "on_damage")
-"""Settings that change what is decoded of the same files, beside the size."""
+"""Settings besides the size that affect how the same files are decoded."""
 
 
 def cache_folder(dataset: Dataset, facts: Facts) -> Path:
-    """Where the decoded images of a data set at this size stand."""
+    """The folder of the decoded images of a data set at this size."""
     asked = dataset.options.identity()
     pixels = [f"{name}={asked[name]}" for name in _OF_PIXELS if name in asked]
     key = digest("1", dataset.options.name, facts.spec, dataset.fingerprint(), *pixels)[:24]
@@ -42,7 +42,7 @@ def cache_folder(dataset: Dataset, facts: Facts) -> Path:
 
 
 def mapped(folder: Path, name: SplitName) -> Split:
-    """A split of a cache that is whole."""
+    """A split of a complete cache, as a memory map."""
     images = np.load(folder / f"{name}-images.npy", mmap_mode="r", allow_pickle=False)
     labels = np.load(folder / f"{name}-labels.npy", allow_pickle=False)
     rows = folder / f"{name}-rows.npy"
@@ -51,7 +51,7 @@ def mapped(folder: Path, name: SplitName) -> Split:
 
 @contextmanager
 def staging(folder: Path) -> Generator[Path]:
-    """A folder beside a cache to make it in, which goes in the end; those that killed processes left go now.
+    """A temporary folder beside a cache to make it in; also deletes those that killed processes left.
 
     Raises:
         OSError: it cannot be made.
@@ -72,7 +72,7 @@ def staging(folder: Path) -> Generator[Path]:
 
 
 def _new_staging(folder: Path) -> tuple[Path, int | None]:
-    """A new folder and what locks it as long as this process lives; None where locks do not hold."""
+    """A new folder, locked as long as this process lives; None where locks do not work."""
     while True:
         made = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
         made.mkdir()
@@ -101,7 +101,7 @@ def _locked(folder: Path) -> int:
 
 
 def write_manifest(folder: Path, left_out: Sequence[str]) -> None:
-    """Tell the sizes and checksums of all files of a cache just made, and which images it leaves out.
+    """Write the sizes and checksums of all files of a new cache, and which images are left out.
 
     Raises:
         OSError: a file cannot be read, or the manifest not written.
@@ -118,27 +118,29 @@ def left_out(folder: Path) -> tuple[str, ...]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the cache was finished and none of its files was cut or, as far as it is looked at, changed since."""
+    """Whether the cache is complete and its files have the right size and, as far as sampled, the right content."""
     files = _manifest(folder)
     return bool(files) and all(_matches(folder / name, entry, SAMPLED) for name, entry in files.items())
 
 
 def check_caches(root: Path, name: str) -> Iterator[Progress]:
-    """Check every byte of what was decoded of a data set.
+    """Check every byte of the caches of a data set.
 
     Raises:
-        DataError: a file is not what was written.
+        DataError: a file has changed since it was written.
     """
     for folder in sorted((root / "cache").glob(f"{name}-*")):
         yield Progress(f"checking {folder.name}")
         files = _manifest(folder)
         wrong = [item for item, entry in files.items() if not _matches(folder / item, entry, None)]
         if wrong or not files:
-            raise DataError(f"{folder} is damaged ({', '.join(wrong) or 'its manifest'})", "delete it; it is made anew")
+            raise DataError(
+                f"{folder} is damaged ({', '.join(wrong) or 'its manifest'})", "delete it; it is made again"
+            )
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """The files that the manifest tells of; none where it is absent, damaged or of another form."""
+    """The files in the manifest; none where it is missing, damaged or in another format."""
     content = _read_manifest(folder)
     files = content.get("files")
     return files if content.get("schema") == SCHEMA and isinstance(files, dict) else {}
@@ -150,7 +152,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _matches(path: Path, entry: Any, most: int | None) -> bool:
-    """Whether a file has the size and, in up to `most` blocks spread evenly, the content that the manifest tells."""
+    """Whether a file has the size and, in up to `most` evenly spaced blocks, the checksums of the manifest."""
     try:
         wanted, size = list(entry["crc32"]), int(entry["bytes"])
         if path.stat().st_size != size or len(wanted) != -(-size // BLOCK):
@@ -162,12 +164,12 @@ def _matches(path: Path, entry: Any, most: int | None) -> bool:
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """Up to `most` of `count` places, the first and the last among them."""
+    """Up to `most` of `count` indices, evenly spaced, including the first and the last."""
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))}) if count else []
 
 
 def _checksums(path: Path, places: Iterable[int] | None = None) -> list[int]:
-    """The CRC-32 of these blocks of a file, of all for None."""
+    """The CRC-32 of the given blocks of a file, or of all blocks."""
     with open(open_regular(path), "rb") as file:
         if places is None:
             return [zlib.crc32(block) for block in iter(lambda: file.read(BLOCK), b"")]

@@ -19,7 +19,7 @@ from .image_spec import ImageSpec, Progress
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the files of one version are, and their MD5s."""
+    """The files of one version, with their MD5 sums."""
 
     torchvision_name: str
     folder: str
@@ -73,7 +73,7 @@ _CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog"
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Makes nothing but plain values and arrays."""
+    """An unpickler that creates nothing but plain values and arrays."""
 
     _KNOWN = frozenset(
         {
@@ -84,7 +84,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._KNOWN:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of an array")
+            raise pickle.UnpicklingError(f"{module}.{name} does not belong to an array")
         return super().find_class(module, name)
 
 
@@ -137,7 +137,7 @@ class Cifar(ArrayDataset):
         return Split(images, labels)
 
     def _unpickled(self, name: str, md5: str) -> dict[str, Any]:
-        """A batch file; only bytes with the published checksum are unpickled, and only to arrays."""
+        """The content of a batch file; only files with the published checksum are unpickled, and only to arrays."""
         content = checked_bytes(self.folder / name, md5, self._hint(self.folder / name))
         return ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
 

@@ -1,4 +1,4 @@
-"""What every data set can tell and do, and the helpers that their readers share."""
+"""The base classes of data sets, and the helpers that their readers share: splits, downloads, checksums."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a data set before it is read; counts are those of the whole splits."""
+    """What is known about a data set before it is read; counts are those of complete splits."""
 
     spec: ImageSpec
     train_images: int
     test_images: int
     class_names: tuple[str, ...]
     validation_images: int = 0
-    """Of a validation split of the data set's own."""
+    """Images of the data set's own validation split; 0 without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageNames:
-    """Which images a split has: their places in the data set's own split, int64 [N]; their paths, if they are files."""
+    """The images of a split: indices in the data set's own split, int64 [N], and their paths, if they are files."""
 
     index: Labels
     paths: tuple[str, ...] = ()
@@ -52,30 +52,30 @@ class ImageNames:
 class Split:
     """Images as uint8 [M, C, H, W], possibly a read-only memory map, and the classes of those in the split, int64 [N].
 
-    `rows` [N] tells which of the M images are in the split, and their order; None where all are.
+    `rows` [N] are the indices of the images in the split, in order; None where it has all of them.
     """
 
     images: Bytes
     labels: Labels
     rows: Labels | None = None
     paths: tuple[str, ...] = ()
-    """Of all M images, where they are files and somebody will ask."""
+    """The paths of all M images, where they are files and the paths are needed."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, places: slice | NDArray[np.integer]) -> Bytes:
-        """The images at some places of the split, copied: uint8 [B, C, H, W]."""
+        """A copy of the images at the given indices of the split: uint8 [B, C, H, W]."""
         return np.array(self.images[places if self.rows is None else self.rows[places]])
 
     def chosen(self, places: Labels) -> Split:
-        """The part of the split at some places; no image is copied."""
+        """The part of the split at the given indices; no image is copied."""
         rows = places if self.rows is None else self.rows[places]
         return Split(self.images, self.labels[places], rows, self.paths)
 
     @property
     def names(self) -> ImageNames:
-        """Which images are in the split."""
+        """The indices and paths of the images in the split."""
         index = np.arange(len(self)) if self.rows is None else self.rows
         return ImageNames(index, tuple(self.paths[place] for place in index) if self.paths else ())
 
@@ -92,11 +92,11 @@ class Files:
         return len(self.names)
 
     def path(self, place: int) -> Path:
-        """Where a file is."""
+        """The path of a file."""
         return self.folder / self.names[place]
 
     def states(self) -> Iterator[tuple[int, int]]:
-        """Size and time of change of each file; zeros for one that is not there."""
+        """Size and modification time of each file; zeros for a missing one."""
         for place in range(len(self)):
             try:
                 found = os.stat(self.path(place))
@@ -115,7 +115,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def facts(self) -> Facts:
-        """Shapes, counts and class names; raises DataError where only missing files could tell."""
+        """Shapes, counts and class names; raises DataError where they are only known from missing files."""
 
     @property
     def splits(self) -> tuple[SplitName, ...]:
@@ -135,7 +135,7 @@ class Dataset(ABC):
         return ()
 
     def verify(self) -> Iterator[Progress]:
-        """Check every file; raises DataError that names the file and the mend."""
+        """Check every file; raises DataError that names the file and the fix."""
         yield from ()
 
     def fetch(self) -> Iterator[Progress]:
@@ -189,14 +189,14 @@ def checked_bytes(path: Path, md5: str | None, hint: str) -> bytes:
 
 
 def download(name: str, code: str, root: Path, folder: Path, files: str, total: int | None) -> Iterator[Progress]:
-    """Run torchvision's own download in a child process and tell how many bytes have come.
+    """Run torchvision's own download in a child process, and report the bytes downloaded.
 
     Raises:
         DataError: it failed; the message says which files to put where.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     command = [sys.executable, "-P", "-c", f"import sys, torchvision.datasets as d; {code}", str(root)]
-    lock = yield from _alone(name, folder)
+    lock = yield from _download_lock(name, folder)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         while _running(child):
@@ -212,10 +212,10 @@ def download(name: str, code: str, root: Path, folder: Path, files: str, total: 
         raise DataError(f"{name} could not be downloaded ({last[0][:200]})", f"put {files} into {folder}")
 
 
-def _alone(name: str, folder: Path) -> Generator[Progress, None, int | None]:
-    """A lock on the folder, so that two runs do not write the same files at once; None where none can be had.
+def _download_lock(name: str, folder: Path) -> Generator[Progress, None, int | None]:
+    """Lock the folder, so that two runs do not download the same files at once; None where that is not possible.
 
-    Who waited finds the files whole, and downloads nothing.
+    A run that waited finds the files complete, and downloads nothing.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -236,7 +236,7 @@ def _alone(name: str, folder: Path) -> Generator[Progress, None, int | None]:
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """Delete what a failed download made, unless it holds something."""
+    """Delete the folders that a failed download made, unless they contain something."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()

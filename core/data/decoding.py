@@ -21,7 +21,7 @@ from .images.pixels import PixelOptions, decode, fitted
 
 AT_ONCE = 128
 """Images between two reports of progress."""
-MOST_NAMED = 50
+MAX_NAMED = 50
 
 Done = TypeVar("Done")
 
@@ -87,7 +87,7 @@ def in_parallel(work: Callable[[int], Done], count: int, message: str) -> Genera
 
 def unreadable_error(files: Sequence[Unreadable]) -> DataError:
     """What to raise for files that cannot be decoded: all of them are named, as far as a message can be read."""
-    names = listed([f"{file.path} ({file.why})" for file in files], MOST_NAMED)
+    names = listed([f"{file.path} ({file.why})" for file in files], MAX_NAMED)
     count = "1 image" if len(files) == 1 else f"{len(files):,} images"
     fix = "replace or delete them, or leave them out with data.on_damage=skip (torchdeck data inspect lists them)"
     return DataError(f"{count} cannot be decoded: {names}", fix)

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with the package."""
+"""The data set of handwritten digits that comes with the package."""
 
 from __future__ import annotations
 

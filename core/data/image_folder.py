@@ -37,7 +37,7 @@ class ImageFolder(FileDataset):
         """The splits and what is ignored.
 
         Raises:
-            DataError: the folder or list cannot be read, or its splits or classes cannot be told.
+            DataError: the folder or list cannot be read, or its splits or classes cannot be determined.
         """
         if self.is_list and self.path.is_file():
             found = read_list(self.path, self.folder, self.options)

@@ -1,4 +1,4 @@
-"""What the images of a data set look like to a model, and what a loading step tells of its progress."""
+"""The shape of a data set's images, and progress reports of its preparation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ImageSpec:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a slow preparation is: `done` of `total` in the unit that the message implies, None where unknown."""
+    """The progress of a slow preparation: `done` of `total`, in the unit of the message; None where unknown."""
 
     message: str
     done: int | None = None

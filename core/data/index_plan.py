@@ -1,4 +1,4 @@
-"""The index plan of an epoch: its order, crops and flips, drawn once on the CPU from the seed and the epoch."""
+"""The index plan of an epoch: order, crops, flips and other augmentation, drawn on the CPU from seed and epoch."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 def derive_seed(seed: int, purpose: str, epoch: int) -> int:
-    """A seed below 2**63 for one purpose in one epoch."""
+    """Derive a seed below 2**63 for one purpose in one epoch."""
     content = hashlib.blake2b(f"{seed}/{purpose}/{epoch}".encode(), digest_size=8).digest()
     return int.from_bytes(content, "little") >> 1
 
 
 @dataclass(frozen=True, slots=True)
 class IndexPlan:
-    """For N images: their order [N], and per place in it what is done to the image there, or None."""
+    """For N images: their order [N], and for each position in it the augmentation of the image there, or None."""
 
     order: Tensor
     top: Tensor | None = None
     left: Tensor | None = None
-    """The crop's corner [N], counted in the padded image."""
+    """The corner of the crop [N], in the padded image."""
     flip: Tensor | None = None
     """Whether to mirror [N]."""
     contrast: Tensor | None = None
     brightness: Tensor | None = None
-    """What the normalised pixels are multiplied by and what is added to them [N]."""
+    """The factor of the normalised pixels, and what is added to them [N]."""
     cut_top: Tensor | None = None
     cut_left: Tensor | None = None
-    """The corner of the square that is blanked [N]; it may stand partly outside."""
+    """The corner of the square that is blanked [N]; the square may be partly outside."""
 
     def to(self, device: torch.device) -> IndexPlan:
-        """The plan on a device: one copy an epoch."""
+        """The plan on a device."""
         return self.changed(lambda tensor: tensor.to(device))
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> IndexPlan:
@@ -50,28 +50,28 @@ class IndexPlan:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The part of each batch that one of several ranks works on: an even share, of a short batch maybe nothing."""
+    """The part of each batch that one of several ranks works on: an even share, of a short batch perhaps nothing."""
 
     rank: int = 0
     world: int = 1
 
     def sizes(self, count: int, batch_size: int) -> list[int]:
-        """The images of this rank in each of the batches that `count` images make."""
+        """The number of images on this rank in each batch of an epoch over `count` images."""
         whole, rest = divmod(count, batch_size)
         sizes = [self._of(batch_size)[1]] * whole
         return [*sizes, self._of(rest)[1]] if rest else sizes
 
     def blocks(self, count: int, size: int) -> list[slice]:
-        """The batches of `size` that this rank evaluates of `count` images: in turn with the others, equally many."""
+        """The batches of `size` that this rank evaluates of `count` images; ranks take turns and have equally many."""
         starts = range(self.rank * size, count + self.world * size, self.world * size)
         rounds = -(-count // (self.world * size))
         return [slice(min(start, count), min(start + size, count)) for start in starts[:rounds]]
 
     def of(self, plan: IndexPlan, batch_size: int) -> IndexPlan:
-        """The places of an epoch's plan that are this rank's."""
+        """The part of an epoch's plan for this rank."""
         if self.world == 1:
             return plan
-        import torch  # seconds, and whoever only needs a seed is spared them
+        import torch  # takes seconds, and code that only derives seeds does not need it
 
         count = len(plan.order)
         place = torch.arange(count)
@@ -83,7 +83,7 @@ class Shard:
         return plan.changed(lambda tensor: tensor[mine])
 
     def _of(self, batch: int) -> tuple[int, int]:
-        """Where this rank's share of a batch begins, and its size."""
+        """The start and the size of this rank's share of a batch."""
         share, rest = divmod(batch, self.world)
         return self.rank * share + min(self.rank, rest), share + (self.rank < rest)
 
@@ -92,8 +92,8 @@ ALL = Shard()
 
 
 def epoch_plan(count: int, seed: int, epoch: int, data: DataOptions) -> IndexPlan:
-    """The plan of one epoch over `count` images; each purpose has random numbers of its own."""
-    import torch  # seconds, and whoever only needs a seed is spared them
+    """The plan of one epoch over `count` images; each purpose has its own random numbers."""
+    import torch  # takes seconds, and code that only derives seeds does not need it
 
     def generator(purpose: str, epoch: int = epoch) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(seed, purpose, epoch))
@@ -109,7 +109,7 @@ def epoch_plan(count: int, seed: int, epoch: int, data: DataOptions) -> IndexPla
     height, width = data.sides
     mirrored = None
     if data.flip == "alternating":
-        # Drawn once for each image, then turned over every epoch (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds").
+        # Drawn once per image, then inverted every epoch (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds").
         mirrored = (torch.rand(count, generator=generator("flip", 0)) < 0.5)[order] ^ (epoch % 2 == 0)
     elif data.flip:
         mirrored = torch.rand(count, generator=generator("flip")) < 0.5

@@ -140,7 +140,7 @@ def inspect(dataset: ImageFolder) -> Generator[Progress, None, Inspection]:
     """Read and decode every file of a data set.
 
     Raises:
-        DataError: the folder or list cannot be read, or its splits or classes cannot be told.
+        DataError: the folder or list cannot be read, or its splits or classes cannot be determined.
     """
     channels = dataset.options.channels
     counts, lock = np.zeros((channels, 256), np.int64), threading.Lock()

@@ -88,7 +88,7 @@ class Idx(ArrayDataset):
         shape = np.frombuffer(content[4 : 4 + 4 * dimensions], ">u4").astype(int)
         body = content[4 + 4 * dimensions :]
         if content[:4] != bytes((0, 0, 8, dimensions)) or shape.prod() != len(body):
-            raise DataError(f"{path} is damaged: it is not a whole IDX file", self._hint(path))
+            raise DataError(f"{path} is damaged: it is not a complete IDX file", self._hint(path))
         return np.frombuffer(body, np.uint8).reshape(shape)
 
     def _hint(self, path: Path | None = None) -> str:

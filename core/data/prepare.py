@@ -1,4 +1,4 @@
-"""A data set made ready to train on: fetched, read, resized, cached, limited, split and measured."""
+"""Prepare a data set for training: download, read, resize, cache, limit, split, and compute its normalisation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Splits = dict[SplitName, Split]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The splits of a data set, and what normalises them: mean and deviation per channel, of pixels from 0 to 1."""
+    """The splits of a data set, and their normalisation: mean and deviation per channel, of pixels from 0 to 1."""
 
     train: Split
     validation: Split | None
@@ -45,13 +45,13 @@ class Prepared:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     left_out: tuple[str, ...] = ()
-    """Image files that cannot be read, by name."""
+    """The names of image files that cannot be read."""
     notes: tuple[str, ...] = ()
-    """What a person should know before training on it, as sentences."""
+    """Notes for the user before training, as sentences."""
 
 
 def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, None, Prepared]:
-    """Make a data set ready, telling the slow steps; streamed or decoded ones go through a memory map on disk.
+    """Prepare a data set, reporting progress; streamed or decoded ones go through a memory map on disk.
 
     Raises:
         DataError: files are missing or damaged, or the cache cannot be written.
@@ -80,13 +80,13 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
 
 
 def _resized_once(dataset: ArrayDataset, facts: Facts) -> bool:
-    """Whether the images are so many to resize that the result is worth keeping, where it can be."""
+    """Whether so many images must be resized that the result should be cached, and can be."""
     many = dataset.side not in (None, dataset.options.size) and facts.train_images >= MANY
     return many and os.access(dataset.root, os.W_OK)
 
 
 def prepare_test(dataset: Dataset, seed: int) -> Generator[Progress, None, Split]:
-    """The test split that `prepare` makes, without the training images; nothing is downloaded and nothing written.
+    """Prepare only the test split, as `prepare` does; nothing is downloaded and nothing is written.
 
     Raises:
         DataError: files are missing or damaged.
@@ -110,7 +110,7 @@ def _with_paths(dataset: Dataset, split: Split) -> Split:
 
 
 def check(dataset: Dataset) -> Iterator[Progress]:
-    """Check every file of a data set, and what was decoded of it.
+    """Check every file of a data set, and its caches.
 
     Raises:
         DataError: a file is missing or damaged; all image files that cannot be decoded are named.
@@ -149,7 +149,7 @@ def _shape(count: int, spec: ImageSpec) -> tuple[int, int, int, int]:
 def _decoded(
     dataset: FileDataset, name: SplitName, images: Any
 ) -> Generator[Progress, None, tuple[Split, list[Unreadable]]]:
-    """A split decoded into `images`, without the files that cannot be read, which are told."""
+    """A split decoded into `images`, without the files that cannot be read, which are reported."""
     files, options = dataset.listing(name), pixel_options(dataset.options)
     good, bad = yield from decoded(files, images, options, f"decoding {dataset.options.name}")
     return Split(images, files.labels).chosen(good) if bad else Split(images, files.labels), bad
@@ -161,7 +161,7 @@ def _check_damage(dataset: FileDataset, bad: list[Unreadable]) -> None:
 
 
 def _cached(dataset: Dataset, facts: Facts) -> Generator[Progress, None, tuple[Splits, tuple[str, ...]]]:
-    """The splits as memory maps, made once in the data folder's cache; and the files that are left out of them."""
+    """The splits as memory maps of the cache in the data folder, and the files that are left out of them."""
     folder = cache_folder(dataset, facts)
     if not is_whole(folder):
         yield from _fill_cache(dataset, facts, folder)
@@ -185,18 +185,18 @@ def _fill_cache(dataset: Dataset, facts: Facts, folder: Path) -> Iterator[Progre
 
 
 def _check_room(dataset: Dataset, facts: Facts, place: Path) -> None:
-    """Tell before hours of decoding that there will not be room for what comes of it."""
+    """Check before hours of decoding that there is room on the disk for the result."""
     needed, free = _bytes(dataset, facts), shutil.disk_usage(place).free
     if needed > free:
-        told = f"the decoded images of {dataset.options.name} take {needed / MIB:,.0f} MiB"
-        raise DataError(f"{told}, and {place.parent} has {free / MIB:,.0f} MiB free", _ROOM)
+        message = f"the decoded images of {dataset.options.name} take {needed / MIB:,.0f} MiB"
+        raise DataError(f"{message}, and {place.parent} has {free / MIB:,.0f} MiB free", _ROOM)
 
 
 def disk_needed(dataset: Dataset, streamed: bool) -> int:
     """Bytes of decoded images that `prepare` will write into the data folder; 0 where they are there or not needed.
 
     Raises:
-        DataError: only missing files could tell.
+        DataError: it is only known from missing files.
     """
     facts = dataset.facts()
     if isinstance(dataset, ArrayDataset) and not streamed and not _resized_once(dataset, facts):
@@ -242,7 +242,7 @@ def _array_file(folder: Path, name: SplitName, count: int, spec: ImageSpec) -> A
 
 
 def _limited(split: Split, limit: int, seed: int) -> Split:
-    """A seeded subset of `limit` images with each class's share kept; all of them for 0."""
+    """A seeded subset of `limit` images in which the classes keep their shares; all images for 0."""
     if not limit or limit >= len(split):
         return split
     return split.chosen(np.sort(_stratified_order(split.labels, seed, "limit")[:limit]))
@@ -258,7 +258,7 @@ def _held_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
 
 
 def _stratified_order(labels: Labels, seed: int, purpose: str) -> Labels:
-    """Indices so ordered that every beginning holds each class in its share."""
+    """Indices in an order of which every prefix contains the classes in their shares."""
     random = np.random.default_rng(derive_seed(seed, purpose, 0))
     place = np.empty(len(labels))
     for label in np.unique(labels):

@@ -1,4 +1,4 @@
-"""Noisy patterns drawn from a seed."""
+"""Synthetic images: a noisy pattern per class, generated from a seed."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class TinyImageNet(FileDataset):
 
     @property
     def folder(self) -> Path:
-        """Where the original archive unpacks to."""
+        """The folder that the original archive unpacks to."""
         return self.root / _FOLDER
 
     def facts(self) -> Facts:

@@ -1,4 +1,4 @@
-"""What this machine has to train on, asked without torch: its cores, and the CUDA devices that its driver tells."""
+"""CPU cores and CUDA devices of this machine, detected without importing torch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import psutil
 from ..utils.timeouts import with_timeout
 
 DRIVER_TIMEOUT = 10.0
-"""Seconds that the driver has to tell its devices."""
+"""Seconds to wait for the driver to list its devices."""
 
 AMD = Path("/sys/class/kfd/kfd/topology/nodes")
-"""Where Linux lists what AMD's compute driver has."""
+"""Where Linux lists the devices of AMD's compute driver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Physical cores, and the name of each CUDA device as `cuda:N` counts them; "" for one that is not told."""
+    """Physical cores, and the name of each CUDA device in the order of `cuda:N`; "" where the name is not known."""
 
     cores: int
     gpus: tuple[str, ...] = ()
@@ -35,32 +35,32 @@ class _Gpu(NamedTuple):
 
 
 def this_machine(nvml: Any = None, environment: Mapping[str, str] = os.environ, amd: Path = AMD) -> Machine:
-    """The machine that this process runs on; a driver that hangs is waited for, a while."""
+    """The machine that this process runs on; may take `DRIVER_TIMEOUT` seconds where the driver hangs."""
     gpus = _gpus(nvml, amd)
     names = [_name(called, gpus) for called in _visible(gpus, environment)]
-    # CUDA counts by speed unless it is told, the driver by bus: among unlike devices a name may be another's.
+    # CUDA counts devices by speed unless told otherwise, the driver by bus: names are certain among equal devices only.
     certain = len({gpu.name for gpu in gpus}) < 2 or environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     return Machine(cores(), tuple(names if certain else [""] * len(names)))
 
 
 def cuda_devices() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls each device that this process may use."""
+    """The devices that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     return _visible(_gpus(), os.environ)
 
 
 def cores() -> int:
-    """Physical cores, or fewer where this process may not use all."""
+    """Physical cores, or fewer where this process may not use all of them."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
 def driver_version(nvml: Any = None) -> str | None:
-    """The version of NVIDIA's driver; None where it does not tell."""
+    """The version of NVIDIA's driver; None where it is not known."""
     return with_timeout(lambda: str(_opened(nvml).nvmlSystemGetDriverVersion()), DRIVER_TIMEOUT)()
 
 
 def _gpus(nvml: Any = None, amd: Path = AMD) -> list[_Gpu]:
-    """The devices that the driver has, in its order: NVIDIA's by its library, AMD's by what the kernel lists."""
+    """The devices in the driver's order: NVIDIA's as NVML lists them, AMD's as the kernel does."""
 
     def found() -> list[_Gpu]:
         driver = _opened(nvml)
@@ -73,7 +73,7 @@ def _gpus(nvml: Any = None, amd: Path = AMD) -> list[_Gpu]:
 
 
 def _opened(nvml: Any) -> Any:
-    """NVIDIA's management library, which is absent where there is no driver and may hang where it is ill."""
+    """NVML, NVIDIA's management library: missing where there is no driver, and may hang where the driver is broken."""
     import pynvml
 
     driver = nvml or pynvml
@@ -82,16 +82,18 @@ def _opened(nvml: Any) -> Any:
 
 
 def _amd_gpus(nodes: Path) -> list[_Gpu]:
-    """AMD's GPUs: the nodes of the kernel's compute driver that have SIMD units; processors are nodes, too."""
+    """AMD's GPUs: nodes of the kernel's compute driver that have SIMD units; CPUs are nodes as well."""
     try:
-        told = [path.read_text() for path in sorted(nodes.glob("*/properties"), key=lambda path: int(path.parent.name))]
+        texts = [
+            path.read_text() for path in sorted(nodes.glob("*/properties"), key=lambda path: int(path.parent.name))
+        ]
     except (OSError, ValueError):
         return []
-    return [_Gpu("", "AMD GPU") for text in told if re.search(r"^simd_count [1-9]", text, re.MULTILINE)]
+    return [_Gpu("", "AMD GPU") for text in texts if re.search(r"^simd_count [1-9]", text, re.MULTILINE)]
 
 
 def _visible(gpus: list[_Gpu], environment: Mapping[str, str]) -> list[str]:
-    """The devices that a process in this environment may use, as CUDA_VISIBLE_DEVICES calls them.
+    """The devices that a process in this environment may use, as CUDA_VISIBLE_DEVICES names them.
 
     CUDA takes those before the first that is not there: `0,7,1` shows one device, and `-1` none.
     """
@@ -112,7 +114,7 @@ def _is_there(identifier: str, gpus: list[_Gpu]) -> bool:
 
 
 def _name(identifier: str, gpus: list[_Gpu]) -> str:
-    """The name of a device by its number or the beginning of its UUID; "" for a part of one, which has none."""
+    """The name of a device, given its number or the beginning of its UUID; "" for a MIG partition, which has none."""
     if identifier.isdecimal():
         return gpus[int(identifier)].name
     return next((gpu.name for gpu in gpus if gpu.uuid.startswith(identifier)), "")

@@ -1,4 +1,4 @@
-"""Where the ranks of a run train: their hosts and devices by name, and what their figures come to together."""
+"""The devices of a run's ranks: host and name of each, and their samples combined into one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Fold = Callable[[Iterable[Any]], Any]
 
 @dataclass(frozen=True, slots=True)
 class RankDevice:
-    """The host and device of one rank, and the name a person knows the device by."""
+    """The host and device (`cuda:0`) of one rank, and the device's product name."""
 
     host: str
     device: str
@@ -22,7 +22,7 @@ class RankDevice:
 
 
 def rank_devices(started: RunStarted) -> tuple[RankDevice, ...]:
-    """The place of each rank in their order; a run on one device has one, whose host is not told."""
+    """The device of each rank, in rank order; a run on one device has a single entry with an empty host."""
     if not started.ranks:
         return (RankDevice("", started.device, started.device_name),)
     keys = ("host", "device", "name")
@@ -30,12 +30,12 @@ def rank_devices(started: RunStarted) -> tuple[RankDevice, ...]:
 
 
 def hosts(found: Iterable[RankDevice]) -> list[str]:
-    """The machines among places, each once."""
+    """The distinct hosts of some devices."""
     return list(dict.fromkeys(place.host for place in found))
 
 
 def device_text(started: RunStarted) -> str:
-    """The short name of what a run trains on: cuda:0, 4 x cuda, 2 x cpu."""
+    """What a run trains on, in short: "cuda:0", "4 x cuda", "2 x cpu"."""
     found = rank_devices(started)
     if len(found) == 1:
         return found[0].device
@@ -44,15 +44,15 @@ def device_text(started: RunStarted) -> str:
 
 
 def name_text(started: RunStarted) -> str:
-    """The name of what a run trains on, as a person knows it; how many machines, where there are several."""
+    """The product name of what a run trains on, and the number of hosts where there are several."""
     machines = len(hosts(rank_devices(started)))
     return started.device_name + (f" on {machines} hosts" if machines > 1 else "")
 
 
 def combine_samples(samples: Mapping[int, DeviceSampled], found: Sequence[RankDevice]) -> DeviceSampled | None:
-    """The figures of several ranks as those of one device: mean use, highest temperature, the sum of the others.
+    """The samples of several ranks as one: mean utilization, highest temperature, the sum of everything else.
 
-    Ranks that share a device share its memory, temperature and power, and use it together.
+    Ranks that share a device share its memory, temperature and power; their utilization adds up.
     """
     if len(samples) < 2:
         return next(iter(samples.values()), None)
@@ -65,7 +65,7 @@ def combine_samples(samples: Mapping[int, DeviceSampled], found: Sequence[RankDe
 
 
 def _combined(samples: Sequence[DeviceSampled], *, memory: Fold, use: Fold, power: Fold) -> DeviceSampled:
-    """One sample of several; a figure that none of them tells is None."""
+    """One sample made of several; a figure that none of them has is None."""
 
     def combine(name: str, fold: Fold) -> Any:
         values = [value for sample in samples if (value := getattr(sample, name)) is not None]

@@ -1,4 +1,4 @@
-"""Where the runs of a study train: `cpu:2`, `0,1`, `0+1,2+3` or `auto` as slots; each slot trains one run at a time."""
+"""Slots of a study, each training one run at a time: parse `cpu:2`, `0,1`, `0+1,2+3` or `auto`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One place to train: its name, and what a process there gets (environment, device, threads).
+    """One place to train: its name, and the device, threads and environment variables of a process there.
 
-    A place of several devices (`cuda:0,1`, `cpu:2`) trains one run over all of them.
+    A slot of several devices (`cuda:0,1`, `cpu:2`) trains one run over all of them.
     """
 
     name: str
@@ -30,22 +30,22 @@ class Slot:
 
     @property
     def gpus(self) -> list[str]:
-        """What CUDA_VISIBLE_DEVICES calls the GPUs of the slot; none for a slot that names none."""
+        """The GPUs of the slot, as CUDA_VISIBLE_DEVICES names them; empty for a slot that names none."""
         return [gpu for gpu in self.environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
 
 
 def slot_on(slot: str, host: str) -> str:
-    """A slot by its name, and the machine that has it."""
+    """A slot and its host as text: "cuda 0 on the-host"."""
     return f"{slot} on {host}"
 
 
 def parse_slots(text: str) -> list[Slot]:
-    """The slots of a `--devices` text: `auto`, `cpu:2`, or devices with `,` between slots and `+` within one.
+    """Parse a `--devices` text: `auto`, `cpu:2`, or devices with `,` between slots and `+` within one.
 
-    Threads are divided among the processes where there are several.
+    Several processes share the CPU's threads evenly.
 
     Raises:
-        InputError: it is not of that form, or names a device that is not here.
+        InputError: the text is not of that form, or names a device that this machine does not have.
     """
     wanted = text.strip() or "auto"
     if wanted == "auto":
@@ -57,14 +57,14 @@ def parse_slots(text: str) -> list[Slot]:
     if all(device == "cpu" for device in devices):
         return _cpu_slots([len(slot) for slot in slots])
     if not all(re.fullmatch(r"\d{1,3}", device) for device in devices):
-        raise InputError(f"'{text}' names no devices", _HINT)
+        raise InputError(f"'{text}' is not a list of devices", _HINT)
     if len(set(map(int, devices))) < len(devices):
-        raise InputError(f"'{text}' names a device twice", "runs that share a device slow each other; name each once")
+        raise InputError(f"'{text}' names a device twice", "name each once; runs that share one slow each other down")
     return _cuda_slots([list(map(int, slot)) for slot in slots])
 
 
 def _cpu_slots(sizes: list[int]) -> list[Slot]:
-    """Slots of so many processes each."""
+    """Slots with the given numbers of processes."""
     threads, names = _threads(sum(sizes)), count(1)
     slots: list[Slot] = []
     for size in sizes:
@@ -77,21 +77,21 @@ def _cpu_slots(sizes: list[int]) -> list[Slot]:
 def _cuda_slots(slots: list[list[int]]) -> list[Slot]:
     available = cuda_devices()
     if missing := [number for slot in slots for number in slot if number >= len(available)]:
-        why = f"there are {len(available)} CUDA devices" if available else "no CUDA device is to be had here"
-        raise InputError(f"device {missing[0]}: {why}", _HINT)
+        why = f"only {len(available)} CUDA devices are available" if available else "no CUDA device is available"
+        raise InputError(f"there is no CUDA device {missing[0]}: {why}", _HINT)
     threads = _threads(sum(map(len, slots)))
-    # nvidia-smi counts by bus, CUDA by speed unless it is told.
+    # nvidia-smi counts devices by bus, CUDA by speed unless told otherwise.
     order = {} if "CUDA_VISIBLE_DEVICES" in os.environ else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return [_cuda_slot(slot, available, threads, order) for slot in slots]
 
 
 def _cuda_slot(numbers: list[int], available: list[str], threads: int | None, order: dict[str, str]) -> Slot:
-    """A process there sees only these devices, and counts them from 0."""
+    """A slot whose process sees only these devices, numbered from 0."""
     visible = {**order, "CUDA_VISIBLE_DEVICES": ",".join(available[number] for number in numbers)}
     device = "cuda" if len(numbers) == 1 else f"cuda:{','.join(map(str, range(len(numbers))))}"
     return Slot(f"cuda {'+'.join(map(str, numbers))}", device, threads, visible)
 
 
 def _threads(processes: int) -> int | None:
-    """What each of several processes gets; None where the only one may have what torch finds."""
+    """CPU threads for each of several processes; None leaves a single process what torch chooses."""
     return None if processes == 1 else max(1, cores() // processes)

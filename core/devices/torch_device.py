@@ -1,4 +1,4 @@
-"""Devices and their figures: NVIDIA's through its management library, the process's own through psutil."""
+"""Torch devices: choose and name one; sample memory, utilization, temperature and power (NVML, or psutil on a CPU)."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ..utils.timeouts import with_timeout
 from .hardware import driver_version
 
 SAMPLE_TIMEOUT = 0.05
-"""Seconds that a batch waits for the figures of its device; they take a millisecond."""
+"""Seconds that training waits for a sample of the device; normally it takes a millisecond."""
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here, with its index."""
+    """The torch device for `auto`, `cpu`, `cuda` or `cuda:N`, with its index; `auto` prefers CUDA."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device("cuda:0" if wanted == "cuda" else wanted)
 
 
 def device_name(device: torch.device) -> str:
-    """The name a person knows the device by."""
+    """The product name of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{processor()} ({os.cpu_count()} threads)"
 
 
 def processor() -> str:
-    """The name of the CPU."""
+    """The product name of the CPU."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -50,14 +50,14 @@ def free_memory(device: torch.device) -> int:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most allocated on a CUDA device since the run began, else this process's memory now."""
+    """Bytes: the peak allocation on a CUDA device since the run started; on a CPU this process's memory now."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return psutil.Process().memory_info().rss
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether a CPU has instructions that multiply bfloat16, or a GPU units for it: others emulate it."""
+    """Whether a device multiplies bfloat16 in hardware; others emulate it."""
     if device.type == "cuda":
         return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)
     # Absent from older releases of torch.
@@ -66,7 +66,7 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions and processor, for the run's own record."""
+    """Versions of the software and the processor, as run.json records them."""
     on_gpu = device.type == "cuda"
     return {
         "python": platform.python_version(),
@@ -93,7 +93,7 @@ Sampler = Callable[[int], DeviceSampled]
 
 
 def open_sampler(device: torch.device) -> Sampler:
-    """A function from the step to the device's figures now; on a CPU, the process's memory and share of all cores."""
+    """A function from the current step to a sample of the device; on a CPU, of this process's memory and core use."""
     return _nvidia_sampler(device) if device.type == "cuda" else _process_sampler()
 
 
@@ -127,7 +127,7 @@ def _nvidia_sampler(device: torch.device) -> Sampler:
 
 
 class NvidiaFigures:
-    """The figures of a GPU, or of a part of one, from NVIDIA's management library; what it does not tell is None."""
+    """Memory, utilization, temperature, power and energy of a GPU or MIG partition (NVML); None where not reported."""
 
     def __init__(self, nvml: Any, uuid: str) -> None:
         self._nvml, self._uuid = nvml, uuid
@@ -136,9 +136,9 @@ class NvidiaFigures:
     def __call__(self) -> dict[str, Any]:
         nvml = self._nvml
         if self._handle is None:
-            # Loads the driver's library, which is absent where there is no driver and may hang where it is ill.
+            # Loads the driver's library, which is missing without a driver and may hang where the driver is broken.
             nvml.nvmlInit()
-            # CUDA calls a part of a GPU (MIG) by a UUID of its own, without saying that it is a part.
+            # CUDA gives a MIG partition a UUID of its own, without saying that it is a partition.
             self._handle = self._query(lambda: self._by_uuid("GPU")) or self._by_uuid("MIG")
         handle = self._handle
         memory = self._query(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))

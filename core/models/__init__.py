@@ -1,4 +1,4 @@
-"""The models one can choose, with their options; torch is loaded when one is built."""
+"""The models to choose from, with their options; torch is loaded when one is built."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class ModelOptions(NamedOptions):
-    """What every model has."""
+    """Options that every model has."""
 
     smallest: ClassVar[int] = 1
-    """Smallest image side in pixels that does not pool to nothing."""
+    """Smallest image side in pixels: a smaller image would be pooled to nothing."""
     whitening: int = Field(
         default=0, ge=0, le=5, description="Patch side of a fixed first layer that whitens the images; 0 = none"
     )
@@ -51,7 +51,7 @@ class ResNet34MnistOptions(ModelOptions):
     name: Literal["resnet34-mnist"] = "resnet34-mnist"
     stem: Literal[3, 7] = Field(default=3, description="Kernel of the first convolution: 3 (stride 1) or 7 (stride 2)")
     dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout before the last layer")
-    extra_bn: bool = Field(default=True, description="One more batch norm after each block but a stage's first")
+    extra_bn: bool = Field(default=True, description="Another batch norm after every block but the first of a stage")
 
 
 class BasicCnnOptions(ModelOptions):
@@ -103,12 +103,12 @@ class WideResNetOptions(ModelOptions):
     depth: Annotated[int, AfterValidator(_six_blocks)] = Field(
         default=28, ge=10, le=1000, description="Layers, 6n + 4: n blocks in each of three stages"
     )
-    widen_factor: int = Field(default=10, ge=1, le=64, description="What the widths 16, 32, 64 are multiplied by")
+    widen_factor: int = Field(default=10, ge=1, le=64, description="Factor of the widths 16, 32 and 64")
     dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout inside each block")
 
 
 class AirbenchOptions(ModelOptions):
-    """The small network of the CIFAR-10 speed records (Jordan 2024); meant to stand behind whitening."""
+    """The small network of the CIFAR-10 speed records (Jordan 2024); meant to be used with whitening."""
 
     smallest: ClassVar[int] = 8
     name: Literal["airbench"] = "airbench"
@@ -118,7 +118,7 @@ class AirbenchOptions(ModelOptions):
     depth: int = Field(default=2, ge=2, le=16, description="Convolutions in each group")
     residual: bool = Field(default=False, description="A shortcut around each group's convolutions but the first")
     activation: Literal["gelu", "silu", "relu"] = Field(default="gelu", description="Activation function")
-    scale: float = Field(default=1 / 9, gt=0, le=10, description="What the logits are multiplied by")
+    scale: float = Field(default=1 / 9, gt=0, le=10, description="Factor of the logits")
 
 
 MODELS = Table(
@@ -140,10 +140,10 @@ MODELS = Table(
 
 
 def check_size(options: NamedOptions, spec: ImageSpec) -> None:
-    """Make sure that the images are large enough for the model.
+    """Check that the images are large enough for the model.
 
     Raises:
-        ConfigError: they pool to nothing; the message names the smallest size that works.
+        ConfigError: they are too small; the message names the smallest size that works.
     """
     smallest = options.smallest + max(0, _whitening(options) - 1) if isinstance(options, ModelOptions) else 1
     if min(spec.height, spec.width) < smallest:
@@ -152,10 +152,10 @@ def check_size(options: NamedOptions, spec: ImageSpec) -> None:
 
 
 def build(options: NamedOptions, spec: ImageSpec) -> nn.Module:
-    """The model of these options for images of this shape: [B, C, H, W] to logits [B, classes].
+    """Build the model of these options for images of this shape: [B, C, H, W] to logits [B, classes].
 
     Raises:
-        ConfigError: the images are too small for it.
+        ConfigError: the images are too small for the model.
     """
     check_size(options, spec)
     builder, side = MODELS.builder(options.name), _whitening(options)

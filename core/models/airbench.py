@@ -15,7 +15,7 @@ ACTIVATIONS = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU}
 
 
 def _convolution(channels: int, width: int) -> nn.Conv2d:
-    """A 3x3 convolution that begins by handing its input on."""
+    """A 3x3 convolution that is initialised to pass its input on."""
     layer = nn.Conv2d(channels, width, 3, padding=1, bias=False)
     if not layer.weight.is_meta:
         nn.init.dirac_(layer.weight.data[: min(channels, width)])
@@ -23,14 +23,14 @@ def _convolution(channels: int, width: int) -> nn.Conv2d:
 
 
 def _norm(width: int) -> nn.BatchNorm2d:
-    """Batch norm that adapts fast and learns a bias alone."""
+    """Batch norm with fast running statistics that learns only a bias."""
     norm = nn.BatchNorm2d(width, eps=1e-12, momentum=0.4)
     norm.weight.requires_grad_(False)
     return norm
 
 
 class Group(nn.Module):
-    """Convolution and max pool by 2, then convolutions at that size, the last two around a shortcut if `residual`."""
+    """A convolution, max pooling by 2, then more convolutions at that size; a shortcut around them if `residual`."""
 
     def __init__(self, channels: int, width: int, options: AirbenchOptions) -> None:
         super().__init__()

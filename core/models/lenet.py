@@ -1,4 +1,4 @@
-"""LeNet."""
+"""LeNet-5 in its modern form (LeCun et al. 1998)."""
 
 from __future__ import annotations
 

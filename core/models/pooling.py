@@ -1,4 +1,4 @@
-"""Max pooling: with a ReLU, and over whole images."""
+"""Max pooling: together with a ReLU, in the cheaper order, and over whole images."""
 
 from __future__ import annotations
 

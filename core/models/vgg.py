@@ -1,4 +1,4 @@
-"""VGG-A, with and without batch norm."""
+"""VGG-A (Simonyan and Zisserman 2014), with and without batch norm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A first layer, fixed by the data, whose outputs on the training images are uncorrelated."""
+"""Whitening: a first layer with fixed filters, fitted to the training images so that its outputs are uncorrelated."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch.nn import functional
 from ..data.image_spec import ImageSpec
 
 EPSILON = 5e-4
-"""Added to each eigenvalue: the pixels' own noise is not blown up."""
+"""Added to each eigenvalue, so that the noise of the pixels is not amplified."""
 
 
 class Whitening(nn.Module):
-    """Eigenvectors of the images' patches as fixed filters, each with its negative; its bias is learned.
+    """Eigenvectors of the image patches as fixed filters, each also negated; only the bias is learned.
 
     [B, C, H, W] to [B, 2 C side², H - side + 1, W - side + 1]. From Page 2018, "How to Train Your ResNet", as in
     Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
@@ -30,7 +30,7 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Set the filters from normalised images [N, C, H, W]."""
+        """Fit the filters to normalised images [N, C, H, W]."""
         channels, side = self.weight.shape[1:3]
         patches = images.unfold(2, side, 1).unfold(3, side, 1)
         flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * side**2).double()
@@ -40,5 +40,5 @@ class Whitening(nn.Module):
 
 
 def spec_behind(spec: ImageSpec, side: int) -> ImageSpec:
-    """The shape of whitened images, as the next layer sees them."""
+    """The shape of whitened images, as the next layer receives them."""
     return ImageSpec(2 * spec.channels * side**2, spec.height - side + 1, spec.width - side + 1, spec.classes)

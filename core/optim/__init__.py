@@ -1,4 +1,4 @@
-"""The optimizers and learning-rate schedules one can choose, with their options."""
+"""The optimizers and learning-rate schedules to choose from, with their options; torch is loaded when one is built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..utils.registry import Entry, NamedOptions, Table
 
 
 class OptimizerOptions(NamedOptions):
-    """What every optimizer has."""
+    """Options that every optimizer has."""
 
     lr: float = Field(default=0.001, gt=0, le=100, description="Learning rate, before the schedule scales it")
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="Weight decay")
@@ -21,8 +21,8 @@ class SgdOptions(OptimizerOptions):
 
     name: Literal["sgd"] = "sgd"
     lr: float = Field(default=0.01, gt=0, le=100, description="Learning rate, before the schedule scales it")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Share of the last update that goes on")
-    nesterov: bool = Field(default=False, description="Look ahead along the momentum (needs a momentum above 0)")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum")
+    nesterov: bool = Field(default=False, description="Nesterov momentum (needs a momentum above 0)")
 
 
 class AdamOptions(OptimizerOptions):
@@ -31,7 +31,7 @@ class AdamOptions(OptimizerOptions):
     name: Literal["adam"] = "adam"
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of the gradient's running mean")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="Decay of the squared gradient's running mean")
-    eps: float = Field(default=1e-8, gt=0, le=1, description="Term that keeps the division finite")
+    eps: float = Field(default=1e-8, gt=0, le=1, description="Added to the denominator, so that it is never 0")
 
 
 class AdamWOptions(OptimizerOptions):
@@ -41,7 +41,7 @@ class AdamWOptions(OptimizerOptions):
     weight_decay: float = Field(default=0.01, ge=0, le=1, description="Weight decay, decoupled from the gradient")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Decay of the gradient's running mean")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="Decay of the squared gradient's running mean")
-    eps: float = Field(default=1e-8, gt=0, le=1, description="Term that keeps the division finite")
+    eps: float = Field(default=1e-8, gt=0, le=1, description="Added to the denominator, so that it is never 0")
 
 
 class MuonOptions(OptimizerOptions):
@@ -49,28 +49,28 @@ class MuonOptions(OptimizerOptions):
 
     name: Literal["muon"] = "muon"
     lr: float = Field(default=0.02, gt=0, le=100, description="Learning rate of filters and hidden matrices")
-    momentum: float = Field(default=0.6, ge=0, lt=1, description="Share of the last update that goes on (Nesterov)")
+    momentum: float = Field(default=0.6, ge=0, lt=1, description="Momentum (Nesterov)")
     iterations: int = Field(default=3, ge=1, le=10, description="Newton-Schulz iterations that orthogonalise an update")
     normalize: bool = Field(default=False, description="Scale each filter bank to a fixed norm; batch norm must follow")
     last_lr: float = Field(default=0.1, gt=0, le=10_000, description="Learning rate of the last layer (SGD)")
     bias_lr: float = Field(default=0.1, gt=0, le=10_000, description="Learning rate of biases and scales (SGD)")
-    other_momentum: float = Field(default=0.85, ge=0, lt=1, description="Momentum of what SGD updates")
+    other_momentum: float = Field(default=0.85, ge=0, lt=1, description="Momentum of the parameters that SGD updates")
     weight_decay: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="Share of the weights that each step takes at the full learning rate",
+        description="Share of the weights that each step subtracts at the full learning rate",
     )
 
 
 class ScheduleOptions(NamedOptions):
-    """What every schedule has."""
+    """Options that every schedule has."""
 
-    warmup_epochs: float = Field(default=0.0, ge=0, description="Epochs of linear rise to the learning rate")
+    warmup_epochs: float = Field(default=0.0, ge=0, description="Epochs of linear warm-up to the learning rate")
 
 
 class ConstantOptions(ScheduleOptions):
-    """The learning rate stays."""
+    """A constant learning rate."""
 
     name: Literal["constant"] = "constant"
 
@@ -87,18 +87,18 @@ class CosineOptions(ScheduleOptions):
 
 
 class StepOptions(ScheduleOptions):
-    """The learning rate falls by a factor every few epochs."""
+    """The learning rate is multiplied by a factor every few epochs."""
 
     name: Literal["step"] = "step"
-    every: int = Field(default=30, ge=1, le=100_000, description="Epochs between two falls")
-    factor: float = Field(default=0.1, gt=0, le=1, description="What each fall multiplies by")
+    every: int = Field(default=30, ge=1, le=100_000, description="Epochs between two reductions")
+    factor: float = Field(default=0.1, gt=0, le=1, description="Factor of each reduction")
 
 
 class OneCycleOptions(ScheduleOptions):
     """Up to the learning rate, then down to almost nothing, changed each step (Smith and Topin 2017)."""
 
     name: Literal["one-cycle"] = "one-cycle"
-    rise: float = Field(default=0.3, gt=0, lt=1, description="Share of the run that goes up")
+    rise: float = Field(default=0.3, gt=0, lt=1, description="Share of the run in which the rate rises")
     initial: float = Field(default=0.04, gt=0, le=1, description="Share of the learning rate at the start")
     final: float = Field(default=0.000004, ge=0, le=1, description="Share of the learning rate at the end")
 
@@ -107,17 +107,17 @@ class TriangularOptions(ScheduleOptions):
     """Straight up to the learning rate, then straight down, changed each step."""
 
     name: Literal["triangular"] = "triangular"
-    rise: float = Field(default=0.2, ge=0, lt=1, description="Share of the run that goes up")
+    rise: float = Field(default=0.2, ge=0, lt=1, description="Share of the run in which the rate rises")
     initial: float = Field(default=0.2, ge=0, le=1, description="Share of the learning rate at the start")
     final: float = Field(default=0.0, ge=0, le=1, description="Share of the learning rate at the end")
 
 
 class PlateauOptions(ScheduleOptions):
-    """The learning rate falls by a factor when the watched figure no longer gets better."""
+    """The learning rate is multiplied by a factor when the watched metric no longer improves."""
 
     name: Literal["plateau"] = "plateau"
-    factor: float = Field(default=0.1, gt=0, lt=1, description="What each fall multiplies by")
-    patience: int = Field(default=5, ge=0, le=100_000, description="Epochs without a better figure before a fall")
+    factor: float = Field(default=0.1, gt=0, lt=1, description="Factor of each reduction")
+    patience: int = Field(default=5, ge=0, le=100_000, description="Epochs without improvement before a reduction")
 
 
 OPTIMIZERS = Table(

@@ -1,4 +1,4 @@
-"""Torch's optimizers without the door to its compiler, whose first opening imports it: a second and more."""
+"""Torch's optimizers without the decorators that import torch's compiler, which takes over a second."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.optim import Optimizer
 
 Kind = TypeVar("Kind", bound=type[Optimizer])
 GUARDED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
-"""What torch keeps its compiler out of by a decorator that asks the compiler for it."""
+"""Methods that torch decorates so that its compiler leaves them alone; the decorator imports the compiler."""
 
 
 def eager(kind: Kind) -> Kind:
-    """A subclass that makes the same updates, by the same methods under their decorators."""
+    """A subclass of an optimizer that makes the same updates, by the same methods without their decorators."""
     methods: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in GUARDED}
     step = inspect.unwrap(kind.step)
     methods |= {"step": torch.no_grad()(step), "__doc__": kind.__doc__}

@@ -1,4 +1,4 @@
-"""Lookahead: every few steps the weights are pulled to a slow running mean of themselves.
+"""Lookahead: every few steps the weights are pulled towards a slow running mean of themselves.
 
 Zhang et al. 2019, "Lookahead Optimizer: k steps forward, 1 step back", with the mean's share growing over the run
 (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU").
@@ -23,7 +23,7 @@ class Lookahead:
 
     @torch.no_grad()
     def stepped(self, step: int) -> None:
-        """Tell that `step` steps are done; the last one leaves the model at its slow weights."""
+        """Update after `step` optimizer steps; the last one leaves the model at its slow weights."""
         if step < self.steps and step % self.every:
             return
         share = 1.0 if step >= self.steps else DECAY**self.every * (step / self.steps) ** 3
@@ -32,10 +32,10 @@ class Lookahead:
             fast.copy_(slow)
 
     def state(self) -> dict[str, Tensor]:
-        """The slow weights by number."""
+        """The slow weights, by their index."""
         return {str(number): value for number, value in enumerate(self.slow)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take up the slow weights that a checkpoint kept."""
+        """Load the slow weights of a checkpoint."""
         for name, value in tensors.items():
             self.slow[int(name)].copy_(value)

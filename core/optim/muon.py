@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration that brings all singular values near 1."""
+"""Coefficients of the quintic Newton-Schulz iteration, which brings all singular values near 1."""
 
 
 def orthogonalized(matrices: Tensor, iterations: int, *, half: bool) -> Tensor:
     """Matrices [N, R, C] with their singular values brought near 1, by Newton-Schulz iterations; `half` in bfloat16.
 
-    The iterations forgive coarse rounding, but a CPU that does not compute in bfloat16 takes twenty times as long.
+    The iterations tolerate coarse rounding, but a CPU without bfloat16 instructions takes twenty times as long with it.
     """
     a, b, c = COEFFICIENTS
     x = matrices.bfloat16() if half else matrices
@@ -37,8 +37,8 @@ def orthogonalized(matrices: Tensor, iterations: int, *, half: bool) -> Tensor:
 class Muon(Optimizer):
     """Groups with `orthogonal` are updated by Muon, the others by SGD; both with Nesterov momentum.
 
-    Weight decay is decoupled: at the full learning rate each step takes the share `weight_decay` of the weights. Where
-    the run computes in half precision, its groups say so by `half`.
+    Weight decay is decoupled: at the full learning rate each step subtracts the share `weight_decay` of the weights.
+    Groups have `half` set where the run computes in half precision.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
@@ -48,7 +48,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step."""
+        """One optimizer step."""
         assert closure is None, "a closure is not supported"
         for group in self.param_groups:
             ready = [parameter for parameter in group["params"] if parameter.grad is not None]
@@ -63,7 +63,7 @@ class Muon(Optimizer):
                     parameter.add_(update, alpha=-group["lr"])
 
     def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
-        """The gradient, looked ahead along its momentum."""
+        """The gradient with Nesterov momentum."""
         gradient = parameter.grad
         assert gradient is not None
         state = self.state[parameter]
@@ -75,7 +75,7 @@ class Muon(Optimizer):
 
 
 def _update_filters(parameters: list[nn.Parameter], updates: list[Tensor], group: dict[str, Any]) -> None:
-    """Step along the orthogonalised updates, those of one shape together."""
+    """Apply the orthogonalised updates; filters of one shape are orthogonalised as one batch."""
     alike: dict[torch.Size, list[int]] = defaultdict(list)
     for index, update in enumerate(updates):
         alike[update.shape].append(index)
@@ -85,6 +85,6 @@ def _update_filters(parameters: list[nn.Parameter], updates: list[Tensor], group
         for index, direction in zip(indices, directions, strict=True):
             weights = parameters[index]
             if group["normalize"]:
-                # The length of the weights only rescales the step: a norm follows.
+                # The norm of the weights only rescales the step, because batch norm follows.
                 weights.mul_(len(weights) ** 0.5 / weights.norm())
             weights.add_(direction.view_as(weights), alpha=-group["lr"])

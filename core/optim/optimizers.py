@@ -1,4 +1,4 @@
-"""Builders of optimizers: options and a model to torch optimizers."""
+"""Build torch optimizers from their options and a model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def sgd(options: SgdOptions, model: nn.Module) -> optim.Optimizer:
         fused=_fused(model),
     )
     if options.momentum:
-        # A fused first step that a gradient scaler skips would leave its momentum in uninitialised memory.
+        # If the gradient scaler skipped a fused first step, the momentum would stay uninitialised memory.
         for parameter in model.parameters():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 
 def adam(options: AdamOptions, model: nn.Module) -> optim.Optimizer:
-    """Adam with its weight decay in the gradient."""
+    """Adam with weight decay added to the gradient."""
     return eager(optim.Adam)(model.parameters(), **_of_adam(options, model))
 
 
@@ -50,7 +50,7 @@ def _of_adam(options: AdamOptions | AdamWOptions, model: nn.Module) -> dict[str,
 
 
 def _fused(model: nn.Module) -> bool:
-    """Whether one kernel can update all parameters; with a gradient scaler it also spares a wait each step."""
+    """Whether one kernel can update all parameters; with a gradient scaler this also saves a synchronisation a step."""
     kinds = {parameter.device.type for parameter in model.parameters()}
     return kinds <= {"cpu", "cuda"}
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: what the learning rate is multiplied by at each step."""
+"""Learning-rate schedules: the factor of the learning rate at each step."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from . import (
 )
 
 Factor = Callable[[float], float]
-"""From the epochs passed since the start (fractional) to the factor."""
+"""From the (fractional) epochs since the start to the factor."""
 
 
 @dataclass(slots=True)
 class Schedule:
-    """The factor of the learning rate over a run; only a plateau carries state."""
+    """The factor of the learning rate over a run; only a plateau schedule has state."""
 
     factor: Factor
     per_step: bool
@@ -42,7 +42,7 @@ class Schedule:
         return self.scale * self.factor(epochs if self.per_step else float(math.floor(epochs)))
 
     def epoch_ended(self, figure: float) -> None:
-        """Tell the schedule the watched figure of an epoch, larger being better."""
+        """Report the watched metric of an epoch; larger is better."""
         if self.plateau is None:
             return
         if figure > self.best:
@@ -53,12 +53,12 @@ class Schedule:
             self.scale, self.bad_epochs = self.scale * self.plateau.factor, 0
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep; `best` is None until an epoch has ended."""
+        """The state for a checkpoint; `best` is None until an epoch has ended."""
         best = None if math.isinf(self.best) else self.best
         return {"scale": self.scale, "best": best, "bad_epochs": self.bad_epochs}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up the state that a checkpoint kept."""
+        """Load the state of a checkpoint."""
         self.scale, self.bad_epochs = float(state["scale"]), int(state["bad_epochs"])
         self.best = -math.inf if state["best"] is None else float(state["best"])
 
@@ -77,7 +77,7 @@ def constant(options: ConstantOptions, epochs: int, steps_per_epoch: int) -> Sch
 
 
 def cosine(options: CosineOptions, epochs: int, steps_per_epoch: int) -> Schedule:
-    """Half a cosine from 1 to `final`, beginning where the warm-up ends."""
+    """Half a cosine from 1 to `final`, starting where the warm-up ends."""
     length = max(1e-9, (options.epochs or epochs) - options.warmup_epochs)
 
     def factor(passed: float) -> float:
@@ -87,7 +87,7 @@ def cosine(options: CosineOptions, epochs: int, steps_per_epoch: int) -> Schedul
 
 
 def step(options: StepOptions, epochs: int, steps_per_epoch: int) -> Schedule:  # noqa: ARG001
-    """One fall by `factor` every `every` epochs."""
+    """Multiply by `factor` every `every` epochs."""
     return _schedule(options, steps_per_epoch, lambda passed: options.factor ** int(passed // options.every))
 
 
@@ -116,7 +116,7 @@ def triangular(options: TriangularOptions, epochs: int, steps_per_epoch: int) ->
 
 
 def plateau(options: PlateauOptions, epochs: int, steps_per_epoch: int) -> Schedule:  # noqa: ARG001
-    """A factor that falls when `epoch_ended` has told of no better figure for more than `patience` epochs."""
+    """Multiply by `factor` when the metric reported by `epoch_ended` has not improved for over `patience` epochs."""
     schedule = _schedule(options, steps_per_epoch, lambda _: 1.0)
     schedule.plateau = options
     return schedule

@@ -1,1 +1,1 @@
-"""core/processes"""
+"""Processes that train runs: worker, agent and ranks, the fork server, and how they are started and followed."""

@@ -1,8 +1,8 @@
-"""The agent of a run on several devices: starts its ranks by torch's elastic launcher, passes on what they are asked,
-and tells of a failure that none of them could.
+"""The agent of a run on several devices: starts the ranks with torch's elastic launcher, forwards commands to them, and
+records a failure that none of them could record.
 
-Each launch is a launcher of its own, with a store of its own: one that restarts ranks by itself meets its own old keys.
-On one machine that store is a file, not a TCP port, which is open to other accounts: torch unpickles what is in it.
+Every launch has its own launcher and its own store: a launcher that restarts ranks itself would find its own old keys.
+On one machine the store is a file rather than a TCP port, which is open to other accounts: torch unpickles its content.
 """
 
 from __future__ import annotations
@@ -51,35 +51,35 @@ from ..utils.held_folder import HeldFolder
 from ..utils.locks import is_held, lock_owner, take_lock
 
 RANKS = "ranks"
-"""In the run's directory: what its ranks print, and how they failed."""
+"""Subfolder of the run folder: what the ranks print, and their failure reports."""
 
 GRACE_SECONDS = 5.0
-"""Seconds from the failure of a rank until those that still do not leave are ended."""
+"""Seconds from the failure of a rank until those that have not exited are killed."""
 
 REPEAT_STOP_SECONDS = 5.0
-"""Seconds until a stop that nobody obeyed is asked for once more."""
+"""Seconds until a stop that had no effect is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankLaunch:
-    """How the ranks of a run are started: where they meet, and what is borne with."""
+    """How the ranks of a run are started: run folder, data folder, where they meet, timeout and retries."""
 
     folder: Path
     data: Path
     rendezvous: str = ""
     """HOST:PORT where several machines meet; one machine alone opens no port."""
     timeout: float = 600.0
-    """Seconds without an answer after which a rank is given up."""
+    """Seconds without an answer after which a rank counts as dead."""
     retries: int = 0
-    """How often the run goes on from its last checkpoint after a rank died."""
+    """How often the run is resumed from its last checkpoint after a rank died."""
 
 
 def train_on_ranks(
     config: ExperimentConfig, launch: RankLaunch, control: Control, on_started: Callable[[], None]
 ) -> RunEvent:
-    """Train a run by its ranks to its end; its last event, which is in its log unless it left none.
+    """Train a run on its ranks to the end; returns its last event, which is in the log if there is one.
 
-    `began` is called once the run has a directory of its own.
+    `on_started` is called once the run has its folder.
     """
     try:
         lock = take_lock(launch.folder / AGENT_LOCK)
@@ -90,25 +90,25 @@ def train_on_ranks(
         lock = None
     except OSError as error:
         message = f"run {launch.folder.name} cannot be written ({disk_error_text(error)})"
-        return RunFailed(error=failure_of(LogsError(message, "mend its permissions")))
-    place = _Place(launch.folder, lock)
+        return RunFailed(error=failure_of(LogsError(message, "fix the permissions of its folder")))
+    location = _RunLocation(launch.folder, lock)
     try:
-        with _relaying_commands(place, control, on_started):
-            return _train_with_retries(config, launch, place, writes_log=lock is not None)
+        with _relaying_commands(location, control, on_started):
+            return _train_with_retries(config, launch, location, writes_log=lock is not None)
     finally:
-        place.close()
+        location.close()
 
 
-class _Place:
-    """Where the run is, and the agent's lock there; a folder that is renamed, or made again, is followed."""
+class _RunLocation:
+    """The run folder and the agent's lock in it; follows a folder that is renamed, or removed and created again."""
 
     def __init__(self, folder: Path, lock: int | None) -> None:
         self.folder = folder
         self._lock = lock
         self._held = HeldFolder(folder)
 
-    def look(self) -> None:
-        """Look where the run is; its leader makes a folder that is gone again."""
+    def update(self) -> None:
+        """Find the folder where it is now; one that was removed is created again by the run's leader."""
         with suppress(OSError):
             if not self._held.find():
                 self._held = HeldFolder(self.folder)
@@ -118,23 +118,25 @@ class _Place:
                 os.close(old)
 
     def close(self) -> None:
-        """Free the lock."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
 
 
-def _train_with_retries(config: ExperimentConfig, launch: RankLaunch, place: _Place, *, writes_log: bool) -> RunEvent:
+def _train_with_retries(
+    config: ExperimentConfig, launch: RankLaunch, location: _RunLocation, *, writes_log: bool
+) -> RunEvent:
     for retries_left in range(launch.retries, -1, -1):
-        before = load_record(place.folder).attempt
+        before = load_record(location.folder).attempt
         if writes_log:
-            _delete_failure_reports(place.folder)
+            _delete_failure_reports(location.folder)
         died, refused = dict[int, Any](), None
         try:
-            died = _launch(config, replace(launch, folder=place.folder))
+            died = _launch(config, replace(launch, folder=location.folder))
         except InputError as error:
             refused = failure_of(error)
-        place.look()
-        folder = place.folder
+        location.update()
+        folder = location.folder
         record = load_record(folder)
         started = record.attempt > before
         if started and isinstance(record.ending, RunCompleted):
@@ -146,37 +148,37 @@ def _train_with_retries(config: ExperimentConfig, launch: RankLaunch, place: _Pl
             return RunFailed(error=failure)
         if not (writes_log and lost and retries_left):
             return _write_ending(folder, RunFailed(error=failure)) if writes_log else RunFailed(error=failure)
-        again = RunCompleted(status="handed_over", reason=f"{failure.message}; trained on from the last checkpoint",
+        again = RunCompleted(status="handed_over", reason=f"{failure.message}; resumed from the last checkpoint",
                              epoch=0, step=record.step, train_seconds=record.train_seconds)  # fmt: skip
         _write_ending(folder, again)
-    raise AssertionError("a launch is the last one or has another after it")
+    raise AssertionError("the last launch returns")
 
 
 def _launch(config: ExperimentConfig, launch: RankLaunch) -> dict[int, Any]:
-    """Start the ranks and wait for their end; those that failed, by their rank.
+    """Start the ranks and wait until they have exited; returns the failed ones by rank.
 
     Raises:
-        InputError: there is no folder for the files in which they meet, or they cannot meet there.
+        InputError: the temporary folder for their store cannot be made, or they cannot meet there.
     """
     if config.training.nodes > 1:
         return _run_launcher(config, launch, rdzv_endpoint=launch.rendezvous, store=None)
     try:
-        # Only for this account (0700), and fresh: ranks that are started again must not find the old keys.
+        # Private to this account (0700) and new: ranks that are started again must not find the old keys.
         temporary = tempfile.TemporaryDirectory(prefix="torchdeck-", ignore_cleanup_errors=True)
     except OSError as error:
         raise InputError(
-            f"no temporary folder can be made ({disk_error_text(error)})", "free space, or set TMPDIR"
+            f"cannot create a temporary folder ({disk_error_text(error)})", "free space, or set TMPDIR"
         ) from None
     with temporary as folder, _locked(folder):
         agents, ranks = Path(folder, "agents"), Path(folder, "ranks")
-        # A file store only grows, and nobody waits for the signs of life of the one agent.
+        # A file store only grows, and nothing depends on the heartbeats of the only agent.
         settings = {"store_type": "file", "keep_alive_interval": 86_400}
         return _run_launcher(config, launch, rdzv_endpoint=str(agents), rdzv_configs=settings, store=ranks)
 
 
 @contextmanager
 def _locked(folder: str) -> Generator[None]:
-    """Hold a lock on a folder: what clears old temporary files (systemd-tmpfiles) passes over it."""
+    """Hold a lock on a folder, so that systemd-tmpfiles does not clear it as an old temporary file."""
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -185,8 +187,10 @@ def _locked(folder: str) -> Generator[None]:
         os.close(lock)
 
 
-def _run_launcher(config: ExperimentConfig, launch: RankLaunch, store: Path | None, **meeting: Any) -> dict[int, Any]:
-    """See `_launched`; `store` is the file where the ranks of one machine meet, None for several machines."""
+def _run_launcher(
+    config: ExperimentConfig, launch: RankLaunch, store: Path | None, **rendezvous: Any
+) -> dict[int, Any]:
+    """See `_launch`; `store` is the file where the ranks of one machine meet, None for several machines."""
     training, devices = config.training, devices_of(config.training.device)
     threads = training.threads if isinstance(training.threads, int) else max(1, (os.cpu_count() or 1) // len(devices))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -202,10 +206,10 @@ def _run_launcher(config: ExperimentConfig, launch: RankLaunch, store: Path | No
         rdzv_backend="c10d",
         local_addr="127.0.0.1" if store else None,
         max_restarts=0,
-        # A signal is passed on as a request, so that all ranks stop at the same step.
+        # Signals are passed on as commands instead, so that all ranks stop at the same step.
         signals_to_handle="SIGQUIT",
         logs_specs=DefaultLogsSpecs(log_dir=str(launch.folder / RANKS), redirects=Std.ALL),
-        **meeting,
+        **rendezvous,
     )
     arguments = ["-P", "-m", "torchdeck.core.processes.worker", str(launch.folder), "--data", str(launch.data)]
     arguments += ["--timeout", str(launch.timeout), *(["--store", str(store)] if store else [])]
@@ -221,7 +225,7 @@ def _run_launcher(config: ExperimentConfig, launch: RankLaunch, store: Path | No
 
 
 def report_failure(folder: Path, rank: int, failure: Failure, lost: bool) -> None:
-    """Leave word of how a rank failed; `lost`: only because another one did not answer."""
+    """Write the failure report of a rank; `lost`: it failed only because another rank did not answer."""
     with suppress(OSError):
         make_folders(folder / RANKS)
         content = {"t": time.time(), "lost": lost, "failure": failure_json(failure)}
@@ -229,9 +233,9 @@ def report_failure(folder: Path, rank: int, failure: Failure, lost: bool) -> Non
 
 
 def _cause(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
-    """Why a launch failed, by what came first; and whether a rank was lost, which another try may mend."""
+    """The first cause of a failed launch, and whether a rank was lost, so that a retry may succeed."""
     reports = [(rank, word) for rank, word in _failure_reports(folder)]
-    resume = f"go on from the last checkpoint with: torchdeck resume {folder.name}"
+    resume = f"resume from the last checkpoint with: torchdeck resume {folder.name}"
     for rank, word in sorted(reports, key=lambda item: item[1]["t"]):
         if not word["lost"]:
             failure = failure_from_json(word["failure"])
@@ -239,17 +243,17 @@ def _cause(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
                            failure.traceback), False  # fmt: skip
     silent = any(re.search("timed out|timeout", word["failure"]["message"], re.IGNORECASE) for _, word in reports)
     for rank, process in sorted(died.items(), key=lambda item: item[1].timestamp):
-        # Those that wait for a lost one are ended by TERM, and a silent one by KILL.
+        # The launcher ends ranks that wait for a lost one with TERM, and one that does not respond with KILL.
         if process.exitcode < 0 and rank not in dict(reports) and process.exitcode != -signal.SIGTERM:
             name = signal.Signals(-process.exitcode).name
-            how = "did not answer and was ended" if silent else f"was killed by {name}"
+            how = "did not answer and was killed" if silent else f"was killed by {name}"
             return Failure("crash", "RankDied", f"rank {rank} (process {process.pid}) {how}", resume), True
     if reports:
         rank, word = reports[0]
-        message = f"rank {rank} lost the others, which did not answer ({word['failure']['message'].splitlines()[0]})"
+        message = f"rank {rank} got no answer from the others ({word['failure']['message'].splitlines()[0]})"
         return Failure("crash", "RankLost", message, resume, word["failure"]["traceback"]), True
-    hint = f"see what they printed in {folder / RANKS}"
-    return Failure("crash", "RankDied", "the processes of the run ended without a word", hint), True
+    hint = f"see their output in {folder / RANKS}"
+    return Failure("crash", "RankDied", "the processes of the run ended without an error message", hint), True
 
 
 def _delete_failure_reports(folder: Path) -> None:
@@ -266,7 +270,7 @@ def _failure_reports(folder: Path) -> Generator[tuple[int, dict[str, Any]]]:
 
 
 def _write_ending(folder: Path, ending: RunCompleted | RunFailed) -> RunEvent:
-    """Write the last event of an attempt whose writer is gone."""
+    """Write the last event of an attempt whose own writer is gone."""
     recorder = Recorder(time.time, time.sleep)
     try:
         recorder.record = load_record(folder)
@@ -282,10 +286,10 @@ def _write_ending(folder: Path, ending: RunCompleted | RunFailed) -> RunEvent:
 
 
 @contextmanager
-def _relaying_commands(place: _Place, control: Control, on_started: Callable[[], None]) -> Generator[None]:
-    """Pass on what the agent is asked to the ranks, as long as they live."""
+def _relaying_commands(location: _RunLocation, control: Control, on_started: Callable[[], None]) -> Generator[None]:
+    """Forward commands from the agent to the ranks while they train."""
     over = threading.Event()
-    relay = threading.Thread(target=_relay, args=(place, control, on_started, over), name="relay", daemon=True)
+    relay = threading.Thread(target=_relay, args=(location, control, on_started, over), name="relay", daemon=True)
     relay.start()
     try:
         yield
@@ -294,18 +298,18 @@ def _relaying_commands(place: _Place, control: Control, on_started: Callable[[],
         relay.join()
 
 
-def _relay(place: _Place, control: Control, on_started: Callable[[], None], over: threading.Event) -> None:
+def _relay(location: _RunLocation, control: Control, on_started: Callable[[], None], over: threading.Event) -> None:
     started, failed_at, waiting = False, None, list[tuple[CommandName, str]]()
     while not over.is_set():
-        place.look()
-        folder = place.folder
+        location.update()
+        folder = location.folder
         if not started and is_run(folder):
             started = True
             on_started()
         while command := control.take():
             waiting.append(command)
         if waiting and _forward(folder, *waiting[0]):
-            # A stop may come just before the ranks look for one: it is repeated until they are gone.
+            # A stop may arrive just before the ranks start to listen: it is repeated until they are gone.
             if waiting[0][0] == "stop":
                 over.wait(REPEAT_STOP_SECONDS)
             else:
@@ -320,7 +324,7 @@ def _relay(place: _Place, control: Control, on_started: Callable[[], None], over
 
 
 def _signal_ranks(number: signal.Signals) -> bool:
-    """Signal the ranks of this machine; whether there are any."""
+    """Send a signal to the ranks of this machine; returns whether there are any."""
     ranks = psutil.Process().children()
     for rank in ranks:
         with suppress(psutil.Error):
@@ -329,7 +333,7 @@ def _signal_ranks(number: signal.Signals) -> bool:
 
 
 def _forward(folder: Path, name: CommandName, reason: str) -> bool:
-    """Whether somebody was asked; ranks that have not begun yet can only be ended."""
+    """Forward a command to the ranks; returns whether it arrived. Ranks that do not train yet are only terminated."""
     if is_held(folder / "run.lock"):
         with suppress(TorchdeckError):
             send_command(folder, name, reason)
@@ -338,7 +342,7 @@ def _forward(folder: Path, name: CommandName, reason: str) -> bool:
 
 
 def die_with_parent() -> None:
-    """Let this process be asked to stop when the agent that started it dies."""
+    """Have the kernel send this process SIGTERM when its parent, the agent, dies (Linux only)."""
     if sys.platform == "linux":
         import ctypes
 

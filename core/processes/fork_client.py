@@ -1,4 +1,4 @@
-"""The server that has torch loaded and forks a study's workers from there, as the study's process holds it."""
+"""Client of the fork server: starts it, asks it to fork workers, and learns their exit codes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from itertools import count
 from typing import BinaryIO
 
 EXIT_CODE_UNKNOWN = 256
-"""In the place of an exit code that nobody could tell; no process has it."""
+"""Stands for an exit code that is not known; no process exits with it."""
 
 MAX_ANSWER_BYTES = 4096
 MODULE = "torchdeck.core.processes.fork_server"
 
 
 class ForkServer:
-    """Starts the server when the first worker is wanted; what it forks outlives it."""
+    """Starts the fork server with the first worker; forked workers outlive it."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
@@ -29,12 +29,12 @@ class ForkServer:
         self._codes: dict[int, int] = {}
 
     def fork(self, environment: Mapping[str, str], console: int, lock: int | None) -> ForkedProcess | None:
-        """A worker that prints to `console` and keeps `lock`, with these changes to its environment.
+        """Fork a worker that prints to `console` and inherits `lock`, with these changes to its environment.
 
-        None where there is no server (any more), so that a worker has to be started.
+        None where there is no server (any more): then a worker must be started as a new process.
         """
         if sys.platform != "linux":
-            # Elsewhere what a process has loaded may not survive a fork.
+            # On other systems the libraries that a process has loaded may not survive a fork.
             return None
         if self._process is None:
             self._start()
@@ -67,7 +67,7 @@ class ForkServer:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the server is gone; what it had told until then is heard."""
+        """Whether the server is gone; reads the exit codes that it has reported so far."""
         while self._socket:
             try:
                 answer = self._socket.recv(MAX_ANSWER_BYTES)
@@ -83,11 +83,11 @@ class ForkServer:
         return True
 
     def exit_code(self, number: int) -> int | None:
-        """The exit code of a worker, negative where a signal killed it; None while none was told."""
+        """The exit code of a worker, negative where a signal killed it; None while it is not known."""
         return self._codes.get(number)
 
     def close(self) -> None:
-        """End the server; its workers live on."""
+        """End the server; its workers keep running."""
         if self._socket:
             self._socket.close()
             self._socket = None
@@ -97,7 +97,7 @@ class ForkServer:
 
 
 class ForkedProcess:
-    """A worker that the server forked, asked of like one that was started."""
+    """A forked worker, with the interface of a `subprocess.Popen`."""
 
     def __init__(self, number: int, stdin: BinaryIO, server: ForkServer) -> None:
         self.stdin: BinaryIO | None = stdin
@@ -105,7 +105,7 @@ class ForkedProcess:
         self._number, self._server = number, server
 
     def poll(self) -> int | None:
-        """Its exit code once it is gone."""
+        """Its exit code once it has exited; None before."""
         if self.returncode is None:
             gone = self._server.is_gone
             self.returncode = self._server.exit_code(self._number)
@@ -114,7 +114,7 @@ class ForkedProcess:
         return self.returncode
 
     def _stdin_is_closed(self) -> bool:
-        """Whether the other end of its stdin is closed, which it is when the process is gone."""
+        """Whether the other end of its stdin is closed, which means that the process is gone."""
         if self.stdin is None or self.stdin.closed:
             return True
         poll = select.poll()

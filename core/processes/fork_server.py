@@ -1,9 +1,9 @@
-"""`python -P -m torchdeck.core.processes.fork_server FD`: has torch loaded, and forks a worker a request on a socket.
+"""The fork server, `python -P -m torchdeck.core.processes.fork_server FD`: imports torch once and forks workers.
 
-A worker that is forked is like one that is started: a session of its own, its own stdin, console and environment. What
-it forks from has never computed, started a thread or opened a GPU. Each message is one packet: a request comes with the
-worker's descriptors, the answer tells its exit code once it is gone. The server ends with its socket; its workers live
-on for whoever holds their stdin.
+A forked worker behaves like a started one: it has its own session, stdin, console and environment. The server itself
+never computes, starts a thread or opens a GPU. Every message on the socket is one packet: a request carries the
+descriptors of the worker, the answer its exit code once it has exited. The server ends when the socket is closed; its
+workers keep running as long as somebody holds their stdin.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_DESCRIPTORS = 3
 
 
 def preload() -> None:
-    """Load what every run needs."""
+    """Import everything that runs need."""
     from ..data import DATASETS
     from ..models import MODELS
     from ..optim import OPTIMIZERS, SCHEDULES
@@ -40,7 +40,7 @@ def preload() -> None:
 
 
 class Server:
-    """Forks workers and tells their ends."""
+    """Forks workers and reports their exit codes."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -48,7 +48,7 @@ class Server:
         self._numbers: dict[int, int] = {}
 
     def serve(self) -> None:
-        """Until the other end of the socket is gone."""
+        """Serve requests until the other end of the socket is closed."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         while True:
@@ -67,7 +67,7 @@ class Server:
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            # Held on to here, they would keep the other end from seeing that the server is gone.
+            # If the worker kept these open, the other end could not see that the server is gone.
             for descriptor in (self._connection.detach(), self._wake_read, self._wake_write):
                 os.close(descriptor)
             become_worker(request["environment"], *descriptors)
@@ -87,7 +87,7 @@ class Server:
 
 
 def become_worker(environment: Mapping[str, str], stdin: int, console: int, *lock: int) -> NoReturn:
-    """Be the worker, in the process just forked; start one where a fork of this process could not use a GPU."""
+    """Become the worker in a process just forked; executes a new one where a fork of this process cannot use a GPU."""
     from .worker import train_and_exit
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -105,7 +105,7 @@ def become_worker(environment: Mapping[str, str], stdin: int, console: int, *loc
 
 
 def has_gpu_open() -> bool:
-    """Whether this process, or the one that it was forked from, has a GPU's driver open."""
+    """Whether this process, or the one it was forked from, has a GPU driver open."""
     for entry in os.listdir("/proc/self/fd"):
         with suppress(OSError):
             if os.readlink(f"/proc/self/fd/{entry}").startswith(("/dev/nvidia", "/dev/kfd", "/dev/dri")):
@@ -118,6 +118,6 @@ if __name__ == "__main__":
     connection.set_inheritable(False)
     collect_rarely()
     preload()
-    # What was loaded stays shared with the workers: nothing of it is ever looked at for garbage.
+    # Collections would touch what was loaded, and so unshare its memory with the workers.
     gc.freeze()
     Server(connection).serve()

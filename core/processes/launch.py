@@ -1,4 +1,4 @@
-"""Start processes that train, one a run: a study's worker, that stops when it is left alone, or a detached one."""
+"""Start worker processes, one per run: a study's worker, which stops when its parent dies, or a detached one."""
 
 from __future__ import annotations
 
@@ -30,64 +30,64 @@ TAIL_BYTES = 65_536
 
 
 class Worker(Protocol):
-    """What trains one run for a study, wherever it is; nothing here blocks or raises."""
+    """Whatever trains one run for a study, here or on a cluster; no method blocks or raises."""
 
     @property
     def place(self) -> str:
-        """Where it trains, in words, as far as that is known: "cpu 1 on the-host"."""
+        """Where it trains, as text and as far as known: "cpu 1 on the-host"."""
         ...
 
     @property
     def ended(self) -> bool:
-        """Whether it is gone, and its run free: by then the run's log has all that it said."""
+        """Whether it has exited and released its run; the run's log is complete by then."""
         ...
 
     def send(self, command: CommandName, reason: str) -> None:
-        """Send a command; one that is gone, or has not begun yet, may not hear it."""
+        """Send a command; a worker that has exited or not started yet may never receive it."""
         ...
 
     def close(self) -> None:
-        """Let go of it: if it still trains, it stops with a checkpoint by itself."""
+        """Detach from it: a worker that still trains stops with a checkpoint."""
         ...
 
     def exit_text(self) -> str:
-        """How one that is gone ended, in words."""
+        """How it ended, as text."""
         ...
 
     def failure(self) -> RunFailed | None:
-        """The failure of one that left no run directory to tell it, if there was one."""
+        """The failure of a worker that could not record it in a run folder; None without one."""
         ...
 
 
 WorkerStarter = Callable[[Mapping[str, Any], Path, int, Slot], Worker]
-"""Starts what trains the run of a request (see `torchdeck.core.processes.worker`) in a slot.
+"""Starts a worker from a request (see `torchdeck.core.processes.worker`), a console file, a lock and a slot.
 
-What it prints goes to the end of the console file given, and it keeps the lock given as long as it lives, where it can.
+The worker appends what it prints to the console file and, where possible, holds the lock as long as it lives.
 Raises OSError where it cannot be started.
 """
 
 
 def place_of(slot: Slot) -> str:
-    """A slot of this machine in words."""
+    """A slot of this machine as text: "cuda 0 on the-host"."""
     return slot_on(slot.name, os.uname().nodename)
 
 
 def start_worker(
     request: Mapping[str, Any], console: Path, lock: int | None, slot: Slot, server: ForkServer | None = None
 ) -> WorkerProcess:
-    """Start a process on this machine, be it forked from a server; see `Starter`."""
+    """Start a process on this machine, forked from `server` where that is possible; see `WorkerStarter`."""
     console_start = file_size(console)
     with os.fdopen(open_to_append(console), "ab") as output:
         forked = server.fork(slot.environment, output.fileno(), lock) if server else None
         process = forked or _start_process(output, slot.environment, lock)
     worker = WorkerProcess(process, console, console_start, place_of(slot))
-    # One that is forked got the lock with its other descriptors, under another number.
+    # A forked worker received the lock with its other descriptors, under another number.
     worker.send_line(request if forked or lock is None else {**request, "lock": lock})
     return worker
 
 
 def _start_process(output: IO[bytes], environment: Mapping[str, str], lock: int | None) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C in the terminal reaches only the process that decides what to do about it.
+    # A session of its own, so that Ctrl-C in the terminal reaches only the process that decides what to do about it.
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "torchdeck.core.processes.worker"],
         stdin=subprocess.PIPE,
@@ -100,16 +100,16 @@ def _start_process(output: IO[bytes], environment: Mapping[str, str], lock: int 
 
 
 def file_size(console: Path) -> int:
-    """The bytes that a console file has; 0 without one."""
+    """The size of a file in bytes; 0 where it does not exist."""
     return console.lstat().st_size if console.exists() else 0
 
 
 class ProcessHandle(Protocol):
-    """What is asked of a process that trains, however it was begun."""
+    """The interface of a process that trains, whether started or forked."""
 
     @property
     def stdin(self) -> IO[bytes] | None:
-        """Where it hears its request and commands."""
+        """Where it receives its request and commands."""
         ...
 
     @property
@@ -118,24 +118,24 @@ class ProcessHandle(Protocol):
         ...
 
     def poll(self) -> int | None:
-        """Its exit code, negative where a signal killed it; None while it lives."""
+        """Its exit code, negative where a signal killed it; None while it runs."""
         ...
 
 
 class WorkerProcess:
-    """A process that trains one run on this machine."""
+    """A worker process on this machine."""
 
     def __init__(self, process: ProcessHandle, console: Path, console_start: int, place: str = "") -> None:
-        """A process just begun, whose first word is at byte `began_at` of the console."""
+        """A process just started, whose output begins at byte `console_start` of the console file."""
         self.console, self.place = console, place
         self._process, self._console_start = process, console_start
 
     def send(self, command: CommandName, reason: str) -> None:
-        """Send a command; a process that is gone cannot hear it."""
+        """Send a command; it is lost where the process has exited."""
         self.send_line({"command": command, "reason": reason})
 
     def send_line(self, content: Mapping[str, Any]) -> None:
-        """Send a line: first the request, then commands."""
+        """Send a line of JSON: first the request, then commands."""
         assert self._process.stdin
         with suppress(OSError):
             self._process.stdin.write(json.dumps(content).encode() + b"\n")
@@ -143,32 +143,32 @@ class WorkerProcess:
 
     @property
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """Whether the process has exited."""
         return self._process.poll() is not None
 
     def close(self) -> None:
-        """Let go of the process: one that still trains stops with a checkpoint by itself."""
+        """Close its stdin: a process that still trains stops with a checkpoint."""
         if self._process.stdin:
             with suppress(OSError):
                 self._process.stdin.close()
 
     def exit_text(self) -> str:
-        """How the process ended, in words."""
+        """How the process ended, as text."""
         code = self._process.returncode
         if code == EXIT_CODE_UNKNOWN:
-            return f"its process and the one that had forked it are gone; see {self.console}"
+            return f"its process and the fork server are gone; see {self.console}"
         if code is not None and code < 0:
             with suppress(ValueError):
                 return f"its process was killed by {signal.Signals(-code).name}"
         return f"its process ended with exit code {code}; see {self.console}"
 
     def failure(self) -> RunFailed | None:
-        """The failure that the process told at its end, if it did."""
+        """The failure that the process printed at its end; None without one."""
         return read_failure(self.console, self._console_start)
 
 
 def read_failure(console: Path, since: int) -> RunFailed | None:
-    """The failure that a process told at the end of what it printed, from a byte offset on."""
+    """The failure in the last line that a process printed after byte `since`; None without one."""
     with suppress(OSError), open(open_regular(console), "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(since, size - TAIL_BYTES))
@@ -187,7 +187,7 @@ def _parse_failure(line: bytes) -> RunFailed | None:
 
 @dataclass(slots=True)
 class DetachedRun:
-    """A run in a process and session of its own, that goes on whatever becomes of the process that started it."""
+    """A run in its own process and session, which outlives the process that started it."""
 
     folder: Path
     process: subprocess.Popen[bytes]
@@ -197,7 +197,7 @@ class DetachedRun:
     _failed: RunFailed | None = None
 
     def start_result(self) -> RunStarted | RunFailed | None:
-        """How the process began to train, or why it could not; None while it still prepares."""
+        """The event with which training started, or why it could not; None while the run is being prepared."""
         ended = self.worker.ended
         for event in self._reader.read():
             if isinstance(event, RunStarted):
@@ -211,13 +211,13 @@ class DetachedRun:
         return failure
 
     def cancel(self) -> None:
-        """Stop it before, or after, it began to train, and wait for its end."""
+        """Terminate the process, whether it trains already or not, and wait until it has exited."""
         self.process.terminate()
         self.process.wait()
         self._clean_up()
 
     def _clean_up(self) -> None:
-        """Remove what a process that got no run directory printed, and the logs folder if it was made for that."""
+        """Delete the output of a process that got no run folder, and the logs folder if it was made for this run."""
         if self.worker.console.parent == self.folder.parent:
             self.worker.console.unlink(missing_ok=True)
             if self._new_logs:
@@ -226,7 +226,7 @@ class DetachedRun:
 
 
 def _exit_failure(worker: WorkerProcess) -> RunFailed:
-    return RunFailed(error=Failure("crash", "WorkerDied", f"the run could not begin: {worker.exit_text()}"))
+    return RunFailed(error=Failure("crash", "WorkerDied", f"the run could not be started: {worker.exit_text()}"))
 
 
 def start_detached(
@@ -239,10 +239,10 @@ def start_detached(
     run_id: str = "",
     rank_timeouts: RankTimeouts = DEFAULT_RANK_TIMEOUTS,
 ) -> DetachedRun:
-    """Start a new run in a process of its own; until it has a directory, what it prints is kept in a hidden file.
+    """Start a new run in a background process; what it prints before it has its folder goes to a hidden file.
 
     Raises:
-        LogsError: the logs folder cannot be written, or no process can be started.
+        LogsError: the logs folder cannot be written, or the process cannot be started.
     """
     check_writable(logs)
     run_id = run_id or new_run_id(label.preset, now)
@@ -252,13 +252,13 @@ def start_detached(
 
 
 def _new_request(config: ExperimentConfig, label: Label) -> dict[str, Any]:
-    """What a request says of a new run."""
+    """The part of a request that describes a new run."""
     about = {"preset": label.preset, "name": label.name, "tags": list(label.tags), "study": None}
     return {**about, "reported": [asdict(figure) for figure in label.reported], "config": to_plain(config)}
 
 
 def request_run(config: ExperimentConfig, label: Label, logs: Path, now: float) -> Path:
-    """Make the directory of a run that processes started otherwise are to train: see `torchdeck.core.runs.request`.
+    """Create the folder of a run that other processes are to train, with its request in it; returns the folder.
 
     Raises:
         LogsError: the logs folder cannot be written.
@@ -268,17 +268,17 @@ def request_run(config: ExperimentConfig, label: Label, logs: Path, now: float) 
     try:
         write_request(folder, _new_request(config, label))
     except OSError as error:
-        raise LogsError(f"{folder} cannot be made ({disk_error_text(error)})", "choose another --logs") from None
+        raise LogsError(f"{folder} cannot be created ({disk_error_text(error)})", "choose another --logs") from None
     return folder
 
 
 def resume_detached(
     folder: Path, data: Path, *, take_over: bool = False, rank_timeouts: RankTimeouts = DEFAULT_RANK_TIMEOUTS
 ) -> DetachedRun:
-    """Go on with a run in a process of its own; to take over is to let it train where it is until that one is ready.
+    """Resume a run in a background process; with `take_over` it trains on where it is until the new process is ready.
 
     Raises:
-        LogsError: the run's directory cannot be written, or no process can be started.
+        LogsError: the run folder cannot be written, or the process cannot be started.
     """
     request = {"resume": True, "take_over": take_over, **asdict(rank_timeouts)}
     return _start_detached(folder, request, data, folder / CONSOLE)
@@ -294,10 +294,10 @@ def _start_detached(folder: Path, request: Mapping[str, Any], data: Path, consol
         with os.fdopen(open_to_append(console), "ab") as output:
             process = _start_process(output, {}, None)
     except OSError as error:
-        hint = "free memory and disk, or run it here without --detach"
-        raise LogsError(f"no process can be started for the run ({error.strerror or error})", hint) from None
+        hint = "free memory or disk space, or run in the foreground without --detach"
+        raise LogsError(f"cannot start a process for the run ({error.strerror or error})", hint) from None
     worker = WorkerProcess(process, console, console_start)
     worker.send_line({**request, **place, "detached": True})
-    # It waits for no more.
+    # A detached run takes no further commands from stdin.
     worker.close()
     return DetachedRun(folder, process, worker, reader, new_logs)

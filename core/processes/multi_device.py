@@ -1,4 +1,4 @@
-"""A run on several devices as an iterator of its events: processes of its own train it, and it is followed on disk."""
+"""Run on several devices: start its processes, then follow its log and yield the events."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..session.run_header import failure_of
 from .launch import DetachedRun
 
 POLL_SECONDS = 0.1
-LEFT_RUNNING = "it goes on in processes of its own"
+LEFT_RUNNING = "the run continues in background processes"
 
 
 def uses_several_devices(config: ExperimentConfig) -> bool:
-    """Whether a run of this config is trained by processes of its own."""
+    """Whether a run of this config needs several processes, one per device."""
     return ranks_of(config) > 1
 
 
 def follow_processes(start: Callable[[], DetachedRun], folder: Path, control: Inbox) -> Iterator[RunEvent]:
-    """The events of a run that `begin` starts in `folder`; commands are passed on to it.
+    """Start the processes of a run in `folder` by `start`, and yield its events; commands are passed on to the run.
 
-    Whoever iterates may go: the run goes on.
+    The run continues when the iteration is abandoned.
     """
     try:
         reader = tail_reader(folder)
@@ -36,7 +36,7 @@ def follow_processes(start: Callable[[], DetachedRun], folder: Path, control: In
     except TorchdeckError as error:
         yield RunFailed(error=failure_of(error))
         return
-    # Before all events of the log, so that it is no part of the record.
+    # Its `seq` is below that of every event in the log, so that it is not part of the record.
     yield StageStarted(seq=-1, message="starting the processes of the run")
     if ending := _wait_for_start(detached, control):
         yield ending
@@ -45,17 +45,17 @@ def follow_processes(start: Callable[[], DetachedRun], folder: Path, control: In
         yield event
         if isinstance(event, RunCompleted) and event.reason == LEFT_RUNNING:
             return
-    # By then the run is free for whoever goes on with it.
+    # Once the process is gone, the run is free to be resumed.
     detached.process.wait()
 
 
 def _wait_for_start(detached: DetachedRun, control: Inbox) -> RunEvent | None:
-    """Wait until the run trains; where it does not come to that, what there is to tell."""
+    """Wait until the run trains; returns the last event of a run that failed or was stopped before."""
     stopped = ""
     while (result := detached.start_result()) is None:
         command = control.take()
         if command and command[0] == "stop" and not stopped:
-            stopped = command[1] or "stop was asked for"
+            stopped = command[1] or "a stop was requested"
             detached.process.terminate()
         control.wait(POLL_SECONDS)
     if isinstance(result, RunFailed):
@@ -65,7 +65,7 @@ def _wait_for_start(detached: DetachedRun, control: Inbox) -> RunEvent | None:
 
 
 class _Detached(Exception):
-    """Whoever follows the run leaves it to itself."""
+    """Whoever follows the run leaves it running."""
 
 
 def _follow_to_end(folder: Path, reader: EventReader, control: Inbox) -> Iterator[RunEvent]:
@@ -86,18 +86,18 @@ def _follow_to_end(folder: Path, reader: EventReader, control: Inbox) -> Iterato
         yield _left_running(last)
         return
     if not isinstance(last, RunCompleted | RunFailed):
-        hint = f"go on from the last checkpoint with: torchdeck resume {folder.name}"
+        hint = f"resume from the last checkpoint with: torchdeck resume {folder.name}"
         yield RunFailed(error=Failure("crash", "RunDied", "the processes of the run are gone", hint))
 
 
 def _left_running(last: RunEvent | None) -> RunCompleted:
-    """Told to whoever followed a run, and no part of its log."""
+    """The last event for whoever followed a run and left it running; it is not in the log."""
     seq, step = (last.seq + 1, int(getattr(last, "step", 0))) if last else (0, 0)
     return RunCompleted(seq=seq, status="handed_over", reason=LEFT_RUNNING, epoch=0, step=step, train_seconds=0.0)
 
 
 def run_uses_several_devices(folder: Path) -> bool:
-    """Whether a run's settings, if they can be read, want several devices."""
+    """Whether the settings of an existing run ask for several devices; False where they cannot be read."""
     with suppress(TorchdeckError):
         return uses_several_devices(parse_config(read_header(folder).get("config", {})))
     return False

@@ -1,11 +1,11 @@
-"""`python -P -m torchdeck.core.processes.worker [RUN_DIR]`: the entry of every process that trains without a screen.
+"""The worker, `python -P -m torchdeck.core.processes.worker [RUN_FOLDER]`: trains one run without a screen.
 
-Without a directory the first line of stdin is the request as JSON. Each further line is a command; the end of stdin
-means that the asking process is gone, and stops the run with a checkpoint. A detached run has no such tie: it ends when
-it is done, or is asked by its directory. With a directory it trains the run asked for there, or goes on with it: as a
-job of a scheduler, or as a rank. A run on several devices makes this process the agent that starts its ranks.
+Without a folder, the first line of stdin is the request as JSON and every further line a command; the end of stdin
+means that the parent is gone, and stops the run with a checkpoint. A detached run has no such tie: it ends when it is
+done, or on a command in its folder. With a folder, the worker trains the run requested there, or resumes it: as a job
+of a scheduler, or as a rank. For a run on several devices this process becomes the agent, which starts the ranks.
 
-`-P` keeps a folder named torchdeck, where one stands, from being run instead.
+`-P` keeps Python from importing a folder named torchdeck in the working directory instead.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 
 SAMPLE_SECONDS = 1.0
 DETACHED_SAMPLE_SECONDS = 0.2
-"""Seconds: a detached run is one that somebody may watch live."""
+"""Seconds between two figures; shorter than for a study's worker, because somebody may watch a detached run live."""
 
 EXIT_STOPPED_BY_SCHEDULER = 75
-MEETING_HINT = "start it by torchdeck sbatch, or on each machine with --rendezvous HOST:PORT as docs/scaling.md says"
+MEETING_HINT = "start it with torchdeck sbatch, or on each machine with --rendezvous HOST:PORT (see docs/scaling.md)"
 RANK_TIMEOUT = 600.0
-"""Seconds without an answer after which a rank is given up."""
+"""Seconds without an answer after which a rank counts as dead."""
 
 
 class WorkerControl(Control):
-    """Commands from stdin and from signals; `stopping` tells of a stop before there is a run that could take it."""
+    """Commands from stdin and from signals; `stopping` is set by a stop, which may arrive before there is a run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,16 +61,16 @@ class WorkerControl(Control):
         super().request(command, reason)
 
     def listen(self, lines: BinaryIO) -> None:
-        """Pass on the commands that come in, and a stop when no more can come."""
+        """Queue the commands that arrive on stdin, and a stop at its end."""
         for line in lines:
             command = json.loads(line)
             self.request(command["command"], command["reason"])
-        self.request("stop", "the process that asked for the run is gone")
+        self.request("stop", "the process that started the run is gone")
 
 
 def run_events(request: dict[str, Any], control: WorkerControl, ranks: Ranks | None = None) -> Iterator[RunEvent]:
-    """The run that a request describes: a new one under its id, or one that goes on in its directory."""
-    # torch takes seconds, in which a stop may already come in.
+    """Train the run of a request, a new one or one to be resumed, and yield its events."""
+    # Importing torch takes seconds, in which a stop may already arrive.
     from ..runs.label import Label, StudyReference
     from ..runs.reported import parse_reported
     from ..session.session import SessionContext, resume, run
@@ -97,8 +97,8 @@ def config_of(request: dict[str, Any]) -> ExperimentConfig:
     """The settings of the run that a request describes.
 
     Raises:
-        LogsError: those of a run that is to go on cannot be read.
-        ConfigError: they are no settings.
+        LogsError: the settings of a run to be resumed cannot be read.
+        ConfigError: they are not valid.
     """
     if not request["resume"]:
         return parse_config(request["config"])
@@ -111,26 +111,26 @@ def config_of(request: dict[str, Any]) -> ExperimentConfig:
 
 
 def _train_as_agent(config: ExperimentConfig, request: dict[str, Any], control: WorkerControl) -> RunEvent:
-    """Train a run on several devices; its last event."""
+    """Train a run on several devices as their agent; returns its last event."""
     from .agent import RankLaunch, train_on_ranks
 
     folder = Path(request["logs"]) / request["run_id"]
     if request.get("take_over"):
-        raise LogsError(f"run {folder.name} is in processes of its own already", "close what shows it")
+        raise LogsError(f"run {folder.name} already trains in background processes", "leave it to them")
     if config.training.nodes > 1 and not request.get("rendezvous"):
-        raise InputError(f"training.nodes={config.training.nodes} needs to know where the machines meet", MEETING_HINT)
+        raise InputError(f"training.nodes={config.training.nodes} needs a rendezvous address", MEETING_HINT)
     if not request["resume"] and not folder.exists():
         try:
             write_request(folder, request)
         except OSError as error:
-            raise LogsError(f"{folder} cannot be made ({disk_error_text(error)})", "choose another --logs") from None
+            raise LogsError(f"{folder} cannot be created ({disk_error_text(error)})", "choose another --logs") from None
     limits = float(request.get("timeout", RANK_TIMEOUT)), int(request.get("retries", 0))
     launch = RankLaunch(folder, Path(request["data"]), request.get("rendezvous", ""), *limits)
     return train_on_ranks(config, launch, control, lambda: move_console(request))
 
 
 def _train_as_rank(request: dict[str, Any], control: WorkerControl, rank: int, world: int) -> RunEvent | None:
-    """Train a run together with the other ranks that the agent started; the last event."""
+    """Train a run as one of the ranks that the agent started; returns the last event."""
     from ..session.run_header import failure_of
     from ..training.plan import device_of
     from ..training.process_group import Group, is_connection_loss
@@ -143,18 +143,18 @@ def _train_as_rank(request: dict[str, Any], control: WorkerControl, rank: int, w
     try:
         config = config_of(request)
         if world != ranks_of(config):
-            raise LogsError(f"{world} processes were started for a run of {ranks_of(config)}", "start as many as that")
+            raise LogsError(f"{world} processes were started for a run of {ranks_of(config)}", "start that many")
         ranks = Group(rank, world, device_of(config, rank), float(request["timeout"]), store)
         for event in run_events(request, control, ranks):
             last = event
         failure = last.error if isinstance(last, RunFailed) else None
         if failure is None:
             ranks.shut_down()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the agent tells of it
+    except Exception as error:  # noqa: BLE001 - the agent records any failure
         failure = failure_of(error)
         last = RunFailed(error=failure)
     if store and rank == 0 and os.getppid() != agent:
-        # An agent that was killed left the folder behind.
+        # The agent was killed and could not delete the folder.
         shutil.rmtree(store.parent, ignore_errors=True)
     if failure:
         report_failure(
@@ -164,7 +164,7 @@ def _train_as_rank(request: dict[str, Any], control: WorkerControl, rank: int, w
 
 
 def move_console(request: dict[str, Any]) -> None:
-    """Put what this process prints, which began in a hidden file, into the run's directory once there is one."""
+    """Move the hidden file with this process's output into the run folder once that exists."""
     if hidden := request.get("console"):
         folder = Path(request["logs"]) / request["run_id"]
         with suppress(OSError):
@@ -174,18 +174,18 @@ def move_console(request: dict[str, Any]) -> None:
 
 def _parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("torchdeck.core.processes.worker", description="Train a run without a screen.")
-    parser.add_argument("folder", nargs="?", type=Path, help="the directory of the run")
+    parser.add_argument("folder", nargs="?", type=Path, help="the folder of the run")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("TORCHDECK_DATA", "data")))
     parser.add_argument("--rendezvous", default="", help="HOST:PORT where the machines of the run meet")
-    parser.add_argument("--store", type=Path, help="file where the ranks of one machine meet; the agent makes it")
+    parser.add_argument("--store", type=Path, help="file where the ranks of one machine meet; made by the agent")
     parser.add_argument("--sample-every", type=float, default=DETACHED_SAMPLE_SECONDS, help="seconds between figures")
-    parser.add_argument("--timeout", type=float, default=RANK_TIMEOUT, help="seconds until a silent rank is given up")
-    parser.add_argument("--retries", type=int, default=0, help="how often to go on after a rank died")
+    parser.add_argument("--timeout", type=float, default=RANK_TIMEOUT, help="seconds until a silent rank is dead")
+    parser.add_argument("--retries", type=int, default=0, help="how often to resume after a rank died")
     return parser.parse_args(arguments)
 
 
 def _read_request(arguments: Sequence[str]) -> dict[str, Any]:
-    """The request: of a directory, or from stdin."""
+    """The request: from a run folder, or from stdin."""
     given = _parse_arguments(arguments)
     if given.folder is None:
         return json.loads(sys.stdin.buffer.readline())
@@ -194,7 +194,7 @@ def _read_request(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _train(request: dict[str, Any], control: WorkerControl) -> RunEvent | None:
-    """Train as the request asks, in whatever part this process has; the last event."""
+    """Train as the request asks: as a rank, as the agent of ranks, or alone; returns the last event."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if "TORCHELASTIC_RUN_ID" in os.environ and world > 1:
         return _train_as_rank(request, control, rank, world)
@@ -212,13 +212,13 @@ def _train(request: dict[str, Any], control: WorkerControl) -> RunEvent | None:
 
 
 def _completion(request: dict[str, Any]) -> RunCompleted | None:
-    """The end of a run that is complete: whoever comes late to it has nothing to do."""
+    """The last event of a run that is complete already: there is nothing to do; None otherwise."""
     ending = load_record(Path(request["logs"]) / request["run_id"]).ending if request["resume"] else None
     return ending if isinstance(ending, RunCompleted) and ending.status == "completed" else None
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train to the end; a failure is the last line of stdout, for one that left no run directory."""
+    """Train to the end and return the exit code; a failure is also the last line of stdout, as a JSON object."""
     faulthandler.enable()
     collect_rarely()
     control, request = WorkerControl(), dict[str, Any]()
@@ -227,13 +227,13 @@ def main(arguments: Sequence[str]) -> int:
     def on_signal(number: int, _: FrameType | None) -> None:
         control.request("stop", f"signal {signal.Signals(number).name}")
 
-    # A scheduler announces the end of a job's time by one of the last two.
+    # Schedulers announce the end of a job's time with one of the last two.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, on_signal)
     last: RunEvent | None = None
     try:
         request = _read_request(arguments)
-        # The lock that tells of a living worker must not live on in what this process starts.
+        # The lock means that a worker lives: processes that this one starts must not inherit it.
         if "lock" in request:
             os.set_inheritable(request["lock"], False)
         if not request.get("detached"):
@@ -245,31 +245,31 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(json.dumps(to_json(last)) + "\n")
     move_console(request)
     if request.get("console") and os.getppid() != parent:
-        # Nobody is left to read it.
+        # The parent is gone, so that nobody would read it.
         Path(request["console"]).unlink(missing_ok=True)
     return _exit_code(last, control, job=bool(request.get("job")))
 
 
 def _exit_code(last: RunEvent | None, control: WorkerControl, *, job: bool) -> int:
-    """0 for a run that ended as it should; a scheduler is told of one that waits to go on."""
+    """0 for a run that ended normally; a scheduler's job that is to be requeued has a code of its own."""
     if isinstance(last, RunFailed):
         return 2 if job and last.error.kind == "input" else 1
-    # A signal may come before there is a run that could stop.
+    # A signal may arrive before there is a run to stop.
     stopped = last is None or (isinstance(last, RunCompleted) and last.status == "stopped")
     return EXIT_STOPPED_BY_SCHEDULER if job and stopped and control.stopping.is_set() else 0
 
 
 def train_and_exit(arguments: Sequence[str] = ()) -> NoReturn:
-    """Be a worker to the end of this process."""
+    """Run the worker and exit the process with its code."""
     code = 1
     try:
         code = main(arguments)
-    except BaseException:  # noqa: BLE001 - as the interpreter's own end would tell it
+    except BaseException:  # noqa: BLE001 - printed as the interpreter would
         traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
-    # A daemon thread that waits on stdin holds its lock, which the interpreter's own end would stumble over.
+    # A daemon thread that waits on stdin holds its lock, on which a regular exit of the interpreter would hang.
     os._exit(code)
 
 

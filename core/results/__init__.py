@@ -1,1 +1,1 @@
-"""What runs amount to: one run's figures, what several show together, and the charts of both; nothing here trains."""
+"""Results of runs and studies: figures, comparisons, statistics, curves, chart data and exports; nothing trains."""

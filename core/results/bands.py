@@ -1,4 +1,4 @@
-"""The band that several curves fill: their least, mean and greatest value at each x."""
+"""Bands of several curves: their minimum, mean and maximum at each x."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Band:
 
 
 def band(curves: Sequence[Curve]) -> Band:
-    """The band of curves where all of them have values: from the latest start to the earliest end.
+    """The band of several curves over the range that all of them cover.
 
     Where the curves have the same x, their values are taken as they are; elsewhere each is read at the x of the
     others on the straight line between its own points. Values that are not finite are left out first, and a curve
@@ -37,7 +37,7 @@ def band(curves: Sequence[Curve]) -> Band:
     cut = [curve.x[(curve.x >= first) & (curve.x <= last)] for curve in sound]
     same = all(np.array_equal(cut[0], x) for x in cut[1:])
     x = cut[0] if same else np.unique(np.concatenate(cut))
-    # A knot gives back its own value exactly, so equal x are never changed by the interpolation.
+    # np.interp returns the exact value at a curve's own points, so equal x are never changed.
     values = np.stack([np.interp(x, curve.x, curve.y) for curve in sound]) if len(x) else np.empty((1, 0))
     return Band(x, values.min(axis=0), values.mean(axis=0), values.max(axis=0))
 

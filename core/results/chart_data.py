@@ -1,4 +1,4 @@
-"""The charts of a study as data: series with labels and units, for whatever draws them."""
+"""Charts of runs and studies as data, independent of how they are drawn: series with labels and units."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from ..runs.record import RunRecord
 from ..runs.reported import read_reported
 from .bands import Band, band
-from .comparison import group_label, siblings
+from .comparison import group_label, grouped_by_seed
 from .curves import Axis, Curve, Numbers, metrics_of, step_losses
 from .run_result import ResultRow
 from .study_result import StudyResult
 
-MOST_SERIES = 8
-MOST_DOTS = 24
+MAX_SERIES = 8
+MAX_DOTS = 24
 LANDSCAPE_INKS = (2, 4, 0, 1, 3, 5, 6, 7)
-"""Green for the first model and red for the second, then the others."""
+"""Colour numbers: green for the first model, red for the second, then the others."""
 
 
-_BESIDE = "Train and test accuracy, and the gap between them, by epoch"
+_REGULARIZATION_CAPTION = "Train and test accuracy, and the gap between them, by epoch"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """Points in order with a label and the number of a colour; `low` and `high` bound a band around them."""
+    """Points in order, with a label and a colour number; `low` and `high` bound a band around them."""
 
     label: str
     x: Numbers
@@ -39,7 +39,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Figure:
-    """One chart: accuracies as fractions where `percent`, times in seconds; `rules` are reported values.
+    """One chart. Accuracies are fractions if `percent`, times are in seconds; `rules` are lines at reported values.
 
     Charts to be read side by side have one `y_range`.
 
@@ -60,7 +60,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Charts that are read together, side by side where there is room."""
+    """Charts that belong together, shown side by side where there is room."""
 
     title: str
     figures: tuple[Figure, ...]
@@ -68,19 +68,19 @@ class Panel:
 
 
 def panels(result: StudyResult) -> tuple[Panel, ...]:
-    """The charts that a study was made to show, in a fixed order; those without data are left out."""
+    """The charts that a study declares in `shows`, in a fixed order, without those that have no data."""
     shows = result.study.shows
     found: list[Panel] = []
     gaps = "regularization" in shows
     if gaps:
-        found.append(Panel("Regularization", regularization(result.rows), _BESIDE))
+        found.append(Panel("Regularization", regularization(result.rows), _REGULARIZATION_CAPTION))
     if "landscape" in shows:
         found.append(Panel("Loss landscape", (landscape(result.rows),)))
     if {"curves", "comparison", "batch-size"} & set(shows):
-        # The first of them stands beside the gap already.
+        # The first of them is among the regularization charts already.
         found.append(Panel("Curves", curves(result.rows)[1 if gaps else 0 :], "Test accuracy and train loss by epoch"))
     if "time-to-accuracy" in shows:
-        found.append(Panel("Accuracy over training time", (over_time(result.rows),)))
+        found.append(Panel("Accuracy over training time", (accuracy_over_time(result.rows),)))
     if result.study.search and result.study.search.importance:
         found.append(Panel("Importance of the settings", (importance(result),)))
     drawn = [replace(panel, figures=tuple(item for item in panel.figures if item.series)) for panel in found]
@@ -110,7 +110,7 @@ def _splits(record: RunRecord, figure: str) -> tuple[Series, ...]:
 
 
 def curves(rows: Sequence[ResultRow]) -> tuple[Figure, ...]:
-    """Test accuracy and train loss over epochs, the runs on top of each other; seeds of one configuration as a band."""
+    """Test accuracy and train loss over epochs, all runs in one chart; seeds of one configuration form a band."""
     return (
         _figure("test-accuracy", "Test accuracy", rows, "test/accuracy"),
         _figure("train-loss", "Train loss", rows, "train/loss"),
@@ -132,13 +132,13 @@ def regularization(rows: Sequence[ResultRow]) -> tuple[Figure, ...]:
     )
 
 
-def over_time(rows: Sequence[ResultRow]) -> Figure:
+def accuracy_over_time(rows: Sequence[ResultRow]) -> Figure:
     """Test accuracy over the seconds of training."""
     return _figure("over-time", "Test accuracy over training time", rows, "test/accuracy", "time")
 
 
 def landscape(rows: Sequence[ResultRow]) -> Figure:
-    """The smallest and the largest loss of each model's runs at every step, cut to the shortest of all runs.
+    """The band of the loss of each model's runs at every step, cut to the length of the shortest run.
 
     A run that failed counts for nothing: it would cut the others to where it ended.
     """
@@ -167,17 +167,17 @@ def _cut(points: Curve, steps: int) -> Curve:
 
 
 def step_curve(record: RunRecord) -> Curve:
-    """The loss of every step of the whole epochs."""
+    """The loss of every step of the completed epochs."""
     losses = [step_losses(epoch).astype(np.float64) for epoch in record.epochs]
     joined = np.concatenate(losses) if losses else np.empty(0)
     return Curve(np.arange(1.0, len(joined) + 1), joined)
 
 
 def accuracy_dots(rows: Sequence[ResultRow]) -> Figure:
-    """The best test accuracy of each run with its interval."""
+    """The best test accuracy of each run, with its confidence interval."""
     rated = [(row, row.best) for row in rows if row.best]
-    ranked = sorted((best.value for _, best in rated), reverse=True)[:MOST_DOTS]
-    shown = [(row, best) for row, best in rated if best.value >= ranked[-1]][:MOST_DOTS]
+    ranked = sorted((best.value for _, best in rated), reverse=True)[:MAX_DOTS]
+    shown = [(row, best) for row, best in rated if best.value >= ranked[-1]][:MAX_DOTS]
     series = [
         Series(
             row.label,
@@ -195,7 +195,7 @@ def accuracy_dots(rows: Sequence[ResultRow]) -> Figure:
 
 
 def importance(result: StudyResult) -> Figure:
-    """How much each setting of a search mattered."""
+    """The importance of each setting of a search."""
     weights = result.study.search.importance if result.study.search else {}
     ranked = sorted(weights.items(), key=lambda pair: -pair[1])
     series = [Series(name, np.array([float(at)]), np.array([value]), 0) for at, (name, value) in enumerate(ranked)]
@@ -215,9 +215,9 @@ def _overlaid(
     x_unit: str = "epoch",
     percent: bool = False,
 ) -> Figure:
-    groups = [group for found in siblings(rows) if (group := [row for row in found if row.epochs])]
+    groups = [group for found in grouped_by_seed(rows) if (group := [row for row in found if row.epochs])]
     ranked = sorted(groups, key=lambda group: -max(row.best.value if row.best else 0.0 for row in group))
-    shown = [group for group in groups if group in ranked[:MOST_SERIES]]
+    shown = [group for group in groups if group in ranked[:MAX_SERIES]]
     series = [_series(group, points, ink) for ink, group in enumerate(shown)]
     note = f"the best {len(shown)} of {len(groups)}" if len(shown) < len(groups) else ""
     found = tuple(item for item in series if len(item.x))
@@ -236,7 +236,7 @@ def _banded(label: str, made: Band, ink: int, wide: bool) -> Series:
 
 
 def epoch_curve(record: RunRecord, metric: str, axis: Axis = "epoch") -> Curve:
-    """A metric at the end of every whole epoch, be it of training or of a test."""
+    """A metric at the end of every completed epoch."""
     seen = [epoch for epoch in record.epochs if metric in epoch.metrics]
     seconds = np.cumsum([epoch.train_seconds for epoch in seen])
     x = {"time": seconds, "epoch": [epoch.epoch for epoch in seen], "step": [epoch.step for epoch in seen]}[axis]

@@ -1,4 +1,4 @@
-"""Figures of a classifier from its confusion matrix (rows: true class, columns: predicted class)."""
+"""Precision, recall and F1 per class, from a confusion matrix (rows: true class, columns: predicted class)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Confusion = Sequence[Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """Precision, recall and F1 of one class as fractions; None where undefined, as a recall without images."""
+    """Precision, recall and F1 of one class as fractions; None where undefined, such as recall without images."""
 
     precision: float | None
     recall: float | None
@@ -41,7 +41,7 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def macro(figures: Sequence[ClassFigures]) -> ClassFigures:
-    """The unweighted mean over the classes that have images; the precision of one never predicted counts as 0."""
+    """The unweighted mean over the classes with images; the precision of a class never predicted counts as 0."""
     tested = [item for item in figures if item.images]
 
     def mean(values: Sequence[float | None]) -> float | None:

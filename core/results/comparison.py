@@ -1,4 +1,4 @@
-"""What runs say about each other: seeds of one configuration, reported figures, and whether a lead is chance."""
+"""Compare runs: group seeds of one configuration, check reported figures, and test differences for significance."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .run_result import ResultRow
 from .statistics import McNemar, Spread, mcnemar, spread
 
 _BETWEEN = " ,·=:-()"
-"""What may stand between a name and its seed."""
+"""Characters between a name and its seed in a label."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeedGroup:
-    """Runs that differ only in their seed: the numbers of the runs, and the spread of their figures."""
+    """Runs that differ only in their seed: their numbers, and the spread of their figures."""
 
     label: str
     numbers: tuple[int, ...]
@@ -34,7 +34,7 @@ class SeedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A reported figure beside what a run reached: `words` is reached, within noise, short by ..., or why not."""
+    """A reported figure compared with a run: `words` is "reached", "within noise", "short by ..." or why it is open."""
 
     number: int
     label: str
@@ -46,7 +46,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A run against the best one on the same test images; without a test, `why_not` says why."""
+    """A run compared with the best one on the same test images; `why_not` explains a missing test."""
 
     number: int
     against: int
@@ -55,20 +55,20 @@ class Comparison:
 
     @property
     def words(self) -> str:
-        """The outcome, or why there is none."""
+        """The outcome of the test, or why there is none."""
         return self.test.words if self.test else self.why_not
 
 
 def seed_groups(rows: Sequence[ResultRow]) -> tuple[SeedGroup, ...]:
-    """The groups of two runs or more that differ only in `training.seed`."""
-    return tuple(_group(found) for found in siblings(rows) if len(found) > 1)
+    """All groups of at least two runs that differ only in `training.seed`."""
+    return tuple(_group(found) for found in grouped_by_seed(rows) if len(found) > 1)
 
 
-def siblings(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
-    """The rows, those together that have the same settings but for their seed; those without settings alone."""
+def grouped_by_seed(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
+    """The rows, grouped by equal settings except the seed; rows without settings are groups of their own."""
     groups: dict[str, list[ResultRow]] = {}
     for row in rows:
-        groups.setdefault(row.kin or f"run {row.number}", []).append(row)
+        groups.setdefault(row.seed_group_key or f"run {row.number}", []).append(row)
     return list(groups.values())
 
 
@@ -84,30 +84,30 @@ def _group(rows: Sequence[ResultRow]) -> SeedGroup:
 
 
 def group_label(rows: Sequence[ResultRow]) -> str:
-    """What the labels of a group have in common where only the seed follows it, else its seeds."""
+    """The common start of a group's labels where only the seed follows it, else the group's seeds."""
     common = _shared_start([row.label for row in rows])
     rests = [row.label.removeprefix(common) for row in rows]
     if not all(_only_seed(rest, row.seed) for rest, row in zip(rests, rows, strict=True)):
-        return _told_seeds(rows)
-    # The first digits that seeds share are no part of the name.
+        return _seeds_text(rows)
+    # Leading digits that the seeds share do not belong to the name.
     name = common.rstrip("0123456789") if any(rest[:1].isdigit() for rest in rests) else common
-    return name.rstrip(_BETWEEN).removesuffix("seed").rstrip(_BETWEEN) or _told_seeds(rows)
+    return name.rstrip(_BETWEEN).removesuffix("seed").rstrip(_BETWEEN) or _seeds_text(rows)
 
 
 def _shared_start(labels: Sequence[str]) -> str:
-    """What all labels begin with; it is what the first and the last in order begin with."""
+    """The common prefix of all labels, which is that of the first and the last in sorted order."""
     first, last = min(labels), max(labels)
     same = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
     return first[:same]
 
 
 def _only_seed(rest: str, seed: object) -> bool:
-    """Whether the rest of a label says nothing but a seed; a common digit may have gone before it."""
+    """Whether the rest of a label is only a seed, perhaps without leading digits that all seeds share."""
     words = rest.strip(_BETWEEN).removeprefix("seed").strip(_BETWEEN)
     return not words or str(seed).endswith(words)
 
 
-def _told_seeds(rows: Sequence[ResultRow]) -> str:
+def _seeds_text(rows: Sequence[ResultRow]) -> str:
     seeds = [row.seed for row in rows]
     first = seeds[0] if isinstance(seeds[0], int) else 0
     if len(seeds) > 2 and seeds == list(range(first, first + len(seeds))):
@@ -116,12 +116,12 @@ def _told_seeds(rows: Sequence[ResultRow]) -> str:
 
 
 def standings(rows: Sequence[ResultRow]) -> tuple[Standing, ...]:
-    """Every reported figure beside what was reached: once for runs that differ only in their seed."""
-    return tuple(found for group in siblings(rows) for found in _standings(group))
+    """Every reported figure compared with what was reached, once for each group of seeds."""
+    return tuple(found for group in grouped_by_seed(rows) for found in _standings(group))
 
 
 def _standings(group: Sequence[ResultRow]) -> list[Standing]:
-    """The run with seed 1 is held against the figures, the others tell the noise; no seed is picked for its result."""
+    """The run with seed 1 is compared, the others give the noise; so no seed is chosen for its result."""
     row = next((row for row in group if row.seed == 1), group[0])
     label = row.label if len(group) == 1 else group_label(group)
     return [_standing(row, label, claim, group) for claim in row.reported]
@@ -140,12 +140,12 @@ def _standing(row: ResultRow, label: str, claim: ReportedFigure, group: Sequence
 
 
 def best_row(rows: Sequence[ResultRow]) -> ResultRow | None:
-    """The row with the highest test accuracy of any epoch, the first of several."""
+    """The row with the highest test accuracy of any epoch, the first of equal ones."""
     return max((row for row in rows if row.best), key=lambda row: row.best.value if row.best else 0.0, default=None)
 
 
 def compare_with_best(rows: Sequence[ResultRow]) -> tuple[Comparison, ...]:
-    """McNemar's test of each run with figures against the best one that kept its predictions."""
+    """McNemar's test of each run against the best one that has predictions."""
     rated = [row for row in rows if row.best]
     kept = {row.number: _answers(row) for row in rated}
     best = best_row([row for row in rated if isinstance(kept[row.number], _Answers)])
@@ -160,7 +160,7 @@ def compare_with_best(rows: Sequence[ResultRow]) -> tuple[Comparison, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """Which test images a run got right, as bits, of how many, and what tells these images from others."""
+    """Which test images a run classified correctly, as a bit set, the number of images, and a hash of their labels."""
 
     right: bytes
     images: int
@@ -168,25 +168,24 @@ class _Answers:
 
 
 def _answers(row: ResultRow) -> _Answers | str:
-    """The answers of a run in its best epoch, or why they are not known."""
+    """The answers of a run in its best epoch, or why there are none."""
     if row.folder is None or row.record.started is None:
-        return "it has no run directory"
+        return "it has no run folder"
     path = row.folder / PREDICTIONS
     try:
         found = path.stat()
     except OSError:
-        return "it kept no predictions"
+        return "it has no predictions"
     return _read_answers(row.folder, len(row.record.started.class_names), found.st_mtime_ns, found.st_size)
 
 
 @lru_cache(maxsize=4096)
 def _read_answers(folder: Path, classes: int, *_: int) -> _Answers | str:
-    """The answers in a run's directory; kept as long as its predictions are the same file, for a thousand runs have
-    as many predictions, and each new one is held against all others."""
+    """The answers in a run folder, cached as long as the file of predictions is the same."""
     try:
         found = read_predictions(folder, classes)
     except LogsError as error:
-        return "it kept no predictions" if "is not there" in error.message else error.message
+        return "it has no predictions" if "is missing" in error.message else error.message
     right = found.classes[:, 0] == found.labels
     return _Answers(np.packbits(right).tobytes(), len(right), sha256(found.labels.tobytes()).digest())
 
@@ -195,6 +194,6 @@ def _compare(number: int, best: int, ours: _Answers | str, theirs: _Answers) -> 
     if isinstance(ours, str):
         return Comparison(number, best, None, ours)
     if ours.labels != theirs.labels:
-        return Comparison(number, best, None, "it was tested on other images")
+        return Comparison(number, best, None, "it was evaluated on other images")
     mine, others = (int.from_bytes(seen.right) for seen in (ours, theirs))
     return Comparison(number, best, mcnemar((others & ~mine).bit_count(), (mine & ~others).bit_count(), ours.images))

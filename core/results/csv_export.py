@@ -1,4 +1,4 @@
-"""Runs as CSV: a line for every epoch, and in a second file a line for every step; predictions, a line an image."""
+"""Export to CSV: epochs and steps of runs, one line each, and predictions, one line per image."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ Cells = Sequence[object]
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """A run to write; its label is empty where it stands alone."""
+class ExportedRun:
+    """A run to export; the label is empty for a single run."""
 
     label: str
     folder: Path
 
 
-def runs_of(study: Study, logs: Path) -> list[Exported]:
-    """The runs of a study that have a directory.
+def runs_of(study: Study, logs: Path) -> list[ExportedRun]:
+    """The runs of a study that have a run folder.
 
     Raises:
         InputError: none has.
     """
     named = [(run, logs / run.run_id) for run in study.runs if run.run_id]
-    found = [Exported(run.label, folder) for run, folder in named if is_run(folder)]
+    found = [ExportedRun(run.label, folder) for run, folder in named if is_run(folder)]
     if not found:
-        raise InputError(f"no run of study {study.study_id} has begun", "export it later")
+        raise InputError(f"no run of study {study.study_id} has started", "export it later")
     return found
 
 
-def write_csv(runs: Sequence[Exported], target: Path) -> list[Path]:
-    """Write the epochs to `target` and the loss of every step beside it; the files written.
+def write_csv(runs: Sequence[ExportedRun], target: Path) -> list[Path]:
+    """Write the epochs to `target`, and the loss of every step to a file beside it; returns both paths.
 
     Raises:
         InputError: no run has a whole epoch, or the files cannot be written.
@@ -53,12 +53,12 @@ def write_csv(runs: Sequence[Exported], target: Path) -> list[Path]:
         write_atomically(target, _table(_epoch_rows(records)), durable=True)
         write_atomically(steps, _table(_step_rows(records)), durable=True)
     except OSError as error:
-        raise unwritable(target, error) from None
+        raise write_error(target, error) from None
     return [target, steps]
 
 
 def write_predictions(folder: Path, target: Path) -> list[Path]:
-    """Write what the best epoch of a run takes each test image for: its path, its label, the likeliest classes.
+    """Write the predictions of a run's best epoch: path, label and likeliest classes of each test image.
 
     Raises:
         InputError: the run has no predictions yet, or the file cannot be written.
@@ -70,7 +70,7 @@ def write_predictions(folder: Path, target: Path) -> list[Path]:
     try:
         write_atomically(target, _table(_prediction_rows(folder, matrix[1])), durable=True)
     except OSError as error:
-        raise unwritable(target, error) from None
+        raise write_error(target, error) from None
     return [target]
 
 
@@ -89,8 +89,8 @@ def _prediction_rows(folder: Path, classes: Sequence[str]) -> Iterator[Cells]:
         yield [found.name(place), classes[label], *cells]
 
 
-def with_epochs(runs: Sequence[Exported]) -> list[tuple[Exported, RunRecord]]:
-    """The records of the runs that have a whole epoch.
+def with_epochs(runs: Sequence[ExportedRun]) -> list[tuple[ExportedRun, RunRecord]]:
+    """The records of the runs that have completed an epoch.
 
     Raises:
         InputError: none has.
@@ -98,12 +98,12 @@ def with_epochs(runs: Sequence[Exported]) -> list[tuple[Exported, RunRecord]]:
     records = [(run, load_record(run.folder)) for run in runs]
     found = [(run, record) for run, record in records if record.epochs]
     if not found:
-        raise InputError(f"run {runs[0].folder.name} has no whole epoch yet", "export it later")
+        raise InputError(f"run {runs[0].folder.name} has not completed an epoch yet", "export it later")
     return found
 
 
-def unwritable(target: Path, error: OSError) -> InputError:
-    """What to say of a target that the disk refuses."""
+def write_error(target: Path, error: OSError) -> InputError:
+    """The error for a file that cannot be written."""
     return InputError(f"{target} cannot be written ({error.strerror})", "choose another file with --output")
 
 
@@ -113,16 +113,16 @@ def _table(rows: Iterator[Cells]) -> bytes:
     return text.getvalue().encode(errors="replace")
 
 
-def _head(run: Exported) -> list[object]:
-    """What tells the lines of one run from another's."""
+def _head(run: ExportedRun) -> list[object]:
+    """The cells that identify the run of a line."""
     return [run.folder.name, run.label] if run.label else []
 
 
-def _titles(records: Sequence[tuple[Exported, RunRecord]]) -> list[str]:
+def _titles(records: Sequence[tuple[ExportedRun, RunRecord]]) -> list[str]:
     return ["run", "label"] if records[0][0].label else []
 
 
-def _epoch_rows(records: Sequence[tuple[Exported, RunRecord]]) -> Iterator[Cells]:
+def _epoch_rows(records: Sequence[tuple[ExportedRun, RunRecord]]) -> Iterator[Cells]:
     known = {name for _, record in records for epoch in record.epochs for name in epoch.metrics}
     metrics = [name for name in METRICS if name in known]
     costs = ("images_per_second", "train_seconds", "seconds")
@@ -134,7 +134,7 @@ def _epoch_rows(records: Sequence[tuple[Exported, RunRecord]]) -> Iterator[Cells
             yield [*_head(run), epoch.epoch, epoch.step, epoch.lr, *figures, int(epoch.best)]
 
 
-def _step_rows(records: Sequence[tuple[Exported, RunRecord]]) -> Iterator[Cells]:
+def _step_rows(records: Sequence[tuple[ExportedRun, RunRecord]]) -> Iterator[Cells]:
     yield [*_titles(records), "epoch", "step", "train/loss"]
     for run, record in records:
         for epoch in record.epochs:

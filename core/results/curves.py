@@ -1,4 +1,4 @@
-"""The curves of a run: one metric over steps, epochs or training time, as arrays."""
+"""Curves of a run as arrays: a metric over steps, epochs or training time."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ class Curve:
 
 
 def curve(record: RunRecord, metric: str, axis: Axis = "step") -> Curve:
-    """A metric of a run: `train/loss` has a point a step, the others a point an epoch.
+    """A metric of a run: `train/loss` has a point per step, all others a point per epoch.
 
-    Of the epoch in hand, `train/loss` and `train/accuracy` have the steps that were told.
+    In the current epoch, `train/loss` and `train/accuracy` have a point per step event.
     """
-    # A log may tell endless times: what would stand at no place is a gap, not a warning.
+    # A damaged log may contain infinite times; points without a finite x become gaps, without a warning.
     with np.errstate(invalid="ignore"):
         match metric:
             case "train/loss":
                 return _step_losses(record, axis)
             case "train/accuracy":
-                return _joined(_of_epochs(record, metric, axis), _told(record, axis, "accuracy"))
+                return _concatenated(_of_epochs(record, metric, axis), _current_epoch(record, axis, "accuracy"))
             case _:
                 return _of_epochs(record, metric, axis)
 
 
 def metrics_of(record: RunRecord) -> tuple[str, ...]:
-    """The metrics that a run has points of, in a fixed order."""
+    """The metrics that a run has, in a fixed order."""
     known = record.epochs[-1].metrics if record.epochs else {"train/loss": 0.0, "train/accuracy": 0.0}
     return tuple(name for name in METRICS if name in known)
 
@@ -71,13 +71,13 @@ def _step_losses(record: RunRecord, axis: Axis) -> Curve:
     for epoch in record.epochs:
         losses = step_losses(epoch).astype(np.float64)
         share = np.arange(1, len(losses) + 1) / max(1, len(losses))
-        parts.append(Curve(_places(epoch, share, seconds, axis), losses))
+        parts.append(Curve(_x_values(epoch, share, seconds, axis), losses))
         seconds += epoch.train_seconds
-    return _joined(*parts, _told(record, axis, "loss"))
+    return _concatenated(*parts, _current_epoch(record, axis, "loss"))
 
 
-def _places(epoch: EpochCompleted, share: Numbers, seconds: float, axis: Axis) -> Numbers:
-    """Where the points of an epoch stand that are at these shares of it."""
+def _x_values(epoch: EpochCompleted, share: Numbers, seconds: float, axis: Axis) -> Numbers:
+    """The x values of points at the given fractions of an epoch."""
     match axis:
         case "step":
             return epoch.step - len(share) + share * len(share)
@@ -99,8 +99,8 @@ def _of_epochs(record: RunRecord, metric: str, axis: Axis) -> Curve:
     return Curve(np.array(x, np.float64), np.array([epoch.metrics[metric] for epoch in seen], np.float64))
 
 
-def _told(record: RunRecord, axis: Axis, figure: Literal["loss", "accuracy"]) -> Curve:
-    """The training steps of the epoch in hand that were told."""
+def _current_epoch(record: RunRecord, axis: Axis, figure: Literal["loss", "accuracy"]) -> Curve:
+    """The points of the current epoch, one per step event."""
     seen = [step for step in record.steps if step.phase == "train"]
     started = record.started
     per_epoch = started.steps_per_epoch if started else 1
@@ -116,7 +116,7 @@ def _told(record: RunRecord, axis: Axis, figure: Literal["loss", "accuracy"]) ->
     return Curve(np.array(x, np.float64), np.array([getattr(step, figure) for step in seen], np.float64))
 
 
-def _joined(*parts: Curve) -> Curve:
+def _concatenated(*parts: Curve) -> Curve:
     if not parts:
         return Curve(np.empty(0), np.empty(0))
     return Curve(np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts]))

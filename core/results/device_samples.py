@@ -1,4 +1,4 @@
-"""What the samples of a run's device come to, read from its log without reading the rest of it."""
+"""Mean utilization of a run's device, from the samples in its log, without parsing the rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WANTED = (b'"kind":"DeviceSampled"', b'"kind":"RunStarted"')
 
 
 def mean_utilization(folder: Path) -> float | None:
-    """The mean share of the device that was busy over a run's samples; None where none was told."""
+    """The mean utilization over a run's device samples, as a fraction; None where there are none."""
     seen: list[DeviceSampled] = []
     for event in _events(folder):
         if isinstance(event, RunStarted):
@@ -23,12 +23,12 @@ def mean_utilization(folder: Path) -> float | None:
             seen = [sample for sample in seen if sample.step <= kept]
         else:
             seen.append(event)
-    told = [sample.utilization for sample in seen if sample.utilization is not None and isfinite(sample.utilization)]
-    return sum(told) / len(told) if told else None
+    values = [sample.utilization for sample in seen if sample.utilization is not None and isfinite(sample.utilization)]
+    return sum(values) / len(values) if values else None
 
 
 def _events(folder: Path) -> Iterator[DeviceSampled | RunStarted]:
-    """The samples and starts of a log; a damaged line is passed over, as it is where the log is shown."""
+    """The device samples and starts in a log; damaged lines are skipped."""
     try:
         file = os.fdopen(open_regular(folder / "events.jsonl"), "rb")
     except OSError:

@@ -1,4 +1,4 @@
-"""A run in the forms that other programs read: TorchScript and safetensors."""
+"""Export the model of a run for other programs, as TorchScript or safetensors."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ..utils.files import write_atomically
 from ..utils.validation import positive
 
 Form = Literal["torchscript", "safetensors"]
-ENDINGS: dict[Form, str] = {"torchscript": "pt", "safetensors": "safetensors"}
+SUFFIXES: dict[Form, str] = {"torchscript": "pt", "safetensors": "safetensors"}
 
 
 class Deployed(nn.Module):
-    """A model that takes pixels from 0 to 1 [B, C, H, W], normalises them as in training, and gives logits [B, K]."""
+    """A model with normalisation included: pixels from 0 to 1 [B, C, H, W] to logits [B, K]."""
 
     mean: Tensor
     std: Tensor
@@ -44,11 +44,12 @@ class Deployed(nn.Module):
 
 
 def export(folder: Path, form: Form, target: Path) -> tuple[str, ...]:
-    """Write a run's best weights to `target`, replacing it whole or not at all; why better ones were passed over.
+    """Write a run's best weights to `target`, atomically; returns why better checkpoints were skipped, if any.
 
     Raises:
-        InputError: the run lacks what the form needs, or the target cannot be written.
-        CheckpointError: no checkpoint verifies.
+        LogsError: run.json is damaged, or does not match the weights.
+        InputError: the target cannot be written.
+        CheckpointError: no checkpoint is valid.
     """
     make = {"torchscript": _torchscript, "safetensors": _safetensors}
     header, weights = _header(folder), best_weights(folder)
@@ -70,7 +71,7 @@ def export(folder: Path, form: Form, target: Path) -> tuple[str, ...]:
 def _torchscript(header: dict[str, Any], weights: dict[str, Tensor]) -> bytes:
     spec = ImageSpec(**{name: positive(header["data"]["image"][name]) for name in ImageSpec.__dataclass_fields__})
     options = parse_config(header["config"]).model
-    # A size that somebody forged shows here, before there is memory for it.
+    # Compared on the meta device first: a forged size must not allocate memory.
     with torch.device("meta"):
         described = {name: value.shape for name, value in build(options, spec).state_dict().items()}
     if described != {name: value.shape for name, value in weights.items()}:
@@ -81,7 +82,7 @@ def _torchscript(header: dict[str, Any], weights: dict[str, Tensor]) -> bytes:
     example = torch.zeros(2, spec.channels, spec.height, spec.width)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # Deprecated in favour of torch.export, whose files other runtimes do not yet take.
+        # Deprecated in favour of torch.export, whose files other runtimes do not read yet.
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(deployed, example), buffer)
     return buffer.getvalue()
@@ -93,14 +94,14 @@ def _safetensors(header: dict[str, Any], weights: dict[str, Tensor]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights by name, and why better ones were passed over."""
+    """Weights by name, and why better checkpoints were skipped."""
 
     tensors: dict[str, Tensor]
     passed_over: tuple[str, ...] = ()
 
 
 def best_weights(folder: Path) -> Weights:
-    """The weights of the best epoch, else of the newest checkpoint that verifies.
+    """The weights of the best epoch, else of the newest valid checkpoint.
 
     Raises:
         CheckpointError: there is none.
@@ -113,8 +114,8 @@ def best_weights(folder: Path) -> Weights:
         try:
             return Weights(checkpoint.load_model(place), tuple(passed.values()))
         except TorchdeckError as error:
-            passed[place] = f"checkpoint {place.name} was passed over: {error.message}"
-    raise CheckpointError(f"run {folder.name} has no checkpoint that verifies", "train it again, or resume it")
+            passed[place] = f"checkpoint {place.name} was skipped: {error.message}"
+    raise CheckpointError(f"run {folder.name} has no valid checkpoint", "train it again, or resume it")
 
 
 def _header(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is kept of a run's best epoch, read again without torch: its predictions, its first filters, its test images."""
+"""Read the predictions and first filters of a run's best epoch, and the test images for them, without torch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ..utils.files import is_regular
 from .class_metrics import Confusion
 
 PREDICTIONS = "predictions.safetensors"
-LARGEST = 256 * 2**20
-"""Bytes of a file of predictions or filters: those of two million test images with paths of a hundred bytes."""
+MAX_FILE_BYTES = 256 * 2**20
+"""Bytes of a file of predictions or filters; enough for two million test images with paths of a hundred bytes."""
 
-_NOT_OF_THE_IMAGES = {
+_IRRELEVANT_SETTINGS = {
     "normalization": "none",
     "crop_padding": 0,
     "crop_fill": "zero",
@@ -38,33 +38,33 @@ _NOT_OF_THE_IMAGES = {
     "source": "auto",
     "download": False,
 }
-"""Settings that leave the pixels of the test split alone, at the values that cost least."""
+"""Settings that do not affect the pixels of the test split, at their cheapest values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Of each test image: its class [N], the likeliest classes [N, K] with the likeliest first, their probabilities."""
+    """Of each test image: the true class [N], the likeliest classes [N, K], best first, and their probabilities."""
 
     epoch: int
     labels: Labels
     classes: Labels
     probabilities: NDArray[np.float32]
     names: ImageNames | None = None
-    """Which images they are; None in a file of an earlier version."""
+    """Which images they are; None in files of earlier versions."""
 
     def name(self, place: int) -> str:
-        """What an image is called: its path, or where it is in the data set's test split."""
+        """The name of an image: its path, or its index in the data set's test split."""
         if self.names is None:
             return str(place)
         return self.names.paths[place] if self.names.paths else str(self.names.index[place])
 
     def mistakes(self) -> Labels:
-        """The images taken for another class, the surest errors first: a wrong label is often among them."""
+        """The misclassified images, the most confident errors first; wrong labels are often among them."""
         found = np.flatnonzero(self.labels != self.classes[:, 0])
         return found[np.argsort(-np.nan_to_num(self.probabilities[found, 0].astype(np.float64)), kind="stable")]
 
     def of_cell(self, true: int, predicted: int) -> Labels:
-        """The images of class `true` taken for `predicted`: errors the surest first, right answers the least sure."""
+        """The images of class `true` classified as `predicted`: errors the most confident first, hits the least."""
         found = np.flatnonzero((self.labels == true) & (self.classes[:, 0] == predicted))
         sureness = np.nan_to_num(self.probabilities[found, 0].astype(np.float64))
         return found[np.argsort(sureness if true == predicted else -sureness, kind="stable")]
@@ -72,7 +72,7 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """Where test images come from: two runs with equal sources have the same images."""
+    """The source of test images; two runs with equal sources have the same images."""
 
     options: DataOptions
     seed: int
@@ -80,7 +80,7 @@ class ImageSource:
 
 
 def matrix_of(record: RunRecord) -> tuple[Confusion, tuple[str, ...]] | None:
-    """The confusion matrix of a record's best epoch with a name for each class; None where there is no usable one."""
+    """The confusion matrix of a record's best epoch and the class names; None where there is no valid one."""
     seen, started = record.best_confusion, record.started
     if seen is None or started is None or not seen.confusion:
         return None
@@ -96,7 +96,7 @@ def _is_count(value: object) -> bool:
 
 
 def read_predictions(folder: Path, classes: int) -> Predictions:
-    """The predictions of a run of so many classes.
+    """Read the predictions of a run with this number of classes.
 
     Raises:
         LogsError: there are none, or they are damaged.
@@ -107,20 +107,20 @@ def read_predictions(folder: Path, classes: int) -> Predictions:
     probabilities = tensors["probabilities"].astype(np.float32)
     fits = labels.ndim == 1 and likeliest.ndim == 2 and likeliest.shape[1] > 0
     if not fits or len(likeliest) != len(labels) or probabilities.shape != likeliest.shape:
-        raise _damaged(path, "its tables do not fit each other")
+        raise _damaged(path, "its tensors do not match each other")
     for numbers in (labels, likeliest):
         if numbers.size and not (numbers.min() >= 0 and numbers.max() < classes):
-            raise _damaged(path, f"it names classes beyond the {classes} of the run")
+            raise _damaged(path, f"it contains classes beyond the {classes} of the run")
     epoch = about.get("epoch", "")
     names = _names(path, tensors, len(labels))
     return Predictions(int(epoch) if epoch.isdecimal() else 0, labels, likeliest, probabilities, names)
 
 
 def _names(path: Path, tensors: Mapping[str, NDArray[Any]], images: int) -> ImageNames | None:
-    """Which images a file's predictions are of; None where it does not tell.
+    """Which images a file of predictions is about; None where it does not say.
 
     Raises:
-        LogsError: it tells of another number of images.
+        LogsError: it is about another number of images.
     """
     if "index" not in tensors:
         return None
@@ -132,7 +132,7 @@ def _names(path: Path, tensors: Mapping[str, NDArray[Any]], images: int) -> Imag
 
 
 def read_filters(folder: Path) -> NDArray[np.float32] | None:
-    """The weights [N, C, K, K] of a run's first convolution; None where no such file is, as in a model without one.
+    """Read the weights [N, C, K, K] of a run's first convolution; None where there is no file.
 
     Raises:
         LogsError: the file is damaged.
@@ -142,19 +142,19 @@ def read_filters(folder: Path) -> NDArray[np.float32] | None:
         return None
     filters = _tensors(path, ("filters",))[0]["filters"]
     if filters.ndim != 4 or not filters.size:
-        raise _damaged(path, "it holds no filters")
+        raise _damaged(path, "it contains no filters")
     return filters.astype(np.float32)
 
 
 def _tensors(
     path: Path, names: tuple[str, ...], where_present: tuple[str, ...] = ()
 ) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
-    """The tensors of a file, and what it says of itself."""
+    """The tensors and the metadata of a safetensors file."""
     if not os.path.lexists(path):
-        raise LogsError(f"{path.name} is not there", "train the run on, or look at another one")
+        raise LogsError(f"{path.name} is missing", "resume the run, or choose another one")
     try:
-        if not is_regular(path) or os.lstat(path).st_size > LARGEST:
-            raise ValueError(f"not a regular file of at most {LARGEST >> 20} MiB")
+        if not is_regular(path) or os.lstat(path).st_size > MAX_FILE_BYTES:
+            raise ValueError(f"not a regular file of at most {MAX_FILE_BYTES >> 20} MiB")
         with safe_open(path, framework="numpy") as file:
             wanted = [*names, *(name for name in where_present if name in file.keys())]  # noqa: SIM118
             found = {name: cast("NDArray[Any]", file.get_tensor(name)) for name in wanted}
@@ -164,31 +164,33 @@ def _tensors(
 
 
 def _damaged(path: Path, why: str) -> LogsError:
-    return LogsError(f"{path.name} is damaged ({why})", "it is written anew when the run finds a better epoch")
+    return LogsError(f"{path.name} is damaged ({why})", "it is written again when the run has a better epoch")
 
 
 def source_of(header: Mapping[str, Any], root: Path) -> ImageSource:
-    """The test images that a run's header (run.json) speaks of, below the data folder `root`.
+    """The source of the test images of a run, from its run.json, below the data folder `root`.
 
     Raises:
         ConfigError: the header holds no config that this version knows.
     """
     stored = header.get("config")
     config = parse_config(cast("Mapping[str, Any]", stored) if isinstance(stored, Mapping) else {})
-    options = config.data.model_copy(update=_NOT_OF_THE_IMAGES)
+    options = config.data.model_copy(update=_IRRELEVANT_SETTINGS)
     return ImageSource(options, config.training.seed if options.test_limit else 0, root)
 
 
 def read_images(source: ImageSource, labels: Labels) -> Generator[Progress, None, Split]:
-    """The test images that belong to a run's labels; nothing is downloaded.
+    """Read the test images that match a run's labels; nothing is downloaded.
 
     Raises:
         DataError: they are missing or damaged, or are not the images of the run.
     """
     name, dataset = source.options.name, open_dataset(source.options, source.root)
     if dataset.missing():
-        raise DataError(f"the images of {name} are not in {source.root}", f"torchdeck data fetch {name}")
+        raise DataError(
+            f"the images of {name} are not in {source.root}", f"download them with: torchdeck data fetch {name}"
+        )
     split = yield from prepare_test(dataset, source.seed)
     if not np.array_equal(split.labels, labels):
-        raise DataError(f"the {name} in {source.root} is not the data set of this run", "choose its folder with --data")
+        raise DataError(f"the {name} in {source.root} is not the data set of this run", "choose another --data folder")
     return split

@@ -1,4 +1,4 @@
-"""One run of a study as a row of figures: what it was made with, what it reached, what it cost."""
+"""The result of one run as a row: settings, accuracies, time and memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .statistics import Interval, wilson
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """A test accuracy as a fraction, the epoch it belongs to, and its 95 % interval over the test images."""
+    """A test accuracy as a fraction, its epoch, and its 95 % confidence interval over the test images."""
 
     value: float
     epoch: int
@@ -31,7 +31,7 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """A run's figures; None where it has none (yet). Times in seconds, memory in bytes, the rest fractions."""
+    """The figures of a run; None where there is none (yet). Times in seconds, memory in bytes, the rest fractions."""
 
     number: int
     label: str
@@ -51,24 +51,24 @@ class ResultRow:
     utilization: float | None = None
     peak_memory: int | None = None
     parameters: int | None = None
-    kin: str = field(default="", repr=False)
-    """What it has in common with runs that differ only in their seed; "" where its settings are not known."""
+    seed_group_key: str = field(default="", repr=False)
+    """A key shared by runs that differ only in their seed; "" where the settings are not known."""
 
     @property
     def gap(self) -> float | None:
-        """The train accuracy less the test accuracy, both of the last epoch."""
+        """Train accuracy minus test accuracy, both of the last epoch."""
         if self.train_accuracy is None or self.final is None:
             return None
         return self.train_accuracy - self.final.value
 
     @property
     def epochs(self) -> int:
-        """Whole epochs done."""
+        """The number of completed epochs."""
         return len(self.record.epochs)
 
     @property
     def finished(self) -> bool:
-        """Whether it trained to its own end."""
+        """Whether the run completed."""
         return self.state == "completed"
 
     @property
@@ -78,7 +78,7 @@ class ResultRow:
 
     @property
     def seed(self) -> Any:
-        """The seed it was made with; None where that is not told."""
+        """The seed of the run; None where it is not known."""
         return self.config.get("training.seed")
 
     def to_json(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class ResultRow:
 
 
 def read_result_row(run: StudyRun, logs: Path) -> ResultRow:
-    """The row of one configuration, from its run's own directory where it has one."""
+    """The row of one run of a study, from its run folder where there is one."""
     folder = logs / run.run_id if run.run_id else None
     if folder is None or not is_run(folder):
         return _row(run, RunRecord())
@@ -120,11 +120,11 @@ def _row(run: StudyRun, record: RunRecord, folder: Path | None = None) -> Result
         utilization=mean_utilization(folder) if folder else None,
         peak_memory=record.peak,
         parameters=started.parameters if started else None,
-        kin=_kin(config),
+        seed_group_key=_seed_group_key(config),
     )
 
 
-def _kin(config: Settings) -> str:
+def _seed_group_key(config: Settings) -> str:
     settings = {path: value for path, value in config.items() if path != "training.seed"}
     return json.dumps(settings, sort_keys=True, default=str) if settings else ""
 

@@ -1,4 +1,4 @@
-"""How much of a figure is chance: intervals of accuracies, spreads of seeds, tests of two runs on the same images."""
+"""Statistics: confidence intervals of accuracies, spread over seeds, McNemar's test of two runs on the same images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from math import comb, erfc, isfinite, sqrt
 Z95 = 1.959963984540054
 """The 97.5th percentile of the standard normal distribution."""
 FEW_DISCORDANT = 25
-"""Below so many discordant pairs McNemar's statistic is too coarse for its approximation."""
+"""With fewer discordant pairs the chi-square approximation of McNemar's statistic is too coarse."""
 LEVEL = 0.05
 
 
@@ -24,7 +24,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The mean of some figures and their sample standard deviation; None for a single one."""
+    """Mean and sample standard deviation of some figures; `deviation` is None for a single one."""
 
     mean: float
     deviation: float | None
@@ -33,7 +33,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """Two runs on the same images: those that only the one, and only the other, got right; the two-sided p."""
+    """McNemar's test of two runs: the images that only the first, or only the second, classified correctly."""
 
     only_first: int
     only_second: int
@@ -42,23 +42,23 @@ class McNemar:
 
     @property
     def difference(self) -> float:
-        """The accuracy of the first less that of the second, as a fraction."""
+        """The accuracy of the first minus that of the second, as a fraction."""
         return (self.only_first - self.only_second) / self.images if self.images else 0.0
 
     @property
     def within_noise(self) -> bool:
-        """Whether chance alone may have made the difference, at the level of 5 %."""
+        """Whether the difference is not significant at the level of 5 %."""
         return self.p >= LEVEL
 
     @property
     def words(self) -> str:
-        """The outcome as a sentence's end: the difference of 0.2 points is within noise (p = 0.41)."""
+        """The outcome as text: "the difference of 0.2 points is within noise (p = 0.41)"."""
         verdict = "within noise" if self.within_noise else "more than noise"
         return f"the difference of {_points(self.difference)} points is {verdict} ({p_words(self.p)})"
 
 
 def wilson(share: float, images: int, z: float = Z95) -> Interval | None:
-    """The score interval of a share of so many images; None where there is no such share.
+    """Wilson's score interval of a share of `images`; None where the share is not valid.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
     """
@@ -71,7 +71,7 @@ def wilson(share: float, images: int, z: float = Z95) -> Interval | None:
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Mean and sample standard deviation (n - 1) of the finite ones among some figures; None where there are none."""
+    """Mean and sample standard deviation (n - 1) of the finite values; None where there are none."""
     sound = [value for value in values if isfinite(value)]
     if not sound:
         return None
@@ -80,7 +80,7 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def mcnemar(only_first: int, only_second: int, images: int) -> McNemar:
-    """McNemar's test: exact for few discordant pairs, else chi-square of one degree with Edwards' correction.
+    """McNemar's test: exact for few discordant pairs, else chi-square (one degree of freedom) with Edwards' correction.
 
     McNemar, Psychometrika 12 (1947); Edwards, Psychometrika 13 (1948); the exact form is the binomial sign test.
     """
@@ -99,7 +99,7 @@ def _exact(fewer: int, discordant: int) -> float:
 
 
 def p_words(p: float) -> str:
-    """A p-value with two digits, three where it is small; below a thousandth only that it is."""
+    """A p-value as text: two decimals, three for small ones, "p < 0.001" below."""
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.2f}" if p >= 0.095 else f"p = {p:.3f}"

@@ -1,4 +1,4 @@
-"""The result of a study: the rows of its runs and what they say together."""
+"""The result of a study: the rows of its runs, seed groups, comparisons and reported figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ..events import plain
 from ..runs.index import RunRow
 from ..studies.model import Study, StudyRun
-from ..studies.store import settled_by
+from ..studies.store import current_run_of
 from ..utils.flatten import as_mapping, differing_paths, flatten
 from .comparison import Comparison, SeedGroup, Standing, best_row, compare_with_best, seed_groups, standings
 from .run_result import ResultRow, read_result_row, seconds_to_percent
@@ -20,7 +20,7 @@ _SEARCH = ("space", "trials", "sampler", "pruner", "metric", "direction", "impor
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """A study, its rows in its own order, and what follows from them."""
+    """A study, the rows of its runs in order, and what is derived from them."""
 
     study: Study
     rows: tuple[ResultRow, ...]
@@ -34,11 +34,11 @@ class StudyResult:
         return best_row(self.rows)
 
     def count(self, state: str) -> int:
-        """How many runs are in a state."""
+        """The number of runs in a state."""
         return sum(row.state == state for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the curves, in JSON's types."""
+        """Everything except the curves, in JSON's types."""
         study = self.study
         about = {name: getattr(study, name) for name in ("study_id", "name", "title", "summary", "kind", "preset")}
         return plain(
@@ -63,23 +63,23 @@ def _texts(found: dict[int, float]) -> dict[str, float]:
 
 
 def varied(study: Study, row: ResultRow) -> dict[str, Any]:
-    """The settings of a row that the study varies."""
+    """The settings of a row that vary in the study."""
     overrides = study.runs[row.number].overrides
     return {path: row.config.get(path, overrides.get(path)) for path in study.varied}
 
 
 def result_of(study: Study, logs: Path) -> StudyResult:
-    """The result of a study as its runs' directories have it now."""
-    return concluded(study, tuple(read_result_row(run, logs) for run in study.runs))
+    """The result of a study, from its run folders now."""
+    return conclude(study, tuple(read_result_row(run, logs) for run in study.runs))
 
 
-def concluded(study: Study, rows: tuple[ResultRow, ...]) -> StudyResult:
-    """What rows that were read already say together."""
+def conclude(study: Study, rows: tuple[ResultRow, ...]) -> StudyResult:
+    """The result of a study, from rows that were read already."""
     return StudyResult(study, rows, seed_groups(rows), standings(rows), compare_with_best(rows))
 
 
 def side_by_side(rows: Sequence[RunRow], title: str = "") -> StudyResult:
-    """The result of any runs as if a study had made them; settings that the runs differ in are the varied ones."""
+    """The result of any runs, as if they formed a study that varies the settings in which they differ."""
     assert rows, "there is nothing to put side by side"
     runs = tuple(_alone(place, row) for place, row in enumerate(rows))
     name = title or " · ".join(dict.fromkeys(run.label for run in runs))
@@ -90,4 +90,6 @@ def side_by_side(rows: Sequence[RunRow], title: str = "") -> StudyResult:
 
 def _alone(number: int, row: RunRow) -> StudyRun:
     config = as_mapping(row.header.get("config"))
-    return settled_by(row, StudyRun(number, row.name or row.preset or row.id, {}, row.preset, config, run_id=row.id))
+    return current_run_of(
+        row, StudyRun(number, row.name or row.preset or row.id, {}, row.preset, config, run_id=row.id)
+    )

@@ -1,4 +1,4 @@
-"""Runs as event files that TensorBoard opens: scalars of every epoch, the loss of every step, and the settings."""
+"""Export runs as TensorBoard event files: scalars of every epoch, the loss of every step, hyperparameters."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..runs.record import RunRecord
 from ..utils.extras import extra_module
 from ..utils.files import write_atomically
 from ..utils.flatten import Settings, flatten
-from .csv_export import Exported, unwritable, with_epochs
+from .csv_export import ExportedRun, with_epochs, write_error
 from .curves import step_losses
 
 PLUGIN = "tensorboard.plugins.hparams"
 
 
-def write_events(runs: Sequence[Exported], target: Path) -> list[Path]:
-    """Write an event file a run below the folder `target`, replacing those that stand there; the folders written.
+def write_events(runs: Sequence[ExportedRun], target: Path) -> list[Path]:
+    """Write one event file per run below the folder `target`, replacing earlier ones; returns the folders.
 
     Raises:
         InputError: tensorboard is not installed, no run has a whole epoch, or the folder cannot be written.
@@ -32,10 +32,10 @@ def write_events(runs: Sequence[Exported], target: Path) -> list[Path]:
         content = event_file(record)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # One name for a run, so that writing it again never shows it twice.
+            # A fixed name per run, so that a second export does not show the run twice.
             write_atomically(folder / f"events.out.tfevents.{record.created:.0f}.torchdeck", content, durable=True)
         except OSError as error:
-            raise unwritable(target, error) from None
+            raise write_error(target, error) from None
         folders.append(folder)
     return folders
 
@@ -50,7 +50,7 @@ def _slug(label: str) -> str:
 
 def event_file(record: RunRecord) -> bytes:
     """The bytes of a run's event file."""
-    # The parts of tensorboard take 0.3 s.
+    # Importing these parts of tensorboard takes 0.3 s.
     protos: Any = _part("tensorboard.compat.proto.event_pb2")
     writers: Any = _part("tensorboard.summary.writer.record_writer")
     file = io.BytesIO()
@@ -62,7 +62,7 @@ def event_file(record: RunRecord) -> bytes:
 
 
 def _summaries(record: RunRecord) -> Iterator[tuple[float, int, Any]]:
-    """The time, the step and the summary of every event; the settings come first, the ending last."""
+    """Time, step and summary of every event: the hyperparameters first, the end of the session last."""
     proto: Any = _part("tensorboard.compat.proto.summary_pb2")
     settings = flatten(record.started.config) if record.started else {}
     for summary in _settings(settings, sorted(record.epochs[-1].metrics)):
@@ -70,9 +70,9 @@ def _summaries(record: RunRecord) -> Iterator[tuple[float, int, Any]]:
     for epoch in record.epochs:
         losses = step_losses(epoch)
         first = epoch.step - len(losses) + 1
-        begun = epoch.t - epoch.seconds
+        started = epoch.t - epoch.seconds
         for place, loss in enumerate(losses.tolist()):
-            moment = begun + epoch.train_seconds * (place + 1) / len(losses)
+            moment = started + epoch.train_seconds * (place + 1) / len(losses)
             yield moment, first + place, _scalars(proto, {"train/step_loss": loss})
         costs = {"lr": epoch.lr, "images_per_second": epoch.images_per_second, "train_seconds": epoch.train_seconds}
         yield epoch.t, epoch.step, _scalars(proto, {**epoch.metrics, **costs, "epoch": float(epoch.epoch)})
@@ -84,7 +84,7 @@ def _scalars(proto: Any, values: Mapping[str, float]) -> Any:
 
 
 def _settings(settings: Settings, metrics: Sequence[str]) -> tuple[Any, Any]:
-    """What the table of settings needs: which there are, and what this run has."""
+    """The two summaries for the HParams table: which settings exist, and their values in this run."""
     plugin: Any = _part(f"{PLUGIN}.summary_v2")
     known = {path: value for path, value in settings.items() if _is_plain(value)}
     return (

@@ -1,7 +1,8 @@
-"""Checkpoints: a folder a step, staged aside, its manifest with SHA-256 written last; tensors and JSON, no pickle.
+"""Checkpoints: write, verify, load and delete them. One folder per step with safetensors and JSON; never pickle.
 
-A folder cannot be replaced at once, so an older checkpoint of the same step is renamed to `step-….old` first: whatever
-happens in between, one of the two is found.
+A checkpoint is written to a staging folder, its manifest of SHA-256 sums last, and then renamed. A folder cannot be
+replaced atomically, so an older checkpoint of the same step is renamed to `step-….old` first: whenever the process is
+killed, one of the two is found.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ SCHEMA = 1
 KEEP_LAST = 2
 FILES = ("model.safetensors", "state.safetensors", "state.json")
 MAX_FILE_BYTES = 4 * 2**30
-"""Bytes: the weights and the optimizer of a billion parameters."""
+"""Bytes; enough for the weights or the optimizer state of about a billion parameters."""
 
 _HINT = "use an earlier checkpoint"
 _PREFIX = "step-"
@@ -48,7 +49,7 @@ _NAME = re.compile(r"step-\d{8,18}(\.old)?")
 
 @dataclass(frozen=True, slots=True)
 class SavedCheckpoint:
-    """A checkpoint on disk."""
+    """A checkpoint that has been written."""
 
     folder: Path
     step: int
@@ -58,13 +59,13 @@ class SavedCheckpoint:
 def save(
     root: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any], disk: Disk = DISK
 ) -> SavedCheckpoint:
-    """Write a checkpoint of `step`; it appears whole or not at all.
+    """Write a checkpoint of `step`; it appears complete or not at all.
 
     Raises:
-        OSError: the disk would not take it; what was there before still stands.
+        OSError: it cannot be written; earlier checkpoints are intact.
     """
     if not os.path.lexists(root):
-        # Not what is above it: a run's folder that is gone is not for a checkpoint to make.
+        # Only this folder: a checkpoint must not create a run folder that was removed.
         disk.mkdir(root)
         sync_folder(root.parent, disk)
     if not is_folder(root):
@@ -84,7 +85,7 @@ def save(
 
 
 def _serialize(tensors: dict[str, Tensor], state: dict[str, Any]) -> dict[str, bytes]:
-    import safetensors.torch  # torch, seconds; who only looks after folders needs none of it
+    import safetensors.torch  # imports torch, seconds, which code that only lists checkpoints does not need
 
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     model = {name.removeprefix("model."): flat.pop(name) for name in list(flat) if name.startswith("model.")}
@@ -96,7 +97,7 @@ def _serialize(tensors: dict[str, Tensor], state: dict[str, Any]) -> dict[str, b
 
 
 def _replace(staging: Path, target: Path, disk: Disk) -> None:
-    """Put a whole checkpoint in its place; an older one of the same step goes only when that is safely done."""
+    """Move a complete checkpoint into place; an older one of the same step is deleted only afterwards."""
     old = target.with_name(target.name + _OLD)
     renamed = target.exists()
     if renamed:
@@ -113,10 +114,10 @@ def _entry(content: bytes) -> dict[str, Any]:
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the state of a checkpoint, every byte checked against its manifest.
+    """The tensors and the state of a checkpoint, verified against its manifest.
 
     Raises:
-        CheckpointError: the checkpoint is missing, damaged or of a newer form.
+        CheckpointError: the checkpoint is missing, damaged or in a newer format.
     """
     contents = _read_verified(folder)
     model, state = (_tensors(folder / name, contents[name]) for name in ("model.safetensors", "state.safetensors"))
@@ -126,12 +127,12 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise _damaged(folder / "state.json", str(error)) from None
     if not isinstance(about, dict) or too_deep(about):
-        raise _damaged(folder / "state.json", "it holds no state")
+        raise _damaged(folder / "state.json", "it contains no state")
     return tensors, cast("dict[str, Any]", about)
 
 
 def load_model(folder: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint, checked like `load`."""
+    """The weights of a checkpoint, verified like those of `load`."""
     return _tensors(folder / "model.safetensors", _read_verified(folder)["model.safetensors"])
 
 
@@ -140,12 +141,12 @@ def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
 
     try:
         return safetensors.torch.load(content)
-    except Exception as error:  # noqa: BLE001 - a library's word on foreign bytes may be of any type
+    except Exception as error:  # noqa: BLE001 - a library may raise anything on untrusted bytes
         raise _damaged(path, str(error)) from None
 
 
 def _read_verified(folder: Path) -> dict[str, bytes]:
-    """The files of a checkpoint; none is read that has not the size that the manifest tells."""
+    """The verified files of a checkpoint; files whose size differs from the manifest are not read."""
     if not is_folder(folder):
         raise CheckpointError(f"there is no checkpoint {folder}", "use another one")
     manifest = _manifest(folder)
@@ -154,7 +155,7 @@ def _read_verified(folder: Path) -> dict[str, bytes]:
         path, entry = folder / name, manifest["files"].get(name)
         size = entry.get("bytes") if isinstance(entry, dict) else None
         if not isinstance(size, int) or not 0 <= size <= MAX_FILE_BYTES:
-            raise _damaged(path, "its manifest tells no size for it")
+            raise _damaged(path, "its manifest has no size for it")
         try:
             if os.lstat(path).st_size != size:
                 raise _damaged(path, "its size differs")
@@ -167,7 +168,7 @@ def _read_verified(folder: Path) -> dict[str, bytes]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """What a checkpoint is made of; only the very text that was written counts."""
+    """The manifest of a checkpoint; it must be byte for byte what was written."""
     path = folder / "manifest.json"
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
@@ -177,7 +178,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder} was written by a newer Torchdeck", "update Torchdeck")
     named = folder.name.removesuffix(_OLD) == f"{_PREFIX}{manifest.get('step'):08d}" if _is_step(manifest) else False
     if not named or read_regular(path) != to_json_bytes(manifest) or set(manifest) != {"schema", "step", "files"}:
-        raise _damaged(path, "it is not as it was written")
+        raise _damaged(path, "it was changed after it was written")
     return manifest
 
 
@@ -190,7 +191,7 @@ def _damaged(path: Path, why: str) -> CheckpointError:
 
 
 def newest_first(root: Path) -> Iterator[Path]:
-    """The checkpoint folders, the highest step first; nothing is verified."""
+    """The checkpoint folders, highest step first, without verifying them."""
     if is_folder(root):
         found = (path for path in root.iterdir() if _NAME.fullmatch(path.name) and is_folder(path))
         yield from sorted(found, key=_sort_key, reverse=True)
@@ -201,7 +202,7 @@ def _sort_key(folder: Path) -> tuple[str, bool]:
 
 
 def folder_of(root: Path, step: int) -> Path:
-    """Where the checkpoint of a step stands."""
+    """The folder of the checkpoint of a step."""
     folder = root / f"{_PREFIX}{step:08d}"
     old = folder.with_name(folder.name + _OLD)
     return old if old.exists() and not folder.exists() else folder
@@ -213,12 +214,12 @@ def step_of(folder: Path) -> int:
 
 
 def steps(root: Path) -> tuple[int, ...]:
-    """The steps of the checkpoints, the highest first."""
+    """The steps of the checkpoints, highest first."""
     return tuple(map(step_of, newest_first(root)))
 
 
 def delete_beyond(root: Path, step: int, disk: Disk = DISK) -> None:
-    """Delete the checkpoints of later steps, which a roll-back made void; one that stays is only gone through again."""
+    """Delete the checkpoints of later steps after a roll-back; one that cannot be deleted will be overwritten."""
     for folder in newest_first(root):
         if step_of(folder) > step:
             with suppress(OSError):
@@ -226,10 +227,10 @@ def delete_beyond(root: Path, step: int, disk: Disk = DISK) -> None:
 
 
 def delete_old(root: Path, step: int, *wanted: int | None, disk: Disk = DISK) -> None:
-    """Delete what lies before `step`, where a run stands, but for the newest few that are whole and those wanted.
+    """Delete checkpoints up to `step`, except the newest `KEEP_LAST` complete ones and the `wanted` steps.
 
     Raises:
-        OSError: one could not be deleted.
+        OSError: one cannot be deleted.
     """
     here = f"{_PREFIX}{step:08d}"
     passed = [folder for folder in newest_first(root) if _sort_key(folder)[0] <= here]
@@ -241,7 +242,7 @@ def delete_old(root: Path, step: int, *wanted: int | None, disk: Disk = DISK) ->
 
 
 def _looks_complete(folder: Path) -> bool:
-    """Whether the files have the sizes that the manifest tells; their checksums were right when it was written."""
+    """Whether the files have the sizes in the manifest; checksums are verified only when a checkpoint is loaded."""
     manifest = read_json(folder / "manifest.json")
     with suppress(OSError, TypeError, KeyError, AttributeError):
         return all((folder / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items())
@@ -249,7 +250,7 @@ def _looks_complete(folder: Path) -> bool:
 
 
 def clean_up(root: Path, disk: Disk = DISK) -> None:
-    """Finish what an interrupted save left half done; what cannot be deleted does no harm."""
+    """Finish or delete what an interrupted save left behind; what cannot be deleted does no harm."""
     if not is_folder(root):
         return
     for old in root.glob(f"{_PREFIX}*{_OLD}"):

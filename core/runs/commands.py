@@ -31,13 +31,14 @@ from .reader import follow, load_record, tail_reader
 from .writer import RunWriter
 
 MAX_REASON_BYTES = 1000
-"""Bytes of why something is asked for."""
+"""Longer reasons are cut off."""
 
 
 class FolderControl:
-    """Commands of this process and, a few times a second, those that others left as files in `control/`.
+    """The inbox of a running training: commands of this process, and those that others leave as files in `control/`.
 
-    As often, the writer of the run tries to write what waits; where checkpoints were lost, one is asked for.
+    The folder is polled a few times a second; so often the writer also tries to write events that wait in memory, and
+    where checkpoints were lost a new one is requested.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class FolderControl:
         *,
         writer: RunWriter | None = None,
     ) -> None:
-        """`writer`, where there is one, knows where the folder is when it is renamed."""
+        """`writer` knows the run folder even where it is renamed."""
         self._inner = inner
         self._given = folder
         self._clock = clock
@@ -74,11 +75,11 @@ class FolderControl:
             self._writer.flush()
             if self._writer.unsaved:
                 self._writer.unsaved = False
-                return "checkpoint", "the run's folder lost some"
+                return "checkpoint", "checkpoints were removed from the run folder"
         return next(((command, reason) for command in _COMMANDS if (reason := self._read_request(command))), None)
 
     def _read_request(self, command: CommandName) -> str:
-        """Why a command is asked for by a file not obeyed before, "" without one; a disk may refuse to delete it."""
+        """The reason in a command file that was not handled before, "" without one; deleting the file may fail."""
         path = self._folder / command
         try:
             made = path.lstat().st_mtime_ns if is_folder(self._folder) else None
@@ -98,7 +99,7 @@ class FolderControl:
         self._inner.wait(seconds)
 
     def forward(self, *commands: CommandName) -> None:
-        """Leave these, and what no batch took yet, to the process that goes on with the run."""
+        """Leave these and all waiting commands to the process that takes the run over."""
         waiting: list[tuple[CommandName, str]] = [(command, "") for command in commands]
         while command := self._inner.take():
             waiting.append(command)
@@ -108,21 +109,21 @@ class FolderControl:
 
 
 def _reason(request: Path) -> str:
-    """Why a command is asked for, as its file tells it."""
+    """The reason in a command file."""
     reason = ""
     with contextlib.suppress(OSError):
         reason = read_regular(request, MAX_REASON_BYTES).decode(errors="replace").strip()
-    return reason or "asked for by another process"
+    return reason or "requested by another process"
 
 
 _COMMANDS: tuple[CommandName, ...] = ("stop", "stop-after-epoch", "checkpoint", "pause", "unpause", "hand-over")
 
 
 def send_command(folder: Path, command: CommandName, reason: str = "", disk: Disk = DISK) -> None:
-    """Ask the process that trains a run to do something, for a reason that its log will tell.
+    """Send a command to the process that trains a run; the reason goes to the run's log.
 
     Raises:
-        LogsError: nobody trains it, or its directory cannot be written.
+        LogsError: the run is not active, or its folder cannot be written.
     """
     if is_locked(folder) is False:
         raise LogsError(f"run {folder.name} is not active", f"resume it with: torchdeck resume {folder.name}")
@@ -130,15 +131,15 @@ def send_command(folder: Path, command: CommandName, reason: str = "", disk: Dis
         write_command(folder, command, reason, disk)
     except OSError as error:
         raise LogsError(
-            f"run {folder.name} cannot be asked ({disk_error_text(error)})", "mend its permissions"
+            f"cannot send a command to run {folder.name} ({disk_error_text(error)})", "fix its permissions"
         ) from None
 
 
 def write_command(folder: Path, command: str, reason: str = "", disk: Disk = DISK) -> None:
-    """Put a request where whoever works in a folder, now or next, finds it.
+    """Write a command file into the `control/` folder of a run or study, for whoever works on it now or next.
 
     Raises:
-        OSError: the directory cannot be written.
+        OSError: the folder cannot be written.
     """
     with contextlib.suppress(FileExistsError):
         disk.mkdir(folder / "control")
@@ -148,17 +149,17 @@ def write_command(folder: Path, command: str, reason: str = "", disk: Disk = DIS
     try:
         write_atomically(folder / "control" / command, content, disk=disk)
     except OSError:
-        # On a full disk there may be room for a name, but not for a reason.
+        # A full disk may still have room for an empty file.
         write_atomically(folder / "control" / command, b"", disk=disk)
 
 
 def send_and_wait(
     folder: Path, command: CommandName, *, wait: Callable[[float], object] = time.sleep
 ) -> RunEvent | None:
-    """Ask, and wait for the event that answers: what was asked for is done, or the run ended; None where it died.
+    """Send a command and wait for the event that answers it: it took effect, or the run ended; None where it died.
 
     Raises:
-        LogsError: nobody trains the run, or its directory cannot be written.
+        LogsError: the run is not active, or its folder cannot be written.
     """
     while is_locked(folder) is False and load_record(folder).status == "handed_over":
         wait(0.2)

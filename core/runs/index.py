@@ -1,4 +1,4 @@
-"""The runs of a logs folder: list them, find one by its reference, filter them."""
+"""List, find and filter the runs of a logs folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NOTES: Mapping[str, Reader] = {"tags": list_of(text), "note": text}
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """What lists and tables know of one run, from its run.json, its summary and its lock."""
+    """One run as lists and tables show it: from its run.json, summary.json and notes.json, and its lock."""
 
     id: str
     folder: Path
@@ -47,34 +47,34 @@ class RunRow:
 
     @property
     def preset(self) -> str:
-        """The preset the run was made from."""
+        """The preset that the run was made from."""
         return str(self.header.get("preset", ""))
 
     @property
     def name(self) -> str:
-        """The name a person gave."""
+        """The name that the user gave the run."""
         return str(self.header.get("name", ""))
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The tags given at the start and later."""
+        """All tags, those given at the start and those added later."""
         given = [*_list(self.header.get("tags")), *_list(self.notes.get("tags"))]
         return tuple(dict.fromkeys(str(tag) for tag in given))
 
     @property
     def study(self) -> str:
-        """The id of the study the run belongs to, "" where it has none."""
+        """The id of the study that the run belongs to, "" without one."""
         return str(_mapping(self.header.get("study")).get("id", ""))
 
     @property
     def created(self) -> float:
-        """When the run was made, as Unix time."""
+        """When the run was created, as Unix time."""
         created = self.header.get("created")
-        # An integer of a hundred digits is one that no float holds.
+        # An integer of a hundred digits does not fit into a float.
         return float(created) if isinstance(created, int | float) and abs(created) < 1e12 else 0.0
 
     def figure(self, metric: str) -> float | None:
-        """A metric at the best epoch, else at the last."""
+        """A metric of the best epoch, or of the last one where the best has none."""
         for kind in ("best", "final"):
             value = _mapping(self.summary.get(kind)).get(metric)
             if isinstance(value, int | float) and abs(value) < 1e300:
@@ -82,7 +82,7 @@ class RunRow:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """What `runs --json` prints of a run: its summary without the large tables, and its settings."""
+        """The run as `runs --json` prints it: its summary without the large tables, and its settings."""
         small = {key: value for key, value in self.summary.items() if key not in ("confusion", "class_names", "schema")}
         head = {"id": self.id, "status": self.status, "problem": self.problem, "preset": self.preset}
         more = {"name": self.name, "tags": list(self.tags), "created": self.created}
@@ -99,19 +99,19 @@ def _mapping(value: Any) -> Json:
 
 
 def list_runs(logs: Path) -> list[RunRow]:
-    """All runs directly below a logs folder, the newest last; what cannot be read is shown as such."""
+    """All runs directly below a logs folder, newest last; unreadable ones are included with that status."""
     return _sorted(map(read_row, _run_folders(logs)))
 
 
 class RunIndex:
-    """The runs of a logs folder, read again only where their files changed."""
+    """The runs of a logs folder, cached: a run is read again only where its files changed."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         self._known: dict[str, tuple[object, RunRow]] = {}
 
     def rows(self) -> list[RunRow]:
-        """All runs as `list_runs` gives them."""
+        """All runs, as `list_runs` returns them."""
         known, self._known = self._known, {}
         for name in _names(self.logs):
             stamp = tuple(
@@ -153,13 +153,13 @@ def _sorted(rows: Iterable[RunRow]) -> list[RunRow]:
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """What run.json says, without values that are not of their type; nothing where it cannot be read."""
+    """The content of run.json without values of the wrong type; empty where it cannot be read."""
     return valid_items(read_json(f"{folder}/run.json"), _HEADER)
 
 
 def requested_ranks(folder: Path) -> int:
-    """How many devices a run was asked to train on; 1 where that cannot be told."""
-    from ..config import parse_config, ranks_of  # pydantic, 0.2 s, which lists do without
+    """The number of devices that a run's settings ask for; 1 where they cannot be read."""
+    from ..config import parse_config, ranks_of  # imports pydantic, 0.2 s, which lists do not need
 
     with suppress(TorchdeckError):
         return ranks_of(parse_config(read_header(folder).get("config", {})))
@@ -167,7 +167,7 @@ def requested_ranks(folder: Path) -> int:
 
 
 def read_row(folder: Path) -> RunRow:
-    """One run as lists show it; its status tells the truth."""
+    """Read one run; its status is checked against its lock."""
     header = read_header(folder)
     if not header:
         why = "damaged" if is_regular(folder / "run.json") else "not a regular file"
@@ -188,10 +188,10 @@ def read_row(folder: Path) -> RunRow:
 
 
 def find_run(logs: Path, reference: str) -> RunRow:
-    """The run that a reference means: an id, a unique prefix, its last four characters, `@last` or `@best:PRESET`.
+    """Find a run by its id, a unique prefix, its last four characters, `@last` or `@best:PRESET`.
 
     Raises:
-        InputError: none, or more than one.
+        InputError: no run matches, or more than one.
     """
     if RUN_ID.fullmatch(reference) and is_run(logs / reference):
         return read_row(logs / reference)
@@ -207,7 +207,7 @@ def find_run(logs: Path, reference: str) -> RunRow:
         known = [row.id for row in rows[-5:]] + [row.id[-4:] for row in rows[-5:]] + ["@last"]
         raise InputError(f"no run '{reference}' in {logs}", nearest(reference, known))
     listed = ", ".join(row.id for row in found[-5:])
-    raise InputError(f"'{reference}' means {len(found)} runs ({listed})", "write more of the id")
+    raise InputError(f"'{reference}' matches {len(found)} runs ({listed})", "write more of the id")
 
 
 def _by_role(rows: list[RunRow], reference: str) -> RunRow:
@@ -215,7 +215,7 @@ def _by_role(rows: list[RunRow], reference: str) -> RunRow:
     if reference == "@last":
         return rows[-1]
     if role != "@best" or not preset:
-        raise InputError(f"'{reference}' is no reference to a run", "use an id, @last or @best:PRESET")
+        raise InputError(f"'{reference}' does not refer to a run", "use an id, @last or @best:PRESET")
     rated = [(figure, row) for row in rows if row.preset == preset and (figure := row.figure("test/accuracy"))]
     if not rated:
         known = {row.preset for row in rows}
@@ -251,12 +251,12 @@ _NUMBERS = (
 
 
 def parse_filter(text: str) -> Predicate:
-    """The test that a filter such as `vgg status:done optimizer.lr<0.1 test/accuracy>0.8 tag:paper` describes.
+    """Parse a filter such as `vgg status:done optimizer.lr<0.1 test/accuracy>0.8 tag:paper` to a predicate.
 
-    Every term must hold; a bare word is looked for in the id, preset, name, tags, model and data set.
+    All terms must hold; a bare word is searched for in the id, preset, name, tags, model and data set.
 
     Raises:
-        InputError: a term is not understood.
+        InputError: a term is not valid.
     """
     tests = [_term(word) for word in text.split()]
     return lambda row: all(test(row) for test in tests)
@@ -274,7 +274,7 @@ def _term(word: str) -> Predicate:
         return lambda row: any(wanted == text.lower() for text in _TEXTS[key](row))
     if key not in _METRICS and key not in _NUMBERS and key not in _TEXTS and key.partition(".")[0] not in _SECTIONS:
         known = [*_TEXTS, *_METRICS, *_NUMBERS, *(f"{section}.NAME" for section in _SECTIONS)]
-        raise InputError(f"a filter cannot ask for '{key}'", nearest(key, known))
+        raise InputError(f"runs cannot be filtered by '{key}'", nearest(key, known))
     compare = _RELATIONS["=" if relation == ":" else relation]
     return lambda row: _holds(compare, _value(row, key), value)
 
@@ -297,7 +297,7 @@ def _value(row: RunRow, key: str) -> Any:
 
 
 def _holds(compare: Callable[[Any, Any], bool], found: Any, wanted: str) -> bool:
-    """Compare as numbers where both are, else as texts; what a run lacks holds for nothing."""
+    """Compare as numbers where both are, else as texts; False for a value that the run does not have."""
     if found is None:
         return False
     if isinstance(found, int | float) and not isinstance(found, bool):

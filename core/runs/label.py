@@ -1,4 +1,4 @@
-"""What a run is called and what its preset reports; none of it changes the training."""
+"""The label of a run: preset, name, tags, reported figures and study. None of it affects the training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .reported import ReportedFigure
 
 @dataclass(frozen=True, slots=True)
 class StudyReference:
-    """The study a run belongs to, and its number there."""
+    """The study that a run belongs to, and its number there."""
 
     id: str
     number: int
@@ -17,7 +17,7 @@ class StudyReference:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The preset a run was made from, its name and tags, the figures it is held against, and its study."""
+    """The preset that a run was made from, its name and tags, the reported figures to compare with, and its study."""
 
     preset: str = "custom"
     name: str = ""

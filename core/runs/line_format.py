@@ -1,4 +1,4 @@
-"""Lines of a log: JSON objects that end with their CRC-32."""
+"""The line format of logs: one JSON object per line, whose last key is a CRC-32 of the rest."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def encode_line(event: RunEvent) -> bytes:
 
 
 def seal(content: dict[str, Any]) -> bytes:
-    """A JSON object, without its newline, whose last key is the CRC-32 of the bytes before it."""
+    """A JSON object without newline, whose last key is the CRC-32 of the bytes before it."""
     body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")[:-1]
     return body + _CRC_KEY + b'%08x"}' % zlib.crc32(body)
 
 
 def unseal(line: bytes) -> dict[str, Any]:
-    """The object of a sealed line; raises ValueError or RecursionError where it is damaged."""
+    """The object in a sealed line; raises ValueError or RecursionError where the line is damaged."""
     body, key, tail = line.rpartition(_CRC_KEY)
     if not key or tail != b'%08x"}' % zlib.crc32(body):
         raise ValueError("damaged line")
@@ -34,10 +34,10 @@ def unseal(line: bytes) -> dict[str, Any]:
 
 
 def decode_line(line: bytes) -> RunEvent | None:
-    """The event of a line without its newline; None for a kind that this version does not know.
+    """The event in a line without its newline; None for a kind that this version does not know.
 
     Raises:
-        ValueError: the line is torn, damaged or not of an event's form.
+        ValueError: the line is incomplete, damaged or not an event.
     """
     try:
         return from_json(unseal(line))

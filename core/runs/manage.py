@@ -20,7 +20,7 @@ MAX_NOTE_LENGTH = 10_000
 
 
 def read_notes(folder: Path) -> tuple[list[str], str]:
-    """The tags and the note that were given to a run after its start."""
+    """The tags and the note that a run got after its start."""
     content: Any = read_json(folder / "notes.json")
     if not isinstance(content, dict):
         return [], ""
@@ -29,7 +29,7 @@ def read_notes(folder: Path) -> tuple[list[str], str]:
 
 
 def write_notes(folder: Path, tags: Sequence[str], note: str) -> None:
-    """Replace a run's tags and note; the last writer wins.
+    """Replace the tags and the note of a run; the last writer wins.
 
     Raises:
         LogsError: the folder cannot be written.
@@ -38,14 +38,16 @@ def write_notes(folder: Path, tags: Sequence[str], note: str) -> None:
     try:
         write_atomically(folder / "notes.json", to_json_bytes(content))
     except OSError as error:
-        raise LogsError(f"the notes of {folder.name} cannot be written ({error.strerror})", "mend its folder") from None
+        raise LogsError(
+            f"the notes of {folder.name} cannot be written ({error.strerror})", "fix the permissions of its folder"
+        ) from None
 
 
 def trash(folder: Path) -> Path:
-    """Move a run into the trash of its logs folder; where it lies now.
+    """Move a run into the trash of its logs folder; returns its new path.
 
     Raises:
-        BusyError: a process trains it.
+        BusyError: the run is active.
         LogsError: it cannot be moved.
     """
     if is_locked(folder):
@@ -54,10 +56,10 @@ def trash(folder: Path) -> Path:
 
 
 def restore(logs: Path, run_id: str) -> Path:
-    """Move a run back out of the trash; where it lies now.
+    """Move a run out of the trash; returns its new path.
 
     Raises:
-        LogsError: it is not there, or cannot be moved.
+        LogsError: the run is not in the trash, or cannot be moved.
     """
     moved = _move(logs / TRASH / run_id, logs / run_id)
     with contextlib.suppress(OSError):
@@ -66,26 +68,26 @@ def restore(logs: Path, run_id: str) -> Path:
 
 
 def trash_ids(logs: Path) -> list[str]:
-    """The ids of the runs in the trash, the last one thrown away last."""
+    """The ids of the runs in the trash, the most recently deleted last."""
     folder = logs / TRASH
     found = [path for path in folder.iterdir() if is_run(path)] if is_folder(folder) else []
     return [path.name for path in sorted(found, key=lambda path: path.stat().st_ctime)]
 
 
 def empty_trash(logs: Path) -> list[str]:
-    """Delete the runs in the trash for good; their ids.
+    """Delete the runs in the trash for good; returns their ids.
 
     Raises:
         LogsError: one cannot be deleted.
     """
-    gone = trash_ids(logs)
-    for run_id in gone:
+    run_ids = trash_ids(logs)
+    for run_id in run_ids:
         _delete(logs / TRASH / run_id)
-    return gone
+    return run_ids
 
 
 def disk_use(folder: Path) -> dict[str, int]:
-    """The bytes of a run's folder: those of its log, of its checkpoints, and of everything else."""
+    """The bytes in a run folder, by log, checkpoints and everything else."""
     use = {"log": 0, "checkpoints": 0, "other": 0}
     for path, _, names in os.walk(folder):
         for name in names:
@@ -101,9 +103,9 @@ def _kind(folder: Path, path: Path, name: str) -> str:
 
 
 def prunable(row: RunRow, keep_best: bool) -> list[Path]:
-    """The checkpoints that an ended run can do without.
+    """The checkpoints of an ended run that can be deleted.
 
-    A completed run needs none, or the best one (for `export`); one that can still be resumed needs the newest as well.
+    A completed run needs none, or only the best one (for `export`); a run that can be resumed needs the newest as well.
     """
     if row.status not in ("completed", "stopped", "failed", "died"):
         return []
@@ -116,10 +118,10 @@ def prunable(row: RunRow, keep_best: bool) -> list[Path]:
 
 
 def prune(row: RunRow, keep_best: bool) -> int:
-    """Delete a run's prunable checkpoints; the bytes that this frees.
+    """Delete the prunable checkpoints of a run; returns the bytes freed.
 
     Raises:
-        BusyError: a process trains the run.
+        BusyError: the run is active.
         LogsError: one cannot be deleted.
     """
     if is_locked(row.folder):
@@ -141,10 +143,10 @@ def _move(source: Path, target: Path) -> Path:
     try:
         target.parent.mkdir(exist_ok=True)
         if not is_folder(source) or not (is_folder(target.parent) or target.parent == source.parent.parent):
-            raise LogsError(f"{source} cannot be moved to {target.parent}", "a link stands in its way")
+            raise LogsError(f"{source} cannot be moved to {target.parent}", "a link is in the way; remove it")
         if target.exists():
-            raise LogsError(f"{target} is there already", "rename one of the two")
+            raise LogsError(f"{target} exists already", "rename one of the two")
         os.rename(source, target)
     except OSError as error:
-        raise LogsError(f"{source} cannot be moved ({error.strerror or error})", "mend its permissions") from None
+        raise LogsError(f"{source} cannot be moved ({error.strerror or error})", "fix its permissions") from None
     return target

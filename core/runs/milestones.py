@@ -1,4 +1,4 @@
-"""When a run first reached each accuracy: time to accuracy, the measure of DAWNBench (Coleman et al. 2017)."""
+"""Time to accuracy: when a run first reached each whole percent (as in DAWNBench, Coleman et al. 2017)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..events import EpochCompleted
 
 @dataclass(frozen=True, slots=True)
 class Milestone:
-    """The first epoch whose accuracy is at least `percent`, and what the run had taken until its evaluation was done.
+    """The first epoch whose accuracy is at least `percent`, with the time and energy used until it was evaluated.
 
     `seconds` include evaluation, `train_seconds` do not; `energy` is in joules, None where it is not known.
     """
@@ -24,7 +24,7 @@ class Milestone:
 
 
 def milestones(epochs: Iterable[EpochCompleted], split: str = "test") -> tuple[Milestone, ...]:
-    """One for each epoch that reached a whole percent that none before it had, with the highest it reached."""
+    """One milestone for each epoch that reached a new whole percent, with the highest that it reached."""
     found: list[Milestone] = []
     seconds = train_seconds = 0.0
     energy: float | None = 0.0
@@ -39,10 +39,10 @@ def milestones(epochs: Iterable[EpochCompleted], split: str = "test") -> tuple[M
 
 
 def _whole_percent(accuracy: float) -> int:
-    # The smallest addition keeps 0.57 * 100 from being 56.99999.
+    # The tiny addition keeps 0.57 * 100 from becoming 56.99999.
     return math.floor(min(1.0, max(0.0, accuracy)) * 100 + 1e-9) if math.isfinite(accuracy) else 0
 
 
 def time_to(percent: float, reached: Iterable[Milestone]) -> Milestone | None:
-    """The first milestone at or above an accuracy in percent."""
+    """The first milestone at or above an accuracy in percent; None where it was never reached."""
     return next((item for item in reached if item.percent >= percent), None)

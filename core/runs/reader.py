@@ -1,4 +1,4 @@
-"""Run directories as they are read and asked: the events are the truth, the other files can be rebuilt from them."""
+"""Read and follow run folders. The event log is the truth; all other files can be rebuilt from it."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from .line_format import MAX_LINE_BYTES, decode_line, seal, unseal
 from .record import RunRecord, record_from_json, summarize
 
 MARK_BYTES = 12
-"""Bytes at the end of a line that tell it from others: its checksum and what closes it."""
+"""Bytes at the end of a line that distinguish it from others: its checksum and the closing brace."""
 
 
 PROGRESS_INTERVAL = 500
-"""Events between two words of how far a log is read."""
+"""Events between two progress reports while a log is read."""
 
 MADE_AGAIN_TIMEOUT = 3.0
 """Seconds in which a run that trains makes its folder again that was removed."""
 
 TAKEOVER_TIMEOUT = 30.0
-"""Seconds in which the process that a run was handed over to must take it up."""
+"""Seconds in which a process must take over a run that was handed to it."""
 
 
 class EventReader:
-    """Reads the events of a run from a byte offset on; damaged lines are counted, never raised.
+    """Reads the events of a run from a byte offset on; damaged lines are counted and skipped.
 
-    `mark` are the bytes that end at the offset. Where they are no longer there, the log is another one.
+    `mark` are the bytes before the offset; where the file has other ones there, it is a different log.
     """
 
     def __init__(self, folder: Path, offset: int = 0, mark: bytes = b"") -> None:
@@ -71,7 +71,7 @@ class EventReader:
         return True
 
     def read(self) -> Iterator[RunEvent]:
-        """The events of whole lines written since the last call; after a `LogReplaced`, those of another log."""
+        """The events in complete lines written since the last call; after a `LogReplaced`, those of a different log."""
         try:
             file = os.fdopen(open_regular(self.path), "rb")
         except OSError:
@@ -111,13 +111,13 @@ class EventReader:
 
 
 def mark_at(file: BinaryIO, offset: int) -> bytes:
-    """The bytes of a log that end at an offset: with the checksum of a line among them, they tell it from others."""
+    """The bytes of a log before an offset; they include the checksum of a line, which distinguishes logs."""
     file.seek(max(0, offset - MARK_BYTES))
     return file.read(min(MARK_BYTES, offset))
 
 
 def tail_reader(folder: Path) -> EventReader:
-    """A reader of what a run says from now on; of all of it where it has said nothing yet."""
+    """A reader that starts at the end of a run's log; at its beginning where there is no log yet."""
     try:
         size = (folder / "events.jsonl").stat().st_size
         return EventReader(folder, size, _mark(folder, size))
@@ -132,19 +132,19 @@ def follow(
     poll: float = 0.2,
     reader: EventReader | None = None,
 ) -> Iterator[RunEvent]:
-    """The events of a run, past ones at once and live ones as they come, until it ends or its writer is gone.
+    """Yield the events of a run, past ones at once and new ones as they are written, until it ends or its process dies.
 
-    It reads on through `handed_over`, also while nobody holds the run yet; there, and where locks cannot be tested, it
-    ends when nothing has come for `TAKEOVER_TIMEOUT` seconds. A folder that is renamed meanwhile is followed, and one
-    that is removed is waited for: a run that trains makes it again.
+    Following continues through `handed_over`, even while no process holds the run; there, and where locks cannot be
+    tested, it ends after `TAKEOVER_TIMEOUT` seconds without an event. A run folder that is renamed is followed; one
+    that is removed is waited for, because an active run creates it again.
     """
-    reader, last, quiet, gone = reader or EventReader(folder), None, 0.0, 0.0
+    reader, last, quiet, missing = reader or EventReader(folder), None, 0.0, 0.0
     while True:
-        if not reader.find() and gone < MADE_AGAIN_TIMEOUT:
-            gone += poll
+        if not reader.find() and missing < MADE_AGAIN_TIMEOUT:
+            missing += poll
             wait(poll)
             continue
-        gone, alive = 0.0, is_locked(reader.folder)
+        missing, alive = 0.0, is_locked(reader.folder)
         for event in reader.read():
             yield event
             last, quiet = event, 0.0
@@ -162,10 +162,10 @@ def _handed_over(event: RunEvent | None) -> bool:
 
 
 def load_record(folder: Path) -> RunRecord:
-    """The record of a run now, from the cache and the tail of its events; its status tells the truth.
+    """The record of a run now, from its cache and the rest of its log; its status is checked against its lock.
 
-    A run without an ending whose writer is gone has the status `died`, or `unknown` where locks cannot be tested; one
-    that was handed over and that nobody took up is given some time before it is called that.
+    A run without a last event whose process is gone has the status `died`, or `unknown` where locks cannot be tested;
+    a run that was handed over gets that status only after `TAKEOVER_TIMEOUT` seconds.
     """
     steps = load_in_parts(folder)
     while True:
@@ -176,7 +176,7 @@ def load_record(folder: Path) -> RunRecord:
 
 
 def load_in_parts(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
-    """`load_record` in parts: it yields the bytes that are read and those there are, first once the cache is read."""
+    """`load_record` as a generator that yields progress, bytes read and bytes in all, and returns the record."""
     record, reader = open_cached(folder)
     total = _size(reader.path)
     yield reader.offset, total
@@ -193,7 +193,7 @@ def load_in_parts(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:
 
 
 def open_cached(folder: Path) -> tuple[RunRecord, EventReader]:
-    """The record that a run's cache holds, and a reader of what its log says beyond that."""
+    """The record in a run's cache, and a reader of the events after it."""
     record, offset, mark = _cached(folder)
     return record, EventReader(folder, offset, mark)
 
@@ -206,7 +206,7 @@ def _size(path: Path) -> int:
 
 
 def settle_status(record: RunRecord, locked: bool | None, now: Callable[[], float] = time.time) -> None:
-    """Correct the status of a record whose run is to go on by what the lock says."""
+    """Correct the status of a record without a last event by whether the run is locked."""
     ending = record.ending
     if locked or (ending is not None and not _handed_over(ending)):
         return
@@ -215,14 +215,14 @@ def settle_status(record: RunRecord, locked: bool | None, now: Callable[[], floa
 
 
 def _cached(folder: Path) -> tuple[RunRecord, int, bytes]:
-    """The record that the cache holds, the offset it reaches and the mark there; nothing where it is of no use."""
+    """The record in the cache, its offset in the log and the mark there; an empty record where it is not usable."""
     try:
         cache = unseal(read_regular(folder / "curves.json"))
         offset, mark = whole_number(cache["offset"]), text(cache["mark"]).encode()
         if cache["schema"] == SCHEMA and _mark(folder, offset) == mark:
             return record_from_json(cache["record"]), offset, mark
     except (TypeError, KeyError, ValueError, OSError, AttributeError, RecursionError):
-        pass  # The events have it all.
+        pass  # Read the whole log instead.
     return RunRecord(), 0, b""
 
 
@@ -232,7 +232,7 @@ def _mark(folder: Path, offset: int) -> bytes:
 
 
 def write_caches(folder: Path, record: RunRecord, *, curves: bool, disk: Disk = DISK) -> None:
-    """Replace summary.json, and curves.json when asked; a disk that will not take them is no loss."""
+    """Replace summary.json, and curves.json if `curves`; disk errors are ignored, the log has it all."""
     with contextlib.suppress(OSError):
         write_atomically(folder / "summary.json", to_json_bytes({"schema": SCHEMA, **summarize(record)}), disk=disk)
         if curves:

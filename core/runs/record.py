@@ -1,4 +1,4 @@
-"""The state of a run, folded from its events: what a live screen shows and what a log holds are one type."""
+"""The record of a run: its state, folded from its events, the same for a live run and a log of last week."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ from ..utils.validation import (
 from .milestones import milestones
 
 MAX_STEPS = 20_000
-"""Of the epoch in hand: some minutes of ten words a second, and more points than any chart has."""
+"""Step events kept of the current epoch: several minutes at ten a second, and more points than any chart shows."""
 
 
 @dataclass(slots=True)
 class RunRecord:
-    """Everything known of a run; `apply` is the only way it changes."""
+    """Everything known about a run; only `apply` changes it."""
 
     status: str = "preparing"
     reason: str = ""
@@ -63,17 +63,17 @@ class RunRecord:
     epochs: list[EpochCompleted] = field(default_factory=list[EpochCompleted])
     steps: list[StepCompleted] = field(default_factory=list[StepCompleted])
     devices: dict[int, DeviceSampled] = field(default_factory=dict[int, DeviceSampled])
-    """The last figures of each rank's device."""
+    """The last sample of each rank's device."""
     peak_memory: int | None = None
     confusions: dict[int, EvaluationCompleted] = field(default_factory=dict[int, EvaluationCompleted])
     checkpoints: list[CheckpointSaved] = field(default_factory=list[CheckpointSaved])
     warnings: list[str] = field(default_factory=list[str])
     ending: RunCompleted | RunFailed | None = None
     held: EventsHeld | None = None
-    """While the disk refuses what the run writes."""
+    """Set while events wait in memory because the disk reports errors."""
 
     def apply(self, event: RunEvent) -> None:
-        """Fold one event in; an event seen before (by its seq) changes nothing."""
+        """Fold an event into the record; events that were applied before (by their `seq`) are ignored."""
         if isinstance(event, LogReplaced):
             self._become(RunRecord())
             self.status = "removed" if event.removed else self.status
@@ -129,14 +129,14 @@ class RunRecord:
             setattr(self, item.name, getattr(other, item.name))
 
     def _start(self, event: RunStarted) -> None:
-        """Begin an attempt; what earlier ones said beyond the step it resumes from is void."""
+        """Start an attempt; what earlier ones reported beyond the step that it resumes from is discarded."""
         self.started, self.status, self.reason, self.ending, self.held = event, "running", "", None, None
         self.attempt = event.attempt
         self.devices = {}
         self._discard_beyond(event.resumed_from or 0)
 
     def _discard_beyond(self, kept: int) -> None:
-        """Forget what was said beyond a step."""
+        """Discard what was reported beyond a step."""
         self.epochs = [epoch for epoch in self.epochs if epoch.step <= kept]
         # A checkpoint within an epoch keeps the epochs before it; one at an epoch's very end may precede evaluation.
         self.steps = []
@@ -144,7 +144,7 @@ class RunRecord:
         self.confusions = {epoch: seen for epoch, seen in self.confusions.items() if seen.step <= kept}
 
     def _step(self, event: StepCompleted) -> None:
-        """Keep the step; of an epoch that says very many, every second one of those before."""
+        """Keep a step; once there are too many, every second earlier one is dropped."""
         self.stage = ""
         if len(self.steps) >= MAX_STEPS:
             self.steps = self.steps[::2]
@@ -158,7 +158,7 @@ class RunRecord:
 
     @property
     def waiting(self) -> int:
-        """Events that wait in memory for a disk that refuses them."""
+        """The number of events that wait in memory because the disk reports errors."""
         return self.next_seq - self.held.since if self.held else 0
 
     def _sample(self, event: DeviceSampled) -> None:
@@ -167,7 +167,7 @@ class RunRecord:
             self.peak_memory = max(self.peak_memory or 0, event.memory_process)
 
     def _end_epoch(self, event: EpochCompleted) -> None:
-        """Keep the epoch, and of the confusion matrices its own and that of the best."""
+        """Keep an epoch, and of the confusion matrices only its own and that of the best epoch."""
         self.epochs.append(event)
         self.steps.clear()
         best = self.best
@@ -176,17 +176,17 @@ class RunRecord:
 
     @property
     def device(self) -> DeviceSampled | None:
-        """The last figures of the first device."""
+        """The last sample of the first rank's device."""
         return self.devices.get(0)
 
     @property
     def best(self) -> EpochCompleted | None:
-        """The last epoch that was the best when it ended."""
+        """The best epoch so far."""
         return next((epoch for epoch in reversed(self.epochs) if epoch.best), None)
 
     @property
     def best_saved(self) -> int | None:
-        """The step of the last checkpoint that was of the best epoch: a disk may have refused that of `best`."""
+        """The step of the last checkpoint of a best epoch, which may precede `best` after a disk error."""
         return next((saved.step for saved in reversed(self.checkpoints) if saved.best), None)
 
     @property
@@ -197,7 +197,7 @@ class RunRecord:
 
     @property
     def peak(self) -> int | None:
-        """Bytes: the most memory the run was seen to use."""
+        """Peak memory of the run in bytes."""
         reported = self.ending.peak_memory if isinstance(self.ending, RunCompleted) else None
         return max((figure for figure in (reported, self.peak_memory) if figure is not None), default=None)
 
@@ -224,7 +224,7 @@ class RunRecord:
         return len(self.epochs) * self.started.train_images / seconds
 
     def to_json(self) -> dict[str, Any]:
-        """The record as a JSON object, for the cache."""
+        """The record as a JSON object, as the cache holds it."""
         singles = {name: getattr(self, name) for name in _SCALARS}
         events = {name: to_json(event) if (event := getattr(self, name)) else None for name in _EVENTS}
         lists = {name: [to_json(event) for event in getattr(self, name)] for name in _LISTS}
@@ -250,7 +250,7 @@ def record_from_json(body: Mapping[str, Any]) -> RunRecord:
     """The record that `RunRecord.to_json` wrote.
 
     Raises:
-        KeyError, TypeError, ValueError: the content is not of that form.
+        KeyError, TypeError, ValueError: the content is not valid.
     """
     record = RunRecord(**{name: read(body[name]) for name, read in _SCALARS.items()})
     record.warnings = list(list_of(text)(body["warnings"]))
@@ -266,7 +266,7 @@ def record_from_json(body: Mapping[str, Any]) -> RunRecord:
 
 
 def summarize(record: RunRecord) -> dict[str, Any]:
-    """What lists and tables show of a run, in JSON's types."""
+    """The summary of a run for lists and tables, in JSON's types."""
     started, best = record.started, record.best
     last = record.epochs[-1] if record.epochs else None
     seen = record.best_confusion
@@ -317,9 +317,9 @@ _SUMMARY: Mapping[str, Reader] = {
 
 
 def read_summary(content: Any) -> dict[str, Any]:
-    """A summary as `read_json` has it, without what is not of the type that `summarize` gives it."""
+    """A summary read from JSON, without values of a type that `summarize` does not write."""
     return valid_items(content, _SUMMARY)
 
 
 READING = "reading"
-"""The status of a record that stands in for one that is being read."""
+"""The status of a placeholder record while the log is being read."""

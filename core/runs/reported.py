@@ -1,4 +1,4 @@
-"""Figures that a report claims of an experiment, and what a run of it reached."""
+"""Reported figures: what a published report claims for an experiment, compared with what a run reached."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AT = re.compile(r"best|final|(?:by )?epoch ([1-9]\d{0,6})")
 
 @dataclass(frozen=True, slots=True)
 class ReportedFigure:
-    """One figure: a metric such as `test/accuracy`, when it holds, and its value (a fraction, or a loss).
+    """One claim: a metric such as `test/accuracy`, the epochs it refers to, and its value (a fraction, or a loss).
 
     `at` is `best`, `final`, `epoch N`, or `by epoch N`: the best of the first N epochs.
     """
@@ -32,12 +32,12 @@ class ReportedFigure:
 
     @property
     def epochs(self) -> int | None:
-        """The epochs that it speaks of; None where it speaks of all there are."""
+        """The epoch that the claim refers to; None where it refers to the whole run."""
         match = _AT.fullmatch(self.at)
         return int(match[1]) if match and match[1] else None
 
     def reached(self, epochs: Sequence[EpochCompleted], finished: bool) -> float | None:
-        """The figure that a run with these epochs has in its place; None while there is none."""
+        """The figure of a run with these epochs that corresponds to the claim; None while there is none."""
         seen = [epoch for epoch in epochs if self.metric in epoch.metrics]
         number = self.epochs
         if self.at == "final":
@@ -50,7 +50,7 @@ class ReportedFigure:
         return min(figures) if self.lower_is_better else max(figures)
 
     def shortfall(self, epochs: Sequence[EpochCompleted], finished: bool) -> float | None:
-        """How much a run falls short of the figure, 0 where it does not; None while it can still get there."""
+        """How far a run falls short of the claim, 0 where it does not; None while it can still reach it."""
         reached = self.reached(epochs, finished)
         if reached is None:
             return None
@@ -58,14 +58,14 @@ class ReportedFigure:
         return None if short and not finished and self._open(epochs) else short
 
     def _open(self, epochs: Sequence[EpochCompleted]) -> bool:
-        """Whether later epochs could still count."""
+        """Whether later epochs still count."""
         return self.epochs is None or epochs[-1].epoch < self.epochs
 
 
 def verdict(claim: ReportedFigure, reached: float, seeds: Sequence[float] = ()) -> str:
-    """What a run that reached so much is to the figure: reached, within noise, or short by so much.
+    """Compare a run's figure with a claim: "reached", "within noise", or "short by ...".
 
-    Within noise: the mean of three or more `seeds` is at most two of their standard deviations short of the figure.
+    Within noise: the mean of three or more `seeds` is at most two of their standard deviations short of the claim.
     """
     sign = -1 if claim.lower_is_better else 1
     short = sign * (claim.value - reached)
@@ -77,15 +77,15 @@ def verdict(claim: ReportedFigure, reached: float, seeds: Sequence[float] = ()) 
 
 
 def short_by(claim: ReportedFigure, short: float) -> str:
-    """A shortfall in words: in points of percent for an accuracy."""
+    """A shortfall as text, in percentage points for an accuracy."""
     return f"short by {short:.4f}" if claim.lower_is_better else f"short by {100 * short:.2f} points"
 
 
 def parse_reported(content: Any) -> tuple[ReportedFigure, ...]:
-    """The figures of a list of tables with metric, at and value.
+    """Parse a list of tables with the keys metric, at and value.
 
     Raises:
-        ConfigError: the content is of another form.
+        ConfigError: the content is not of that form.
     """
     if not isinstance(content, list | tuple):
         raise ConfigError([Fault("reported", "must be a list of tables: write [[reported]]")])
@@ -93,7 +93,7 @@ def parse_reported(content: Any) -> tuple[ReportedFigure, ...]:
 
 
 def read_reported(content: Any) -> tuple[ReportedFigure, ...]:
-    """The reported figures of a log; none where they are of another form."""
+    """The reported figures in a log; none where they are not valid."""
     try:
         return parse_reported(content)
     except ConfigError:

@@ -1,4 +1,4 @@
-"""What a run is asked to be, in its directory before there is more: it may be trained elsewhere, or later."""
+"""The request of a run, request.json in its folder: what to train, for a process that starts later or elsewhere."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ KEYS = ("preset", "name", "tags", "study", "reported", "config")
 
 
 def write_request(folder: Path, request: Mapping[str, Any], disk: Disk = DISK) -> None:
-    """Make the directory of a run that is to be.
+    """Create the folder of a run that is to be trained, with its request.
 
     Raises:
-        OSError: it cannot be made, or is there already.
+        OSError: the folder cannot be created, or exists already.
     """
     make_folders(folder.parent, disk)
     disk.mkdir(folder)
@@ -36,31 +36,31 @@ def write_request(folder: Path, request: Mapping[str, Any], disk: Disk = DISK) -
 
 
 def is_requested(folder: Path) -> bool:
-    """Whether a directory holds a run that is still to begin."""
+    """Whether a folder holds a request for a run that has not started yet."""
     return is_regular(folder / REQUEST) and not is_run(folder)
 
 
 def load_request(folder: Path) -> dict[str, Any]:
-    """The request that a process needs to train the run of a directory, from its beginning or where it stands.
+    """The request for a worker that is to start the run of a folder, or to resume it.
 
     Raises:
-        InputError: there is no run in it.
+        InputError: there is no run in the folder.
     """
     place = {"logs": str(folder.parent), "run_id": folder.name}
     if is_run(folder):
         return {**place, "resume": True}
     content = read_json(folder / REQUEST)
     if not isinstance(content, dict) or not set(KEYS) <= set(cast("dict[str, Any]", content)):
-        raise InputError(f"there is no run in {folder}", "name the directory of a run")
+        raise InputError(f"there is no run in {folder}", "name the folder of a run")
     return {**place, "resume": False, **cast("dict[str, Any]", content)}
 
 
 @dataclass(frozen=True, slots=True)
 class RankTimeouts:
-    """What is borne with in a run on several devices.
+    """What a run on several devices tolerates.
 
-    A rank is given up after `timeout` seconds without an answer; `retries` times the run goes on from its last
-    checkpoint after a rank died.
+    A rank counts as dead after `timeout` seconds without an answer; the run is resumed from its last checkpoint up to
+    `retries` times after a rank died.
     """
 
     timeout: float = 600.0

@@ -1,4 +1,4 @@
-"""The files of a running run, held open: followed where its folder is renamed, made again where it is removed."""
+"""The open files of an active run: found again where the run folder is renamed, created again where it is removed."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from ..utils.locks import take_lock
 Change = Literal["renamed", "made again"]
 _PART = 2**20
 _END = 64
-"""Bytes at the end of a log that tell it from others: its last line's checksum is among them."""
+"""Bytes at the end of a log that distinguish it from others; they include the checksum of the last line."""
 
 
 class RunFiles:
-    """The lock and the log of a run, and the run.json that it began with."""
+    """The lock and the log of a run, and the content of its run.json."""
 
     def __init__(self, folder: Path, lock: int, disk: Disk = DISK) -> None:
         """Take over a lock.
@@ -43,19 +43,19 @@ class RunFiles:
         self.lock, self.disk = lock, disk
         self.log = open_to_append(folder / "events.jsonl", disk)
         self.header = _content(folder / "run.json")
-        """What stands in run.json; empty until it does."""
+        """The content of run.json; empty before it is written."""
         self._held = HeldFolder(folder)
 
     @property
     def folder(self) -> Path:
-        """Where they are."""
+        """The run folder now."""
         return self._held.path
 
-    def keep(self) -> Change | None:
-        """Make sure that the run's folder has them; what had to be done for that.
+    def ensure_in_place(self) -> Change | None:
+        """Make sure that the files are in the run folder; returns what had to be done for that.
 
         Raises:
-            OSError: they are gone, and cannot be made again.
+            OSError: they are gone and cannot be created again.
         """
         if self._in_place():
             return None
@@ -66,7 +66,7 @@ class RunFiles:
         return "made again"
 
     def close(self) -> None:
-        """Free the lock."""
+        """Close the log and release the lock."""
         self._close(self.log, self.lock)
 
     def _close(self, *descriptors: int) -> None:
@@ -79,22 +79,22 @@ class RunFiles:
         return self._is_log(self.folder / "events.jsonl") and all(os.path.lexists(self.folder / name) for name in names)
 
     def _is_log(self, path: Path) -> bool:
-        """Whether a path leads to the log; told by its end where a file system has no lasting numbers for files."""
+        """Whether a path is the log; compared by its end where the file system has no stable inode numbers."""
         here = os.fstat(self.log)
         try:
             there = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:
-            return True  # a disk that does not answer says nothing of what is on it
+            return True  # a disk error is no evidence that the file is gone
         return os.path.samestat(here, there) or (here.st_size == there.st_size and _end(self.log) == _end_of(path))
 
     def _make_again(self) -> None:
-        """Make what is missing, where it was."""
+        """Create the missing files again, where they were."""
         folder, lock = self.folder, self.lock
         new = not os.path.lexists(folder)
         if not new and (not is_folder(folder) or _content(folder / "run.json") not in (b"", self.header)):
-            raise FileExistsError(errno.EEXIST, "its folder is gone, and something else is in its place")
+            raise FileExistsError(errno.EEXIST, "its folder was removed, and something else has its name")
         make_folders(folder, self.disk)
         try:
             if not is_at(folder / "run.lock", os.fstat(lock)):
@@ -113,7 +113,7 @@ class RunFiles:
         self.log, self.lock, self._held = made.log, made.lock, made._held
 
     def _copy_log(self, target: Path) -> None:
-        """Copy the log, which is whole as long as it is open."""
+        """Copy the log, which is complete as long as it is open."""
         room = os.statvfs(target.parent)
         if os.fstat(self.log).st_size > room.f_bavail * room.f_frsize:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -131,7 +131,7 @@ class RunFiles:
 
 
 def _content(path: Path) -> bytes:
-    """The content of a file; nothing where it cannot be read."""
+    """The content of a file; empty where it cannot be read."""
     with contextlib.suppress(OSError):
         return read_regular(path)
     return b""
@@ -142,7 +142,7 @@ def _end(descriptor: int) -> bytes:
 
 
 def _end_of(path: Path) -> bytes | None:
-    """How a log ends; None where it cannot be read."""
+    """The end of a log; None where it cannot be read."""
     with contextlib.suppress(OSError), os.fdopen(open_regular(path), "rb") as file:
         return _end(file.fileno())
     return None

@@ -1,4 +1,4 @@
-"""The one writer of a run directory: claims it, appends events; what the disk refuses waits in memory."""
+"""Write a run folder: create and lock it, append events to its log; on disk errors events wait in memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from .run_files import Change, RunFiles
 
 MAX_WAITING = 10_000
 SYNCED = (RunStarted, EpochCompleted, CheckpointSaved, RolledBack, RunCompleted, RunFailed)
-"""The events that survive a power cut, and with them all before."""
+"""Events after which the log is synced to disk, so that they and all before survive a power cut."""
 
 _DROPPABLE = (StepCompleted, DeviceSampled)
 _REPLACED = (
@@ -53,10 +53,10 @@ _REPLACED = (
 
 
 class RunWriter:
-    """The one writer of a run directory; it holds the lock for its life. Any thread may use it.
+    """The only writer of a run folder; it holds the lock as long as it lives. Any thread may use it.
 
-    An event that the disk refuses waits in memory, in its place, for the next call. Once too many wait, the oldest
-    that are only for the eye give way to an `EventsDropped` that counts them.
+    On a disk error events wait in memory, in order, for the next call. Once too many wait, the oldest step and device
+    events are replaced by an `EventsDropped` that counts them.
     """
 
     def __init__(self, folder: Path, lock: int, disk: Disk = DISK, max_waiting: int = MAX_WAITING) -> None:
@@ -67,45 +67,45 @@ class RunWriter:
         """
         self.disk = disk
         self.refusal: OSError | None = None
-        """Why the disk refused the last write; None where it did not."""
+        """The error of the last write; None where it succeeded."""
         self.dropped = 0
         self.changes: deque[Change] = deque()
-        """What had to be done since the run's folder was renamed or removed, for whoever tells of it."""
+        """What had to be done because the run folder was renamed or removed, still to be reported as events."""
         self.unsaved = False
-        """Whether checkpoints were lost with the folder, so that one had better be saved."""
+        """Whether checkpoints were lost with the folder, so that a new one should be saved."""
         self._files, self._max_waiting = RunFiles(folder, lock, disk), max_waiting
         self._waiting: deque[RunEvent] = deque()
         self._first_unsynced: int | None = None
-        self._sync_due = self._astray = self._closed = False
+        self._sync_due = self._folder_missing = self._closed = False
         self._torn = not _ends_with_newline(folder / "events.jsonl")
         self._access = threading.RLock()
 
     @property
     def folder(self) -> Path:
-        """The run's directory, where it is now."""
+        """The run folder now."""
         return self._files.folder
 
     @property
     def checkpoints(self) -> Path:
-        """Where the run's checkpoints stand."""
+        """The folder of the run's checkpoints."""
         return self.folder / "checkpoints"
 
     def describe(self, header: dict[str, Any]) -> None:
         """Write run.json.
 
         Raises:
-            OSError: the disk would not take it.
+            OSError: it cannot be written.
         """
         content = to_json_bytes(header)
         write_atomically(self.folder / "run.json", content, durable=True, disk=self.disk)
         self._files.header = content
 
-    def look(self) -> None:
-        """See to it that the run's directory has what is written; what cannot be done now is tried at the next look."""
+    def check_folder(self) -> None:
+        """Make sure that the run folder has all files; what fails now is tried again at the next call."""
         with self._access:
             if self._closed:
                 return
-            if self._astray:
+            if self._folder_missing:
                 self.flush()
                 return
             try:
@@ -114,13 +114,13 @@ class RunWriter:
                 self.refusal = error
 
     def _keep(self) -> None:
-        self._astray = True
-        if change := self._files.keep():
+        self._folder_missing = True
+        if change := self._files.ensure_in_place():
             self.changes.append(change)
-        self._astray = False
+        self._folder_missing = False
 
     def append(self, event: RunEvent) -> None:
-        """Write one event, after those that wait."""
+        """Write an event, after those that wait."""
         with self._access:
             self._waiting.append(event)
             if self._first_unsynced is None:
@@ -131,12 +131,12 @@ class RunWriter:
                 pass
 
     def flush(self) -> bool:
-        """Try to write what waits; whether the disk has all that it should have."""
+        """Try to write the waiting events; returns whether everything is on disk."""
         with self._access:
-            if not (self._waiting or self._sync_due or self._astray):
+            if not (self._waiting or self._sync_due or self._folder_missing):
                 return True
             try:
-                if self._sync_due or self._astray:
+                if self._sync_due or self._folder_missing:
                     self._keep()
                 self._write_all()
                 self.refusal = None
@@ -153,7 +153,7 @@ class RunWriter:
             self._sync_due, self._first_unsynced = False, None
 
     def _write(self, event: RunEvent) -> None:
-        """Write one line; what stands of it after an error is closed off by the newline that the next begins with."""
+        """Write one line; after an error the next line starts with a newline, which ends the incomplete one."""
         content = memoryview((b"\n" if self._torn else b"") + encode_line(event))
         self._torn = True
         while content:
@@ -161,7 +161,7 @@ class RunWriter:
         self._torn = False
 
     def _drop_oldest(self) -> bool:
-        """Let the oldest event that is only for the eye give way to the count of those that did; False without one."""
+        """Replace the oldest droppable event by a count of the dropped ones; returns False where there is none."""
         places = (place for place, event in enumerate(self._waiting) if isinstance(event, _DROPPABLE))
         place = next(places, None)
         if place is None:
@@ -173,36 +173,36 @@ class RunWriter:
             count += before.count
             del self._waiting[place - 1]
             place -= 1
-        # In the place of the last that it counts: the sequence has a hole of just `count - 1` before it.
+        # It takes the `seq` of the last event that it counts: the sequence has a gap of just `count - 1` before it.
         self._waiting[place] = EventsDropped(seq=dropped.seq, t=dropped.t, attempt=dropped.attempt, count=count)
         return True
 
     @property
     def problem(self) -> str:
-        """The refusal in words; "" without one."""
+        """The disk error as text; "" without one."""
         return disk_error_text(self.refusal) if self.refusal else ""
 
     @property
     def unwritten(self) -> int:
-        """Events that wait in memory because the disk refuses them."""
+        """The number of events that wait in memory."""
         return len(self._waiting)
 
     @property
     def since(self) -> int | None:
-        """The `seq` of the first event that is not safely on disk; None where all are that should be."""
+        """The `seq` of the first event that is not safely on disk; None where all are."""
         if self._waiting:
             return self._waiting[0].seq
         return self._first_unsynced if self._sync_due else None
 
     def replace_last(self, event: RunEvent) -> None:
-        """Let another event take the place of the last one, which still waits, and try once more."""
+        """Replace the last event, which still waits, by another one, and try to write it."""
         with self._access:
             assert self._waiting
             self._waiting[-1] = event
             self.flush()
 
     def close(self) -> None:
-        """Free the lock."""
+        """Close the files and release the lock."""
         with self._access:
             self._closed = True
             self._files.close()
@@ -221,10 +221,10 @@ def _ends_with_newline(path: Path) -> bool:
 
 
 def check_writable(logs: Path) -> None:
-    """Make sure that a run could be claimed under `logs`, without leaving anything behind.
+    """Check that a run can be created in `logs`, without leaving anything behind.
 
     Raises:
-        LogsError: it could not.
+        LogsError: it cannot.
     """
     place = logs
     while not place.exists() and place != place.parent:
@@ -234,9 +234,9 @@ def check_writable(logs: Path) -> None:
 
 
 def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK) -> RunWriter:
-    """Make the directory of a new run, with its run.json, and lock it; it appears whole or not at all.
+    """Create and lock the folder of a new run, with its run.json; it appears complete or not at all.
 
-    The directory of a requested run exists already, with nothing in it but the request.
+    The folder of a requested run exists already, with nothing in it but the request.
 
     Raises:
         LogsError: the folder cannot be written.
@@ -252,12 +252,12 @@ def claim(logs: Path, run_id: str, content: dict[str, Any], disk: Disk = DISK) -
             _delete([folder / REQUEST], disk)
         return writer
     except OSError as error:
-        hint = "free or choose another folder with --logs or TORCHDECK_LOGS"
-        raise LogsError(f"the run directory {folder} cannot be made ({disk_error_text(error)})", hint) from None
+        hint = "free disk space, or choose another folder with --logs or TORCHDECK_LOGS"
+        raise LogsError(f"the run folder {folder} cannot be created ({disk_error_text(error)})", hint) from None
 
 
 def _create_files(folder: Path, header: dict[str, Any], disk: Disk) -> RunWriter:
-    """The writer of a directory just made, which goes again where that fails."""
+    """Create the files of a new run folder; the folder is removed again where that fails."""
     try:
         lock = take_lock(folder / "run.lock", disk)
         with _closed_on_error(lock, disk):
@@ -281,10 +281,10 @@ def _closed_on_error(lock: int, disk: Disk) -> Generator[None]:
 
 
 def check_inactive(folder: Path) -> None:
-    """Make sure that no process has a run, as far as that can be told.
+    """Check that no process trains a run, as far as its lock can be tested.
 
     Raises:
-        BusyError: one has.
+        BusyError: one does.
     """
     if is_held(folder / "run.lock"):
         raise _busy(folder)
@@ -295,13 +295,13 @@ def _busy(folder: Path) -> BusyError:
 
 
 def reopen(folder: Path, disk: Disk = DISK, *, keep_commands: bool = False) -> RunWriter:
-    """Lock an existing run directory to write on, and sweep what a writer that was killed left half done.
+    """Lock an existing run folder to write on, and delete temporary files of a writer that was killed.
 
-    What its last writer was asked for is forgotten, unless kept.
+    Commands to the last writer are deleted, unless `keep_commands`.
 
     Raises:
-        BusyError: another process has it.
-        LogsError: it cannot be written.
+        BusyError: the run is active in another process.
+        LogsError: the folder cannot be written.
     """
     try:
         lock = take_lock(folder / "run.lock", disk)
@@ -311,7 +311,7 @@ def reopen(folder: Path, disk: Disk = DISK, *, keep_commands: bool = False) -> R
         raise _busy(folder) from None
     except OSError as error:
         raise LogsError(
-            f"run {folder.name} cannot be written ({disk_error_text(error)})", "mend its permissions"
+            f"run {folder.name} cannot be written ({disk_error_text(error)})", "fix its permissions"
         ) from None
     _clean_up(folder, disk)
     if not keep_commands:
@@ -320,20 +320,20 @@ def reopen(folder: Path, disk: Disk = DISK, *, keep_commands: bool = False) -> R
 
 
 def _clean_up(folder: Path, disk: Disk) -> None:
-    """Delete what a killed writer left half done."""
+    """Delete the temporary files of a writer that was killed."""
     for name in _REPLACED:
         _delete(folder.glob(f".{name}.*.tmp"), disk)
     checkpoint.clean_up(folder / "checkpoints", disk)
 
 
 def _delete_commands(folder: Path, disk: Disk) -> None:
-    """Delete what a run was asked for; of a link in the place of the folder, nothing of where it leads."""
+    """Delete the command files of a run; where `control` is a link, only the link."""
     control = folder / "control"
     _delete(control.glob("*") if is_folder(control) else [control], disk)
 
 
 def _delete(paths: Iterable[Path], disk: Disk) -> None:
-    """Delete files; one that cannot be deleted does no harm."""
+    """Delete files; those that cannot be deleted do no harm."""
     for path in paths:
         with contextlib.suppress(OSError):
             disk.unlink(path)

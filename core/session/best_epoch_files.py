@@ -1,4 +1,4 @@
-"""What a person looks into after training: the predictions and the first filters of the best epoch, kept small."""
+"""Save the predictions and the first filters of the best epoch, which the Analyze page shows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from ..utils.files import DISK, Disk, write_atomically
 def save_analysis(
     folder: Path, model: nn.Module, predictions: Predictions, names: ImageNames, epoch: int, disk: Disk = DISK
 ) -> None:
-    """Replace predictions.safetensors (three likeliest classes an image) and filters.safetensors (first convolution).
+    """Replace predictions.safetensors (top three classes per image) and filters.safetensors (the first convolution).
 
-    `index` [N] are the places of the images in the data set's test split, `paths` their files as UTF-8, zeros between.
+    `index` [N] are the indices of the images in the data set's test split, `paths` their files as UTF-8, separated by
+    zero bytes.
 
     Raises:
-        OSError: the disk would not take them.
+        OSError: they cannot be written.
     """
     tensors = {
         "classes": predictions.classes.cpu().to(torch.int16),

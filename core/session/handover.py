@@ -1,4 +1,4 @@
-"""Handing a run over: the process that goes on with it asks for it, the one that trains it saves it and lets go."""
+"""Hand a run over to another process: that one asks for it, the one that trains it saves a checkpoint and lets go."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ..training.pacing import Pacer
 from ..utils.files import DISK, Disk
 
 RELEASE_TIMEOUT = 120.0
-"""Seconds from the batch at whose end the request was seen until the run must be free: the time to save it."""
+"""Seconds that the training process has to save the run and release it once it has seen the request."""
 
 
 def take_over_run(
     folder: Path, control: Inbox, clock: Callable[[], float] = time.monotonic, disk: Disk = DISK
 ) -> RunWriter:
-    """Ask the process that trains a run for it, and lock it as soon as that one has let go.
+    """Ask the process that trains a run to release it, and lock the run as soon as it is free.
 
     Raises:
-        BusyError: it did not let go, or a stop by control came first.
-        LogsError: the run's directory cannot be written.
-        InputError: the run ended otherwise meanwhile.
+        BusyError: the run was not released in time, or a stop by control came first.
+        LogsError: the run folder cannot be written.
+        InputError: the run ended before it could be handed over.
     """
     request_file = folder / "control" / "hand-over"
     if is_locked(folder) is not False:
@@ -56,7 +56,7 @@ def take_over_run(
 
 
 def _withdraw(request_file: Path, disk: Disk) -> None:
-    """Take a request back; one that cannot be deleted is overlooked by whoever sees it again."""
+    """Delete the request; one that cannot be deleted is ignored by whoever sees it again."""
     with suppress(OSError):
         disk.unlink(request_file)
 
@@ -67,12 +67,12 @@ def _stop_requested(control: Inbox) -> bool:
 
 
 def is_checkpointed(record: RunRecord, step: int) -> bool:
-    """Whether the run can go on from a checkpoint exactly where it stands."""
+    """Whether the newest checkpoint is of exactly this step."""
     return bool(record.checkpoints) and record.checkpoints[-1].step == step
 
 
 def forward_commands(inbox: FolderControl, pacer: Pacer) -> None:
-    """Leave what the run was asked for and has not done yet to the process that goes on with it."""
+    """Pass the commands that are still pending on to the process that takes the run over."""
     pending: list[CommandName] = []
     if pacer.paused:
         pending.append("pause")

@@ -1,4 +1,4 @@
-"""Memory that ran out: how it is told from other failures, freed, and what would fit instead."""
+"""Out of memory: recognise it among other failures, free memory, and suggest a batch size that fits."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ from ..training.malloc import give_back_memory
 from ..training.plan import Plan
 
 USABLE_SHARE = 0.9
-"""Share of the free memory that a suggestion fills."""
+"""Share of the free memory that a suggested batch size uses."""
 FOREIGN_SHARE = 0.25
-"""Share of a GPU's memory in use elsewhere that is worth a word."""
+"""Share of a GPU's memory from which its use by other programs is mentioned."""
 _EXHAUSTED = re.compile(r"DefaultCPUAllocator|out of memory|STATUS_ALLOC_FAILED", re.IGNORECASE)
-"""A CPU's allocator; the CUDA runtime beside torch's allocator, and NCCL; cuBLAS, cuDNN and cuSOLVER."""
+"""Messages of the CPU allocator; of the CUDA runtime and NCCL; of cuBLAS, cuDNN and cuSOLVER."""
 MAX_QUOTE_LENGTH = 200
-"""Letters of the failure's own message that are passed on."""
+"""Characters of the original error message that are quoted."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out: torch has a class for its own allocator's alone."""
+    """Whether an exception means that memory ran out; torch has a class of its own only for its CUDA allocator."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(_EXHAUSTED.search(str(error)))
 
 
 def release_memory() -> None:
-    """Return what is free to the device and the system."""
+    """Return cached memory to the device and the system."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     give_back_memory()
 
 
 def images_that_fit(plan: Plan, free: int, peak: int = 0) -> int:
-    """Images at a time that would train in `free` bytes: a power of two below what failed; 0 where not one would.
+    """Images at a time that can be trained on in `free` bytes: a power of two below what failed; 0 where none can.
 
-    `peak`, the bytes that the failed run was seen to use, corrects the plan's estimate.
+    `peak`, the bytes that the failed run used, corrects the plan's estimate.
     """
     memory, failed = plan.memory_by, plan.images_at_once
     per_image = max(memory.per_image + memory.cudnn_per_image, (peak - memory.fixed - memory.workspace) / failed)
-    # With parts of a batch, gradients of others are there.
+    # With accumulation the gradients of earlier parts are in memory as well.
     return _power_of_two((USABLE_SHARE * free - memory.training(0, accumulation=2)) / max(1, per_image), failed)
 
 
 def evaluated_that_fit(plan: Plan, free: int) -> int:
-    """The same for images that are evaluated at once, of which one always has to."""
+    """The same for images that are evaluated at once; at least 1."""
     memory, failed = plan.memory_by, plan.config.training.evaluation_batch_size
     assert isinstance(failed, int)
     return max(1, _power_of_two((USABLE_SHARE * free - memory.evaluation(0)) / max(1, memory.per_evaluated), failed))
 
 
 def _power_of_two(room: float, failed: int) -> int:
-    """The largest one with room for it that is at most half of what failed, or 0."""
+    """The largest power of two within `room` that is at most half of what failed; 0 where there is none."""
     images = int(min(room, failed / 2))
     return 2 ** int(math.log2(images)) if images >= 1 else 0
 
 
 def with_advice(failure: Failure, record: RunRecord, plan: Plan | None) -> Failure:
-    """The failure of an attempt, once its memory is freed; where that ran out, with the batch that would fit."""
+    """A failure, with a suggested batch size where memory ran out; call it once the memory is freed."""
     if failure.kind != "memory" or plan is None or record.status not in ("running", "paused"):
         return failure
     last = record.steps[-1] if record.steps else None
@@ -88,7 +88,7 @@ def _others(device: torch.device) -> str:
 
 
 def _advice(plan: Plan, evaluating: bool) -> tuple[str, str]:
-    """What failed, and the hint."""
+    """What failed, and the hint for it."""
     training = plan.config.training
     if evaluating:
         size = training.evaluation_batch_size

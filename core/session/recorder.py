@@ -1,4 +1,4 @@
-"""Where events go on their way to whoever iterates a run: stamped, folded, written, and cached now and then."""
+"""Record the events of a run: stamp each, fold it into the record, write it to the log, refresh the caches."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from ..training.plan import Plan
 
 CURVES_SECONDS = 30.0
 RETRY_SECONDS = 1.0
-"""Seconds between two tries at the end of a run, when a disk refuses what is left to write."""
+"""Seconds between two attempts to write the rest of a run whose disk reports errors."""
 
 
 def flush_attempts(completed: bool) -> int:
-    """How often a disk is asked at a run's end: longer for a finished run than for one that somebody wants to stop."""
+    """How often writing is tried at a run's end: more often for a finished run than for one that is to stop."""
     return 60 if completed else 10
 
 
 @dataclass(slots=True)
 class Recorder:
-    """Stamps each event, folds it, and writes it once a directory is claimed."""
+    """Stamps each event, folds it into the record, and writes it to the log once the run has a folder."""
 
     now: Callable[[], float]
     wait: Callable[[float], object]
@@ -47,17 +47,17 @@ class Recorder:
     attempt: int = 1
     writer: RunWriter | None = None
     silent: bool = False
-    """Of a rank that does not lead: what it says is only folded."""
+    """Set on ranks that do not lead: their events are folded but not written."""
     failed: Failure | None = None
-    """Of a rank: a failure that whoever started the ranks tells of."""
+    """The failure of a rank, which the agent records instead."""
     before_directory: list[RunEvent] = field(default_factory=list[RunEvent])
-    """What was said before there was a directory."""
+    """Events from before the run had its folder."""
     curves_written: float = 0.0
     plan: Plan | None = None
-    """What is to be trained, once that is known."""
+    """The plan, once it is made."""
 
     def __call__(self, event: RunEvent) -> RunEvent:
-        """The event as the log has it."""
+        """Record an event; returns it as the log has it."""
         stamped = stamp(event, seq=self.record.next_seq, t=self.now(), attempt=self.attempt)
         if self.writer is None:
             self.before_directory += [] if self.silent else [stamped]
@@ -67,30 +67,30 @@ class Recorder:
                 stamped = self._write_ending(self.writer, stamped)
         self.record.apply(stamped)
         if isinstance(stamped, EpochCompleted | RunStarted | CommandApplied):
-            # A clock that is put back must not keep the cache waiting.
+            # Absolute, so that a clock that is set back does not delay the cache.
             self._write_caches(abs(stamped.t - self.curves_written) >= CURVES_SECONDS)
         return stamped
 
     def attach(self, writer: RunWriter) -> None:
-        """Write to a claimed directory from now on, beginning with what came before."""
+        """Write to a run folder from now on, starting with the events so far."""
         self.writer, early, self.before_directory = writer, self.before_directory, []
         for event in early:
             writer.append(event)
 
-    def look(self) -> None:
-        """See to it that the run's directory has what is written; from any thread."""
+    def check_folder(self) -> None:
+        """Check that the run folder is still in place and repair it; callable from any thread."""
         if writer := self.writer:
-            writer.look()
+            writer.check_folder()
 
     def with_disk_events(self, events: Generator[RunEvent]) -> Iterator[RunEvent]:
-        """The events of a run, and between them what is to be told of the disk."""
+        """The events of a run, with events about the disk and the run folder between them."""
         with closing(events):
             for event in events:
                 yield event
-                yield from self.news()
+                yield from self.disk_events()
 
-    def news(self) -> Iterator[RunEvent]:
-        """What is to be told of the disk: a folder that was renamed or made again, events that wait or no longer do."""
+    def disk_events(self) -> Iterator[RunEvent]:
+        """Events about the disk: the folder was renamed or created again, or events wait in memory or no longer do."""
         writer, held = self.writer, self.record.held
         if writer is None or self.record.ending:
             return
@@ -105,14 +105,14 @@ class Recorder:
     def _changed(self, writer: RunWriter, change: Change) -> Iterator[RunEvent]:
         yield self(FolderChanged(run_id=writer.folder.name, checkpoints=checkpoint.steps(writer.checkpoints)))
         if change == "renamed":
-            yield self(WarningRaised(message=f"the run's folder was renamed: it goes on as {writer.folder.name}"))
+            yield self(WarningRaised(message=f"the run folder was renamed: the run continues as {writer.folder.name}"))
             return
-        lost = "its log and run.json are whole, what else was removed is lost"
+        lost = "its log and run.json are complete, whatever else was removed is lost"
         yield self(WarningRaised(message=f"files of the run were removed while it trained: {lost}"))
         writer.unsaved = True
 
     def _write_ending(self, writer: RunWriter, event: RunCompleted | RunFailed) -> RunEvent:
-        """The last event; where the disk refuses it however often it is asked, a failure that tells what is missing."""
+        """Write the last event; where that fails after all attempts, it becomes a failure that says what is missing."""
         for _ in range(flush_attempts(isinstance(event, RunCompleted) and event.status == "completed")):
             if writer.flush():
                 return event
@@ -124,7 +124,7 @@ class Recorder:
         return failed
 
     def close(self) -> None:
-        """End the log properly whatever happened, and free the lock."""
+        """End the log properly, whatever happened, and release the lock."""
         if self.writer is None:
             return
         record = self.record
@@ -139,7 +139,7 @@ class Recorder:
             self.writer = None
 
     def _write_caches(self, curves: bool) -> None:
-        """Replace the caches, which must not know more than the log."""
+        """Replace the caches, unless events wait in memory: caches must not know more than the log."""
         if self.writer is None or self.writer.unwritten:
             return
         if curves:
@@ -152,14 +152,14 @@ def _first_held(writer: RunWriter, otherwise: int) -> int:
 
 
 def _unwritten_failure(writer: RunWriter, event: RunCompleted | RunFailed) -> Failure:
-    """What the end of a run comes to whose last events are not on disk."""
+    """The failure of a run whose last events could not be written."""
     message = f"the last {writer.unwritten} events are not on disk ({writer.problem})"
-    hint = f"free space for {writer.folder}, then go on with: torchdeck resume {writer.folder.name}"
+    hint = f"free space for {writer.folder}, then resume with: torchdeck resume {writer.folder.name}"
     if isinstance(event, RunFailed):
         return replace(event.error, hint="\n".join(filter(None, (event.error.hint, f"{message}; {hint}"))))
-    return Failure("disk", "DiskError", f"{message}, nor is that the run was {event.status}", hint)
+    return Failure("disk", "DiskError", f"{message}, and neither is the record that the run was {event.status}", hint)
 
 
 def epochs_done(record: RunRecord) -> int:
-    """Whole epochs that a run has behind it."""
+    """The number of complete epochs of a run."""
     return record.epochs[-1].epoch if record.epochs else 0

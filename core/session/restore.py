@@ -1,4 +1,4 @@
-"""Going back to a checkpoint: to resume a run, or to leave behind what diverged."""
+"""Restore a training job from a checkpoint: to resume a run, or to roll back one that diverged."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ..utils.files import Disk
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Where a job was put, None where it was left at the start; why each newer checkpoint was passed over."""
+    """The step that was restored, None for the start of the run; why each newer checkpoint was skipped."""
 
     step: int | None
     passed_over: tuple[str, ...] = ()
 
 
 def restore_newest(job: TrainingJob, root: Path, max_step: int | None = None) -> Restored:
-    """Put the job at the newest checkpoint that verifies and is finite, of step `most` at most.
+    """Load the newest checkpoint that is valid and finite, up to step `max_step`.
 
     Raises:
-        CheckpointError: one verifies that is not of these settings, and no older one is; the job is of no use then.
+        CheckpointError: checkpoints are valid but of other settings; the job must not be used then.
     """
     passed_over: list[str] = []
     touched = False
@@ -43,9 +43,9 @@ def restore_newest(job: TrainingJob, root: Path, max_step: int | None = None) ->
             _load_into(job, tensors, state)
             return Restored(job.position.step, tuple(passed_over))
         except TorchdeckError as error:
-            passed_over.append(f"checkpoint {place.name} was passed over: {error.message}")
+            passed_over.append(f"checkpoint {place.name} was skipped: {error.message}")
     if touched:
-        raise CheckpointError(f"no checkpoint of run {root.parent.name} is of its settings", "start a new run")
+        raise CheckpointError(f"no checkpoint of run {root.parent.name} matches its settings", "start a new run")
     return Restored(None, tuple(passed_over))
 
 
@@ -55,16 +55,16 @@ def _load_into(job: TrainingJob, tensors: dict[str, Tensor], state: dict[str, An
     except torch.OutOfMemoryError:
         raise
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"it is not of the run's settings ({error})", "start a new run") from None
+        raise CheckpointError(f"it does not match the run's settings ({error})", "start a new run") from None
 
 
 def roll_back(job: TrainingJob, root: Path, error: DivergedError, disk: Disk) -> RolledBack:
-    """Go back to where the epoch began, with half the learning rate, as often as the settings allow.
+    """Go back to the start of the epoch, with half the learning rate, as often as the settings allow.
 
-    Not to a later checkpoint: one that a stop within the epoch made would be another way than the uninterrupted run's.
+    A later checkpoint, made by a stop within the epoch, is not used: the run would differ from an uninterrupted one.
 
     Raises:
-        DivergedError: they allow it no longer, or no checkpoint verifies.
+        DivergedError: the settings do not allow it (any more), or no checkpoint is valid.
     """
     kept = next(
         (f"checkpoint {place.name} is kept" for place in checkpoint.newest_first(root)), "there is no checkpoint yet"

@@ -1,4 +1,4 @@
-"""What a run says of itself at its start, and of a failure at its end."""
+"""The content of run.json, the RunStarted event, and the Failure of an exception."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .out_of_memory import is_out_of_memory
 
 
 def header_of(plan: Plan, prepared: Prepared, label: Label, now: float) -> dict[str, Any]:
-    """What run.json says: what was asked and where."""
+    """The content of run.json: label, settings, data set and environment of a run."""
     return {
         "created": now,
         "preset": label.preset,
@@ -77,13 +77,13 @@ def started_event(
 
 
 def _names(all_ranks: list[dict[str, str]]) -> str:
-    """The devices as a person knows them, alike ones counted."""
+    """The product names of the devices, equal ones counted: "4 x NVIDIA A100"."""
     counts = Counter(place["name"] for place in all_ranks)
     return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items())
 
 
 def failure_of(error: Exception) -> Failure:
-    """An exception as the last event tells it."""
+    """The failure that an exception means, for the last event of a run."""
     kind: FailureKind = "crash"
     hint = error.hint if isinstance(error, TorchdeckError) else ""
     match error:
@@ -98,7 +98,7 @@ def failure_of(error: Exception) -> Failure:
         case _ if is_out_of_memory(error):
             kind, hint = "memory", "choose a smaller model or data set, or set data.source=streamed"
         case _:
-            hint = hint or "the traceback stands in the run's log"
+            hint = hint or "see the traceback in the run's log"
     message = error.message if isinstance(error, TorchdeckError) else _text(error) or type(error).__name__
     return Failure(kind, type(error).__name__, message, hint, "".join(traceback.format_exception(error)))
 

@@ -1,4 +1,4 @@
-"""What a training leaves on disk beside its log: checkpoints, and the analysis of its best epoch."""
+"""Save checkpoints, and the predictions of the best epoch, while a run trains."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from .best_epoch_files import save_analysis
 from .recorder import RETRY_SECONDS, Recorder, flush_attempts
 
 Snapshot = tuple[dict[str, Tensor], dict[str, Any]]
-"""The tensors and the rest of a job's state."""
+"""The tensors of a job's state, and the rest of it in JSON's types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saver:
-    """Saves what one training comes to; a disk that refuses is a warning, and what was there before still stands.
+    """Saves the results of one training; a disk error is a warning and leaves what was saved before intact.
 
-    Numbers that are not finite are not worth saving: they raise DivergedError. Of several ranks the leader saves what
-    all of them are asked for together, and all keep in mind what it saved.
+    Values that are not finite raise DivergedError instead of being saved. With several ranks all call the methods
+    together; the leader saves, and all know what it saved.
     """
 
     job: TrainingJob
     recorder: Recorder
     folder: Path
-    """Where the run was at the start of the attempt."""
+    """The run folder at the start of the attempt."""
     disk: Disk
 
     @property
     def home(self) -> Path:
-        """Where the run is now, as far as this rank knows."""
+        """The run folder now, as far as this rank knows."""
         return self.recorder.writer.folder if self.recorder.writer else self.folder
 
     def save_epoch(self, event: EpochCompleted) -> Iterator[RunEvent]:
-        """Save what an epoch ended with."""
+        """Save a checkpoint at the end of an epoch, and the predictions of one that is the best so far."""
         if event.best and self.job.predictions and self.job.ranks.is_leader:
             try:
                 kept = self.job.predictions, self.job.test_names
@@ -52,7 +52,7 @@ class Saver:
         yield from self.save_now(best=event.best)
 
     def save_now(self, *, best: bool = False) -> Iterator[RunEvent]:
-        """Save a checkpoint of this moment."""
+        """Save a checkpoint of the current step."""
         if snapshot := self._snapshot(best):
             saved, refusal = self._try_to_save(snapshot, best)
             yield from self._announce(saved)
@@ -60,10 +60,10 @@ class Saver:
                 yield self._warning(f"the checkpoint of step {self.job.position.step} could not be written", refusal)
 
     def save_last(self, *, completed: bool) -> Iterator[RunEvent]:
-        """Make sure that what training came to is on disk; a disk that refuses is asked again for a while.
+        """Save the last checkpoint of an attempt, with retries where the disk reports errors.
 
         Raises:
-            DiskError: it did not take it in the end.
+            DiskError: it could not be written in the end.
         """
         step, known = self.job.position.step, self.recorder.record.best
         best = known is not None and known.step == step and not self._is_saved(step)
@@ -75,35 +75,37 @@ class Saver:
             if refusal is None:
                 break
             if not number:
-                yield self._warning(f"the last checkpoint, of step {step}, is tried again for a while", refusal)
+                yield self._warning(
+                    f"the last checkpoint, of step {step}, could not be written yet and is tried again", refusal
+                )
             self.recorder.wait(RETRY_SECONDS)
             saved, refusal = self._try_to_save(snapshot, best)
         if refusal:
             raise DiskError(
                 f"the last checkpoint, of step {step}, could not be written ({disk_error_text(refusal)})",
-                f"free space for {self.home}, then go on with: torchdeck resume {self.home.name}",
+                f"free space for {self.home}, then resume with: torchdeck resume {self.home.name}",
             )
         yield from self._announce(saved)
 
     def _is_saved(self, step: int) -> bool:
-        """Whether the newest checkpoint is of this step, between two epochs, as the leader knows; all ranks ask."""
+        """Whether the newest checkpoint is of this step, between two epochs; all ranks get the leader's answer."""
         known = self.recorder.record.checkpoints
         return self.job.ranks.broadcast(bool(known) and known[-1].step == step and self.job.position.batch == 0)
 
     def _snapshot(self, best: bool) -> Snapshot | None:
-        """The state of this moment; None where a checkpoint has it."""
+        """The state at the current step; None where a checkpoint has it already."""
         position = self.job.position
         if self._is_saved(position.step) and not best:
             return None
         tensors, state = state_of(self.job)
         if position.batch:
-            # At an epoch's end they were looked at before it was told.
+            # At the end of an epoch these checks come before its event.
             check_losses(self.job.tally, self.job.tally.figures().mean_loss, position.step)
             check_tensors(tensors, position.step)
         return tensors, state
 
     def _try_to_save(self, snapshot: Snapshot, best: bool) -> tuple[CheckpointSaved | None, OSError | None]:
-        """Write a checkpoint; what was saved, or why the disk refused it. Only the leader writes."""
+        """Write a checkpoint on the leader; returns its event, or the disk error."""
         if not self.job.ranks.is_leader:
             return None, None
         try:
@@ -112,9 +114,9 @@ class Saver:
             return None, error
 
     def _save(self, snapshot: Snapshot, best: bool) -> CheckpointSaved:
-        # A run that goes on from a checkpoint must know how it came there: first the log, then the weights.
+        # A resumed run must know how it came to its checkpoint: write the log first, then the weights.
         if writer := self.recorder.writer:
-            writer.look()
+            writer.check_folder()
             if not writer.flush() and writer.refusal:
                 raise writer.refusal
         position = self.job.position
@@ -124,7 +126,7 @@ class Saver:
         )
 
     def _announce(self, saved: CheckpointSaved | None) -> Iterator[RunEvent]:
-        """Tell of a checkpoint, on all ranks; then those that it makes needless go."""
+        """Report a checkpoint on all ranks, then delete those that it supersedes."""
         agreed = self.job.ranks.broadcast(to_json(saved) if saved else None)
         event = from_json(agreed) if agreed else None
         if event is None:

@@ -1,4 +1,4 @@
-"""A run as an iterator of events: plan, prepare the data, claim a directory, train, record, save."""
+"""Run or resume a training in this process, as an iterator of events: plan, prepare data, train, record, save."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class SessionContext:
-    """What varies around a run: folders, the disk, clocks, and how often it says something (seconds)."""
+    """The surroundings of a run: data folder, clocks, disk, seconds between two step events, and the ranks."""
 
     data_root: Path
     clock: Callable[[], float] = time.perf_counter
@@ -66,9 +66,9 @@ class SessionContext:
     wait: Callable[[float], object] = time.sleep
     disk: Disk = DISK
     ranks: Ranks = SINGLE
-    """Of a run on several devices, this process among the others."""
+    """This process among those of a run on several devices."""
     rank_timeouts: RankTimeouts = DEFAULT_RANK_TIMEOUTS
-    """Of a run on several devices."""
+    """Timeout and retries of a run on several devices."""
 
 
 def run(
@@ -80,11 +80,11 @@ def run(
     label: Label | None = None,
     run_id: str = "",
 ) -> Iterator[RunEvent]:
-    """Train a config and record it under `logs`; every failure is the last event, nothing is raised.
+    """Train a config and record it in a new folder of `logs`, yielding events.
 
-    Nothing happens before the first `next()`. What is wrong with the request is told before anything is left on disk.
-    A caller that must know the run before it begins gives its id, by `new_run_id`. A run on several devices trains in
-    processes of its own, which go on when nobody iterates.
+    Nothing happens before the first `next()`. Nothing is raised: every failure is the last event, a `RunFailed`. An
+    invalid request fails before anything is written to disk. Pass a `run_id` made by `new_run_id` to know the folder
+    in advance.
     """
     ranks, name = context.ranks, run_id or new_run_id((label or Label()).preset, context.now())
     recorder = Recorder(context.now, context.wait, silent=not ranks.is_leader)
@@ -112,9 +112,10 @@ def run(
 def resume(
     folder: Path, control: Inbox | None = None, *, context: SessionContext, take_over: bool = False
 ) -> Iterator[RunEvent]:
-    """Go on with a stopped or dead run from its newest checkpoint that verifies, or from the start without one.
+    """Resume a stopped or dead run from its newest valid checkpoint, or from the start where there is none.
 
-    To take it over is to ask the process that trains it for it, once all is ready to go on; it trains on until then.
+    With `take_over` the run is still active in another process: that one trains on until this process is ready, then
+    it is asked to save the run and let go of it. Like `run`, this yields events and raises nothing.
     """
     ranks = context.ranks
     recorder = Recorder(context.now, context.wait, silent=not ranks.is_leader)
@@ -141,7 +142,7 @@ def resume(
         for message in restored.passed_over:
             yield recorder(WarningRaised(message=message))
         if not same:
-            message = "the data set is not the one that the run began with: what follows is no exact repetition"
+            message = "the data set has changed since the run started: the resumed run is not an exact repetition"
             yield recorder(WarningRaised(message=message))
         return job
 
@@ -149,7 +150,7 @@ def resume(
 
 
 def _open_writer(folder: Path, control: Inbox, context: SessionContext, take_over: bool) -> RunWriter | None:
-    """The run's lock, for the rank that writes."""
+    """Lock the run and open its log, on the rank that writes; None on the others."""
     if not context.ranks.is_leader:
         return None
     disk = context.disk
@@ -157,7 +158,7 @@ def _open_writer(folder: Path, control: Inbox, context: SessionContext, take_ove
 
 
 def _continue_record(folder: Path, recorder: Recorder) -> None:
-    """Go on with the record of a locked run."""
+    """Start from the record of a locked run."""
     record = load_record(folder)
     ending = record.ending
     if isinstance(ending, RunCompleted) and ending.status == "completed":
@@ -167,7 +168,7 @@ def _continue_record(folder: Path, recorder: Recorder) -> None:
 
 
 def _run_to_end(steps: Generator[RunEvent, None, Result]) -> Result:
-    """What a generator returns at its end; nobody hears what it says until then."""
+    """The return value of a generator, whose events are dropped."""
     while True:
         try:
             next(steps)
@@ -176,7 +177,7 @@ def _run_to_end(steps: Generator[RunEvent, None, Result]) -> Result:
 
 
 def _read_settings(folder: Path) -> tuple[ExperimentConfig, Label, str]:
-    """The settings of a run, what it is called, and the fingerprint of the data it began with."""
+    """The settings and the label of a run, and the fingerprint of the data that it started with, from its run.json."""
     header = read_header(folder)
     if "config" not in header:
         raise LogsError(f"{folder / 'run.json'} is missing or damaged", "start a new run")
@@ -188,9 +189,9 @@ def _read_settings(folder: Path) -> tuple[ExperimentConfig, Label, str]:
 def _prepare(
     config: ExperimentConfig, context: SessionContext, recorder: Recorder
 ) -> Generator[RunEvent, None, tuple[Plan, Prepared]]:
-    """The plan, and the data ready to train on; slow steps are told as stages.
+    """Make the plan and prepare the data; slow steps are reported as stages.
 
-    Of several ranks the leader comes first: it settles what is automatic, and fetches and decodes for all.
+    With several ranks the leader goes first: it resolves automatic settings, and downloads and decodes for all.
     """
     ranks = context.ranks
     if not ranks.is_leader:
@@ -223,21 +224,21 @@ def _attempt(
     context: SessionContext,
     folder: Path,
 ) -> Generator[RunEvent]:
-    """One attempt from its first stage to its last event; what ends a rank is not in the log, but told to be."""
+    """One attempt from its first stage to its last event; the failure of a rank is left to the agent to record."""
     if not _ONE_TRAINING.acquire(blocking=False):
-        busy = BusyError("another training runs in this process", "wait for its end, or start another process")
+        busy = BusyError("another training is active in this process", "wait for its end, or use another process")
         yield recorder(RunFailed(error=failure_of(busy)))
         return
     failure: Failure | None = None
     try:
         try:
-            # Held by no name here, so that its memory is free when the heap is given back.
+            # The job has no name here, so that its memory is free before `release_memory` is called.
             yield from _train((yield from start()), folder, recorder, control or Control(), context)
         except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
             failure = failure_of(error)
         if failure:
-            # Only here is the traceback gone, and with it the model and its data; a next run may need their memory.
-            # A device that is lost raises in each of these; the failure is told all the same.
+            # Only now is the traceback gone, and with it the model and its data: the next run may need their memory.
+            # A lost device raises an error in each of these; the failure is reported all the same.
             _tried(gc.collect)
             _tried(release_memory)
             with suppress(Exception):
@@ -248,7 +249,7 @@ def _attempt(
             else:
                 yield recorder(RunFailed(error=failure))
     finally:
-        # In reverse: whoever goes on with a run that is handed over needs the memory as soon as the lock is free.
+        # Called in reverse order: a process that takes the run over needs the memory as soon as the lock is free.
         with ExitStack() as steps:
             steps.callback(_ONE_TRAINING.release)
             steps.callback(_tried, recorder.close)
@@ -256,7 +257,7 @@ def _attempt(
 
 
 def _tried(step: Callable[[], object]) -> None:
-    """Clean up as far as that works: what one step raises must not keep the next from being done."""
+    """One step of the clean-up; what it raises must not keep the next steps from being done."""
     with suppress(Exception):
         step()
 
@@ -279,11 +280,11 @@ def _train(
     outcome: tuple[RunStatus, str] | None = None
     while outcome is None:
         try:
-            with detecting_suspends(recorder.look) as detector:
+            with detecting_suspends(recorder.check_folder) as detector:
                 pacer.take_suspended_seconds = detector.take_suspended_seconds
                 outcome = yield from _train_until_stopped(pacer, saver, inbox)
-            recorder.look()
-            yield from recorder.news()
+            recorder.check_folder()
+            yield from recorder.disk_events()
             if outcome[0] != "handed_over":
                 yield from saver.save_last(completed=outcome[0] == "completed")
         except DivergedError as error:
@@ -303,14 +304,14 @@ def _train(
 
 
 def _open_inbox(folder: Path, recorder: Recorder, control: Inbox, context: SessionContext) -> Inbox:
-    """Where commands come in: of several ranks the leader hears them and passes them on."""
+    """The inbox of this process; of several ranks only the leader receives commands, and passes them on."""
     if not (writer := recorder.writer):
         return Control()
     return FolderControl(control, folder, context.clock, writer=writer)
 
 
 def _train_until_stopped(pacer: Pacer, saver: Saver, inbox: Inbox) -> Generator[RunEvent, None, tuple[RunStatus, str]]:
-    """Train to an outcome and its reason, and save what events ask for."""
+    """Train until an outcome is reached, saving after events that ask for it; returns the outcome and its reason."""
     job, recorder = saver.job, saver.recorder
     loop = train(job, pacer)
     while True:
@@ -326,11 +327,11 @@ def _train_until_stopped(pacer: Pacer, saver: Saver, inbox: Inbox) -> Generator[
                 if isinstance(inbox, FolderControl):
                     hand_over.forward_commands(inbox, pacer)
                 return "handed_over", event.reason
-            yield recorder(WarningRaised(message="the run was not handed over: it goes on where it is"))
+            yield recorder(WarningRaised(message="the run was not handed over: it continues in this process"))
 
 
 def _save_for(saver: Saver, event: RunEvent) -> Iterator[RunEvent]:
-    """What an event asks to be saved."""
+    """Save what an event asks for."""
     match event:
         case EpochCompleted():
             yield from saver.save_epoch(event)

@@ -1,6 +1,6 @@
-"""A heartbeat thread: detects that the process was suspended (laptop sleep, SIGSTOP), and looks after the run's files.
+"""A heartbeat thread: detects that the process was suspended (laptop sleep, SIGSTOP), and checks the run's files.
 
-It beats however long a training step takes.
+It ticks however long a training step takes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 
 TICK_SECONDS = 0.5
 MAX_DELAY_SECONDS = 5.0
-"""A busy machine delays a beat, too; only what takes longer counts."""
+"""Longer gaps between two ticks count as suspension; a busy machine delays ticks, too."""
 
 
 class SuspendDetector:
-    """Beats in a thread of its own; `stood_still` is for the one thread that trains."""
+    """Measures gaps between ticks; `tick` is called by the heartbeat thread, the rest by the training thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -25,7 +25,7 @@ class SuspendDetector:
         self._gaps: deque[float] = deque()
 
     def tick(self) -> None:
-        """Note what passed since the last beat."""
+        """Note the time since the last tick."""
         now = self._clock()
         gap = now - self._last - TICK_SECONDS
         self._last = now
@@ -33,23 +33,23 @@ class SuspendDetector:
             self._gaps.append(gap)
 
     def take_suspended_seconds(self) -> float:
-        """Seconds that the process stood still since this was last asked."""
+        """Seconds that the process was suspended since the last call."""
         return sum(self._gaps.popleft() for _ in range(len(self._gaps)))
 
 
 @contextmanager
 def detecting_suspends(look: Callable[[], object]) -> Generator[SuspendDetector]:
-    """A heart that beats while something trains, and has a look at every beat."""
+    """Run the heartbeat thread, which calls `look` at every tick."""
     detector, over = SuspendDetector(), threading.Event()
 
-    def beat() -> None:
+    def work() -> None:
         while not over.wait(TICK_SECONDS):
             detector.tick()
-            # Before the loop needs it; what is wrong there is the loop's to tell.
+            # Ahead of the training loop, which reports what is wrong.
             with suppress(Exception):
                 look()
 
-    thread = threading.Thread(target=beat, name="heart", daemon=True)
+    thread = threading.Thread(target=work, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield detector

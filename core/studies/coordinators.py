@@ -1,7 +1,7 @@
-"""The processes that work on one study, its parents: each holds a lock of its own while it lives.
+"""The coordinators of a study, the processes that work on it: each holds a lock of its own in `parents/`.
 
-A parent's workers inherit a second lock, so that others know when the last of them is gone. Who it is, and on which
-machine, stands in the lock files.
+The workers of a coordinator inherit a second lock, so that others know when the last of them is gone. The lock files
+contain process id and host.
 """
 
 from __future__ import annotations
@@ -23,113 +23,113 @@ from ..utils.locks import is_held, lock_owner, take_lock
 from ..utils.validation import Reader, list_of, text, valid_items
 
 FOLDER = "parents"
-BEAT = 5.0
-"""Seconds between two signs of life, which are the time of change of a parent's lock file."""
+HEARTBEAT_SECONDS = 5.0
+"""Seconds between two heartbeats, which set the modification time of a coordinator's lock file."""
 
-SILENCE = 4 * BEAT
-"""Seconds without one after which a parent on another machine, whose lock is free, is gone."""
+SILENCE_SECONDS = 4 * HEARTBEAT_SECONDS
+"""Seconds without a heartbeat after which a coordinator on another machine, whose lock is free, is gone."""
 
-MOST_PLACES = 1000
-"""Of one parent, as its lock file tells them."""
+MAX_SLOTS = 1000
+"""The most slots that are read from one lock file."""
 
 _OWNER: Mapping[str, Reader] = {"host": text, "cluster": text, "slots": list_of(text)}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,100}")
 
 
 @dataclass(slots=True)
-class Parent:
-    """This process as a parent of a study, with its two locks."""
+class Coordinator:
+    """This process as a coordinator of a study, with its two locks."""
 
     folder: Path
     name: str
-    workers: int
+    worker_lock: int
     """The descriptor of the lock that its workers inherit."""
-    _alive: int
-    _beaten: float = 0.0
+    _lock: int
+    _last_heartbeat: float = 0.0
 
-    def beat(self, now: float) -> None:
-        """Give a sign of life, where the last is old; `now` in seconds on any clock."""
-        if now - self._beaten >= BEAT:
-            self._beaten = now
+    def heartbeat(self, now: float) -> None:
+        """Give a heartbeat where the last one is old; `now` in seconds on any clock."""
+        if now - self._last_heartbeat >= HEARTBEAT_SECONDS:
+            self._last_heartbeat = now
             with suppress(OSError):
-                os.utime(self._alive)
+                os.utime(self._lock)
 
     def take_stop(self) -> bool:
-        """Whether somebody asked this parent to stop; asking counts once."""
+        """Whether this coordinator was sent a stop; every stop is returned once."""
         path = _stop_file(self.folder, self.name)
         if not is_folder(path.parent) or not os.path.lexists(path):
             return False
-        # A disk that refuses keeps it: nobody else has this parent's name.
+        # On a disk error the file stays, which is harmless: no other coordinator has this name.
         with suppress(OSError):
             path.unlink(missing_ok=True)
         return True
 
-    def leave(self) -> None:
-        """Free the locks; a worker that still lives keeps the one that it inherited."""
+    def unregister(self) -> None:
+        """Release the locks; workers that still train keep the one that they inherited."""
         self.take_stop()
-        # What a disk refuses to delete, the next parent sweeps away.
+        # What cannot be deleted now is deleted by the next coordinator.
         with suppress(OSError):
-            _alive_file(self.folder, self.name).unlink(missing_ok=True)
-        os.close(self._alive)
-        os.close(self.workers)
+            _lock_file(self.folder, self.name).unlink(missing_ok=True)
+        os.close(self._lock)
+        os.close(self.worker_lock)
         with suppress(OSError):
-            if not workers_live(self.folder, self.name):
+            if not has_workers(self.folder, self.name):
                 _workers_file(self.folder, self.name).unlink(missing_ok=True)
 
 
-def enter(folder: Path, slots: Sequence[Slot] = (), *, join: bool, cluster: str = "") -> Parent:
-    """Become a parent of a study that trains in these slots; only while holding the study's lock.
+def register(folder: Path, slots: Sequence[Slot] = (), *, join: bool, cluster: str = "") -> Coordinator:
+    """Register this process as a coordinator with these slots; call it only while holding the study's lock.
 
-    One that gives the runs to a `cluster` is alone: the cluster has them still when that parent is gone.
+    A coordinator that submits the runs to a `cluster` must be alone, because the cluster keeps them when it is gone.
 
     Raises:
-        BusyError: another parent lives, and cannot or is not to be joined, or trains on the same GPU.
+        BusyError: another coordinator is active, and cannot or must not be joined, or trains on the same GPU.
         OSError: the folder cannot be written.
     """
     with suppress(FileExistsError):
         os.mkdir(folder / FOLDER)
     if not is_folder(folder / FOLDER):
         raise OSError(errno.ENOTDIR, f"{FOLDER} is not a folder")
-    others, devices = living(folder), [gpu for slot in slots for gpu in slot.gpus]
+    others, devices = active_coordinators(folder), [gpu for slot in slots for gpu in slot.gpus]
     if others and not join:
-        owner = lock_owner(_alive_file(folder, others[0]))
-        hint = f"follow it with: torchdeck study-status {folder.name}, or work on it as well with --join"
+        owner = lock_owner(_lock_file(folder, others[0]))
+        hint = f"see it with: torchdeck study-status {folder.name}, or join it with --join"
         raise BusyError(f"study {folder.name} is active in {owner}", hint)
     for name in others:
-        _check_beside(_alive_file(folder, name), devices)
-    _sweep(folder)
+        _check_compatible(_lock_file(folder, name), devices)
+    _delete_stale_locks(folder)
     host = re.sub(r"[^A-Za-z0-9]+", "-", _host())[:60].strip("-") or "host"
     name = f"{host}-{os.getpid()}-{secrets.token_hex(2)}"
     about = {"slots": [slot.name for slot in slots], "gpus": devices, "cluster": cluster}
-    alive = take_lock(_alive_file(folder, name), about=about)
+    alive = take_lock(_lock_file(folder, name), about=about)
     try:
-        return Parent(folder, name, take_lock(_workers_file(folder, name)), alive)
+        return Coordinator(folder, name, take_lock(_workers_file(folder, name)), alive)
     except OSError:
         os.close(alive)
         raise
 
 
-def _check_beside(other: Path, devices: Sequence[str]) -> None:
-    """Make sure that one can work beside another parent: runs that share a GPU slow each other."""
+def _check_compatible(other: Path, devices: Sequence[str]) -> None:
+    """Check that this process can work beside another coordinator: runs that share a GPU slow each other down."""
     owner = read_json(other)
     if not isinstance(owner, dict):
         return
     if cluster := owner.get("cluster"):
         hint = "wait for its end, or stop it first"
-        raise BusyError(f"{lock_owner(other)} gives the runs of the study to {cluster}", hint)
+        raise BusyError(f"{lock_owner(other)} submits the runs of the study to {cluster}", hint)
     used = owner.get("gpus") if owner.get("host") == _host() else None
     if shared := [gpu for gpu in devices if isinstance(used, list) and gpu in used]:
         raise BusyError(f"GPU {shared[0]} is used by {lock_owner(other)}", "name others with --devices")
 
 
-def signs_of_life(folder: Path) -> dict[str, int]:
-    """When each parent on another machine, whose lock is free, last gave a sign of life, by its name.
+def foreign_heartbeats(folder: Path) -> dict[str, int]:
+    """The last heartbeat of each coordinator on another machine whose lock seems free, by its name.
 
-    One that goes on giving them lives, and its lock is not seen here.
+    If one continues to give heartbeats, it is alive, and locks do not work across the machines.
     """
     found: dict[str, int] = {}
     for name in _names(folder):
-        path = _alive_file(folder, name)
+        path = _lock_file(folder, name)
         owner = read_json(path)
         if isinstance(owner, dict) and owner.get("host") != _host() and not is_held(path):
             with suppress(OSError):
@@ -137,42 +137,42 @@ def signs_of_life(folder: Path) -> dict[str, int]:
     return found
 
 
-def check_unchanged(folder: Path, before: Mapping[str, int]) -> None:
-    """Make sure that no parent gave another sign of life since `signs_of_life`.
+def check_no_heartbeat(folder: Path, before: Mapping[str, int]) -> None:
+    """Check that no coordinator gave a heartbeat since `foreign_heartbeats` was called.
 
     Raises:
-        BusyError: one did, so that no lock can be trusted here.
+        BusyError: one did, so that locks cannot be trusted here.
     """
-    now = signs_of_life(folder)
+    now = foreign_heartbeats(folder)
     for name, when in before.items():
         if now.get(name, when) != when:
-            owner = lock_owner(_alive_file(folder, name))
-            hint = "mount its folder so that locks hold across machines, or let one machine work on it"
-            raise BusyError(f"study {folder.name} is active in {owner}, whose lock is not seen here", hint)
+            owner = lock_owner(_lock_file(folder, name))
+            hint = "mount the logs so that file locks work across machines, or use one machine only"
+            raise BusyError(f"study {folder.name} is active in {owner}, whose lock cannot be seen here", hint)
 
 
-def living(folder: Path) -> list[str]:
-    """The names of the parents that live."""
-    return [name for name in _names(folder) if lives(folder, name)]
+def active_coordinators(folder: Path) -> list[str]:
+    """The names of the coordinators that are alive."""
+    return [name for name in _names(folder) if is_alive(folder, name)]
 
 
-def places(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Where each parent that lives trains, by its name, as a run's `place` tells it; nothing where a cluster does."""
+def coordinator_slots(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The slots of each active coordinator by its name, in the form of `StudyRun.place`; none for a cluster."""
     found: dict[str, tuple[str, ...]] = {}
-    for name in living(folder):
-        owner = valid_items(read_json(_alive_file(folder, name)), _OWNER)
-        slots = () if owner.get("cluster") else owner.get("slots", ())[:MOST_PLACES]
+    for name in active_coordinators(folder):
+        owner = valid_items(read_json(_lock_file(folder, name)), _OWNER)
+        slots = () if owner.get("cluster") else owner.get("slots", ())[:MAX_SLOTS]
         found[name] = tuple(slot_on(slot, owner.get("host", "?")) for slot in slots)
     return found
 
 
-def lives(folder: Path, name: str) -> bool:
-    """Whether a parent of this name lives."""
-    return _holds(folder, name, _alive_file(folder, name))
+def is_alive(folder: Path, name: str) -> bool:
+    """Whether the coordinator of this name is alive."""
+    return _holds(folder, name, _lock_file(folder, name))
 
 
-def workers_live(folder: Path, name: str) -> bool:
-    """Whether a parent of this name, or any worker that it started, lives."""
+def has_workers(folder: Path, name: str) -> bool:
+    """Whether the coordinator of this name, or any worker that it started, is alive."""
     return _holds(folder, name, _workers_file(folder, name))
 
 
@@ -180,40 +180,40 @@ def _holds(folder: Path, name: str, lock: Path) -> bool:
     return _NAME.fullmatch(name) is not None and is_folder(folder / FOLDER) and bool(is_held(lock))
 
 
-def dying(folder: Path) -> list[str]:
-    """The names of the parents that are gone, while workers of theirs still live."""
-    return [name for name in _names(folder) if not lives(folder, name) and workers_live(folder, name)]
+def gone_with_workers(folder: Path) -> list[str]:
+    """The names of coordinators that are gone while some of their workers are still alive."""
+    return [name for name in _names(folder) if not is_alive(folder, name) and has_workers(folder, name)]
 
 
 def request_stop(folder: Path, disk: Disk = DISK) -> None:
-    """Ask all processes that work on a study to stop their runs with checkpoints and leave.
+    """Ask all coordinators of a study to stop their runs with checkpoints and to end.
 
     Raises:
-        LogsError: nobody works on it, or its folder cannot be written.
+        LogsError: the study is not active, or its folder cannot be written.
     """
-    asked = living(folder)
-    if not asked:
-        raise LogsError(f"study {folder.name} is not active", f"go on with: torchdeck study {folder.name}")
+    names = active_coordinators(folder)
+    if not names:
+        raise LogsError(f"study {folder.name} is not active", f"continue it with: torchdeck study {folder.name}")
     try:
-        for name in asked:
+        for name in names:
             write_command(folder, _stop_file(folder, name).name, disk=disk)
     except OSError as error:
         raise LogsError(
-            f"study {folder.name} cannot be asked ({disk_error_text(error)})", "mend its permissions"
+            f"cannot send a stop to study {folder.name} ({disk_error_text(error)})", "fix its permissions"
         ) from None
 
 
-def _sweep(folder: Path) -> None:
-    """Delete the locks of parents that are gone with all their workers."""
+def _delete_stale_locks(folder: Path) -> None:
+    """Delete the lock files of coordinators that are gone with all their workers."""
     for name in _names(folder):
-        if not lives(folder, name) and not workers_live(folder, name):
-            for path in (_alive_file(folder, name), _workers_file(folder, name), _stop_file(folder, name)):
+        if not is_alive(folder, name) and not has_workers(folder, name):
+            for path in (_lock_file(folder, name), _workers_file(folder, name), _stop_file(folder, name)):
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
 
 
 def _names(folder: Path) -> list[str]:
-    """The parents whose locks are there."""
+    """The names of all coordinators with a lock file."""
     if not is_folder(folder / FOLDER):
         return []
     try:
@@ -223,7 +223,7 @@ def _names(folder: Path) -> list[str]:
     return [name for file in found if _NAME.fullmatch(name := file.removesuffix(".lock")) and file != name]
 
 
-def _alive_file(folder: Path, name: str) -> Path:
+def _lock_file(folder: Path, name: str) -> Path:
     return folder / FOLDER / f"{name}.lock"
 
 

@@ -1,7 +1,8 @@
-"""What a study says while it runs: frozen events, and their form as one JSON object each."""
+"""The events of a study: frozen dataclasses, and their form as JSON objects."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ class StudyEvent:
 
 @dataclass(frozen=True, slots=True)
 class StudyStarted(StudyEvent):
-    """A process began to work on the study, with these places to train."""
+    """This process started to work on the study, with these slots."""
 
     study: Study
     slots: tuple[str, ...]
@@ -26,24 +27,24 @@ class StudyStarted(StudyEvent):
 
 @dataclass(frozen=True, slots=True)
 class StudyWarned(StudyEvent):
-    """Something a person should know, that the study survives."""
+    """A problem that the study survives."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class RunBegan(StudyEvent):
-    """A run began, or went on in its directory; `elsewhere`: another process of the study trains it."""
+class RunStartedInStudy(StudyEvent):
+    """A run started, or resumed in its folder; `by_peer`: another process of the study trains it."""
 
     run: StudyRun
     slot: str
     resumed: bool
-    elsewhere: bool = False
+    by_peer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class RunSaid(StudyEvent):
-    """An event of one of the runs, as its log has it; those only for the eye (steps, device) are left out."""
+class RunEventForwarded(StudyEvent):
+    """An event of one of the runs, as in its log; step and device events are not forwarded."""
 
     number: int
     run_id: str
@@ -52,15 +53,15 @@ class RunSaid(StudyEvent):
 
 @dataclass(frozen=True, slots=True)
 class RunEnded(StudyEvent):
-    """A run's process is gone; the state tells whether the run is done or can go on."""
+    """The worker of a run has exited; the state says whether the run is done or can be resumed."""
 
     run: StudyRun
-    elsewhere: bool = False
+    by_peer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StudyEnded(StudyEvent):
-    """The last event: all runs done (`failed`: some in vain), or stopped; `error` where the study itself could not."""
+    """The last event: all runs are done (`failed`: some failed), or stopped; `error` where the study itself failed."""
 
     study: Study | None
     outcome: Outcome
@@ -68,26 +69,30 @@ class StudyEnded(StudyEvent):
     error: Failure | None = None
 
 
-def is_told(event: RunEvent) -> bool:
-    """Whether an event of a run is told as the study's: those only for the eye (steps, device) are not."""
+def is_forwarded(event: RunEvent) -> bool:
+    """Whether an event of a run is forwarded as one of the study; step and device events are not."""
     return not isinstance(event, StepCompleted | DeviceSampled)
 
 
+_KINDS: Mapping[type[StudyEvent], str] = {RunStartedInStudy: "RunBegan", RunEventForwarded: "RunSaid"}
+"""Events whose `kind` in JSON is not the name of their class."""
+
+
 def study_event_json(event: StudyEvent) -> dict[str, Any]:
-    """The event as a JSON object, its kind first."""
-    kind = {"kind": type(event).__name__}
+    """The event as a JSON object, `kind` first."""
+    kind = {"kind": _KINDS.get(type(event), type(event).__name__)}
     match event:
         case StudyStarted():
             return {**kind, **counts_json(event.study), "slots": list(event.slots)}
         case StudyWarned():
             return {**kind, "message": event.message}
-        case RunBegan():
-            about = {"slot": event.slot, "resumed": event.resumed, "elsewhere": event.elsewhere}
+        case RunStartedInStudy():
+            about = {"slot": event.slot, "resumed": event.resumed, "elsewhere": event.by_peer}
             return {**kind, **run_json(event.run), **about}
-        case RunSaid():
+        case RunEventForwarded():
             return {**kind, "number": event.number, "run_id": event.run_id, "event": to_json(event.event)}
         case RunEnded():
-            return {**kind, **run_json(event.run), "elsewhere": event.elsewhere}
+            return {**kind, **run_json(event.run), "elsewhere": event.by_peer}
         case StudyEnded():
             about = counts_json(event.study) if event.study else {}
             error = failure_json(event.error) if event.error else None
@@ -97,13 +102,13 @@ def study_event_json(event: StudyEvent) -> dict[str, Any]:
 
 
 def run_json(run: StudyRun) -> dict[str, Any]:
-    """A run of a study as scripts read it, without its whole configuration."""
+    """A run of a study as a JSON object, without its full config."""
     keys = ("number", "label", "preset", "run_id", "state", "reason", "place")
     return {**{key: getattr(run, key) for key in keys}, "overrides": dict(run.overrides)}
 
 
 def counts_json(study: Study) -> dict[str, Any]:
-    """How far a study is."""
+    """The progress of a study: the number of runs in each state."""
     states = ("waiting", "running", "completed", "failed", "pruned", "stopped")
     found: dict[str, Any] = {"study_id": study.study_id, "name": study.name, "planned": study.planned}
     return {**found, "runs": {state: study.count(state) for state in states}}

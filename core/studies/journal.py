@@ -1,7 +1,7 @@
-"""The files of a study: study.json, written once, which declares it, and changes.jsonl: what became of its runs since.
+"""The files of a study: study.json, written once, declares it; changes.jsonl records what became of its runs.
 
-A line of changes.jsonl is one change, with its CRC-32. Whoever writes it holds the study's lock, so a torn last line is
-of a process that died.
+Each line of changes.jsonl is one change, with its CRC-32. Only the process that holds the study's lock writes it, so an
+incomplete last line is from a process that died.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Json = dict[str, Any]
 
 
 class Changes:
-    """The changes of a study: read on from where the last reading ended, or written."""
+    """Reads changes.jsonl from where the last reading ended, and appends to it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / CHANGES
         self._offset = 0
 
     def read(self) -> Iterator[Json]:
-        """Those in whole lines since the last call; damaged lines are passed over."""
+        """The changes in complete lines since the last call; damaged lines are skipped."""
         try:
             file = os.fdopen(open_regular(self.path), "rb")
         except OSError:
@@ -42,7 +42,7 @@ class Changes:
                     continue
 
     def repair(self) -> None:
-        """Cut a torn last line, so that the next is not added to it; only while holding the study's lock."""
+        """Cut off an incomplete last line, so that the next is not appended to it; requires the study's lock."""
         try:
             file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "r+b")
         except OSError:
@@ -57,10 +57,10 @@ class Changes:
             file.truncate(end - len(tail) + tail.rfind(b"\n") + 1)
 
     def write(self, change: Mapping[str, Any], disk: Disk = DISK) -> None:
-        """Add one that survives a power cut; only while holding the study's lock, with all others read.
+        """Append a change and sync it to disk; requires the study's lock, with all earlier changes read.
 
         Raises:
-            OSError: the disk refuses it.
+            OSError: it cannot be written.
         """
         line = seal(dict(change)) + b"\n"
         file = open_to_append(self.path, disk)
@@ -73,9 +73,9 @@ class Changes:
 
 
 def apply_change(content: Json, change: Mapping[str, Any]) -> int | None:
-    """Fold a change into what study.json declares; the number of the run that it is about, if it is.
+    """Apply a change to the content of study.json; returns the number of the run that it concerns, if any.
 
-    It holds keys of the search, or of one run, which may be a new one.
+    A change holds keys of the search, or of one run, which may be new.
     """
     search, run = change.get("search"), change.get("run")
     if isinstance(search, dict) and isinstance(content.get("search"), dict):
@@ -91,7 +91,7 @@ def apply_change(content: Json, change: Mapping[str, Any]) -> int | None:
 
 
 def read_content(folder: Path) -> Any:
-    """What a study's files say together, in JSON's types; None where study.json is missing or damaged."""
+    """The content of study.json with all changes applied, in JSON's types; None where it is missing or damaged."""
     content = read_json(folder / DECLARED)
     if isinstance(content, dict):
         for change in Changes(folder).read():

@@ -1,7 +1,7 @@
-"""What the parents of a study share: its runs as its files tell of them, changed only by who holds the study's lock.
+"""The ledger of a study: the shared state of its runs, changed only while holding the study's lock.
 
-The lock is held for a moment at a time, and whoever takes it first reads what others changed. A person's wish for one
-run, to hold it or to try it again, is a change like any other.
+The lock is held for a moment at a time, and taking it first reads what others changed. When the user stops or retries
+one run, that is a change like any other.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 from ..errors import BusyError, InputError, LogsError
 from ..utils.files import DISK, disk_error_text, read_json
 from ..utils.locks import release_lock, wait_for_lock
-from .coordinators import FOLDER, lives
+from .coordinators import FOLDER, is_alive
 from .journal import DECLARED, Changes, apply_change
 from .model import Study, StudyRun
 from .reader import check_trainable, run_of, study_of
-from .store import settled_run
+from .store import current_run
 
 LOCK = "study.lock"
 LOCK_TIMEOUT = 60.0
-"""Seconds that others may have the lock."""
+"""Seconds to wait for the lock."""
 
 _FIELDS = tuple(field.name for field in fields(StudyRun))
 
@@ -42,25 +42,25 @@ class Ledger:
         self.folder = folder
         self._content = read_json(folder / DECLARED)
         self.study: Study = study_of(folder, self._content)
-        """As its files tell of it; each run's own directory knows better."""
+        """The study as recorded in its files; the run folders may know better."""
         check_trainable(folder, self.study)
         self._changes, self._clock, self._depth = Changes(folder), clock, 0
         try:
             self._lock = DISK.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise unwritable(folder, error) from None
+            raise write_error(folder, error) from None
         self.refresh()
 
     def close(self) -> None:
-        """Give the lock's descriptor back."""
+        """Close the lock file."""
         os.close(self._lock)
 
     @contextmanager
-    def held(self) -> Generator[None]:
-        """Hold the lock, knowing all that others changed; only within may changes be put down.
+    def locked(self) -> Generator[None]:
+        """Hold the lock, with the changes of others read; changes may only be recorded inside. Reentrant.
 
         Raises:
-            BusyError: another process has had it for too long.
+            BusyError: another process holds the lock for too long.
         """
         if self._depth == 0:
             self._take()
@@ -74,13 +74,13 @@ class Ledger:
 
     def _take(self) -> None:
         if not wait_for_lock(self._lock, LOCK_TIMEOUT, self._clock):
-            told = f"another process keeps the lock of study {self.folder.name}"
-            raise BusyError(told, f"end the one that hangs; {self.folder / FOLDER} names them")
+            message = f"another process does not release the lock of study {self.folder.name}"
+            raise BusyError(message, f"end the process that hangs; {self.folder / FOLDER} lists them")
         self._changes.repair()
         self.refresh()
 
     def refresh(self) -> list[StudyRun]:
-        """Read what others changed since the last call; those runs, as they are now."""
+        """Read what others changed since the last call; returns the changed runs."""
         numbers: dict[int, None] = {}
         for change in self._changes.read():
             if (number := self._apply(change)) is not None:
@@ -88,7 +88,7 @@ class Ledger:
         return [self.study.runs[number] for number in numbers]
 
     def _apply(self, change: Mapping[str, object]) -> int | None:
-        """Fold a change in; one that is no run's counts for nothing."""
+        """Apply a change; one with an invalid run is ignored."""
         number = apply_change(self._content, change)
         run = run_of(number, self._content["runs"][number]) if number is not None else None
         if run is None or not run.config:
@@ -96,11 +96,11 @@ class Ledger:
         self.study = self.study.with_run(run)
         return number
 
-    def put(self, run: StudyRun) -> None:
-        """Put down what changed of a run, or a new one.
+    def record(self, run: StudyRun) -> None:
+        """Record what changed of a run, or a new run.
 
         Raises:
-            OSError: the disk refuses it.
+            OSError: it cannot be written.
         """
         assert self._depth
         known = self.study.runs[run.number] if run.number < len(self.study.runs) else None
@@ -113,11 +113,11 @@ class Ledger:
             apply_change(self._content, change)
             self.study = self.study.with_run(run)
 
-    def put_importance(self, importance: Mapping[str, float]) -> None:
-        """Put down how much each setting of a search mattered.
+    def record_importance(self, importance: Mapping[str, float]) -> None:
+        """Record the importance of each setting of a search.
 
         Raises:
-            OSError: the disk refuses it.
+            OSError: it cannot be written.
         """
         assert self._depth
         if self.study.search and self.study.search.importance != importance:
@@ -125,62 +125,62 @@ class Ledger:
             self.study = replace(self.study, search=replace(self.study.search, importance=dict(importance)))
 
 
-def unwritable(folder: Path, error: OSError) -> LogsError:
-    """What there is to tell where a disk refuses what a study writes."""
+def write_error(folder: Path, error: OSError) -> LogsError:
+    """The error for a study whose files cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    told = f"study {folder.name} cannot be written ({disk_error_text(error)})"
-    return LogsError(told, "free some space" if full else "mend its permissions")
+    message = f"study {folder.name} cannot be written ({disk_error_text(error)})"
+    return LogsError(message, "free some space" if full else "fix its permissions")
 
 
 def hold_run(folder: Path, number: int) -> StudyRun:
-    """Have one run of a study stopped, or not begun, until it is retried, while the others go on; the run now.
+    """Put one run of a study on hold: it is stopped, or not started, until it is retried; returns the run.
 
     Raises:
         InputError: there is no such run, or it is done.
         LogsError, BusyError: the study cannot be read or written.
     """
-    with _asked(folder) as ledger:
+    with _opened_and_locked(folder) as ledger:
         run = _run(ledger, number)
         if run.state not in ("waiting", "running", "stopped"):
-            raise InputError(f"run {number} is {run.state}", "stop one that waits or trains")
-        # One that trains is stopped by its parent, who sees the wish.
-        ledger.put(held := settled_run(folder.parent, replace(run, wish="hold"), run.state == "running"))
-        return held
+            raise InputError(f"run {number} is {run.state}", "choose a run that is waiting or active")
+        # An active run is stopped by its coordinator, which reads this change.
+        ledger.record(on_hold := current_run(folder.parent, replace(run, wish="hold"), run.state == "running"))
+        return on_hold
 
 
 def retry_run(folder: Path, number: int) -> StudyRun:
-    """Have one run of a study tried again that failed, or was stopped; the run now.
+    """Retry one run of a study that failed or was stopped; returns the run.
 
     Raises:
-        InputError: there is no such run, or it need not be tried again.
+        InputError: there is no such run, or it did not fail and was not stopped.
         LogsError, BusyError: the study cannot be read or written.
     """
-    with _asked(folder) as ledger:
+    with _opened_and_locked(folder) as ledger:
         run = _run(ledger, number)
         if run.state not in ("failed", "stopped"):
-            raise InputError(f"run {number} is {run.state}", "retry one that failed or was stopped")
-        ledger.put(again := tried_again(run))
-        return again
+            raise InputError(f"run {number} is {run.state}", "choose a run that failed or was stopped")
+        ledger.record(reset := reset_for_retry(run))
+        return reset
 
 
-def tried_again(run: StudyRun) -> StudyRun:
-    """A run that is to be tried again."""
+def reset_for_retry(run: StudyRun) -> StudyRun:
+    """The run, waiting to be retried."""
     return replace(run, state="waiting", reason="", wish="again", deaths=0)
 
 
 @contextmanager
-def _asked(folder: Path) -> Generator[Ledger]:
+def _opened_and_locked(folder: Path) -> Generator[Ledger]:
     with closing(Ledger(folder)) as ledger:
         try:
-            with ledger.held():
+            with ledger.locked():
                 yield ledger
         except OSError as error:
-            raise unwritable(folder, error) from None
+            raise write_error(folder, error) from None
 
 
 def _run(ledger: Ledger, number: int) -> StudyRun:
     runs = ledger.study.runs
     if not 0 <= number < len(runs):
-        raise InputError(f"study {ledger.folder.name} has no run {number}", f"name one of 0 to {len(runs) - 1}")
+        raise InputError(f"study {ledger.folder.name} has no run {number}", f"choose one of 0 to {len(runs) - 1}")
     run = runs[number]
-    return settled_run(ledger.folder.parent, run, lives(ledger.folder, run.parent))
+    return current_run(ledger.folder.parent, run, is_alive(ledger.folder, run.parent))

@@ -1,4 +1,4 @@
-"""A study and its runs, as data."""
+"""The data model of studies: `Study`, `StudyRun`, `Search`, and the states of runs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 PRUNED = "pruned: "
-"""What the reason of a run begins with that a search stopped because it was no good."""
+"""The reason of a run that a search pruned starts with this."""
 
 
 KILLED = "its process was killed"
 
 
-GONE = "its run directory is not there"
+GONE = "its run folder is missing"
 
 
 HOLD = "on hold until it is retried"
@@ -51,11 +51,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """One configuration of a study, and what became of its run.
+    """One configuration of a study, and the state of its run.
 
-    `place` is where it trains or did, in words, `parent` the process of the study that saw to it, `deaths` how often
-    what trained it died. A person's `wish` stands until it is met: one on hold is not taken up, until it is to be tried
-    again.
+    `place` is where it trains or did, as text; `parent` the name of its coordinator; `deaths` how often its worker
+    died. A user's `wish` stays until it is met: a run on hold is not started until the user retries it.
     """
 
     number: int
@@ -74,15 +73,15 @@ class StudyRun:
 
     @property
     def to_do(self) -> bool:
-        """Whether it can be begun, or gone on with, now."""
+        """Whether it can be started or resumed now."""
         return self.state in ("waiting", "stopped") and self.wish != "hold"
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search tries: the space by dotted path, in how many trials, and what it looks for.
+    """A search: the distribution of each setting by dotted path, the number of trials, and the metric to optimise.
 
-    `base` is the content (as a preset has it) that each trial's settings change.
+    `base` is the config that the settings of each trial override.
     """
 
     space: Mapping[str, Mapping[str, Any]]
@@ -98,9 +97,9 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Many runs, one result.
+    """Several runs with one result.
 
-    `given` are the `section.key=value` texts on the command line that made it, `tags` those that its runs get.
+    `given` are the `section.key=value` overrides from the command line, `tags` the tags of its runs.
     """
 
     name: str
@@ -120,21 +119,21 @@ class Study:
     created: float = 0.0
 
     def with_run(self, changed: StudyRun) -> Study:
-        """The study with one run replaced, or added at its end."""
+        """The study with one run replaced, or appended."""
         runs = [changed if run.number == changed.number else run for run in self.runs]
         return replace(self, runs=tuple(runs if changed.number < len(self.runs) else [*runs, changed]))
 
     @property
     def planned(self) -> int:
-        """The number of runs it comes to."""
+        """The number of runs when the study is complete."""
         return max(self.search.trials if self.search else 0, len(self.runs))
 
     @property
     def finished(self) -> bool:
-        """Whether no run is left to do."""
+        """Whether all runs are done."""
         return len(self.runs) >= self.planned and all(run.state in DONE for run in self.runs)
 
     def count(self, state: RunState) -> int:
-        """How many runs are in a state; those of a search that are yet to be drawn are waiting."""
+        """The number of runs in a state; runs of a search that are not drawn yet count as waiting."""
         undrawn = self.planned - len(self.runs) if state == "waiting" else 0
         return sum(run.state == state for run in self.runs) + undrawn

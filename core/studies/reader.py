@@ -1,4 +1,4 @@
-"""Reads what study.json and changes.jsonl say as a `Study`: a damaged value costs only itself."""
+"""Read study.json and changes.jsonl as a `Study`; a damaged value is dropped without the rest."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .model import SHOWS, Direction, Json, Kind, Pruner, RunState, Sampler, Sear
 
 SCHEMA = 1
 MIN_READER = 1
-LONGEST_LABEL = 500
-"""Characters: a label stands in every line of an export, and one of a megabyte would fill the disk."""
+MAX_LABEL_LENGTH = 500
+"""Characters; every line of an export contains the label, and one of a megabyte would fill the disk."""
 
-_ANEW = "start the study anew with --new"
+_ANEW = "start the study again with --new"
 
 
 def study_of(folder: Path, content: Any) -> Study:
-    """The study that the content of a folder's files describes, its runs not settled.
+    """The study in the content of its files; the states of its runs are not checked against the run folders.
 
     Raises:
         LogsError: the content is missing, damaged as a whole, or of a newer version.
@@ -42,15 +42,15 @@ def study_of(folder: Path, content: Any) -> Study:
 
 
 def run_of(place: int, item: Any) -> StudyRun:
-    """The run at a place of a study's list."""
+    """The run at index `place` of a study's list of runs."""
     known = _read(item, _RUN, label="", overrides={}, preset="", config={})
     changes = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in known["overrides"].items())
-    known["label"] = (known["label"] or changes or f"run {place}")[:LONGEST_LABEL]
+    known["label"] = (known["label"] or changes or f"run {place}")[:MAX_LABEL_LENGTH]
     return StudyRun(number=place, **known)
 
 
 def check_trainable(folder: Path, study: Study) -> None:
-    """Refuse a study of which damage took what its runs are trained with.
+    """Check that damage has not destroyed the settings that the runs of a study need.
 
     Raises:
         LogsError: settings are missing.
@@ -64,7 +64,7 @@ def check_trainable(folder: Path, study: Study) -> None:
 
 
 def _read(content: Any, readers: Mapping[str, Reader], **found: Any) -> Json:
-    """The values of a table that are of the type they must have, over those in `found`."""
+    """The valid values of a table, over the defaults in `found`."""
     for key, reader in readers.items():
         with suppress(KeyError, ValueError):
             found[key] = reader(mapping(content)[key])
@@ -82,7 +82,7 @@ def _shows(value: Any) -> tuple[str, ...]:
 
 
 def _statement(item: Any) -> str:
-    """A reported statement: a text, or a table of figures."""
+    """A reported statement: a string, or a table of figures as text."""
     table = cast("Json", item) if isinstance(item, dict) else {}
     return ", ".join(f"{key} {value}" for key, value in table.items()) or str(item)
 

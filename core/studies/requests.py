@@ -1,4 +1,4 @@
-"""What a study asks of a run's process: the config for its slot, and a search's settings as a run."""
+"""Requests to workers: the run of a study with its config for a slot, and the runs that a search draws."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .model import Search, Study, StudyRun
 from .search_space import override_texts
 
 
-def request_of(study: Study, run: StudyRun, slot: Slot, logs: Path, data: Path, resumed: bool) -> dict[str, Any]:
-    """What the worker that is to train a run in a slot is told; see `torchdeck.core.processes.worker`."""
+def worker_request(study: Study, run: StudyRun, slot: Slot, logs: Path, data: Path, resumed: bool) -> dict[str, Any]:
+    """The request for the worker of a run in a slot; see `torchdeck.core.processes.worker`."""
     return {
         "logs": str(logs),
         "data": str(data),
@@ -25,12 +25,12 @@ def request_of(study: Study, run: StudyRun, slot: Slot, logs: Path, data: Path, 
         "tags": list(study.tags),
         "reported": [figure for figure in run.reported if "/" in str(figure.get("metric"))],
         "study": {"id": study.study_id, "number": run.number},
-        "config": placed(run.config, slot),
+        "config": config_for_slot(run.config, slot),
     }
 
 
 def drawn_run(search: Search, number: int, preset: str, settings: Mapping[str, Any]) -> StudyRun:
-    """The run of settings that a search drew; failed from the start where they do not go together."""
+    """The run for settings that a search drew; it counts as failed where they are not valid together."""
     label = " ".join(f"{path.partition('.')[2]}={_short(value)}" for path, value in settings.items())
     content = with_overrides(search.base, override_texts(settings))
     try:
@@ -43,8 +43,8 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def placed(config: Mapping[str, Any], slot: Slot) -> dict[str, Any]:
-    """The config for a slot: its device and threads, where the config leaves them open."""
+def config_for_slot(config: Mapping[str, Any], slot: Slot) -> dict[str, Any]:
+    """The config with the device and threads of a slot, where they are `auto`."""
     training = dict(config["training"])
     if training.get("device", "auto") == "auto":
         training["device"] = slot.device

@@ -1,7 +1,7 @@
-"""A study as an iterator of events: become one of its parents, claim its runs one after another, train each, tell all.
+"""Run a study as an iterator of events: register as a coordinator, claim its runs one by one, train each.
 
-The runs' last events are the truth. The queue is told what they say, never the other way round, so a finished run is
-not repeated and an interrupted one goes on in its own directory.
+The last events of the runs are the truth: the queue is updated from them, never the other way round. So a finished run
+is not repeated, and an interrupted one is resumed in its own folder.
 """
 
 from __future__ import annotations
@@ -18,19 +18,26 @@ from ..events import Failure, FailureKind
 from ..processes.fork_client import ForkServer
 from ..processes.launch import start_worker
 from ..utils.files import is_disk_error
-from .coordinators import SILENCE, Parent, check_unchanged, dying, enter, signs_of_life
+from .coordinators import (
+    SILENCE_SECONDS,
+    Coordinator,
+    check_no_heartbeat,
+    foreign_heartbeats,
+    gone_with_workers,
+    register,
+)
 from .events import StudyEnded, StudyEvent, StudyWarned
-from .executor import Circumstances, Executor
-from .ledger import Ledger, unwritable
+from .executor import Executor, StudyOptions
+from .ledger import Ledger, write_error
 
 
-def run_study(folder: Path, control: Inbox | None = None, *, around: Circumstances) -> Iterator[StudyEvent]:
-    """Work on a study until no run is left; every failure is the last event, nothing is raised.
+def run_study(folder: Path, control: Inbox | None = None, *, options: StudyOptions) -> Iterator[StudyEvent]:
+    """Work on a study until no run is left, yielding events; every failure is the last event, nothing is raised.
 
-    A stop by control stops its runs with a checkpoint; the same call later goes on where they stand.
+    A stop by control stops its runs with checkpoints; the same call resumes them later.
     """
     try:
-        yield from _opened(folder, control or Control(), around)
+        yield from _open_and_run(folder, control or Control(), options)
     except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
         failure = _failure(folder, error)
         yield StudyEnded(None, "failed", failure.message, failure)
@@ -38,7 +45,7 @@ def run_study(folder: Path, control: Inbox | None = None, *, around: Circumstanc
 
 def _failure(folder: Path, error: Exception) -> Failure:
     if isinstance(error, OSError) and is_disk_error(error):
-        error = unwritable(folder, error)
+        error = write_error(folder, error)
     kind: FailureKind = (
         "input" if isinstance(error, InputError) else "busy" if isinstance(error, BusyError) else "crash"
     )
@@ -46,58 +53,58 @@ def _failure(folder: Path, error: Exception) -> Failure:
     return Failure(kind, type(error).__name__, message, hint, "".join(traceback.format_exception(error)))
 
 
-def _opened(folder: Path, control: Inbox, around: Circumstances) -> Generator[StudyEvent]:
-    if not (yield from _no_hidden_parent(folder, control)):
+def _open_and_run(folder: Path, control: Inbox, options: StudyOptions) -> Generator[StudyEvent]:
+    if not (yield from _no_unseen_coordinator(folder, control)):
         return
     with closing(Ledger(folder)) as ledger:
-        parent = _entered(folder, ledger, around)
+        coordinator = _register(folder, ledger, options)
         try:
-            if not (yield from _last_workers_gone(folder, control)):
+            if not (yield from _orphaned_workers_gone(folder, control)):
                 return
             with closing(ForkServer()) as server:
-                start = around.start or partial(start_worker, server=server)
-                with closing(Executor(ledger, parent, control, around, start)) as executor:
+                start = options.start or partial(start_worker, server=server)
+                with closing(Executor(ledger, coordinator, control, options, start)) as executor:
                     yield from executor.events()
         finally:
-            parent.leave()
+            coordinator.unregister()
 
 
-def _entered(folder: Path, ledger: Ledger, around: Circumstances) -> Parent:
+def _register(folder: Path, ledger: Ledger, options: StudyOptions) -> Coordinator:
     try:
-        with ledger.held():
-            return enter(folder, around.slots, join=around.join, cluster=around.cluster)
+        with ledger.locked():
+            return register(folder, options.slots, join=options.join, cluster=options.cluster)
     except OSError as error:
-        raise unwritable(folder, error) from None
+        raise write_error(folder, error) from None
 
 
-def _no_hidden_parent(folder: Path, control: Inbox) -> Generator[StudyEvent, None, bool]:
-    """Wait for a sign of life from parents on other machines whose locks are free; whether none came, and no stop.
+def _no_unseen_coordinator(folder: Path, control: Inbox) -> Generator[StudyEvent, None, bool]:
+    """Wait for heartbeats of coordinators on other machines whose locks seem free; False where a stop came first.
 
     Raises:
-        BusyError: one came.
+        BusyError: one of them gave a heartbeat.
     """
-    before = signs_of_life(folder)
+    before = foreign_heartbeats(folder)
     if not before:
         return True
-    yield StudyWarned(f"waiting {SILENCE:.0f} s for a sign of life from a process on another machine")
-    for _ in range(round(SILENCE)):
+    yield StudyWarned(f"waiting {SILENCE_SECONDS:.0f} s for a heartbeat of a process on another machine")
+    for _ in range(round(SILENCE_SECONDS)):
         if (yield from _stopped(control)):
             return False
         control.wait(1.0)
-        check_unchanged(folder, before)
+        check_no_heartbeat(folder, before)
     return True
 
 
-def _last_workers_gone(folder: Path, control: Inbox) -> Generator[StudyEvent, None, bool]:
-    """Wait until no worker lives of a parent that is gone; whether that came before a stop.
+def _orphaned_workers_gone(folder: Path, control: Inbox) -> Generator[StudyEvent, None, bool]:
+    """Wait until the workers of coordinators that died have exited; False where a stop came first.
 
-    After a kill of a study's process its workers stop by themselves, with a checkpoint, within a batch.
+    When a coordinator is killed, its workers stop within a batch, with a checkpoint.
     """
-    told = False
-    while dying(folder):
-        if not told:
-            yield StudyWarned("runs of an earlier process are still stopping; waiting for them")
-            told = True
+    warned = False
+    while gone_with_workers(folder):
+        if not warned:
+            yield StudyWarned("waiting for the runs of an earlier process to stop")
+            warned = True
         if (yield from _stopped(control)):
             return False
         control.wait(0.2)
@@ -108,5 +115,5 @@ def _stopped(control: Inbox) -> Generator[StudyEvent, None, bool]:
     command = control.take()
     if command is None or command[0] != "stop":
         return False
-    yield StudyEnded(None, "stopped", "asked to stop before any of its runs began")
+    yield StudyEnded(None, "stopped", "a stop was requested before any run started")
     return True

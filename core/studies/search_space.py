@@ -1,4 +1,4 @@
-"""A search space as texts: `log(1e-4,1e-1)`, `uniform(0.8,0.99)`, `int(1,4)`, `choice(32,64)`."""
+"""Parse search spaces: `log(1e-4,1e-1)`, `uniform(0.8,0.99)`, `int(1,4)`, `choice(32,64)`."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _EXAMPLES = {
 
 
 def is_distribution(text: str) -> bool:
-    """Whether a value describes a range to search rather than one value."""
+    """Whether a text is a distribution rather than one value."""
     return _FORM.fullmatch(text.strip()) is not None
 
 
 def parse_distribution(path: str, text: str) -> dict[str, Any]:
-    """A distribution as JSON: its kind, with low and high or with choices.
+    """Parse a distribution to a JSON object: its kind, and low and high or choices.
 
     Raises:
-        ConfigError: the text is not of that form.
+        ConfigError: the text is not a valid distribution.
     """
     match = _FORM.fullmatch(text.strip())
     assert match, "the caller asked is_distribution first"
     kind, arguments = match[1], values_of(match[2])
     if kind == "choice":
         if len(arguments) < 2:
-            raise ConfigError([Fault(path, f"a choice needs two values or more, such as {_EXAMPLES[kind]}")])
+            raise ConfigError([Fault(path, f"choice needs at least two values, such as {_EXAMPLES[kind]}")])
         if any(isinstance(value, list | dict) for value in arguments):
-            raise ConfigError([Fault(path, "a choice is of single values, not of lists")])
+            raise ConfigError([Fault(path, "the values of choice must not be lists")])
         return {"kind": kind, "choices": arguments}
     numbers = [value for value in arguments if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(arguments) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
@@ -52,7 +52,7 @@ def parse_distribution(path: str, text: str) -> dict[str, Any]:
 
 
 def values_of(text: str) -> list[Any]:
-    """The values of a list such as `0.1,0.05`, `a,b` or `[1,2],[3,4]`, each once, as TOML reads them."""
+    """The distinct values of a list such as `0.1,0.05`, `a,b` or `[1,2],[3,4]`, parsed as TOML."""
     inner = text.strip()
     try:
         values = tomllib.loads(f"value = [{inner}]")["value"]
@@ -69,15 +69,15 @@ def _value(text: str) -> Any:
 
 
 def override_texts(overrides: Mapping[str, Any]) -> list[str]:
-    """Settings as `section.key=value` texts; JSON's numbers, strings, booleans and lists are TOML's too."""
+    """Settings as `section.key=value` overrides; JSON's numbers, strings, booleans and lists are valid TOML."""
     return [f"{path}={json.dumps(value)}" for path, value in overrides.items()]
 
 
 def check_space(base: Mapping[str, Any], space: Mapping[str, Mapping[str, Any]]) -> None:
-    """Try both ends, or every choice, of each setting on its own.
+    """Validate both ends, or every choice, of each distribution on its own.
 
     Raises:
-        ConfigError: all settings that some value of their range does not suit.
+        ConfigError: all settings whose distribution contains an invalid value.
     """
     faults: dict[str, Fault] = {}
     for path, distribution in space.items():

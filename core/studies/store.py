@@ -1,6 +1,6 @@
-"""Studies on disk: make one, find one, load one with the state of each run.
+"""Create, find and load studies on disk.
 
-A state in these files is a cache; `settled_run` corrects it by what the run's own directory says.
+The states of runs in a study's files are only a cache: `current_run` corrects them by the run folders.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from ..utils.files import (
     write_atomically,
 )
 from ..utils.locks import wait_for_lock
-from .coordinators import living
+from .coordinators import active_coordinators
 from .journal import DECLARED, read_content
 from .model import GONE, HOLD, KILLED, PRUNED, Study, StudyRun, StudyStatus
-from .reader import LONGEST_LABEL, MIN_READER, SCHEMA, study_of
+from .reader import MAX_LABEL_LENGTH, MIN_READER, SCHEMA, study_of
 
 LOCK_TIMEOUT = 60.0
-"""Seconds that another process may take to make a study."""
+"""Seconds that another process may take to create a study."""
 
 
 def create_study(logs: Path, study: Study, now: float, disk: Disk = DISK) -> Path:
-    """Make the folder of a new study with its study.json; nothing runs yet.
+    """Create the folder of a new study with its study.json; nothing is started yet.
 
     Raises:
         LogsError: the folder cannot be written.
@@ -54,7 +54,7 @@ def create_study(logs: Path, study: Study, now: float, disk: Disk = DISK) -> Pat
         with suppress(OSError):
             remove_tree(folder, disk)
         raise LogsError(
-            f"the study {folder} cannot be made ({disk_error_text(error)})", "choose another --logs"
+            f"the study {folder} cannot be created ({disk_error_text(error)})", "choose another --logs"
         ) from None
     return folder
 
@@ -66,27 +66,27 @@ def save_study(folder: Path, study: Study, disk: Disk = DISK) -> None:
 
 
 def load_study(folder: Path) -> Study:
-    """The study of a folder, each run as its own directory tells it.
+    """Load the study of a folder, with the state of each run from its run folder.
 
     Raises:
         LogsError: study.json is missing, damaged or of a newer version.
     """
-    study, alive = study_of(folder, read_content(folder)), living(folder)
-    return replace(study, runs=tuple(settled_run(folder.parent, run, run.parent in alive) for run in study.runs))
+    study, alive = study_of(folder, read_content(folder)), active_coordinators(folder)
+    return replace(study, runs=tuple(current_run(folder.parent, run, run.parent in alive) for run in study.runs))
 
 
-def settled_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
-    """One run as its directory tells it; one without a directory is about to begin where its parent is `active`.
+def current_run(logs: Path, run: StudyRun, active: bool = False) -> StudyRun:
+    """A run with its state from its folder; one without a folder is about to start where its coordinator is `active`.
 
-    A wish that its directory does not know of has the last word.
+    A user's wish that the folder does not reflect yet takes precedence.
     """
     folder = logs / run.run_id if run.run_id else None
-    return settled_by(read_row(folder) if folder and is_run(folder) else None, run, active)
+    return current_run_of(read_row(folder) if folder and is_run(folder) else None, run, active)
 
 
-def settled_by(row: RunRow | None, run: StudyRun, active: bool = False) -> StudyRun:
-    """The same, of a directory that was read."""
-    found = _told(row, run, active)
+def current_run_of(row: RunRow | None, run: StudyRun, active: bool = False) -> StudyRun:
+    """The same, given the row of the run folder."""
+    found = _run_from_row(row, run, active)
     if run.wish == "again" and found.state in ("failed", "stopped"):
         return replace(found, state="waiting", reason="")
     if run.wish == "hold" and found.state in ("waiting", "stopped"):
@@ -95,7 +95,7 @@ def settled_by(row: RunRow | None, run: StudyRun, active: bool = False) -> Study
     return found
 
 
-def _told(row: RunRow | None, run: StudyRun, active: bool) -> StudyRun:
+def _run_from_row(row: RunRow | None, run: StudyRun, active: bool) -> StudyRun:
     if row is None:
         kept = run.state == "failed" or (active and run.state == "running")
         reason = GONE if run.run_id and run.state not in ("waiting", "running") else ""
@@ -114,33 +114,33 @@ def _told(row: RunRow | None, run: StudyRun, active: bool) -> StudyRun:
         case "stopped":
             return replace(run, state="stopped", reason=reason)
         case _:
-            # A process that was killed leaves no last event: a verdict on it stands, else the run can go on.
+            # A process that was killed leaves no last event: keep a verdict on it, else the run can be resumed.
             return run if run.state in ("failed", "pruned") else replace(run, state="stopped", reason=KILLED)
 
 
 def status_of(folder: Path, study: Study) -> StudyStatus:
-    """Whether a process works on the study, else how far it is."""
-    if living(folder):
+    """`running` while a coordinator is active, else by the states of its runs."""
+    if active_coordinators(folder):
         return "running"
     if not study.finished:
         return "unfinished"
     return "failed" if study.count("failed") else "completed"
 
 
-def clear_unborn(logs: Path, run_id: str) -> None:
-    """Remove a run directory whose process died before it wrote run.json: nothing of it can be used."""
+def remove_incomplete_run(logs: Path, run_id: str) -> None:
+    """Delete a run folder whose process died before it wrote run.json: nothing in it can be used."""
     folder = logs / run_id
     if folder.is_dir() and not (folder / "run.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_study(folder: Path) -> bool:
-    """Whether a folder is a study's; a link to one is not, for it may lead anywhere."""
+    """Whether a folder is a study folder; a link to one is not, because it may lead anywhere."""
     return is_folder(folder) and os.path.lexists(folder / "study.json")
 
 
 def study_folders(logs: Path) -> list[Path]:
-    """The folders of all studies below a logs folder, the newest last."""
+    """The folders of all studies directly below a logs folder, newest last."""
     try:
         names = [entry.name for entry in os.scandir(logs) if RUN_ID.fullmatch(entry.name)]
     except OSError:
@@ -149,45 +149,45 @@ def study_folders(logs: Path) -> list[Path]:
 
 
 def find_study(logs: Path, reference: str) -> Path:
-    """The folder of the study that a reference means: see `meant`.
+    """Find the folder of a study; see `matching_studies` for references.
 
     Raises:
-        InputError: none, or more than one.
+        InputError: no study matches, or more than one.
     """
     folders = study_folders(logs)
     if not folders:
         raise InputError(
-            f"there are no studies in {logs}", "name their folder with --logs, or start one: torchdeck studies"
+            f"there are no studies in {logs}", "choose another folder with --logs, or start one: torchdeck studies"
         )
-    found = meant(folders, reference)
+    found = matching_studies(folders, reference)
     if len(found) == 1:
         return found[0]
     if not found:
         raise InputError(f"no study '{reference}' in {logs}", nearest(reference, names_of(folders)))
     listed = ", ".join(folder.name for folder in found[-5:])
-    raise InputError(f"'{reference}' means {len(found)} studies ({listed})", "write more of the id")
+    raise InputError(f"'{reference}' matches {len(found)} studies ({listed})", "write more of the id")
 
 
 def find_either(logs: Path, reference: str) -> Study | RunRow:
-    """The run or the study that a reference means.
+    """Find the run or the study of a reference.
 
     Raises:
-        InputError: none, or more than one.
+        InputError: nothing matches, or more than one.
         LogsError: study.json is missing, damaged or of a newer version.
     """
     folders = study_folders(logs)
-    studies = meant(folders, reference)
+    studies = matching_studies(folders, reference)
     if not studies:
         return _find_run(logs, reference, folders)
-    runs = [row.id for row in list_runs(logs) if matches(row.id, reference)]
+    runs = [row.id for row in list_runs(logs) if id_matches(row.id, reference)]
     if runs and studies[0].name != reference:
         listed = ", ".join([*(folder.name for folder in studies), *runs][:5])
-        raise InputError(f"'{reference}' means {len(studies) + len(runs)} runs and studies ({listed})", "write more")
+        raise InputError(f"'{reference}' matches {len(studies) + len(runs)} runs and studies ({listed})", "write more")
     return load_study(find_study(logs, reference))
 
 
 def _find_run(logs: Path, reference: str, studies: Sequence[Path]) -> RunRow:
-    """The run that a reference means; where it means none, the studies are named as well."""
+    """Find a run; the hint of the error suggests studies as well."""
     try:
         return find_run(logs, reference)
     except InputError as error:
@@ -197,23 +197,23 @@ def _find_run(logs: Path, reference: str, studies: Sequence[Path]) -> RunRow:
         raise InputError(f"no run or study '{reference}' in {logs}", nearest(reference, known)) from None
 
 
-def meant(folders: Sequence[Path], reference: str) -> list[Path]:
-    """The studies that an id, a prefix, last four characters, `@last`, or the name of the newest may mean."""
+def matching_studies(folders: Sequence[Path], reference: str) -> list[Path]:
+    """The studies that match an id, a prefix, the last four characters, `@last`, or a name (the newest matches)."""
     if reference == "@last":
         return list(folders[-1:])
     exact = [folder for folder in folders if folder.name == reference]
-    if found := exact or [folder for folder in folders if matches(folder.name, reference)]:
+    if found := exact or [folder for folder in folders if id_matches(folder.name, reference)]:
         return found
     return [folder for folder in folders if _name(folder) == reference][-1:]
 
 
-def matches(run_id: str, reference: str) -> bool:
-    """Whether a reference may mean the run or study of this id."""
+def id_matches(run_id: str, reference: str) -> bool:
+    """Whether a reference matches the id of a run or study."""
     return bool(reference) and (run_id.startswith(reference) or run_id[-4:] == reference)
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """What the newest studies can be called by."""
+    """References to the newest studies, for suggestions."""
     recent = folders[-5:]
     named = dict.fromkeys(name for folder in recent if (name := _name(folder)))
     return [*named, *(folder.name for folder in recent), *(folder.name[-4:] for folder in recent), "@last"]
@@ -225,9 +225,9 @@ def _name(folder: Path) -> str:
 
 
 def find_or_create(logs: Path, wanted: Study, now: float) -> Path:
-    """The folder of the newest study that is to do just what this one is, or of a new one where there is none.
+    """The folder of the newest study with the same name and runs, or of a new study where there is none.
 
-    Of processes that ask at the same moment, one makes it.
+    Of several processes that call this at the same time, one creates it.
 
     Raises:
         LogsError: the folder cannot be written.
@@ -242,15 +242,15 @@ def find_or_create(logs: Path, wanted: Study, now: float) -> Path:
         ) from None
     try:
         if not wait_for_lock(lock, LOCK_TIMEOUT):
-            told = "another process makes a study and does not end"
-            raise BusyError(told, f"end the one that keeps {logs / '.studies.lock'}")
-        return latest_like(logs, wanted) or create_study(logs, wanted, now)
+            message = "another process is creating a study and does not finish"
+            raise BusyError(message, f"end the process that holds {logs / '.studies.lock'}")
+        return newest_equal_study(logs, wanted) or create_study(logs, wanted, now)
     finally:
         os.close(lock)
 
 
-def latest_like(logs: Path, wanted: Study) -> Path | None:
-    """The newest study that is to do just what this one is; None where there is none."""
+def newest_equal_study(logs: Path, wanted: Study) -> Path | None:
+    """The newest study with the same name and runs; None where there is none."""
     for folder in reversed(study_folders(logs)):
         content = read_json(folder / "study.json")
         with suppress(LogsError):
@@ -261,7 +261,7 @@ def latest_like(logs: Path, wanted: Study) -> Path | None:
 
 
 def _work(study: Study) -> Any:
-    """What there is to do, whatever was done of it: the drawn runs of a search are no part of it."""
+    """What distinguishes the work of one study from another's, whatever is done of it already."""
     if study.search:
         return replace(study.search, importance={})
-    return [(run.label[:LONGEST_LABEL], run.config) for run in study.runs]
+    return [(run.label[:MAX_LABEL_LENGTH], run.config) for run in study.runs]

@@ -1,7 +1,7 @@
-"""The durable queue of a study: an Optuna study in a journal file, told what the runs say.
+"""The durable queue of a study: an Optuna study in a journal file, updated from the states of the runs.
 
-Several processes may have it open. Whoever reads or writes it holds the study's lock; so nobody else writes a journal
-that is mended, and Optuna's own lock, which a killed process would leave behind, is not needed.
+Several processes may have it open. It is read and written only while holding the study's lock, so that nobody writes to
+a journal under repair, and Optuna's own lock, which a killed process would leave behind, is not needed.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _OPEN = (TrialState.WAITING, TrialState.RUNNING)
 
 
 def repair_journal(path: Path, *, alone: bool = True) -> None:
-    """Mend what a crash left: a torn last line is cut, a journal damaged elsewhere is set aside.
+    """Repair a journal after a crash: cut off an incomplete last line; rename a journal that is damaged otherwise.
 
     Raises:
-        BusyError: it is damaged elsewhere, while this process is not `alone` in having it open.
+        BusyError: it is damaged otherwise, and this process is not `alone` in having it open.
     """
     if not os.path.lexists(path):
         return
@@ -68,7 +68,7 @@ def _is_json(line: bytes) -> bool:
 
 
 class _NoLock:
-    """In the place of the journal's own lock."""
+    """Replaces the lock of Optuna's journal."""
 
     def acquire(self) -> bool:
         return True
@@ -78,7 +78,7 @@ class _NoLock:
 
 
 class _Journal(JournalFileBackend):
-    """Written through `Disk` like all else; what it refuses by halves is a torn last line."""
+    """An Optuna journal that is written through `Disk`; a failed write leaves an incomplete last line."""
 
     def __init__(self, path: Path) -> None:
         lock: Any = _NoLock()
@@ -98,10 +98,10 @@ class TrialQueue:
     """The trials of one study; a trial is one attempt at one run."""
 
     def __init__(self, folder: Path, study: Study, epochs: int, *, alone: bool = True) -> None:
-        """Open the journal, and mend it; `epochs` is the most that a run of a search trains.
+        """Repair and open the journal; `epochs` is the maximum that a run of a search trains.
 
         Raises:
-            BusyError: it is damaged while this process is not `alone` in having it open.
+            BusyError: it is damaged, and this process is not `alone` in having it open.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._journal = folder / JOURNAL
@@ -120,7 +120,7 @@ class TrialQueue:
         self.distributions = {path: _distribution(item) for path, item in space.items()}
 
     def repair(self) -> None:
-        """Cut a line that another process was writing when it was killed."""
+        """Cut off a line that another process was writing when it was killed."""
         with open(self._journal, "rb") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
@@ -128,25 +128,25 @@ class TrialQueue:
                 return
         repair_journal(self._journal, alone=False)
 
-    def reconcile(self, runs: Sequence[StudyRun], figure: Figure, left: Collection[int] = ()) -> None:
-        """Tell the queue what the runs say: no trial stays open but those of runs that train or are to be done.
+    def reconcile(self, runs: Sequence[StudyRun], figure: Figure, kept: Collection[int] = ()) -> None:
+        """Update the queue from the runs: only trials of runs that train or are to be done stay open.
 
-        Nor is one closed of the runs that are `left` to a cluster which still has them.
+        Trials of the runs in `kept`, which a cluster still has, are not closed either.
         """
         latest = self._latest()
         for trial in self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             number = trial.user_attrs.get("run")
-            if number in left:
+            if number in kept:
                 continue
-            # One without a run was drawn by a process that died before it could begin it.
+            # A trial without a run was drawn by a process that died before it could start the run.
             if number is None or number >= len(runs) or latest[number].number != trial.number:
                 self._optuna.tell(trial.number, state=TrialState.FAIL)
         for run in runs:
-            if run.number not in left or self.still_open(run.number) is None:
+            if run.number not in kept or self.open_trial(run.number) is None:
                 self._reconcile(run, latest.get(run.number), figure)
 
-    def still_open(self, number: int) -> Trial | None:
-        """The trial of a run that is open since an earlier process claimed it."""
+    def open_trial(self, number: int) -> Trial | None:
+        """The trial of a run that an earlier process claimed and that is still open."""
         running = self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         ids = [trial._trial_id for trial in running if trial.user_attrs.get("run") == number]  # pyright: ignore[reportPrivateUsage]
         return Trial(self._optuna, ids[-1]) if ids else None
@@ -159,7 +159,7 @@ class TrialQueue:
         return self._optuna.get_trials(deepcopy=False)
 
     def settle(self, run: StudyRun, figure: Figure) -> None:
-        """Tell the queue what one run says that nobody trains any more; one that is to go on is enqueued again."""
+        """Update the queue from one run that is no longer active; a run that can be resumed is enqueued again."""
         self._reconcile(run, self._latest().get(run.number), figure)
 
     def _reconcile(self, run: StudyRun, trial: FrozenTrial | None, figure: Figure) -> None:
@@ -191,51 +191,51 @@ class TrialQueue:
         self._optuna.add_trial(made)
 
     def enqueue(self, run: StudyRun) -> None:
-        """Put a run at the end of the queue."""
+        """Append a run to the queue."""
         self._optuna.enqueue_trial(self._params(run), user_attrs={"run": run.number})
 
     def _params(self, run: StudyRun) -> dict[str, Any]:
         return {path: run.overrides[path] for path in self.distributions}
 
     def claim(self, may_draw: bool) -> tuple[Trial, int | None, dict[str, Any]] | None:
-        """The next trial with the number of its run and its settings; one newly drawn has no number yet."""
+        """Take the next trial, with the number of its run and its settings; a newly drawn one has no number yet."""
         if not may_draw and not self._optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             return None
-        # A sampler seeded alike for each trial, or by each process, would draw the same settings again.
+        # With the same seed for each trial, or in each process, a sampler would draw the same settings again.
         self._optuna.sampler = _sampler(self.search, len(self._trials()))
         trial = self._optuna.ask(self.distributions)
         return trial, trial.user_attrs.get("run"), dict(trial.params)
 
     def number(self, trial: Trial, run_number: int) -> None:
-        """Say which run a newly drawn trial is."""
+        """Set the run number of a newly drawn trial."""
         trial.set_user_attr("run", run_number)
 
     def report(self, trial: Trial, epoch: int, value: float) -> None:
-        """Note the figure of an epoch, once."""
+        """Report the metric of an epoch, once."""
         if epoch not in self._optuna.get_trials(deepcopy=False)[trial.number].intermediate_values:
             trial.report(value, epoch)
 
     def prune_reason(self, trial: Trial) -> str:
-        """Why a trial is not worth going on with, in words; "" where it is."""
+        """Why a trial should be pruned, as text; "" where it should not."""
         assert self.search
         seen = self._optuna.get_trials(deepcopy=False)[trial.number].intermediate_values
         if not seen or not trial.should_prune():
             return ""
         epoch = max(seen)
-        return _in_words(self.search, seen, epoch, self._others(trial.number, epoch))
+        return _prune_text(self.search, seen, epoch, self._others(trial.number, epoch))
 
     def _others(self, number: int, epoch: int) -> list[float]:
-        """What the other trials had at an epoch: those completed for the median, all for hyperband."""
+        """The metric of other trials at an epoch: of completed ones for the median, of all for hyperband."""
         assert self.search
         states = (TrialState.COMPLETE,) if self.search.pruner == "median" else None
         trials = self._optuna.get_trials(deepcopy=False, states=states)
         return [t.intermediate_values[epoch] for t in trials if t.number != number and epoch in t.intermediate_values]
 
     def importance(self) -> dict[str, float] | None:
-        """The share of each setting in what makes a trial good; None where too few trials tell."""
+        """The importance of each setting (PED-ANOVA); None where there are too few trials."""
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-        # Too few trials, or trials that are all alike, raise one of these.
+        # Too few trials, or trials that are all equal, raise one of these.
         with warnings.catch_warnings(), suppress(ValueError, RuntimeError, ZeroDivisionError):
             warnings.simplefilter("ignore")
             found = get_param_importances(self._optuna, evaluator=PedAnovaImportanceEvaluator())
@@ -244,21 +244,21 @@ class TrialQueue:
 
 
 def _outcome(run: StudyRun, figure: Figure) -> tuple[TrialState, float | None]:
-    """How a run's end counts as a trial's; what completed without its figure tells nothing."""
+    """The state and value of a trial for a run that ended; one that completed without the metric counts as failed."""
     if run.state == "completed":
         value = figure(run)
         return (TrialState.FAIL, None) if value is None else (TrialState.COMPLETE, value)
     return (TrialState.PRUNED, None) if run.state == "pruned" else (TrialState.FAIL, None)
 
 
-def _in_words(search: Search, seen: Mapping[int, float], epoch: int, others: list[float]) -> str:
+def _prune_text(search: Search, seen: Mapping[int, float], epoch: int, others: list[float]) -> str:
     if search.pruner == "hyperband" or not others:
         return f"not among the best third of its bracket at epoch {epoch}"
     up = search.direction == "maximize"
     own = max(seen.values()) if up else min(seen.values())
     gap = (statistics.median(others) - own) * (1 if up else -1)
-    told = f"{gap * 100:.1f} points" if search.metric.endswith("/accuracy") else f"{gap:.4f}"
-    return f"worse than the median at epoch {epoch} by {told}"
+    gap_text = f"{gap * 100:.1f} points" if search.metric.endswith("/accuracy") else f"{gap:.4f}"
+    return f"worse than the median at epoch {epoch} by {gap_text}"
 
 
 def _distribution(item: Mapping[str, Any]) -> BaseDistribution:
@@ -272,12 +272,12 @@ def _distribution(item: Mapping[str, Any]) -> BaseDistribution:
 
 
 def _sampler(search: Search | None, trials: int) -> BaseSampler:
-    # Far apart, so that searches with seeds next to each other have no draw in common.
+    # Widely spaced, so that searches with neighbouring seeds have no draw in common.
     seed = ((search.seed if search else 0) * 1_000_003 + trials) % 2**32
     if search is None or search.sampler == "random":
         return RandomSampler(seed=seed)
     with warnings.catch_warnings():
-        # `constant_liar` is called experimental; without it parallel slots would draw alike.
+        # `constant_liar` is experimental; without it parallel slots would draw similar settings.
         warnings.simplefilter("ignore")
         return TPESampler(constant_liar=True, seed=seed)
 

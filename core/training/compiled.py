@@ -1,4 +1,4 @@
-"""torch.compile for a training: which batch sizes are compiled, and outputs that a later call leaves alone."""
+"""torch.compile for training: compile the batch sizes that recur, and copy outputs that CUDA graphs would overwrite."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .process_group import Ranks
 
 
 class Compiled:
-    """A model compiled without replacing it, since checkpoints keep its parameters' names; on CUDA as graphs.
+    """A compiled model beside the original, whose parameter names checkpoints keep; on CUDA with graphs.
 
-    Only the batch sizes that come again and again are compiled, a compilation each; torch gives up after eight. Short
-    batches run as they are. What a captured graph gives is overwritten by its next replay, so it is copied.
+    Only recurring batch sizes are compiled, each on its own, because torch gives up after eight. Other batches run
+    uncompiled. The output of a captured graph is overwritten by its next replay, so it is copied.
     """
 
     def __init__(self, model: nn.Module, sizes: set[int], layout: torch.memory_format, *, graphs: bool) -> None:
@@ -28,7 +28,7 @@ class Compiled:
     def __call__(self, images: Tensor) -> Tensor:
         if len(images) not in self._sizes:
             return self.model(images)
-        # A view of an image has another layout, which would be compiled for itself.
+        # A view has other strides, for which the model would be compiled again.
         images = images.contiguous(memory_format=self._layout)
         if not self._graphs:
             return self._compiled(images)
@@ -37,9 +37,9 @@ class Compiled:
 
 
 def compiled(model: nn.Module, training: TrainingOptions, device: torch.device, ranks: Ranks) -> Compiled:
-    """A model compiled for the whole batches of training and evaluation.
+    """Compile a model for the full batches of training and evaluation.
 
-    A graph would hold the exchange of gradients between ranks, which is not captured.
+    Several ranks use no CUDA graphs: the exchange of their gradients cannot be captured.
     """
     assert isinstance(training.evaluation_batch_size, int)
     share = ranks.shard.sizes(training.batch_size, training.batch_size)[0]
@@ -51,7 +51,7 @@ def compiled(model: nn.Module, training: TrainingOptions, device: torch.device, 
 
 
 def compiler_missing(device: torch.device) -> str:
-    """Which compiler torch.compile needs on a device and cannot find; empty where it is there."""
+    """The language of the compiler that torch.compile needs on a device and cannot find; "" where it is installed."""
     language, variable, names = (
         ("C", "CC", ("gcc", "clang", "cc"))
         if device.type == "cuda"

@@ -1,4 +1,4 @@
-"""Numbers that went wrong: losses, figures, weights or buffers that are not finite, a scaler that gave up."""
+"""Detect divergence: losses, metrics, weights or buffers that are not finite, or a gradient scaler that failed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ HINT = "lower optimizer.lr, or clip gradients with training.gradient_clipping"
 
 
 class CountedScaler(torch.amp.GradScaler):
-    """A gradient scaler that tells whether it skipped a step."""
+    """A gradient scaler that reports whether it skipped a step."""
 
     def skipped(self, optimizer: torch.optim.Optimizer) -> Tensor | None:
-        """Whether the step just made was skipped, above 0 on its device; None where nothing is scaled."""
+        """Whether the last step was skipped (above 0), still on the device; None where the scaler is disabled."""
         if not self.is_enabled():
             return None
         (found,) = self._found_inf_per_device(optimizer).values()
         return found
 
     def health(self, tally: Tally) -> tuple[Tensor, ...]:
-        """What `check_scaler` looks at, still on the device; nothing where nothing is scaled."""
+        """The values for `check_scaler`, still on the device; empty where the scaler is disabled."""
         if not self.is_enabled() or self._scale is None:
             return ()
         tally.flush()
@@ -36,28 +36,28 @@ class CountedScaler(torch.amp.GradScaler):
 
 
 def is_finite(value: float) -> bool:
-    """Whether a figure is a number."""
+    """Whether a value is finite; faster than math.isfinite on a tensor's item."""
     return value - value == 0
 
 
 def check_losses(tally: Tally, mean_loss: float, step: int) -> None:
-    """Look at the losses of an epoch's steps up to `step`, given their mean, which has left the device.
+    """Check the losses of an epoch's steps up to `step`, given their mean.
 
     Raises:
-        DivergedError: it is not finite; the first such step is named.
+        DivergedError: a loss is not finite; the message names the first such step.
     """
     if not is_finite(mean_loss):
-        # The run ends here or goes back: the losses leave the device this once.
+        # The run stops or rolls back, so that copying the losses from the device does not matter.
         wrong = (~tally.losses[: tally.steps].isfinite()).nonzero()
         first = step - tally.steps + 1 + int(wrong[0])
         raise DivergedError(f"diverged at step {first}: the loss is not finite", HINT)
 
 
 def check_scaler(health: Sequence[float], step: int) -> None:
-    """Look at what a gradient scaler's `health` came to.
+    """Check the values of a gradient scaler's `health`.
 
     Raises:
-        DivergedError: it skipped too many steps in a row, or shrank its scale to nothing.
+        DivergedError: too many steps in a row were skipped, or the scale is below `MIN_SCALE`.
     """
     if not health:
         return
@@ -66,14 +66,14 @@ def check_scaler(health: Sequence[float], step: int) -> None:
         message = f"the gradients of {MAX_SKIPPED_STEPS} steps in a row are not finite"
         raise DivergedError(f"diverged at step {step - MAX_SKIPPED_STEPS + 1}: {message}", HINT)
     if scale < MIN_SCALE:
-        raise DivergedError(f"diverged at step {step}: the gradients fit no scale of half precision", HINT)
+        raise DivergedError(f"diverged at step {step}: the gradients overflow at every scale of half precision", HINT)
 
 
 def check_figures(metrics: Mapping[str, float], step: int) -> None:
-    """Look at the figures of an epoch.
+    """Check the metrics of an epoch.
 
     Raises:
-        DivergedError: one is not finite.
+        DivergedError: one of them is not finite.
     """
     for name, value in metrics.items():
         if not is_finite(value):
@@ -81,13 +81,13 @@ def check_figures(metrics: Mapping[str, float], step: int) -> None:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], step: int) -> None:
-    """Look at every weight and buffer, with one wait for the device.
+    """Check all weights and buffers, with one synchronisation of the device.
 
     Raises:
-        DivergedError: one holds a value that is not finite; it is named.
+        DivergedError: one contains a value that is not finite; the message names it.
     """
     floating = {name: value for name, value in tensors.items() if value.is_floating_point()}
     if bool(nn.utils.get_total_norm(floating.values(), float("inf")).isfinite()):
         return
     wrong = next(name for name, value in floating.items() if not bool(value.isfinite().all()))
-    raise DivergedError(f"diverged at step {step}: {wrong} holds a value that is not finite", HINT)
+    raise DivergedError(f"diverged at step {step}: {wrong} contains a value that is not finite", HINT)

@@ -1,4 +1,7 @@
-"""`python -P -m torchdeck.core.training.epoch_timing DATA < config.json`: the time of an epoch, from a few batches."""
+"""Measure the time of an epoch from a few batches: `python -P -m torchdeck.core.training.epoch_timing DATA`.
+
+The config comes as JSON on stdin.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ MAX_SECONDS = 3.0
 
 
 def seconds_per_epoch(config: ExperimentConfig, data: Path) -> float:
-    """The seconds of an epoch's training and evaluation, from a few batches of each."""
+    """Seconds of an epoch, training and evaluation, extrapolated from a few batches of each."""
     plan = make_plan(config, data)
     if plan.config.training.precision == "auto":
         plan = with_precision(plan, choose_precision(plan))
@@ -56,7 +59,7 @@ def _train(job: TrainingJob) -> float:
     for images, labels in islice(job.train_batches.train(plan, training.batch_size), WARMUP_STEPS + MAX_STEPS):
         train_step(job, images, labels)
         count += 1
-        if count == 0 and job.steps > WARMUP_STEPS:  # what came first was only to warm up
+        if count == 0 and job.steps > WARMUP_STEPS:  # the steps before were only to warm up
             _wait(job)
             started = time.perf_counter()
         if count > 0 and time.perf_counter() - started > MAX_SECONDS:

@@ -1,4 +1,4 @@
-"""How long a run will take: from earlier runs of the same work on the same device, or from a measured warm-up."""
+"""Estimate how long a run will take, from earlier runs of the same work on the same device, or by measuring."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MAX_RUNS = 5
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds that one epoch takes, evaluation included, and where that is known from."""
+    """Seconds of one epoch including evaluation, and where the estimate is from."""
 
     seconds_per_epoch: float
     source: str
 
 
 def from_runs(config: ExperimentConfig, device_name: str, rows: Iterable[RunRow]) -> Estimate | None:
-    """From the newest earlier runs that did the same work an epoch; None where there is none."""
+    """An estimate from the newest runs with the same work per epoch; None where there are none."""
     wanted = _epoch_work(to_plain(config))
     found: list[float] = []
     for row in rows:
@@ -44,26 +44,26 @@ def from_runs(config: ExperimentConfig, device_name: str, rows: Iterable[RunRow]
 
 
 def measure(config: ExperimentConfig, data: Path, timeout: float = 120.0) -> Estimate:
-    """From a few steps in a child process, so that nothing of this process moves.
+    """An estimate from a few steps in a child process, which leaves the state of this process alone.
 
     Raises:
-        RunError: the child failed; its last line says why.
+        RunError: the child process failed or took too long.
     """
     command = [sys.executable, "-P", "-m", "torchdeck.core.training.epoch_timing", str(data)]
     text = json.dumps(to_plain(config))
     try:
         child = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        raise RunError(f"the warm-up took over {timeout:.0f} s", "lower training.batch_size") from None
+        raise RunError(f"the measurement took over {timeout:.0f} s", "lower training.batch_size") from None
     try:
         return Estimate(float(json.loads(child.stdout)["seconds_per_epoch"]), "measured")
     except (ValueError, KeyError, TypeError):
-        last = child.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise RunError(f"the warm-up failed: {last[0][:300]}", "start the run to see the whole message") from None
+        last = child.stderr.strip().splitlines()[-1:] or ["no error message"]
+        raise RunError(f"the measurement failed: {last[0][:300]}", "start the run to see the full message") from None
 
 
 def _epoch_work(config: Any) -> Any:
-    """What decides the time of an epoch."""
+    """The settings that determine the time of an epoch."""
     if not isinstance(config, Mapping):
         return None
     content = cast("Mapping[str, Mapping[str, Any]]", config)

@@ -1,4 +1,4 @@
-"""What a model takes images for: its logits, from several views where the plan asks for them, and what they come to."""
+"""Inference: logits of images, with test-time augmentation where asked for, and predictions of all ranks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Forward = Callable[[Tensor], Tensor]
 
 @dataclass(slots=True)
 class Predictions:
-    """The three likeliest classes [N, 3] of images, their probabilities [N, 3], and the true classes [N]."""
+    """The top three classes [N, 3] of images, their probabilities [N, 3], and the true classes [N]."""
 
     classes: Tensor
     probabilities: Tensor
@@ -26,13 +26,13 @@ class Predictions:
 
 
 def no_predictions(classes: int, device: torch.device) -> Predictions:
-    """The predictions of nothing, for so many classes."""
+    """Empty predictions for a number of classes."""
     likeliest = torch.zeros(0, min(3, classes), dtype=torch.long, device=device)
     return Predictions(likeliest, likeliest.float(), likeliest[:, 0])
 
 
 def joined_over_ranks(parts: Sequence[Predictions], ranks: Ranks, images: int, size: int) -> Predictions | None:
-    """The predictions of all ranks in the order of the split, from those of this rank's batches; None without any."""
+    """The predictions of all ranks in the order of the split, given those of this rank's batches; None without any."""
     if not parts:
         return None
     mine = [torch.cat([getattr(part, name) for part in parts]) for name in Predictions.__dataclass_fields__]
@@ -67,7 +67,7 @@ def predict(forward: Forward, images: Tensor, training: TrainingOptions) -> Tens
 
 
 def _mean(forward: Forward, images: Tensor, logits: Tensor, how: str) -> Tensor:
-    """The weighted mean over the views of logits; those of the images themselves are known."""
+    """The weighted mean of the logits over all views; `logits` are those of the images themselves."""
     total = (logits + _mirrored(forward, images)) / 2
     if how == "mirror":
         return total

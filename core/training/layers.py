@@ -1,6 +1,6 @@
-"""The layers of a network, their work, and the numbers that stand in memory for each image.
+"""Describe a network: its layers, their FLOPs, and the activations that one image needs in memory.
 
-One forward pass of no images tells the shapes: nothing is computed, and no random state moves. A pass on `meta` would
+A forward pass of no images reveals the shapes: nothing is computed, and no random state moves. A pass on `meta` would
 import torch's compiler first, two seconds.
 """
 
@@ -20,12 +20,12 @@ from ..models.whitening import Whitening
 
 POOLS = (nn.MaxPool2d, GlobalMaxPool)
 INDEX = 8
-"""Bytes of an index that max pooling keeps for each of its outputs."""
+"""Bytes of the index that max pooling keeps for each output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer that computes: its name, kind, output shape for one image, parameters and forward FLOPs."""
+    """One leaf module: its name, kind, output shape for one image, parameters and forward FLOPs."""
 
     name: str
     kind: str
@@ -36,17 +36,17 @@ class Layer:
 
 @dataclass(slots=True)
 class Network:
-    """What a forward pass tells of a model; all counts are for one image."""
+    """What a forward pass reveals about a model; all counts are for one image."""
 
     layers: list[Layer] = field(default_factory=list[Layer])
     saved: int = 0
-    """Floating-point numbers that the backward pass needs."""
+    """Floating-point numbers saved for the backward pass."""
     saved_bytes: int = 0
-    """Bytes of indices and masks that it needs beside them."""
+    """Bytes of indices and masks saved for the backward pass."""
     alive: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    """At each layer of an evaluation, the floating-point numbers that stand in memory, and bytes of indices."""
+    """At each layer of an evaluation, the floating-point numbers and the bytes of indices in memory."""
     patches: int = 0
-    """Numbers of the patches that a whitening layer is fitted to."""
+    """Floating-point numbers in the patches that a whitening layer is fitted to."""
 
 
 def describe_network(model: nn.Module, spec: ImageSpec) -> Network:
@@ -93,12 +93,12 @@ def _flops(module: nn.Module, output: tuple[int, ...]) -> int:
 def _keep(
     found: Network, kept: dict[int, torch.UntypedStorage], module: nn.Module, given: Tensor, output: Tensor
 ) -> None:
-    """Note what the gradient of a layer is computed from: its output for a ReLU, its input for most others."""
+    """Note what the backward pass of a layer needs: its output for a ReLU, its input for most others."""
     wanted = output if isinstance(module, nn.ReLU) else given
     storage = wanted.untyped_storage()
     of_input = isinstance(module, (nn.ReLU, nn.GELU, nn.SiLU, *POOLS)) or any(True for _ in module.parameters())
     if of_input and _address(storage) not in kept:
-        # Held, so that no other tensor gets its place; the tensor itself is not.
+        # Keep the storage, so that no other tensor gets its address; the tensor itself is not kept.
         kept[_address(storage)] = storage
         found.saved += _numbers(wanted)
     if isinstance(module, nn.Dropout) and module.p > 0:
@@ -110,7 +110,7 @@ def _keep(
 
 
 def _numbers(tensor: Tensor) -> int:
-    """The numbers that a tensor holds for each image."""
+    """The number of elements of a tensor per image."""
     return math.prod(tensor.shape[1:])
 
 
@@ -119,6 +119,6 @@ def _address(storage: torch.UntypedStorage) -> int:
 
 
 def _alive(tensors: list[weakref.ref[Tensor]]) -> int:
-    """The numbers of those tensors that somebody still holds."""
+    """The elements of the tensors that are still referenced."""
     held = [tensor for reference in tensors if (tensor := reference()) is not None]
     return sum({_address(tensor.untyped_storage()): _numbers(tensor) for tensor in held}.values())

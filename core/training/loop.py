@@ -1,6 +1,6 @@
-"""The training loop: `train` reads from top to bottom, `train_step` and `evaluate_step` own the torch contexts.
+"""The training loop: `train` yields events; `train_step` and `evaluate_step` enter the torch contexts.
 
-A generator never yields inside a torch context: the mode would leak into whoever iterates.
+A generator must never yield inside a torch context: the mode would leak into the code that iterates.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Outcome = tuple[Literal["completed", "stopped"], str]
 
 
 def train(job: TrainingJob, pacer: Pacer) -> Generator[RunEvent, None, Outcome]:
-    """Train until the last epoch, an early stop or a stop by control; the outcome and its reason are returned.
+    """Train until the last epoch, an early stop or a stop command; returns the outcome and its reason.
 
     Raises:
-        DivergedError: numbers are no longer finite.
+        DivergedError: a loss, metric, weight or buffer is no longer finite.
     """
     try:
         while not (reason := _finished(job)):
@@ -43,7 +43,7 @@ def train(job: TrainingJob, pacer: Pacer) -> Generator[RunEvent, None, Outcome]:
 
 
 def _finished(job: TrainingJob) -> str:
-    """Why nothing is left to do between two epochs, also for a run resumed there; empty while something is."""
+    """Why training is finished, between two epochs or in a run resumed there; "" while it is not."""
     training, position = job.plan.config.training, job.position
     if position.batch:
         return ""
@@ -73,7 +73,7 @@ def _train_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
         logged = bool(training.log_interval) and position.step % training.log_interval == 0
         due = pacer.step_due() or logged or position.batch == job.steps
         figures = _figures(job) if due else None
-        # What the device had queued is done once its figures are here.
+        # With the figures here, everything queued on the device is done.
         position.epoch_seconds = seconds_before + pacer.now() - started
         if figures:
             speed = (job.tally.images - seen_before) / max(1e-9, position.epoch_seconds - seconds_before)
@@ -85,7 +85,7 @@ def _train_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
 
 
 def _begin_epoch(job: TrainingJob) -> None:
-    """A fresh count, and random state that depends on the seed, the epoch and the rank alone."""
+    """Reset the tally, and seed the random state from the seed, the epoch and the rank alone."""
     position, seed = job.position, job.plan.config.training.seed
     purpose = f"epoch of rank {job.ranks.rank}" if job.ranks.rank else "epoch"
     torch.manual_seed(derive_seed(seed, purpose, position.epoch))
@@ -94,9 +94,9 @@ def _begin_epoch(job: TrainingJob) -> None:
 
 
 def train_step(job: TrainingJob, images: Tensor, labels: Tensor) -> Tensor:
-    """One optimizer step on a batch [B, C, H, W] with labels [B]; the batch's mean loss, still on the device.
+    """One optimizer step on a batch [B, C, H, W] with labels [B]; returns its mean loss, still on the device.
 
-    Of several ranks each has its part of the batch; the step is that of the whole one.
+    With several ranks each passes its part of the batch; the step is that of the whole batch.
     """
     training = job.plan.config.training
     _clear_gradients(job)
@@ -123,18 +123,18 @@ def _clear_gradients(job: TrainingJob) -> None:
     if not (training.compile and training.accumulation > 1):
         job.optimizer.zero_grad(set_to_none=True)
         return
-    # Of a captured graph a gradient is overwritten by the next replay: all are added to memory beside it.
+    # The gradients of a captured graph are overwritten by its next replay: accumulate them in separate memory.
     for group in job.optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
 
 
 def _backward(job: TrainingJob, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Add the gradients of a part of a batch, `share` of it; its share of the mean loss, and its logits."""
+    """Add the gradients of `share` of a batch; returns that share of the mean loss, and the logits."""
     with autocast(job):
         logits = job.forward(images)
         smoothing = job.plan.config.training.label_smoothing
-        # A mean over no images is no number, but its gradients are zero.
+        # The mean over no images is nan, while its gradients must be zero.
         loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing) if len(images) else logits.sum()
     if share < 1:
         loss = loss * share
@@ -144,7 +144,7 @@ def _backward(job: TrainingJob, images: Tensor, labels: Tensor, share: float) ->
 
 
 def autocast(job: TrainingJob) -> AbstractContextManager[object]:
-    """Autocast to the plan's half precision; nothing for fp32."""
+    """Autocast to the plan's half precision; a null context for fp32 and fp64."""
     precision = job.plan.config.training.precision
     if precision in ("fp32", "fp64"):
         return _AS_IT_IS
@@ -156,13 +156,13 @@ _AS_IT_IS = nullcontext()
 
 
 def _figures(job: TrainingJob) -> Figures:
-    """The epoch's figures so far, of all ranks, and the scaler's health: they leave the device as an event is due."""
+    """The figures of the epoch so far, of all ranks, and the scaler's health; this synchronises the device."""
     job.tally.combine(job.ranks)
     return job.tally.figures(max(1, job.plan.config.training.log_interval), *job.scaler.health(job.tally))
 
 
 def _step_event(job: TrainingJob, figures: Figures, lr: float, speed: float, logged: bool) -> StepCompleted:
-    """The event of the step just done."""
+    """The event of the last step."""
     position = job.position
     return StepCompleted(
         phase="train",
@@ -180,7 +180,7 @@ def _step_event(job: TrainingJob, figures: Figures, lr: float, speed: float, log
 
 
 def _evaluate_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
-    """Evaluate, settle whether this epoch is the best, and tell of it."""
+    """Evaluate, decide whether this epoch is the best so far, and yield its events."""
     position, training = job.position, job.plan.config.training
     started = pacer.now()
     seen = job.tally
@@ -192,7 +192,7 @@ def _evaluate_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
         yield from _evaluate(job, pacer, job.validation_batches, "validation", metrics, None)
     confusion = torch.zeros((job.plan.facts.spec.classes,) * 2, dtype=torch.int64, device=job.plan.device)
     predictions = yield from _evaluate(job, pacer, job.test_batches, "test", metrics, confusion)
-    # Machines of different makes may round differently, and all must decide alike.
+    # Different machines may round differently, but all ranks must decide alike.
     metrics = job.ranks.broadcast(metrics)
     check_figures(metrics, position.step)
     check_tensors(state_of(job)[0], position.step)
@@ -225,13 +225,13 @@ def _evaluate_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
 
 
 def _last_learning_rate(job: TrainingJob) -> float:
-    """Of the step before, which a plateau at this epoch's end does not change."""
+    """The learning rate of the last step, which a plateau schedule at the epoch's end does not change."""
     group = job.optimizer.param_groups[0]
     return job.plan.config.optimizer.lr * float(group["lr"]) / float(group["initial_lr"])
 
 
 def _update_best(job: TrainingJob, metrics: dict[str, float]) -> bool:
-    """Tell the schedule the watched figure; True when no earlier epoch had a better one."""
+    """Pass the watched metric to the schedule; returns whether this epoch is the best so far."""
     position, training = job.position, job.plan.config.training
     split = "validation" if job.validation_batches else "test"
     value = metrics[f"{split}/{training.patience_metric}"]
@@ -249,13 +249,13 @@ def _update_best(job: TrainingJob, metrics: dict[str, float]) -> bool:
 def _evaluate(
     job: TrainingJob, pacer: Pacer, batches: Batches, split: str, metrics: dict[str, float], confusion: Tensor | None
 ) -> Generator[RunEvent, None, Predictions | None]:
-    """Evaluate one split: its mean loss and accuracy go into `metrics`, its counts into `confusion` [K, K]."""
+    """Evaluate one split: adds its mean loss and accuracy to `metrics`, its counts to `confusion` [K, K]."""
     position, size = job.position, job.plan.config.training.evaluation_batch_size
     assert isinstance(size, int)
     job.model.eval()
     tally, started = evaluation_tally(job.plan, len(batches), job.ranks), pacer.now()
     count = len(tally.losses)
-    # A rank whose part of a small split is nothing joins in with as much.
+    # A rank without images of a small split takes part with empty predictions.
     kept = [] if confusion is None else [no_predictions(len(confusion), confusion.device)]
     for number, (images, labels) in enumerate(batches.evaluate(size), start=1):
         if not len(images):
@@ -265,7 +265,7 @@ def _evaluate(
         else:
             top = evaluate_step(job, images, labels, tally)
             pairs = labels * len(confusion) + top.classes[:, 0]
-            # Not bincount, which on CUDA waits for the largest value.
+            # Not bincount, which on CUDA synchronises to find the largest value.
             confusion.view(-1).index_add_(0, pairs, torch.ones_like(pairs))
             kept.append(top)
         if pacer.step_due() or number == count:
@@ -292,7 +292,7 @@ def _evaluate(
 
 
 def evaluate_step(job: TrainingJob, images: Tensor, labels: Tensor, tally: Tally) -> Predictions:
-    """The likeliest classes of a batch; its mean loss, without smoothing, is counted."""
+    """Predict the top classes of a batch, and add its mean loss, without label smoothing, to the tally."""
     with torch.no_grad(), autocast(job):
         logits = predict(job.forward, images, job.plan.config.training)
         loss = functional.cross_entropy(logits, labels)

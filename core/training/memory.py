@@ -1,4 +1,4 @@
-"""What a run takes of its device's memory, by what takes it: an estimate, held against torch's allocator by tests."""
+"""Estimate the device memory of a run, by kind; tests compare it with torch's allocator."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from .layers import Network
 
 MIB = 2**20
 CUBLAS = 32 * MIB
-"""The workspace that CUBLAS_WORKSPACE_CONFIG asks for."""
+"""The workspace set by CUBLAS_WORKSPACE_CONFIG."""
 CONTEXT = 500 * MIB
-"""A CUDA context with PyTorch's kernels; torch's allocator does not count it."""
+"""A CUDA context with PyTorch's kernels, which torch's allocator does not count."""
 TORCH = 600 * MIB
-"""Torch itself, where a run shares the memory of its process."""
+"""Torch itself, on a CPU, where a run shares the memory of its process."""
 WHITENING_IMAGES = 5000
 """Training images that a whitening layer is fitted to."""
 FLOATS = {"fp64": 8, "fp16": 2, "bf16": 2}
-"""Bytes of a number between two layers, where they are not four."""
+"""Bytes of a number between two layers, for precisions other than fp32."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes on one device."""
+    """Bytes on one device, by kind."""
 
     fixed: int
     """Weights (and their copies in half precision), optimizer state, slow weights, resident images."""
     gradients: int
     at_start: int
-    """Beside what is fixed, to lay out the images and to fit a whitening layer."""
+    """In addition at the start, to lay out the images and to fit a whitening layer."""
     per_image: int
-    """Of a training step: what the backward pass needs."""
+    """Activations of a training step that the backward pass needs."""
     per_evaluated: int
-    """Of an evaluation step."""
+    """Activations of an evaluation step."""
     workspace: int
-    """cuBLAS's."""
+    """The workspace of cuBLAS."""
     cudnn_per_image: int
-    """What cuDNN's algorithms may ask for: no more than a guess, as large as the largest output of a layer."""
+    """A guess at the workspace of cuDNN's algorithms: the size of the largest output of a layer."""
     outside: int
-    """What torch's allocator does not count: CUDA's context, or on a CPU torch itself."""
+    """What torch's allocator does not count: the CUDA context, or on a CPU torch itself."""
 
     def training(self, images: int, accumulation: int = 1) -> int:
-        """Bytes that the allocator reaches in a step of so many images at once.
+        """Peak bytes of the allocator in a training step of this many images at once.
 
-        Gradients take the place of what they are computed from, unless those of other parts are there already.
+        Gradients replace the activations that they are computed from, unless those of other parts are there already.
         """
         step = images * self.per_image
         return self.fixed + self.workspace + (max(step, self.gradients) if accumulation == 1 else step + self.gradients)
 
     def evaluation(self, images: int) -> int:
-        """Bytes that the allocator reaches in the evaluation of so many images at once."""
+        """Peak bytes of the allocator in the evaluation of this many images at once."""
         return self.fixed + self.gradients + images * self.per_evaluated
 
 
 def memory_of(
     config: ExperimentConfig, device: torch.device, facts: Facts, model: nn.Module, network: Network
 ) -> Memory:
-    """The memory of a config with nothing automatic left; `network` is what a look at its model told."""
+    """The memory of a resolved config; `network` describes its model."""
     training, on_gpu = config.training, device.type == "cuda"
     precision, spec = training.precision, facts.spec
     size, half = FLOATS.get(precision, 4), precision in ("fp16", "bf16")
@@ -89,12 +89,12 @@ def memory_of(
 
 
 def _states(config: ExperimentConfig) -> int:
-    """Numbers that the optimizer keeps for each weight."""
+    """Floating-point numbers of optimizer state per weight."""
     return {"sgd": int(getattr(config.optimizer, "momentum", 0) > 0), "muon": 1}.get(config.optimizer.name, 2)
 
 
 def image_bytes(config: ExperimentConfig, facts: Facts) -> int:
-    """Bytes of the resident images and labels; training images with their padding, and once more mirrored."""
+    """Bytes of the resident images and labels; training images with their padding, and a mirrored copy for flips."""
     spec, data, around = facts.spec, config.data, 2 * config.data.crop_padding
     canvas = (spec.height + around) * (spec.width + around) * (2 if data.flip else 1)
     train = min(data.train_limit or facts.train_images, facts.train_images)

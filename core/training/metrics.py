@@ -1,7 +1,7 @@
-"""The losses and hits of one phase of one epoch, kept on the device.
+"""Running loss and accuracy of one phase of an epoch, kept on the device.
 
-A step hands over what it has anyway; the few small operations that count it run for many steps together, and never wait
-for the device.
+Steps pass on tensors that they have anyway; the small operations that count them run for many steps at once, and never
+synchronise the device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_WAITING_IMAGES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a tally comes to: the last step's loss, the mean over the images, the share of hits, recent steps' mean."""
+    """The loss of the last step, the mean loss over all images, the accuracy, and the mean loss of recent steps."""
 
     loss: float
     mean_loss: float
@@ -30,10 +30,10 @@ class Figures:
 
 
 class Tally:
-    """Counts the steps of a phase, of so many images each: `losses` [steps] are float32, of all ranks once combined.
+    """Accumulates the steps of a phase, with `sizes` images each: `losses` [steps] in float32, and hits.
 
-    `mine` are the images of each step that this rank works on. `skipped` [steps] tells which steps a gradient scaler
-    took back.
+    `mine` are the numbers of images of each step on this rank; after `combine` the figures are those of all ranks.
+    `skipped` [steps] marks the steps that a gradient scaler skipped.
     """
 
     def __init__(self, sizes: Sequence[int], mine: Sequence[int], device: torch.device) -> None:
@@ -44,13 +44,13 @@ class Tally:
         self.skipped = torch.zeros(len(sizes), dtype=torch.bool, device=device)
         self.hits = torch.zeros((), dtype=torch.int64, device=device)
         self.images = 0
-        """Of the steps so far, whoever worked on them."""
+        """Images of all steps so far, on all ranks."""
         self.steps = 0
         self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor | None]] = []
         self._combined = 0, self.hits
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, skipped: Tensor | None = None) -> None:
-        """One step: its mean loss, its logits [B, K], its labels [B], and whether a scaler skipped it (above 0)."""
+        """Add a step: its mean loss, logits [B, K], labels [B], and whether a scaler skipped it (above 0)."""
         self.images += self._counts[self.steps + len(self._waiting)]
         self._waiting.append((loss, logits, labels, skipped))
         waiting = len(self._waiting)
@@ -58,13 +58,13 @@ class Tally:
             self.flush()
 
     def skip_step(self) -> None:
-        """A step in which this rank has nothing to do."""
+        """Add a step in which this rank has no images."""
         self.flush()
         self.images += self._counts[self.steps]
         self.steps += 1
 
     def flush(self) -> None:
-        """Count what waits."""
+        """Count the waiting steps."""
         if not self._waiting:
             return
         losses, logits, labels, skipped = zip(*self._waiting, strict=True)
@@ -77,7 +77,7 @@ class Tally:
         self.steps = end
 
     def combine(self, ranks: Ranks) -> None:
-        """Count what all ranks saw; all of them ask for it after the same step."""
+        """Sum up the steps of all ranks; all ranks call it after the same step."""
         self.flush()
         start, hits = self._combined
         if ranks.world == 1 or start == self.steps:
@@ -90,7 +90,7 @@ class Tally:
         self._combined = self.steps, self.hits
 
     def restore(self, losses: Tensor, hits: Tensor, skipped: Tensor | None, steps: int) -> None:
-        """Go on where a checkpoint stood; one of an earlier form does not know what was skipped."""
+        """Continue from a checkpoint; old checkpoints do not have `skipped`."""
         self.losses.copy_(losses)
         if skipped is not None:
             self.skipped.copy_(skipped)
@@ -99,10 +99,10 @@ class Tally:
         self._combined = steps, self.hits
 
     def figures(self, recent: int = 1, *more: Tensor) -> Figures:
-        """The figures so far, and what `more` scalars hold: they leave the device here, with one wait for it."""
+        """The figures so far and the values of `more` scalars, with one synchronisation of the device."""
         self.flush()
         losses = self.losses[: self.steps]
         total = losses.double() @ self.sizes[: self.steps]
-        told = [losses[-1], total, self.hits, losses[-recent:].mean(), *more]
-        last, sum_of_losses, hits, mean, *others = torch.stack([value.double() for value in told]).tolist()
+        scalars = [losses[-1], total, self.hits, losses[-recent:].mean(), *more]
+        last, sum_of_losses, hits, mean, *others = torch.stack([value.double() for value in scalars]).tolist()
         return Figures(last, sum_of_losses / self.images, hits / self.images, mean, tuple(others))

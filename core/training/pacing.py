@@ -1,4 +1,4 @@
-"""When a training says something, and what it is asked for in between."""
+"""Pace the training loop: when step events are due, device samples, and commands between batches."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DEVICE_SAMPLE_SECONDS = 1.0
 
 
 class StopRequested(Exception):
-    """Control asked for a stop; carries the reason. `train` makes it an outcome."""
+    """A stop command, with its reason; `train` turns it into an outcome."""
 
 
 @dataclass(slots=True)
 class Pacer:
-    """When an event is due, and what control asks for.
+    """Decides when events are due, and applies commands.
 
-    Of several ranks the leader decides both: they meet at the same steps, as many apart as the leader last said.
+    With several ranks the leader decides: all ranks meet at the same steps, at the interval that it announced last.
     """
 
     control: Inbox
@@ -32,25 +32,25 @@ class Pacer:
     sampler: Sampler
     ranks: Ranks = SINGLE
     take_suspended_seconds: Callable[[], float] = lambda: 0.0
-    """Seconds that the process was suspended since this was last asked."""
+    """Returns the seconds that the process was suspended since the last call."""
     last_step: float = 0.0
     last_sample: float | None = None
     energy_counters: dict[int, float | None] = field(default_factory=dict[int, float | None])
-    """What each rank's device has counted of energy, at the last sample."""
+    """The energy counter of each rank's device at the last sample."""
     paused_seconds: float = 0.0
     paused: bool = False
     stop_after_epoch: str | None = None
     steps_since_meeting: int = 0
     """Steps since the ranks last met."""
     meeting_interval: int = 1
-    """Steps from one meeting to the next."""
+    """Steps between two meetings."""
 
     def now(self) -> float:
-        """Seconds on the clock, without those spent paused."""
+        """Seconds on the clock, without time spent paused or suspended."""
         return self.clock() - self.paused_seconds
 
     def step_due(self) -> bool:
-        """True when `sample_every` has passed since it last was."""
+        """True when `sample_every` seconds have passed since it was last True."""
         if self.ranks.world > 1:
             return self._meet()
         now = self.clock()
@@ -60,7 +60,7 @@ class Pacer:
         return True
 
     def _meet(self) -> bool:
-        """Whether the ranks meet at this step; there they agree on the next one, `sample_every` from now."""
+        """Whether the ranks meet at this step; if so, they agree on the next one, `sample_every` seconds from now."""
         self.steps_since_meeting += 1
         if self.steps_since_meeting < self.meeting_interval:
             return False
@@ -71,7 +71,7 @@ class Pacer:
         return True
 
     def sample(self, position: Position) -> Iterator[DeviceSampled]:
-        """The devices' figures, when the last are old; the energy since then goes to the position."""
+        """Sample the devices when the last samples are old; adds the energy since then to the position."""
         now = self.clock()
         passed = 0.0 if self.last_sample is None else now - self.last_sample
         if self.ranks.broadcast(self.last_sample is not None and passed < DEVICE_SAMPLE_SECONDS):
@@ -84,14 +84,14 @@ class Pacer:
             yield sampled
 
     def _joules(self, sampled: DeviceSampled, passed: float) -> float | None:
-        """The energy since the last sample: from the device's counter, or its power now for the seconds passed."""
+        """Joules since the last sample: from the device's counter, else its present power times the seconds passed."""
         before, self.energy_counters[sampled.rank] = self.energy_counters.get(sampled.rank), sampled.energy
         if sampled.energy is not None:
             return max(0.0, sampled.energy - before) if before is not None else 0.0
         return None if sampled.power is None else sampled.power * passed
 
     def commands(self, step: int) -> Iterator[RunEvent]:
-        """Apply what waits in control; raises StopRequested for a stop, and holds here while paused."""
+        """Apply waiting commands; blocks while paused, and raises StopRequested for a stop."""
         if self.steps_since_meeting:
             return
         if gap := self.take_suspended_seconds():
@@ -110,10 +110,10 @@ class Pacer:
     def _apply(self, name: CommandName, reason: str) -> None:
         match name:
             case "stop":
-                raise StopRequested(reason or "stop was asked for")
+                raise StopRequested(reason or "a stop was requested")
             case "stop-after-epoch":
-                self.stop_after_epoch = reason or "stop after the epoch was asked for"
+                self.stop_after_epoch = reason or "a stop after the epoch was requested"
             case "pause" | "unpause":
                 self.paused = name == "pause"
             case "checkpoint" | "hand-over":
-                pass  # what saves the run hears of it by the event
+                pass  # the session saves the run when it sees the event

@@ -1,4 +1,4 @@
-"""The preflight: resolve every `auto`, check what only the data and the machine can tell, and count the work.
+"""The plan of a run: resolve every `auto`, check the settings against data and machine, count work and memory.
 
 Nothing is allocated on a device and no random state moves: the model is built on `meta`.
 """
@@ -27,12 +27,12 @@ from .layers import Layer, describe_network
 from .memory import Memory, image_bytes, memory_of
 
 MIN_WORK = 1e13
-"""FLOPs of a whole run, some minutes on a few cores: below, measuring costs more than bf16 can save."""
+"""FLOPs of a whole run, some minutes on a few cores; below, measuring costs more than bf16 can save."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A config with nothing automatic left but a precision to be measured, and what running it takes."""
+    """A config with every `auto` resolved, except a precision to be measured, and what running it takes."""
 
     config: ExperimentConfig
     facts: Facts
@@ -46,23 +46,23 @@ class Plan:
     memory_by: Memory
     layers: tuple[Layer, ...]
     disk: int = 0
-    """Bytes of decoded images that the data folder is to get first."""
+    """Bytes of decoded images to be written to the data folder first."""
     notes: tuple[str, ...] = ()
-    """What a person should know of the data before training, as sentences."""
+    """Notes on the data for the user, as sentences."""
 
     @property
     def ranks(self) -> int:
-        """Processes that train the run together."""
+        """The number of processes that train the run together."""
         return ranks_of(self.config)
 
     @property
     def images_at_once(self) -> int:
-        """Images whose activations stand in the memory of one device together."""
+        """Images whose activations are in the memory of one device at the same time."""
         return math.ceil(self.config.training.batch_size / self.ranks / self.config.training.accumulation)
 
     @property
     def allocated(self) -> int:
-        """Bytes that torch's allocator reaches; an estimate, without the workspaces of cuDNN."""
+        """Estimated peak bytes of torch's allocator, without the workspaces of cuDNN."""
         training, memory = self.config.training, self.memory_by
         assert isinstance(training.evaluation_batch_size, int)
         step = memory.training(self.images_at_once, training.accumulation)
@@ -70,12 +70,12 @@ class Plan:
 
     @property
     def memory(self) -> int:
-        """Bytes that the run takes on its device; an estimate."""
+        """Estimated bytes that the run takes on its device."""
         memory = self.memory_by
         return self.allocated + self.images_at_once * memory.cudnn_per_image + memory.outside
 
     def to_json(self) -> dict[str, Any]:
-        """What `--dry-run` prints, in JSON's types."""
+        """The plan as `--dry-run --json` prints it."""
         return {
             "config": self.config.model_dump(mode="json"),
             "device": self.config.training.device,
@@ -100,11 +100,11 @@ class Plan:
 
 
 def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
-    """The plan of a config on this machine, for one rank where there are several.
+    """Make the plan of a config on this machine, for one rank where there are several.
 
     Raises:
-        ConfigError: settings that this data set, model or machine cannot meet.
-        DataError: a data set whose shape only its files tell, and they are missing.
+        ConfigError: settings do not fit the data set, the model or the machine.
+        DataError: the shape of the data set is only known from its files, and they are missing.
     """
     device = device_of(config, rank)
     dataset = open_dataset(config.data, data_root)
@@ -119,7 +119,7 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
     network = describe_network(model, facts.spec)
     _check_last_batch(config, train_images, network.layers, model)
     forward_flops = sum(layer.flops for layer in network.layers)
-    # A backward pass takes twice a forward one.
+    # A backward pass costs twice a forward pass.
     work = 3.0 * forward_flops * train_images * config.training.epochs
     resolved = resolve(config, device, facts, work)
     return Plan(
@@ -140,32 +140,32 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
 
 
 def device_notes(config: ExperimentConfig, device: torch.device) -> tuple[str, ...]:
-    """What a person should know of the device before training."""
+    """Notes on the device for the user."""
     if device.type == "cuda" and config.training.precision == "bf16" and not computes_bf16(device):
         return (f"{device} has no units for bf16 and emulates it: training.precision=fp16 is faster",)
     return ()
 
 
 def with_precision(plan: Plan, precision: Precision) -> Plan:
-    """The plan with its precision settled."""
+    """The plan with a precision in place of `auto`."""
     training = plan.config.training.model_copy(update={"precision": precision})
     return dataclasses.replace(plan, config=plan.config.model_copy(update={"training": training}))
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Optimizer steps in one pass; the last short batch is kept."""
+    """Optimizer steps in one epoch; a last, short batch counts."""
     return math.ceil(images / batch_size)
 
 
 def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: float) -> ExperimentConfig:
-    """The config with every `auto` replaced by what it means on this device for `work` FLOPs in all.
+    """The config with every `auto` resolved for this device and `work` FLOPs in all.
 
     A precision to be measured stays `auto`.
     """
     training, on_gpu, here = config.training, device.type == "cuda", devices_of(config.training.device)
     precision: Precision = training.precision
     if precision == "auto":
-        # A gradient scaler waits for the device at each step of an optimizer that is not torch's own.
+        # A gradient scaler synchronises the device at each step of an optimizer that is not torch's own.
         worth_measuring = work >= MIN_WORK and computes_bf16(device)
         on_cuda = "bf16" if config.optimizer.name == "muon" and computes_bf16(device) else "fp16"
         precision = on_cuda if on_gpu else "auto" if worth_measuring else "fp32"
@@ -186,25 +186,26 @@ def resolve(config: ExperimentConfig, device: torch.device, facts: Facts, work: 
 
 
 def device_of(config: ExperimentConfig, rank: int) -> torch.device:
-    """The device of a rank; those of all ranks of this machine are there.
+    """The device of a rank, after checking the devices of all ranks on this machine.
 
     Raises:
-        ConfigError: they are not, or cannot do what is asked.
+        ConfigError: a device does not exist, or does not support the settings.
     """
     training = config.training
     if training.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError([Fault("training.device", "no CUDA device is to be had here; use training.device=cpu")])
+        raise ConfigError([Fault("training.device", "no CUDA device is available; use training.device=cpu")])
     devices = [pick_device(name) for name in devices_of(training.device)]
     device = devices[rank % len(devices)]
     count = torch.cuda.device_count() if device.type == "cuda" else 0
     if device.type == "cuda" and any((each.index or 0) >= count for each in devices):
-        raise ConfigError([Fault("training.device", f"there are {count} CUDA devices, cuda:0 to cuda:{count - 1}")])
+        message = f"this machine has {count} CUDA device{'s' if count != 1 else ''}, numbered from cuda:0"
+        raise ConfigError([Fault("training.device", message)])
     if device.type == "cpu" and training.precision == "fp16":
         raise ConfigError([Fault("training.precision", "fp16 needs a CUDA device; use bf16, fp32 or auto on a CPU")])
     if training.compile and (language := compiler_missing(device)):
         raise ConfigError([Fault("training.compile", f"needs a {language} compiler, which is not installed here")])
     if device.type == "cpu" and training.sync_batch_norm:
-        raise ConfigError([Fault("training.sync_batch_norm", "works between GPUs only; turn it off on a CPU")])
+        raise ConfigError([Fault("training.sync_batch_norm", "works only between GPUs; turn it off on a CPU")])
     return device
 
 
@@ -231,7 +232,7 @@ def _check_batch(config: ExperimentConfig, images: int) -> None:
 
 
 def _check_last_batch(config: ExperimentConfig, images: int, layers: list[Layer], model: nn.Module) -> None:
-    """Batch normalisation cannot train on one value per channel, as a last batch of one image would give."""
+    """Refuse a last batch of one image where that leaves batch normalisation a single value per channel."""
     normalised = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
     single = any(layer.name in normalised and math.prod(layer.output[1:]) == 1 for layer in layers)
     size, ranks = config.training.batch_size, ranks_of(config)

@@ -1,7 +1,7 @@
-"""`precision=auto` on a CPU: bf16 where a short check finds it faster.
+"""Resolve `precision=auto` on a CPU: bf16 where a short measurement finds it faster, else fp32.
 
-`python -P -m torchdeck.core.training.precision < plan.json` is the check: a process of its own, so that a run's random
-state, threads and memory stay as they are.
+`python -P -m torchdeck.core.training.precision < plan.json` measures in a process of its own, so that the random state,
+threads and memory of the run are left alone.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .plan import Plan
 
 ROUNDS = 5
 STEP_WORK = 2e10
-"""FLOPs of one timed step, about: a few tenths of a second."""
+"""Approximate FLOPs of one timed step, a few tenths of a second."""
 MIN_SPEEDUP = 1.05
-"""How much faster bf16 must be: its rounding is coarser."""
+"""How much faster bf16 must be to be chosen, because it rounds more coarsely."""
 TIMEOUT = 120.0
 
 
@@ -37,7 +37,7 @@ CHECK = (sys.executable, "-P", "-m", "torchdeck.core.training.precision")
 
 
 def choose_precision(plan: Plan, check: Sequence[str] = CHECK) -> Literal["fp32", "bf16"]:
-    """The faster precision of a plan on this CPU, by the check in a child process; fp32 where that fails."""
+    """The faster precision for a plan on this CPU, measured in a child process; fp32 where that fails."""
     spec = asdict(plan.facts.spec)
     request = {"config": to_plain(plan.config), "spec": spec, "batch": timed_batch_size(plan)}
     try:
@@ -46,22 +46,22 @@ def choose_precision(plan: Plan, check: Sequence[str] = CHECK) -> Literal["fp32"
         )
         return "bf16" if float(json.loads(child.stdout)["speedup"]) >= MIN_SPEEDUP else "fp32"
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
-        # The check only saves time: a run is right without it.
+        # The measurement only saves time: fp32 is always right.
         return "fp32"
 
 
 def timed_batch_size(plan: Plan) -> int:
-    """Images of a timed step: those of a real one, fewer where that would take long."""
+    """Images in a timed step: those of a real step, or fewer where that would take long."""
     most = math.ceil(STEP_WORK / (3 * max(1, plan.forward_flops)))
     return max(2, min(plan.config.training.batch_size // plan.config.training.accumulation, most))
 
 
 def speedup(config: ExperimentConfig, spec: ImageSpec, batch: int) -> float:
-    """How many times faster a bf16 step is than an fp32 one, by the best of a few of each timed in turn.
+    """How many times faster a bf16 step is than an fp32 step: the best of a few of each, timed in turn.
 
     The best, since whatever else the machine does only makes a step slower.
     """
-    # Threads wait for each other: one that shares its core with another process would decide the comparison.
+    # One thread: threads wait for each other, so that one that shares its core would decide the comparison.
     torch.set_num_threads(1)
     layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
     model = build(config.model, spec).to(memory_format=layout)

@@ -1,6 +1,6 @@
-"""The processes that train one run together: what they tell each other, and the one that speaks for them.
+"""The process group of a run: collective operations between its ranks, over torch.distributed.
 
-Everything here but `rank` and `world` is done by all of them at the same point, or by none.
+All methods are collective: every rank calls them at the same point, or none does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..data.index_plan import Shard
 from ..errors import InputError
 
 PREPARE_TIMEOUT = timedelta(days=1)
-"""The longest that the others wait for the leader to have the data ready."""
+"""How long the other ranks wait for the leader to prepare the data."""
 
 OPEN_PORTS = (
     "the machines of this run meet on TCP ports without authentication: whoever reaches them can run code as you, so"
@@ -30,19 +30,19 @@ Value = TypeVar("Value")
 
 
 class Ranks:
-    """One process alone; given a world it does the share of one of several, without the others, to be timed."""
+    """A single process. With `world` > 1 it does the share of one of several ranks without the others, for timing."""
 
     def __init__(self, rank: int = 0, world: int = 1) -> None:
         self.rank, self.world = rank, world
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What whoever starts the run should know of how its processes talk to each other."""
+        """Warnings for the user about the communication between the processes."""
         return ()
 
     @property
     def is_leader(self) -> bool:
-        """Whether this is the rank that writes the run's directory and takes its commands."""
+        """Whether this is the rank that writes the run folder and receives commands."""
         return self.rank == 0
 
     @property
@@ -51,55 +51,55 @@ class Ranks:
         return Shard(self.rank, self.world)
 
     def broadcast(self, value: Value) -> Value:
-        """The leader's value, of JSON's types, for all."""
+        """The leader's value on all ranks; of JSON's types."""
         return value
 
     def gather_values(self, value: Value) -> list[Value]:
-        """The value of each rank, of JSON's types, for all."""
+        """The values of all ranks, in rank order; of JSON's types."""
         return [value]
 
     def sum_in_place(self, tensor: Tensor) -> None:
-        """Put the sum over all ranks in the tensor's place."""
+        """Replace a tensor by its sum over all ranks."""
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """The tensor of each rank, all of one shape."""
+        """The tensors of all ranks, which must have one shape."""
         return [tensor]
 
     def broadcast_buffers(self, model: nn.Module) -> None:
-        """Give all ranks the leader's running statistics."""
+        """Copy the leader's buffers, such as running statistics, to all ranks."""
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The model with gradients averaged over the ranks, and the leader's weights."""
+        """The model with the leader's weights, and with gradients averaged over the ranks."""
         return model
 
     def wait_for_leader(self, what: str) -> None:
-        """Let the leader come this far before the others go on."""
+        """Block the other ranks until the leader has come this far."""
 
     def shut_down(self) -> None:
-        """Say goodbye to the others."""
+        """Leave the process group."""
 
 
 SINGLE = Ranks()
 
 
 class Group(Ranks):
-    """A process of several, as torch's launcher started it."""
+    """One rank of several, as started by torch's launcher."""
 
     def __init__(self, rank: int, world: int, device: torch.device, timeout: float, store_file: Path | None) -> None:
-        """Meet the others; whoever does not answer for `timeout` seconds is given up.
+        """Join the process group; a rank that does not answer for `timeout` seconds counts as dead.
 
         The ranks of one machine meet in a file of a folder that only this account can enter; without one they meet at
         the TCP address that the launcher put into the environment.
 
         Raises:
-            RuntimeError: they do not come.
+            RuntimeError: the other ranks do not join.
         """
         super().__init__(rank, world)
         self._device, self._store_file = device, store_file
         on_gpu = device.type == "cuda"
         if on_gpu:
             torch.cuda.set_device(device)
-        # Words go over the network's sockets, never through the GPU, which would have to be waited for.
+        # Values are exchanged over sockets (gloo), never through the GPU, which would have to be synchronised.
         backend, limit = "cpu:gloo,cuda:nccl" if on_gpu else "gloo", timedelta(seconds=timeout)
         if store_file is None:
             dist.init_process_group(backend, timeout=limit)
@@ -140,7 +140,7 @@ class Group(Ranks):
             dist.broadcast(buffer, 0)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        # The running statistics are copied when they are used, once an epoch, not at every step.
+        # Buffers are copied when they are used, once an epoch, not at every step.
         on = [self._device] if self._device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=on, broadcast_buffers=False, gradient_as_bucket_view=True)
 
@@ -156,7 +156,7 @@ class Group(Ranks):
 
 
 def is_connection_loss(failure: str) -> bool:
-    """Whether a failure's words only say that another rank did not answer."""
+    """Whether the text of a failure only means that another rank did not answer."""
     return any(word in failure for word in _CONNECTION_LOSS)
 
 
@@ -168,7 +168,7 @@ _CONNECTION_LOSS = (
     "Broken pipe",
     "Timed out waiting",
     "timed out",
-    # Of a store in a file.
+    # From a file store.
     "Wait timeout",
     "Timeout waiting",
     "NCCL",
@@ -180,10 +180,10 @@ _CONNECTION_LOSS = (
 
 
 def check_equal(ranks: Ranks, facts: Any, what: str) -> None:
-    """Make sure that all ranks see the same.
+    """Check that a value is the same on all ranks.
 
     Raises:
-        InputError: they do not.
+        InputError: it is not.
     """
-    if len({json.dumps(told, sort_keys=True) for told in ranks.gather_values(facts)}) > 1:
+    if len({json.dumps(value, sort_keys=True) for value in ranks.gather_values(facts)}) > 1:
         raise InputError(f"the machines of the run do not have the same {what}", "give them one shared folder")

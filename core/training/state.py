@@ -1,4 +1,4 @@
-"""A job: everything one training works on, built from a plan, and its whole state as tensors and JSON."""
+"""The training job: model, optimizer, batches and position of one training, and its state for checkpoints."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .process_group import SINGLE, Ranks
 
 @dataclass(slots=True)
 class Position:
-    """Where a run stands: what a checkpoint keeps beside tensors."""
+    """The progress of a training; a checkpoint keeps it beside the tensors."""
 
     epoch: int = 1
     batch: int = 0
@@ -46,17 +46,17 @@ class Position:
     reached_target: bool = False
     roll_backs: int = 0
     energy: float | None = None
-    """Joules since the last epoch ended, from the power at each sample; None where the device does not tell it."""
+    """Joules since the last epoch ended; None where the device does not report its energy or power."""
 
     @property
     def lr_factor(self) -> float:
-        """What roll-backs left of the learning rate."""
+        """The factor that roll-backs left of the learning rate."""
         return 0.5**self.roll_backs
 
 
 @dataclass(slots=True)
 class TrainingJob:
-    """All that one training works on."""
+    """Everything that one training works on."""
 
     plan: Plan
     model: nn.Module
@@ -68,9 +68,9 @@ class TrainingJob:
     test_batches: Batches
     test_names: ImageNames
     tally: Tally
-    """Of the epoch in hand."""
+    """The tally of the current epoch."""
     forward: Callable[[Tensor], Tensor]
-    """The model as a training step calls it: compiled, and with its gradients averaged over the ranks."""
+    """The model as a training step calls it: compiled, with gradients averaged over the ranks."""
     ranks: Ranks = SINGLE
     lookahead: Lookahead | None = None
     position: Position = field(default_factory=Position)
@@ -84,24 +84,24 @@ class TrainingJob:
 
     @property
     def epoch_start_step(self) -> int:
-        """The step at which the epoch in hand began."""
+        """The step at which the current epoch started."""
         return (self.position.epoch - 1) * self.steps
 
     def weight(self, images: int) -> float:
-        """What a mean over this rank's images of the batch in hand counts in the mean of all ranks' means."""
+        """The weight of this rank's mean loss in the mean over the current batch, for `images` of its images."""
         if self.ranks.world == 1:
             return 1.0
         size = self.plan.config.training.batch_size
         return images * self.ranks.world / min(size, len(self.train_batches) - self.position.batch * size)
 
     def without_gradient_sync(self) -> AbstractContextManager[object]:
-        """Gradients stay this rank's, as long as more are added to them."""
+        """Do not average gradients over the ranks inside, while they are accumulated."""
         model = getattr(self.forward, "model", self.forward)
         return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = SINGLE) -> TrainingJob:
-    """Build the model, optimizer and batches of a plan on its device, at the very start."""
+    """Build the model, optimizer and batches of a plan on its device, at the start of the run."""
     training = plan.config.training
     model = build(plan.config.model, prepared.spec).to(plan.device)
     if training.sync_batch_norm and ranks.world > 1:
@@ -151,14 +151,14 @@ def _optimizer(plan: Plan, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def training_tally(plan: Plan, images: int, ranks: Ranks) -> Tally:
-    """A count at zero of an epoch's steps over `images` images."""
+    """An empty tally for an epoch over `images` training images."""
     size = plan.config.training.batch_size
     sizes, mine = ALL.sizes(images, size), ranks.shard.sizes(images, size)
     return Tally(sizes, mine, plan.device)
 
 
 def evaluation_tally(plan: Plan, images: int, ranks: Ranks) -> Tally:
-    """A count at zero of the evaluation of `images` images: a step is a batch of every rank."""
+    """An empty tally for the evaluation of `images` images; a step is one batch on every rank."""
     size = plan.config.training.evaluation_batch_size
     assert isinstance(size, int)
     mine = [part.stop - part.start for part in ranks.shard.blocks(images, size)]
@@ -183,17 +183,17 @@ def _batches(
 
 
 def configure_process(plan: Plan) -> None:
-    """Set what is the process's own: threads, seeds, and which CUDA algorithms may be used."""
+    """Configure this process: threads, seeds, and which CUDA algorithms may be used."""
     training = plan.config.training
     assert isinstance(training.threads, int)
     torch.set_num_threads(training.threads)
-    # cuBLAS reads this when it first starts; without it, deterministic algorithms raise.
+    # cuBLAS reads this at its start; without it, deterministic algorithms raise an error.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.manual_seed(derive_seed(training.seed, "weights", 0))
     on_gpu = plan.device.type == "cuda"
     exact = training.deterministic and on_gpu
     if exact != torch.are_deterministic_algorithms_enabled():
-        # Only for a change: it imports torch's compiler, two seconds.
+        # Only where it changes: the call imports torch's compiler, two seconds.
         torch.use_deterministic_algorithms(exact)
     torch.backends.cudnn.benchmark = on_gpu and not training.deterministic
     torch.backends.cuda.matmul.allow_tf32 = not training.deterministic
@@ -208,7 +208,7 @@ def configure_process(plan: Plan) -> None:
 
 
 def set_learning_rate(job: TrainingJob, step: int) -> float:
-    """Give the optimizer the learning rate of a step, counted from 0; what the settings' one has become."""
+    """Set the learning rate for a step, counted from 0; returns that of the main parameters."""
     factor = job.schedule.at(step) * job.position.lr_factor * job.plan.config.training.lr_rule
     for group in job.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
@@ -216,7 +216,7 @@ def set_learning_rate(job: TrainingJob, step: int) -> float:
 
 
 def state_of(job: TrainingJob) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Everything a resumed run needs: tensors by name, and the rest in JSON's types; all ranks ask for it together."""
+    """The complete state for a checkpoint: tensors by name, and the rest in JSON's types. Collective over all ranks."""
     tensors = {f"model.{name}": value for name, value in job.model.state_dict().items()}
     optimizer = job.optimizer.state_dict()
     scalars: dict[str, Any] = {}
@@ -246,7 +246,7 @@ def state_of(job: TrainingJob) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def restore(job: TrainingJob, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Put a job where `state_of` found it; the random state comes last, so that nothing moves it again."""
+    """Load a state from `state_of` into a job; the random state comes last, so that nothing changes it afterwards."""
     job.model.load_state_dict(_without_prefix("model.", tensors))
     job.optimizer.load_state_dict({"state": _optimizer_state(job, tensors, state), **_groups(job.optimizer)})
     job.schedule.restore(state["schedule"])
@@ -254,7 +254,7 @@ def restore(job: TrainingJob, tensors: dict[str, Tensor], state: dict[str, Any])
     job.position = Position(**state["position"])
     sums = tensors["losses"], tensors["sums.hits"], tensors.get("skipped")
     job.tally.restore(*sums, job.position.batch)
-    # An epoch that is only to be evaluated tells the rate of its last step.
+    # Where only the evaluation of an epoch is left, its event reports the rate of the last step.
     set_learning_rate(job, max(0, job.position.step - 1))
     if job.lookahead:
         job.lookahead.restore(_without_prefix("lookahead.", tensors))
@@ -266,7 +266,7 @@ def restore(job: TrainingJob, tensors: dict[str, Tensor], state: dict[str, Any])
 
 
 def _of_rank(name: str, rank: int) -> str:
-    """What a checkpoint calls a rank's own tensor; the leader's has no number."""
+    """The name of a rank's own tensor in a checkpoint; the leader's has no number."""
     return f"{name}.{rank}" if rank else name
 
 
@@ -288,7 +288,7 @@ def _optimizer_state(job: TrainingJob, tensors: dict[str, Tensor], state: dict[s
 
 
 def _in_layout_of(parameter: nn.Parameter, value: Tensor) -> Tensor:
-    """The value in the parameter's memory format, which checkpoints do not keep."""
+    """The value in the memory format of the parameter, which checkpoints do not keep."""
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 

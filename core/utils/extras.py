@@ -1,4 +1,4 @@
-"""Modules of packages that only an extra of Torchdeck brings."""
+"""Optional dependencies: import modules of packages that only an extra of Torchdeck installs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import InputError
 
 
 def extra_module(name: str, extra: str, purpose: str) -> Any:
-    """A module of a package that an extra brings; its types are not known.
+    """Import a module of a package that an extra installs; `purpose` begins the error message where it is missing.
 
     Raises:
         InputError: the package is not installed.
@@ -22,15 +22,15 @@ def extra_module(name: str, extra: str, purpose: str) -> Any:
 
 
 def check_extra(name: str, extra: str, purpose: str) -> None:
-    """Make sure that a package which an extra brings is there, without loading it.
+    """Check that the package of an extra is installed, without importing it.
 
     Raises:
-        InputError: it is not installed.
+        InputError: the package is not installed.
     """
     if importlib.util.find_spec(name) is None:
         raise _missing(name, extra, purpose)
 
 
 def _missing(name: str, extra: str, purpose: str) -> InputError:
-    hint = f"install Torchdeck with its extra named {extra}: uv run --extra {extra} torchdeck ..."
+    hint = f"install torchdeck[{extra}], or use: uv run --extra {extra} torchdeck ..."
     return InputError(f"{purpose} needs {name.partition('.')[0]}", hint)

@@ -1,4 +1,4 @@
-"""File operations that survive a crash: whole or not at all."""
+"""File operations that survive a crash: atomic writes, syncs, and reads that refuse links, pipes and huge files."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ MAX_JSON_BYTES = 64 * 2**20
 
 
 class Disk:
-    """The operations of all who write: the one place where a disk can refuse."""
+    """All file operations that write, in one place, so that tests can inject disk errors."""
 
     def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
-        """A descriptor to write a file with, or to make a folder's names durable with; links are refused."""
+        """Open a file for writing, or a folder for syncing; links are refused."""
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
 
     def write(self, descriptor: int, content: bytes | memoryview) -> int:
-        """Write what the disk takes at once; how many bytes it took."""
+        """Write as much as the disk accepts at once; returns the number of bytes."""
         return os.write(descriptor, content)
 
     def sync(self, descriptor: int) -> None:
-        """Make what was written survive a power cut."""
+        """Sync to disk: what was written survives a power cut."""
         os.fsync(descriptor)
 
     def close(self, descriptor: int) -> None:
-        """Give a descriptor back, which is gone even where this raises."""
+        """Close a descriptor, which is closed even where this raises."""
         os.close(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a file or folder another name; a file that has it is replaced."""
+        """Rename a file or folder, replacing a file of that name."""
         os.replace(source, target)
 
     def mkdir(self, path: Path) -> None:
-        """Make a folder."""
+        """Create a folder."""
         os.mkdir(path)
 
     def unlink(self, path: Path) -> None:
@@ -54,7 +54,7 @@ class Disk:
 
 
 DISK = Disk()
-"""The real one."""
+"""The real disk."""
 
 _MESSAGES = {
     errno.ENOSPC: "the disk is full",
@@ -66,17 +66,17 @@ _MESSAGES = {
 
 
 def disk_error_text(error: OSError) -> str:
-    """Why the disk refused, as a person would say it."""
+    """An OSError as text for the user."""
     return _MESSAGES.get(error.errno or 0) or error.strerror or str(error)
 
 
 def is_disk_error(error: OSError) -> bool:
-    """Whether it is the disk that refused, which may take it later."""
+    """Whether an error is one of the disk, which may go away: full, over quota, read-only, no permission, I/O error."""
     return error.errno in _MESSAGES
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = False, disk: Disk = DISK) -> None:
-    """Replace a file by writing aside and renaming; `durable` also survives a power cut."""
+    """Replace a file by writing a temporary file and renaming it; `durable` also survives a power cut."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         write_new(temporary, content, durable=durable, disk=disk)
@@ -101,7 +101,7 @@ def write_new(path: Path, content: bytes, *, durable: bool = True, disk: Disk = 
 
 
 def write_all(descriptor: int, content: bytes, disk: Disk = DISK) -> None:
-    """Write all of it, in as many parts as the disk takes it in."""
+    """Write all of `content`, in as many parts as needed."""
     rest = memoryview(content)
     while rest:
         written = disk.write(descriptor, rest)
@@ -111,7 +111,7 @@ def write_all(descriptor: int, content: bytes, disk: Disk = DISK) -> None:
 
 
 def sync_folder(folder: Path, disk: Disk = DISK) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Sync a folder: the names in it survive a power cut."""
     descriptor = disk.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         disk.sync(descriptor)
@@ -120,7 +120,7 @@ def sync_folder(folder: Path, disk: Disk = DISK) -> None:
 
 
 def make_folders(folder: Path, disk: Disk = DISK) -> None:
-    """Make a folder, and those above it, so that they survive a power cut; one that is there is as good."""
+    """Create a folder and its parents so that they survive a power cut; does nothing where it exists."""
     if folder.is_dir():
         return
     make_folders(folder.parent, disk)
@@ -130,7 +130,7 @@ def make_folders(folder: Path, disk: Disk = DISK) -> None:
 
 
 def remove_tree(folder: Path, disk: Disk = DISK) -> None:
-    """Delete a folder and what is in it; links are deleted, not followed."""
+    """Delete a folder with its contents; links are deleted, not followed."""
     with os.scandir(folder) as entries:
         found = list(entries)
     for entry in found:
@@ -142,12 +142,12 @@ def remove_tree(folder: Path, disk: Disk = DISK) -> None:
 
 
 def open_regular(path: str | Path, *, links: bool = False) -> int:
-    """A descriptor to read a regular file with, or with `links` what one leads to; pipes and devices are refused.
+    """Open a regular file for reading, with `links` also the target of a link; pipes and devices are refused.
 
     Raises:
         OSError: the file is absent, unreadable or not a regular file.
     """
-    # Without O_NONBLOCK, to open a pipe would wait for whoever writes to it.
+    # Without O_NONBLOCK, opening a pipe would block until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -156,17 +156,17 @@ def open_regular(path: str | Path, *, links: bool = False) -> int:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether a file is there that is no link, pipe, device or folder."""
+    """Whether a path is a regular file rather than a link, pipe, device or folder."""
     return _mode(path, stat.S_ISREG)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is there that is no link to one."""
+    """Whether a path is a folder, not a link to one."""
     return _mode(path, stat.S_ISDIR)
 
 
 def is_at(path: Path, known: os.stat_result, *, follow: bool = False) -> bool:
-    """Whether a path leads to the file or folder whose state is known."""
+    """Whether a path is the file or folder with this stat result."""
     try:
         return os.path.samestat(os.stat(path, follow_symlinks=follow), known)
     except OSError:
@@ -181,7 +181,7 @@ def _mode(path: Path, test: Callable[[int], bool]) -> bool:
 
 
 def open_to_append(path: Path, disk: Disk = DISK) -> int:
-    """A descriptor to read a regular file with, and to write at its end; it is made if it is not there.
+    """Open a regular file for reading and appending; it is created if it does not exist.
 
     Raises:
         OSError: the file cannot be written, or is not a regular one.
@@ -194,7 +194,7 @@ def open_to_append(path: Path, disk: Disk = DISK) -> int:
 
 
 def read_regular(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
-    """The content of a regular file of at most so many bytes.
+    """Read a regular file of at most `max_bytes`.
 
     Raises:
         OSError: the file is absent, unreadable, not a regular file or larger.
@@ -203,12 +203,12 @@ def read_regular(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", str(path))
-        # No more: to read so much, that much memory is taken first.
+        # Not read(max_bytes), which would allocate that much memory first.
         return file.read(size)
 
 
 def read_json(path: str | Path) -> Any:
-    """The content of a JSON file; None where it is absent, unreadable, damaged, too large or nested too deep."""
+    """Read a JSON file; None where it is missing, unreadable, damaged, too large or nested too deep."""
     try:
         content = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError):
@@ -217,5 +217,5 @@ def read_json(path: str | Path) -> Any:
 
 
 def to_json_bytes(content: Any) -> bytes:
-    """Indented JSON with a last newline; raises ValueError on a non-finite number."""
+    """Indented JSON with a final newline; raises ValueError for a number that is not finite."""
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()

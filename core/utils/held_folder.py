@@ -1,4 +1,4 @@
-"""A folder held by an open descriptor: found again when it is renamed, and known to be gone when it is removed."""
+"""A folder held by an open descriptor: found again when it is renamed, and known to be removed when it is."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class HeldFolder:
-    """A folder under whatever name it has in the folder that holds it, which may be renamed, too."""
+    """A folder under whatever name it has in its parent folder, which may be renamed, too."""
 
     def __init__(self, path: Path) -> None:
-        """Hold a folder.
+        """Open a folder.
 
         Raises:
-            OSError: it is not there, or is a link.
+            OSError: it does not exist, or is a link.
         """
         self.path = path
         """Where it was last found."""
@@ -27,7 +27,7 @@ class HeldFolder:
         self._descriptors.append(os.open(path.parent, _FLAGS))
 
     def find(self) -> bool:
-        """Look where the folder is now; False where it has left the folder that holds it, or is removed."""
+        """Update `path`; False where the folder was moved out of its parent folder, or removed."""
         folder, parent = map(os.fstat, self._descriptors)
         if is_at(self.path, folder):
             return True
@@ -42,7 +42,7 @@ class HeldFolder:
         return False
 
     def _parent_path(self, parent: os.stat_result) -> Path | None:
-        """Where the folder above is; one that was renamed is only found on Linux."""
+        """The path of the parent folder; one that was renamed is only found on Linux."""
         if is_at(self.path.parent, parent, follow=True):
             return self.path.parent
         with contextlib.suppress(OSError):

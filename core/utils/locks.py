@@ -1,4 +1,4 @@
-"""Locks that a process holds on a folder for its life: taken, probed, and freed by the kernel when it dies."""
+"""File locks (flock): taken by a process for its lifetime, tested by others, released by the kernel when it dies."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .files import DISK, Disk, open_regular, read_json, write_all
 
 
 def take_lock(path: Path, disk: Disk = DISK, about: Mapping[str, Any] | None = None) -> int:
-    """Lock a file for this process; the descriptor that holds the lock. Its owner, and more about it, stands in it.
+    """Lock a file for this process and write its pid, host and `about` into it; returns the descriptor of the lock.
 
     Raises:
-        BlockingIOError: another process has it.
+        BlockingIOError: another process holds it.
         OSError: the file cannot be written.
     """
     lock = disk.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    # A reader that probes holds a shared lock for an instant, so one refusal is not final.
+    # A process that only tests the lock holds a shared one for an instant, so a first refusal is not final.
     for attempt in range(20):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -32,7 +32,7 @@ def take_lock(path: Path, disk: Disk = DISK, about: Mapping[str, Any] | None = N
                 disk.close(lock)
                 raise
             time.sleep(0.01)
-    # Only advice: a full disk need not keep anybody from the lock.
+    # The content is only informative: a full disk must not keep anybody from locking.
     with contextlib.suppress(OSError):
         os.ftruncate(lock, 0)
         owner = {"pid": os.getpid(), "host": os.uname().nodename, **(about or {})}
@@ -41,7 +41,7 @@ def take_lock(path: Path, disk: Disk = DISK, about: Mapping[str, Any] | None = N
 
 
 def wait_for_lock(lock: int, timeout: float, clock: Callable[[], float] = time.monotonic) -> bool:
-    """Lock an open file, once nobody else has; False where others kept it for `timeout` seconds."""
+    """Lock an open file as soon as it is free; False where it was not within `timeout` seconds."""
     end, pause = clock() + timeout, 0.001
     while True:
         try:
@@ -55,18 +55,18 @@ def wait_for_lock(lock: int, timeout: float, clock: Callable[[], float] = time.m
 
 
 def release_lock(lock: int) -> None:
-    """Let others lock an open file."""
+    """Release the lock of an open file."""
     fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def lock_owner(path: Path) -> str:
-    """Who wrote itself into a lock file, in words."""
+    """The owner that a lock file names, as text: "process 123 on the-host"."""
     owner = read_json(path)
     return f"process {owner.get('pid')} on {owner.get('host')}" if isinstance(owner, dict) else "another process"
 
 
 def is_held(path: str | Path) -> bool | None:
-    """Whether a process holds the lock; None where that cannot be told."""
+    """Whether a process holds the lock; None where that cannot be tested."""
     try:
         lock = open_regular(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Tables of choices: each entry is an options class and the place of its builder, imported on first use."""
+"""Registries of choices (data sets, models, optimizers, schedules): an options class and a lazily imported builder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import InputError, nearest
 
 
 class Options(BaseModel):
-    """Base of every section of a config: frozen, without unknown keys, strictly typed, finite numbers only."""
+    """Base of every section of a config: frozen, strictly typed, no unknown keys, finite numbers only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     later: ClassVar[frozenset[str]] = frozenset()
@@ -32,28 +32,28 @@ class Options(BaseModel):
 
 
 class NamedOptions(Options):
-    """Base of the options of one choice; a subclass narrows `name` to the literal that picks it."""
+    """Base of the options of one choice; a subclass narrows `name` to the literal that selects it."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One choice: its options class (torch-free) and its builder as `"module:function"`."""
+    """One choice: its options class, which must not import torch, and its builder as `"module:function"`."""
 
     options: type[NamedOptions]
     builder: str
 
 
 class Table:
-    """The choices of one kind, by name."""
+    """All choices of one kind (`"model"`, `"optimizer"`, ...) by name."""
 
     def __init__(self, kind: str, entries: Mapping[str, Entry]) -> None:
         self.kind = kind
         self.entries = dict(entries)
 
     def names(self) -> list[str]:
-        """The names of the choices, in the order of the table."""
+        """The names of all choices, in the order of definition."""
         return list(self.entries)
 
     def options(self, name: str) -> type[NamedOptions]:
@@ -67,11 +67,11 @@ class Table:
         return self.entries[name].options
 
     def builder(self, name: str) -> Callable[..., Any]:
-        """The builder of one choice, imported now."""
+        """The builder of one choice; this imports its module."""
         module, function = self.entries[name].builder.split(":")
         return getattr(importlib.import_module(module), function)
 
     def union(self) -> Any:
-        """The pydantic type of a section: a union of all options classes, told apart by `name`."""
+        """The pydantic type of a config section: a union of all options classes, discriminated by `name`."""
         classes = [entry.options for entry in self.entries.values()]
         return Annotated[reduce(or_, classes), Field(discriminator="name")]

@@ -1,4 +1,4 @@
-"""Questions to something that may hang, such as a driver, for a caller that must not."""
+"""Call a function with a timeout, for callers that must not hang when a driver does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ Answer = TypeVar("Answer")
 
 
 def with_timeout(function: Callable[[], Answer], timeout: float) -> Callable[[], Answer | None]:
-    """The same function for a caller that must not wait: None where it fails, takes too long or still hangs."""
+    """Wrap a function so that a call returns None where it fails, takes longer than `timeout` seconds, or where an
+    earlier call still hangs. Each call runs in a daemon thread."""
     running: list[threading.Thread] = []
 
     def call() -> Answer | None:
@@ -20,7 +21,7 @@ def with_timeout(function: Callable[[], Answer], timeout: float) -> Callable[[],
         answers: list[Answer] = []
 
         def work() -> None:
-            # Whatever a driver does, training goes on without its figures.
+            # Whatever the driver does wrong, training continues without its figures.
             with suppress(Exception):
                 answers.append(function())
 

@@ -1,6 +1,6 @@
-"""Values from files as the type that they must have: whoever writes a log may be mistaken, or mean ill.
+"""Validate values from JSON files that may be damaged or malicious.
 
-Each reader gives the value or raises ValueError.
+A reader is a function that returns the value in its proper type or raises ValueError.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from itertools import chain
 from typing import Any, cast
 
 MAX_DEPTH = 32
-"""How deep tables and lists may stand in one another: what walks them is recursive."""
+"""Levels of nesting that are accepted in a file; the code that walks the values is recursive."""
 
 Reader = Callable[[Any], Any]
 
 
 def whole_number(value: Any) -> int:
-    """A count: an integer from 0 that 64 bits hold."""
+    """A count: a non-negative integer that fits into 64 bits."""
     if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError("not a whole number")
     return value
@@ -31,7 +31,7 @@ def positive(value: Any) -> int:
 
 
 def number(value: Any) -> float:
-    """A number; non-finite ones are the texts that JSON has for them."""
+    """A number; non-finite ones are the strings "nan", "inf" and "-inf"."""
     if type(value) is float and -1e300 < value < 1e300:
         return value
     if value in ("nan", "inf", "-inf"):
@@ -42,9 +42,9 @@ def number(value: Any) -> float:
 
 
 def text(value: Any) -> str:
-    """A text."""
+    """A string."""
     if not isinstance(value, str):
-        raise ValueError("not a text")
+        raise ValueError("not a string")
     return value
 
 
@@ -56,14 +56,14 @@ def flag(value: Any) -> bool:
 
 
 def table(value: Any) -> Mapping[str, Any]:
-    """A table, of whatever it holds."""
+    """A mapping with any values, nested at most `MAX_DEPTH` levels."""
     if too_deep(mapping(value)):
         raise ValueError("not a table")
     return value
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """A table of a file that is not too deep as a whole."""
+    """A mapping; the caller has checked how deep the whole file is nested."""
     if not isinstance(value, Mapping):
         raise ValueError("not a table")
     return cast("Mapping[str, Any]", value)
@@ -75,7 +75,7 @@ def optional(reader: Reader) -> Reader:
 
 
 def list_of(reader: Reader) -> Reader:
-    """A reader of lists, as tuples."""
+    """A reader of lists whose items `reader` reads; returns a tuple."""
     return lambda value: tuple(map(reader, _items(value)))
 
 
@@ -90,22 +90,22 @@ _each_number = list_of(optional(number))
 
 
 def number_rows(value: Any) -> tuple[tuple[float | None, ...], ...]:
-    """Lists of numbers, or None for those not known; looked at as a whole, since a list of runs has many."""
+    """Rows of numbers or None; checked all at once, because a list of runs has thousands of rows."""
     rows = [_items(row) for row in _items(value)]
     return tuple(map(tuple if _plain([*chain.from_iterable(rows)]) else _each_number, rows))
 
 
 def _plain(found: list[Any]) -> bool:
-    """Whether all are numbers as they are; their sum is not below the bound where one is not, or is nan."""
+    """Whether all values are plain numbers in range: the sum of their sizes exceeds the bound where one is not."""
     try:
         return set(map(type, found)) <= _PLAIN_NUMBERS and sum(map(abs, filter(None, found))) < 1e300
     except OverflowError:
-        # An integer that no float holds.
+        # An integer too large for a float.
         return False
 
 
 def matrix(value: Any) -> tuple[tuple[int, ...], ...]:
-    """A square table of counts."""
+    """A square matrix of counts."""
     rows: tuple[tuple[int, ...], ...] = list_of(_counts)(value)
     if any(len(row) != len(rows) for row in rows):
         raise ValueError("not square")
@@ -113,7 +113,7 @@ def matrix(value: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def _counts(value: Any) -> tuple[int, ...]:
-    """A list of counts, looked at as a whole: a matrix has thousands."""
+    """A list of counts, checked all at once: a matrix has thousands."""
     found = _items(value)
     if not set(map(type, found)) <= {int} or (found and not 0 <= min(found) <= max(found) < 2**63):
         raise ValueError("not whole numbers")
@@ -121,7 +121,7 @@ def _counts(value: Any) -> tuple[int, ...]:
 
 
 def one_of(*choices: str) -> Reader:
-    """A reader of the texts of a closed set."""
+    """A reader of strings that must be one of the choices."""
 
     def read(value: Any) -> str:
         if value not in choices:
@@ -132,7 +132,7 @@ def one_of(*choices: str) -> Reader:
 
 
 def finite(value: Any) -> float:
-    """A number that is not nan or inf."""
+    """A finite number."""
     found = number(value)
     if not math.isfinite(found):
         raise ValueError("not finite")
@@ -140,7 +140,7 @@ def finite(value: Any) -> float:
 
 
 def valid_items(content: Any, readers: Mapping[str, Reader]) -> dict[str, Any]:
-    """A table without the items whose value is not of the type that `readers` has for them; others stay."""
+    """The items of a mapping that their reader accepts; items without a reader are kept as they are."""
     given = cast("Mapping[str, Any]", content) if isinstance(content, Mapping) else {}
     return {key: value for key, value in given.items() if key not in readers or _fits(readers[key], value)}
 
@@ -157,13 +157,13 @@ _NESTS = frozenset((dict, list, tuple))
 
 
 def too_deep(value: Any, max_depth: int = MAX_DEPTH) -> bool:
-    """Whether tables and lists stand deeper in one another than that; walked level by level, never recursively."""
+    """Whether lists and mappings are nested deeper than `max_depth` levels; checked without recursion."""
     level: list[Any] = [value] if type(value) in _NESTS else []
     for _ in range(max_depth):
         inner: list[Any] = []
         for outer in level:
             items = outer.values() if type(outer) is dict else outer
-            # Most hold nothing that holds anything.
+            # Most levels hold plain values only.
             if not _NESTS.isdisjoint(map(type, items)):
                 inner += [item for item in items if type(item) in _NESTS]
         if not inner:

@@ -29,7 +29,7 @@ from torchdeck.core.control import Control
 from torchdeck.core.errors import CheckpointError, InputError, LogsError
 from torchdeck.core.events import RunEvent, RunStarted, WarningRaised
 from torchdeck.core.results.model_export import export
-from torchdeck.core.results.predictions import LARGEST, read_filters, read_predictions
+from torchdeck.core.results.predictions import MAX_FILE_BYTES, read_filters, read_predictions
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.utils.files import to_json_bytes
 
@@ -147,7 +147,7 @@ def test_an_export_of_damaged_weights_is_refused_and_of_older_ones_is_made(
         damage(place)
     faults("damaged checkpoints", len(places))
     for form in ("torchscript", "safetensors"):
-        with pytest.raises(CheckpointError, match="no checkpoint that verifies"):
+        with pytest.raises(CheckpointError, match="no valid checkpoint"):
             export(the_run(), form, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
 
@@ -304,7 +304,7 @@ def test_a_file_that_is_larger_than_its_manifest_says_is_not_read(saved: Path, f
     manifest = json.loads((saved / "manifest.json").read_bytes())
     manifest["files"]["model.safetensors"]["bytes"] = 2**40
     (saved / "manifest.json").write_bytes(to_json_bytes(manifest))
-    with pytest.raises(CheckpointError, match="tells no size"):
+    with pytest.raises(CheckpointError, match="has no size"):
         checkpoint.load(saved)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
@@ -324,7 +324,7 @@ def test_hostile_files_of_an_analysis_are_refused(tmp_path: Path, faults: Faults
 def test_an_analysis_of_any_size_is_not_read(tmp_path: Path, faults: Faults) -> None:
     for name in ("predictions.safetensors", "filters.safetensors"):
         (tmp_path / name).write_bytes(b"")
-        os.truncate(tmp_path / name, LARGEST + 1)
+        os.truncate(tmp_path / name, MAX_FILE_BYTES + 1)
     faults("hostile checkpoints", 2)
     for read in (lambda: read_predictions(tmp_path, 10), lambda: read_filters(tmp_path)):
         with pytest.raises(LogsError, match="256 MiB"):

@@ -161,7 +161,7 @@ def test_a_scale_below_one_ends_a_run(small: Made, tmp_path: Path, faults: Fault
     job = job_of(small({"training.batch_size": 4}), tmp_path)
     job.scaler, job.forward = CountedScaler("cpu", init_scale=4.0), nan_gradients(job)
     faults("skipped steps", 3)
-    with pytest.raises(DivergedError, match="diverged at step 3: the gradients fit no scale"):
+    with pytest.raises(DivergedError, match="diverged at step 3: the gradients overflow at every scale"):
         list(events_of(job))
 
 

@@ -187,7 +187,7 @@ def test_data_that_changed_since_is_told_when_a_run_is_resumed(
     faults("changed data")
     events = list(resume(folder, context=context))
     (warned,) = [event for event in events if isinstance(event, WarningRaised)]
-    assert "the data set is not the one that the run began with" in warned.message
+    assert "the data set has changed since the run started" in warned.message
     (started,) = [event for event in events if isinstance(event, RunStarted)]
     assert started.reproducible == "seeded"
 

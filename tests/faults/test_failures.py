@@ -23,7 +23,7 @@ from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.session.out_of_memory import images_that_fit, is_out_of_memory
 from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.studies.model import StudyRun
-from torchdeck.core.studies.store import settled_run
+from torchdeck.core.studies.store import current_run
 from torchdeck.core.training.plan import make_plan
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.state.messages import StartRequested
@@ -200,7 +200,7 @@ def test_a_run_out_of_memory_is_a_row_of_its_study_with_its_reason(
     list(failing_at(small(), tmp_path / "logs", context, 2, EXHAUSTIONS[0]))
     faults("memory exhaustions")
     (folder,) = (tmp_path / "logs").iterdir()
-    settled = settled_run(tmp_path / "logs", StudyRun(0, "", {}, "", {}, run_id=folder.name, state="running"))
+    settled = current_run(tmp_path / "logs", StudyRun(0, "", {}, "", {}, run_id=folder.name, state="running"))
     assert settled.state == "failed"
     assert settled.reason.startswith("out of memory training on 32 images at once; 16 would fit")
 

@@ -26,7 +26,7 @@ from torchdeck.core.runs.index import RunIndex, find_run, list_runs
 from torchdeck.core.runs.layout import CONSOLE
 from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.runs.writer import reopen
-from torchdeck.core.studies.coordinators import enter, request_stop
+from torchdeck.core.studies.coordinators import register, request_stop
 from torchdeck.core.studies.ledger import Ledger, hold_run
 from torchdeck.core.studies.store import find_either, find_study, load_study, study_folders
 from torchdeck.core.utils.files import open_to_append, write_atomically
@@ -128,11 +128,11 @@ def use_study(logs: Path, folder: Path) -> None:
 
 def work_on(folder: Path) -> None:
     """Become the process of a study, and leave it."""
-    with closing(Ledger(folder)) as ledger, ledger.held():
-        parent = enter(folder, [], join=True)
+    with closing(Ledger(folder)) as ledger, ledger.locked():
+        parent = register(folder, [], join=True)
         request_stop(folder)
         parent.take_stop()
-        parent.leave()
+        parent.unregister()
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from fault_counts import Faults
 from torchdeck import presets
 from torchdeck.core.config import config_hash, parse_config, to_plain
 from torchdeck.core.errors import InputError
-from torchdeck.presets import LARGEST_PRESET
-from torchdeck.presets.study_presets import LARGEST_STUDY, load_declaration, study_names
+from torchdeck.presets import MAX_PRESET_BYTES
+from torchdeck.presets.study_presets import MAX_STUDY_BYTES, load_declaration, study_names
 
 GOOD = (presets.FOLDER / "quickstart.toml").read_bytes()
 VALUES = (
@@ -103,7 +103,7 @@ def test_a_mutated_study_is_refused_or_is_one_that_can_run(tmp_path: Path, fault
 
 
 BAD: list[tuple[str, bytes, str]] = [
-    ("large", GOOD + b"# " + b"x" * LARGEST_PRESET, "larger than 64 KiB"),
+    ("large", GOOD + b"# " + b"x" * MAX_PRESET_BYTES, "larger than 64 KiB"),
     ("binary", os.urandom(1) + b"\x00\x01\x02" * 100, "is not TOML"),
     ("not UTF-8", GOOD.replace(b"title", b"# \xff\xfe\ntitle", 1), "is not TOML"),
     ("a surrogate", GOOD.replace(b'title = "', b'title = "\\ud800', 1), "is not TOML"),
@@ -166,9 +166,9 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, faults: Faults, name:
 def test_a_study_may_be_larger_than_a_preset_but_not_of_any_size(tmp_path: Path, faults: Faults) -> None:
     shipped = (presets.FOLDER / "studies" / f"{study_names()[0]}.toml").read_bytes()
     path = tmp_path / "x.toml"
-    path.write_bytes(shipped + b"\n#" + b"x" * LARGEST_PRESET)
+    path.write_bytes(shipped + b"\n#" + b"x" * MAX_PRESET_BYTES)
     assert load_declaration(str(path)).runs
-    path.write_bytes(shipped + b"\n#" + b"x" * LARGEST_STUDY)
+    path.write_bytes(shipped + b"\n#" + b"x" * MAX_STUDY_BYTES)
     faults("hostile presets")
     with pytest.raises(InputError, match="larger than 1024 KiB"):
         load_declaration(str(path))

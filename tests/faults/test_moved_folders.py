@@ -220,7 +220,7 @@ def test_a_run_whose_place_is_taken_fails_and_leaves_what_is_there_alone(
     last = events[-1]
     assert isinstance(last, RunFailed)
     assert run_exit_code(last, None) == 1
-    assert "something else is in its place" in last.error.message
+    assert "something else has its name" in last.error.message
     assert other != "file" or folder.read_text() == "mine"
     assert other != "another run" or (load_record(folder).epochs == [] and read_header(folder)["preset"] == "other")
 
@@ -262,7 +262,7 @@ def test_whoever_follows_a_run_goes_where_it_goes(writer: RunWriter, harm: Harm)
         if len(waits) == 1:
             places.append(harm(writer.folder))
         if len(waits) == 3:
-            writer.look()
+            writer.check_folder()
             send_command(reader.folder if harm is removed else places[0], "pause")
             writer.append(ended(1))
 
@@ -289,7 +289,7 @@ def test_a_log_on_a_disk_without_lasting_numbers_for_its_files_is_left_alone(
     writer: RunWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os.path, "samestat", lambda *_: False)
-    writer.look()
+    writer.check_folder()
     assert not writer.changes
     assert not writer.problem
 

@@ -13,13 +13,13 @@ import pytest
 from fault_counts import Faults
 from fault_disk import FaultDisk, Moment
 from noop import NoOp
-from study_runs import around, check_each_ran_once, run_folders
+from study_runs import check_each_ran_once, options, run_folders
 
 from torchdeck import presets
 from torchdeck.core.control import Control
 from torchdeck.core.devices.slots import Slot
 from torchdeck.core.events import RunCompleted
-from torchdeck.core.studies.events import RunEnded, RunSaid, StudyEnded, StudyEvent, StudyWarned
+from torchdeck.core.studies.events import RunEnded, RunEventForwarded, StudyEnded, StudyEvent, StudyWarned
 from torchdeck.core.studies.run_study import run_study
 from torchdeck.core.studies.store import create_study, load_study
 from torchdeck.core.utils.files import DISK, Disk
@@ -67,7 +67,7 @@ class StudyDisk(FaultDisk):
 
 
 def worked(folder: Path, **changes: Any) -> list[StudyEvent]:
-    return list(run_study(folder, around=around(slots=(Slot("cpu 1", "cpu"), Slot("cpu 2", "cpu")), **changes)))
+    return list(run_study(folder, options=options(slots=(Slot("cpu 1", "cpu"), Slot("cpu 2", "cpu")), **changes)))
 
 
 def last_of(events: list[StudyEvent]) -> StudyEnded:
@@ -133,11 +133,11 @@ def test_a_study_is_told_what_its_runs_say_while_the_disk_is_full_and_can_be_sto
             disk.at = 1
 
     events = list[StudyEvent]()
-    for event in run_study(folder, control, around=around(slots=(Slot("cpu 1", "cpu"),), start=Full)):
+    for event in run_study(folder, control, options=options(slots=(Slot("cpu 1", "cpu"),), start=Full)):
         events.append(event)
         if isinstance(event, StudyWarned):
             control.request("stop", "enough")
-    assert any(isinstance(event, RunSaid) and isinstance(event.event, RunCompleted) for event in events)
+    assert any(isinstance(event, RunEventForwarded) and isinstance(event.event, RunCompleted) for event in events)
     ended = last_of(events)
     assert (ended.outcome, ended.error) == ("stopped", None)
     assert ended.reason == "enough; the disk is full"

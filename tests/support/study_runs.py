@@ -14,15 +14,15 @@ from torchdeck.core.devices.slots import Slot
 from torchdeck.core.events import RunCompleted
 from torchdeck.core.runs.index import read_header
 from torchdeck.core.runs.reader import EventReader
-from torchdeck.core.studies.executor import Circumstances
+from torchdeck.core.studies.executor import StudyOptions
 from torchdeck.core.studies.store import load_study
 
 FOUR = tuple(Slot(f"cpu {number}", "cpu") for number in range(1, 5))
 
 
-def around(**changes: Any) -> Circumstances:
+def options(**changes: Any) -> StudyOptions:
     """Four slots whose runs train nothing."""
-    own = Circumstances(Path("nowhere"), FOUR, poll=0.0, clock=count().__next__, start=NoOp)
+    own = StudyOptions(Path("nowhere"), FOUR, poll=0.0, clock=count().__next__, start=NoOp)
     return replace(own, **changes)
 
 

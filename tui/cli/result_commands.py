@@ -133,19 +133,19 @@ def export(
 
         files = write_predictions(logs / name, output or Path(f"{name}-predictions.csv"))
     elif to in ("torchscript", "safetensors"):
-        from ...core.results.model_export import ENDINGS  # torch, seconds
+        from ...core.results.model_export import SUFFIXES  # torch, seconds
         from ...core.results.model_export import export as write
         from ..format.values import safe
 
-        files = [output or Path(f"{name}.{ENDINGS[to]}")]
+        files = [output or Path(f"{name}.{SUFFIXES[to]}")]
         for message in write(logs / name, to, files[0]):
             typer.echo(f"warning: {safe(message)}", err=True)
     else:
-        from ...core.results.csv_export import Exported, runs_of, write_csv
+        from ...core.results.csv_export import ExportedRun, runs_of, write_csv
         from ...core.results.tensorboard_export import write_events
 
         target = output or Path(f"{name}.csv" if to == "csv" else f"{name}-tensorboard")
-        runs = [Exported("", found.folder)] if isinstance(found, RunRow) else runs_of(found, logs)
+        runs = [ExportedRun("", found.folder)] if isinstance(found, RunRow) else runs_of(found, logs)
         files = (write_csv if to == "csv" else write_events)(runs, target)
     content = {"run": name, "form": to, "file": str(files[0]), "files": [str(path) for path in files]}
     print_json(content) if as_json else typer.echo("\n".join(map(str, files)))

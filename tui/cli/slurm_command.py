@@ -36,8 +36,8 @@ def sbatch(
     A job that is preempted or runs out of time saves a checkpoint, requeues itself and resumes.
     """
     from ... import presets as store
-    from ...core.clusters import Share
-    from ...core.clusters.slurm_script import Batch, script_of
+    from ...core.clusters import RunResources
+    from ...core.clusters.slurm_script import BatchJob, script_of
     from ...core.devices.device_spec import devices_of, parse_devices
     from ...core.processes.launch import request_run
     from ...core.runs.label import Label
@@ -46,14 +46,14 @@ def sbatch(
     if seconds is None:
         raise InputError("--time is empty", "write 4h, 90m or 1h30m")
     ranks = devices_of(device)
-    share = Share(0 if ranks[0] == "cpu" else len(ranks), len(ranks))
+    share = RunResources(0 if ranks[0] == "cpu" else len(ranks), len(ranks))
     # A job sees only its own GPUs, numbered from 0.
     chosen = [f'training.device="{share.device if share.gpus else device}"', f"training.nodes={nodes}"]
     item = store.load(name)
     config = item.with_overrides([*(overrides or []), *chosen])
     label = Label(item.name, run_name, tuple(tag or ()), item.reported_for(config))
     folder = request_run(config, label, logs.absolute(), clock.time())
-    typer.echo(script_of(folder, data.absolute(), Batch(nodes, share, seconds, partition)), nl=False)
+    typer.echo(script_of(folder, data.absolute(), BatchJob(nodes, share, seconds, partition)), nl=False)
     typer.echo(
         f"created {folder}; submit the script, then watch it with: torchdeck attach {folder.name[-4:]}", err=True
     )

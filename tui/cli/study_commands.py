@@ -15,7 +15,7 @@ from .options import LOGS, Json, Logs, Overrides, PresetName, print_json
 from .study_options import StudyArguments, with_study_arguments
 
 if TYPE_CHECKING:
-    from ...core.studies.executor import Circumstances
+    from ...core.studies.executor import StudyOptions
     from ...core.studies.model import Study
 
 study_app = typer.Typer()
@@ -90,12 +90,12 @@ def study(
 
     Ctrl-C stops its runs with checkpoints; the same command resumes them.
     """
-    from ...core.studies.store import find_study, matches, study_folders
+    from ...core.studies.store import find_study, id_matches, study_folders
     from ...presets.study_presets import load_declaration, study_names
 
     options = arguments.study_options()
     is_file = name.endswith(".toml") or "/" in name
-    known = name == "@last" or any(matches(folder.name, name) for folder in study_folders(arguments.logs))
+    known = name == "@last" or any(id_matches(folder.name, name) for folder in study_folders(arguments.logs))
     if known and name not in study_names() and not is_file:
         if overrides:
             raise InputError(
@@ -163,7 +163,7 @@ def _create(arguments: StudyArguments, wanted: Study) -> Path:
     return (create_study if arguments.new else find_or_create)(arguments.logs, wanted, time.time())
 
 
-def _follow(folder: Path, options: Circumstances, as_json: bool) -> None:
+def _follow(folder: Path, options: StudyOptions, as_json: bool) -> None:
     """Run a study to its end, and exit with its exit code."""
     from rich.console import Console
 
@@ -174,7 +174,7 @@ def _follow(folder: Path, options: Circumstances, as_json: bool) -> None:
 
     control, console, logs = Control(), Console(stderr=True), folder.parent
     front_end = StudyJson() if as_json else StudyTable(console, logs) if console.is_terminal else StudyLines(logs)
-    raise typer.Exit(drive(run_study(folder, control, around=options), control, front_end, study_exit_code))
+    raise typer.Exit(drive(run_study(folder, control, options=options), control, front_end, study_exit_code))
 
 
 @study_app.command("study-status", epilog="Example: torchdeck study-status @last")
@@ -242,11 +242,11 @@ def study_stop(
 @study_app.command("study-retry", epilog="Example: torchdeck study-retry @last 3")
 def study_retry(reference: StudyReference, number: RunNumber, logs: Logs = LOGS) -> None:
     """Retry a failed or stopped run of a study, also while the study is running."""
-    from ...core.studies.coordinators import living
+    from ...core.studies.coordinators import active_coordinators
     from ...core.studies.ledger import retry_run
     from ...core.studies.store import find_study
 
     folder = find_study(logs, reference)
     retry_run(folder, number)
-    when = "soon" if living(folder) else f"with: torchdeck study {folder.name}"
+    when = "soon" if active_coordinators(folder) else f"with: torchdeck study {folder.name}"
     typer.echo(f"run {number} of study {folder.name} is retried {when}", err=True)

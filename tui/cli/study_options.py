@@ -15,7 +15,7 @@ from ...core.errors import InputError
 from .options import DATA, LOGS, Data, Json, Logs
 
 if TYPE_CHECKING:
-    from ...core.studies.executor import Circumstances
+    from ...core.studies.executor import StudyOptions
 
 Devices = Annotated[
     str,
@@ -85,20 +85,20 @@ class StudyArguments:
     new: New = False
     as_json: Json = False
 
-    def study_options(self) -> Circumstances:
+    def study_options(self) -> StudyOptions:
         """The options as the study takes them, checked before anything is created.
 
         Raises:
             InputError: options contradict each other, or name a device that is not available.
         """
         from ...core.devices.slots import parse_slots
-        from ...core.studies.executor import Circumstances
+        from ...core.studies.executor import StudyOptions
 
         self._check()
         budget = parse_budget(self.budget)
         if self.on == "here":
             slots = tuple(parse_slots(self.devices))
-            return Circumstances(self.data, slots, self.retry_failed, budget, join=self.join)
+            return StudyOptions(self.data, slots, self.retry_failed, budget, join=self.join)
         return self._on_a_cluster(budget)
 
     def _check(self) -> None:
@@ -118,20 +118,20 @@ class StudyArguments:
             hint = "use --gpus-per-run and --cpus-per-run"
             raise InputError(f"--devices selects devices of this machine, but --on {self.on} trains on others", hint)
 
-    def _on_a_cluster(self, budget: float | None) -> Circumstances:
-        from ...core.clusters import Share, places
+    def _on_a_cluster(self, budget: float | None) -> StudyOptions:
+        from ...core.clusters import RunResources, cluster_slots
         from ...core.clusters.ray_runs import Ray
-        from ...core.clusters.slurm import Slurm, Wanted
-        from ...core.studies.executor import Circumstances
+        from ...core.clusters.slurm import JobResources, Slurm
+        from ...core.studies.executor import StudyOptions
 
-        share = Share(1 if self.gpus_per_run is None else self.gpus_per_run, self.cpus_per_run or 1)
-        slots = places(self.on, self.max_parallel or 16, share)
+        share = RunResources(1 if self.gpus_per_run is None else self.gpus_per_run, self.cpus_per_run or 1)
+        slots = cluster_slots(self.on, self.max_parallel or 16, share)
         if self.on == "ray":
             ray = Ray(self.address or "auto", share)
-            return Circumstances(self.data, slots, self.retry_failed, budget, start=ray.start, cluster="Ray")
-        slurm = Slurm(Wanted(share, parse_budget(self.time or "4h") or 0, self.partition))
-        options = Circumstances(self.data, slots, self.retry_failed, budget, start=slurm.start, cluster="Slurm")
-        return replace(options, left_over=slurm.left_over)
+            return StudyOptions(self.data, slots, self.retry_failed, budget, start=ray.start, cluster="Ray")
+        slurm = Slurm(JobResources(share, parse_budget(self.time or "4h") or 0, self.partition))
+        options = StudyOptions(self.data, slots, self.retry_failed, budget, start=slurm.start, cluster="Slurm")
+        return replace(options, leftover_runs=slurm.leftover_runs)
 
 
 def with_study_arguments(command: Callable[..., None]) -> Callable[..., None]:

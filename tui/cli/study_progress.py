@@ -20,9 +20,9 @@ from ...core.events import EpochCompleted, RunStarted, StageStarted
 from ...core.runs.index import read_row
 from ...core.runs.layout import is_run
 from ...core.studies.events import (
-    RunBegan,
     RunEnded,
-    RunSaid,
+    RunEventForwarded,
+    RunStartedInStudy,
     StudyEnded,
     StudyEvent,
     StudyStarted,
@@ -77,14 +77,14 @@ class StudyView:
         match event:
             case StudyStarted():
                 self.study, self.progress = event.study, recorded_progress(event.study.runs, self.logs)
-            case RunBegan() if self.study:
+            case RunStartedInStudy() if self.study:
                 self.study = self.study.with_run(event.run)
                 before = self.progress.get(event.run.number, Progress())
                 self.progress[event.run.number] = replace(before, stage="starting")
             case RunEnded() if self.study:
                 self.study = self.study.with_run(event.run)
                 self.progress |= recorded_progress([event.run], self.logs)
-            case RunSaid():
+            case RunEventForwarded():
                 before = self.progress.get(event.number, Progress())
                 self.progress[event.number] = _advanced(before, event)
             case StudyEnded():
@@ -93,7 +93,7 @@ class StudyView:
                 pass
 
 
-def _advanced(before: Progress, said: RunSaid) -> Progress:
+def _advanced(before: Progress, said: RunEventForwarded) -> Progress:
     match said.event:
         case StageStarted() as event:
             return replace(before, stage=event.message)
@@ -151,10 +151,10 @@ def lines_of(event: StudyEvent, view: StudyView) -> list[str]:
             return [f"study {event.study.study_id}: {summary_of(event.study)}, on {', '.join(event.slots)}"]
         case StudyWarned():
             return [event.message]
-        case RunBegan():
+        case RunStartedInStudy():
             how = "resumes" if event.resumed else "starts"
             return [f"{_named(event.run)} {how} on {event.slot}: {event.run.run_id}"]
-        case RunSaid(event=EpochCompleted() as said) if view.study:
+        case RunEventForwarded(event=EpochCompleted() as said) if view.study:
             progress = view.progress[event.number]
             accuracy = percent(said.metrics.get("test/accuracy"))
             return [f"{_named(view.study.runs[event.number])} epoch {said.epoch}/{progress.epochs}  test {accuracy}"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...core.errors import BusyError, LogsError
-from ...core.studies.coordinators import living
+from ...core.studies.coordinators import active_coordinators
 from ...core.utils.files import open_regular, open_to_append
 
 LOG = "process.log"
@@ -78,7 +78,7 @@ class StudyProcesses:
 
     def is_active(self, folder: Path) -> bool:
         """Whether any process, the app's or another, runs the study."""
-        return self.is_starting(folder) or bool(living(folder))
+        return self.is_starting(folder) or bool(active_coordinators(folder))
 
     def failure(self, folder: Path) -> str:
         """How the process that the app started for a study failed; "" if it runs, or ended as expected."""

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ...core.errors import LogsError
 from ...core.results.run_result import ResultRow, read_result_row
-from ...core.results.study_result import StudyResult, concluded
-from ...core.studies.coordinators import living
+from ...core.results.study_result import StudyResult, conclude
+from ...core.studies.coordinators import active_coordinators
 from ...core.studies.journal import CHANGES, DECLARED, read_content
 from ...core.studies.model import Study, StudyRun, StudyStatus
 from ...core.studies.reader import study_of
-from ...core.studies.store import settled_run, status_of, study_folders
+from ...core.studies.store import current_run, status_of, study_folders
 from ...core.utils.locks import is_held
 
 
@@ -60,7 +60,7 @@ class StudyStateReader:
             LogsError: study.json is missing, damaged or of a newer version.
         """
         recorded, states = self._read_files(), self._states
-        alive, logs = living(self.folder), self.folder.parent
+        alive, logs = active_coordinators(self.folder), self.folder.parent
         self.stamps = [(run.parent in alive, _stamp(run, logs)) for run in recorded.runs]
         self._states = [self._state(place, run) for place, run in enumerate(recorded.runs)]
         if self._study is None or len(states) != len(self._states) or any(map(is_not, states, self._states)):
@@ -78,7 +78,7 @@ class StudyStateReader:
         stamp = self.stamps[place]
         if kept and kept.stamp == stamp and kept.recorded == run:
             return kept
-        return _State(run, stamp, settled_run(self.folder.parent, run, stamp[0]))
+        return _State(run, stamp, current_run(self.folder.parent, run, stamp[0]))
 
 
 class StudyReader:
@@ -108,7 +108,7 @@ class StudyReader:
         before = self._snapshot.result if self._snapshot else None
         if before and before.study == study and not any(map(is_not, rows, before.rows)):
             return before
-        return concluded(study, rows)
+        return conclude(study, rows)
 
     def _row(self, run: StudyRun, stamp: object) -> ResultRow:
         kept = self._rows.get(run.number)

@@ -11,7 +11,7 @@ from ...core.events import RunEvent, StepCompleted
 from ...core.results.run_result import best_epoch
 from ...core.runs.reader import EventReader, open_cached
 from ...core.runs.record import RunRecord
-from ...core.studies.coordinators import places
+from ...core.studies.coordinators import coordinator_slots
 from ...core.studies.model import Study, StudyRun
 from ..format.bars import images_per_second, run_seconds_left
 
@@ -51,7 +51,9 @@ class WorkersReader:
         known = {run.run_id for run in running}
         self._open = {run_id: kept for run_id, kept in self._open.items() if run_id in known}
         taken = {(run.parent, run.place) for run in running}
-        free = {place for name, of in places(self.folder).items() for place in of if (name, place) not in taken}
+        free = {
+            place for name, of in coordinator_slots(self.folder).items() for place in of if (name, place) not in taken
+        }
         idle = (WorkerStatus(place, doing=IDLE) for place in free)
         return tuple(sorted([*map(self._status, running), *idle], key=_natural_key))
 

@@ -12,7 +12,7 @@ from ...core.studies.coordinators import request_stop
 from ...core.studies.ledger import hold_run
 from ...core.studies.ledger import retry_run as retry
 from ...core.studies.model import Study, StudyRun
-from ...core.studies.store import create_study, latest_like, load_study
+from ...core.studies.store import create_study, load_study, newest_equal_study
 from ..format.values import count, safe
 from ..screens.device_dialog import DeviceDialog
 from ..screens.dialogs import Answer, ConfirmDialog
@@ -28,7 +28,7 @@ def start(page: Page, study: Study) -> None:
 
     def begin(devices: str) -> None:
         logs = page.workspace.logs
-        folder = latest_like(logs, study)
+        folder = newest_equal_study(logs, study)
         if folder is None:
             folder = create_study(logs, study, page.workspace.now())
         elif load_study(folder).finished:

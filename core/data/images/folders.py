@@ -12,14 +12,14 @@ from .files import is_image_name
 from .layout import SPLIT_NAMES, Ignored, Layout, Pairs, listed
 
 _SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir"}
-_MOST_LEVELS = 32
+_MAX_LEVELS = 32
 
 
 def read_folder(root: Path) -> Layout:
     """The images below a folder, with what is none of them.
 
     Raises:
-        DataError: the folder cannot be read, or its splits or classes cannot be told.
+        DataError: the folder cannot be read, or its splits or classes cannot be determined.
     """
     reader = _Reader(root)
     folders = reader.folders("")
@@ -123,7 +123,7 @@ class _Reader:
             name = _join(below, entry.name)
             if entry.is_dir():
                 # Folders may be links, and a link may lead to a folder above it.
-                if level < _MOST_LEVELS and not _leads_up(entry):
+                if level < _MAX_LEVELS and not _leads_up(entry):
                     yield from self._images(name, level + 1)
                 else:
                     self.ignored.append(Ignored(name, "a link to a folder above it"))

@@ -16,12 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from torchdeck import presets
-from torchdeck.core.clusters import Share, places
+from torchdeck.core.clusters import RunResources, cluster_slots
 from torchdeck.core.clusters.ray_runs import Ray, RayRun
-from torchdeck.core.clusters.slurm import Slurm, Wanted
-from torchdeck.core.clusters.slurm_run import TRY_AGAIN, SlurmRun
-from torchdeck.core.clusters.slurm_script import AFTER, BEFORE, warning
-from torchdeck.core.clusters.squeue import JobState, Listing, parse_jobs
+from torchdeck.core.clusters.slurm import JobResources, Slurm
+from torchdeck.core.clusters.slurm_run import RESUBMIT_SECONDS, SlurmRun
+from torchdeck.core.clusters.slurm_script import SETUP_LINES, TEARDOWN_LINES, signal_lead_seconds
+from torchdeck.core.clusters.squeue import JobListing, JobState, parse_jobs
 from torchdeck.core.config import ExperimentConfig, to_plain
 from torchdeck.core.control import CommandName
 from torchdeck.core.devices.slots import Slot
@@ -31,9 +31,9 @@ from torchdeck.core.runs.commands import FolderControl
 from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.runs.request import is_requested, load_request, write_request
 from torchdeck.core.runs.writer import RunWriter, claim, reopen
-from torchdeck.core.studies.events import RunBegan, StudyEnded
+from torchdeck.core.studies.events import RunStartedInStudy, StudyEnded
 from torchdeck.core.studies.model import PRUNED
-from torchdeck.core.studies.run_study import Circumstances, run_study
+from torchdeck.core.studies.run_study import StudyOptions, run_study
 from torchdeck.core.studies.store import create_study, load_study, save_study
 from torchdeck.core.studies.trial_queue import TrialQueue
 from torchdeck.presets.study_presets import grid_study
@@ -182,7 +182,7 @@ def test_an_interrupted_run_whose_job_is_gone_gets_another(run: SlurmRun, slurm:
     slurm.jobs["1"] = JobState("TIMEOUT")
     assert not run.ended
     assert not run.ended
-    assert run.place == "Slurm job 2 waits: for its turn"
+    assert run.place == "Slurm job 2 waits: queued"
 
 
 def test_a_refused_job_is_told_and_submitted_again_later(run: SlurmRun, slurm: Scheduler, machine: Machine) -> None:
@@ -191,13 +191,13 @@ def test_a_refused_job_is_told_and_submitted_again_later(run: SlurmRun, slurm: S
     slurm.jobs["1"], slurm.refusal = JobState("PREEMPTED"), "the queue is full"
     assert not run.ended
     assert not run.ended
-    assert run.place == "Slurm does not take its job: the queue is full"
+    assert run.place == "Slurm does not accept its job: the queue is full"
     slurm.refusal = ""
     assert not run.ended
-    assert "does not take" in run.place
-    slurm.seconds += TRY_AGAIN
+    assert "does not accept" in run.place
+    slurm.seconds += RESUBMIT_SECONDS
     assert not run.ended
-    assert run.place == "Slurm job 2 waits: for its turn"
+    assert run.place == "Slurm job 2 waits: queued"
 
 
 def test_a_job_that_a_person_cancelled_is_not_followed(run: SlurmRun, slurm: Scheduler, machine: Machine) -> None:
@@ -275,7 +275,7 @@ def test_what_slurm_lists_is_read_with_its_odd_lines() -> None:
 
 def test_a_slurm_that_does_not_answer_takes_no_job_for_gone() -> None:
     ticks = itertools.count()
-    listing = Listing(lambda: None, lambda: float(next(ticks)), every=0.0)
+    listing = JobListing(lambda: None, lambda: float(next(ticks)), every=0.0)
     assert listing.jobs_since(-1.0) is None
     assert listing.jobs_since(-1.0) is None
 
@@ -289,7 +289,7 @@ def test_a_script_requeues_only_a_job_that_stopped_with_a_checkpoint_and_that_sl
 ) -> None:
     executable(tmp_path / "squeue", f"echo {state}")
     executable(tmp_path / "scontrol", f'echo "$@" > {tmp_path / "asked"}')
-    script = "\n".join([*BEFORE, f"sh -c 'kill -USR2 $PPID; exit {code}'", *AFTER])
+    script = "\n".join([*SETUP_LINES, f"sh -c 'kill -USR2 $PPID; exit {code}'", *TEARDOWN_LINES])
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
     assert subprocess.run(["bash", "-c", script], env=environment, check=False).returncode == code
     asked = tmp_path / "asked"
@@ -302,8 +302,8 @@ def executable(path: Path, line: str) -> None:
 
 
 @pytest.fixture
-def wanted() -> Wanted:
-    return Wanted(Share(gpus=2, cpus=4), 3 * 3600 + 1, "gpu")
+def wanted() -> JobResources:
+    return JobResources(RunResources(gpus=2, cpus=4), 3 * 3600 + 1, "gpu")
 
 
 def asked_for(logs: Path) -> dict[str, Any]:
@@ -311,7 +311,9 @@ def asked_for(logs: Path) -> dict[str, Any]:
     return {**about, "logs": str(logs), "data": str(logs), "run_id": RUN, "study": {"id": "the-study", "number": 0}}
 
 
-def test_a_job_asks_slurm_for_what_was_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Wanted) -> None:
+def test_a_job_asks_slurm_for_what_was_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: JobResources
+) -> None:
     pytest.importorskip("submitit")
     executable(tmp_path / "srun", "")
     executable(tmp_path / "sbatch", f'cp "$1" {tmp_path / "script"}; echo Submitted batch job 7')
@@ -326,7 +328,7 @@ def test_a_job_asks_slurm_for_what_was_wanted(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_slurm_has_against_a_job_is_told_and_nothing_is_printed_or_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Wanted, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: JobResources, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("submitit")
     executable(tmp_path / "srun", "")
@@ -334,7 +336,7 @@ def test_what_slurm_has_against_a_job_is_told_and_nothing_is_printed_or_left(
         tmp_path / "sbatch", "echo sbatch: error: Batch job submission failed: Invalid partition name >&2; exit 1"
     )
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(InputError, match="Invalid partition name; ask sinfo"):
+    with pytest.raises(InputError, match="Invalid partition name; see sinfo"):
         Slurm(wanted).start(asked_for(tmp_path / "logs"), tmp_path / "workers" / "0000.log", 0, Slot("slurm 1"))
     assert capfd.readouterr() == ("", "")
     assert not (tmp_path / "logs" / RUN).exists()
@@ -366,22 +368,22 @@ def test_a_job_that_is_interrupted_comes_again_unless_in_vain_and_one_that_comes
     command = [sys.executable, "-P", "-c", TRAINED, str(folder), str(tmp_path / "data")]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert said[-1] == "[75, 1, 0, 0]"
-    assert "4 jobs were interrupted before the run came a step further" in said[0]
+    assert "4 jobs were interrupted before the run made a single step" in said[0]
     assert [event.attempt for event in EventReader(folder).read() if isinstance(event, RunCompleted)] == [1]
 
 
 @pytest.mark.parametrize(("seconds", "ahead"), [(4 * 3600, 120), (120, 30), (60, 15)])
 def test_a_job_is_warned_in_time_of_its_end(seconds: float, ahead: int) -> None:
-    assert warning(seconds) == ahead
+    assert signal_lead_seconds(seconds) == ahead
 
 
 def test_a_place_of_a_cluster_sees_only_its_share() -> None:
-    slots = places("slurm", 3, Share(gpus=2, cpus=4))
+    slots = cluster_slots("slurm", 3, RunResources(gpus=2, cpus=4))
     assert [(slot.name, slot.device, slot.threads) for slot in slots[:2]] == [
         ("slurm 1", "cuda:0,1", 2),
         ("slurm 2", "cuda:0,1", 2),
     ]
-    assert places("ray", 1, Share(cpus=2))[0].device == "cpu"
+    assert cluster_slots("ray", 1, RunResources(cpus=2))[0].device == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -448,11 +450,15 @@ def test_runs_that_an_earlier_process_left_to_a_cluster_come_first_and_keep_thei
     def start(request: Mapping[str, Any], _console: Path, _lock: int, _slot: Slot) -> Done:
         return Done(machine if request["run_id"] == machine.folder.name else Machine(logs, request["run_id"]))
 
-    around = Circumstances(
-        tmp_path, places("slurm", 1, Share()), start=start, left_over=lambda _: {machine.folder.name}, poll=0.0
+    options = StudyOptions(
+        tmp_path,
+        cluster_slots("slurm", 1, RunResources()),
+        start=start,
+        leftover_runs=lambda _: {machine.folder.name},
+        poll=0.0,
     )
-    events = list(run_study(folder, around=around))
-    assert [event.run.number for event in events if isinstance(event, RunBegan)] == [1, 2, 0]
+    events = list(run_study(folder, options=options))
+    assert [event.run.number for event in events if isinstance(event, RunStartedInStudy)] == [1, 2, 0]
     last = events[-1]
     assert isinstance(last, StudyEnded)
     assert last.outcome == "completed"
@@ -489,11 +495,11 @@ class Tasks:
     """What a run needs of `Ray`; a test says which tasks are over."""
 
     def __init__(self) -> None:
-        self.over: dict[str, str] = {}
-        self.lost = False
+        self.finished: dict[str, str] = {}
+        self.is_lost = False
         self.orders: list[Mapping[str, Any]] = []
 
-    def order(self, content: Mapping[str, Any]) -> None:
+    def send(self, content: Mapping[str, Any]) -> None:
         self.orders.append(content)
 
 
@@ -508,10 +514,10 @@ def task(tasks: Tasks, machine: Machine, tmp_path: Path) -> RayRun:
 
 
 def test_a_task_that_waits_is_taken_back_when_its_run_is_to_stop(task: RayRun, tasks: Tasks) -> None:
-    assert (task.ended, task.place) == (False, "waits for its turn in Ray")
+    assert (task.ended, task.place) == (False, "queued in Ray")
     task.send("stop", "enough")
     assert tasks.orders[1:] == [{"cancel": RUN}]
-    tasks.over[RUN] = "its Ray task was lost: cancelled"
+    tasks.finished[RUN] = "its Ray task was lost: cancelled"
     assert (task.ended, task.exit_text()) == (True, "its Ray task was lost: cancelled")
 
 
@@ -525,7 +531,7 @@ def test_a_task_that_trains_hears_a_stop_by_its_run_s_directory(task: RayRun, ta
 
 def test_where_ray_is_lost_a_run_is_over_once_nobody_trains_it(task: RayRun, tasks: Tasks, machine: Machine) -> None:
     machine.begins()
-    tasks.lost = True
+    tasks.is_lost = True
     assert not task.ended
-    machine.ends(ended("stopped", "the process that asked for the run is gone", 3))
+    machine.ends(ended("stopped", "the process that started the run is gone", 3))
     assert (task.ended, task.exit_text()) == (True, "the connection to Ray was lost")

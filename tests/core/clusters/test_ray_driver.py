@@ -63,7 +63,7 @@ def test_the_death_of_the_study_s_process_leaves_no_training_behind(tmp_path: Pa
     for run in runs_of(tmp_path):
         *_, last = follow(run)
         record = load_record(run)
-        assert (record.status, record.reason) == ("stopped", "the process that asked for the run is gone")
+        assert (record.status, record.reason) == ("stopped", "the process that started the run is gone")
         assert record.checkpoints[-1].step == record.step == last.step
 
 

@@ -116,7 +116,7 @@ def test_mnist_files_are_read_packed_or_not(tmp_path: Path, packed: bool) -> Non
 def test_an_mnist_file_of_another_length_than_it_says_is_damaged(tmp_path: Path) -> None:
     path = write_mnist(tmp_path) / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match="not a whole IDX file"):
+    with pytest.raises(DataError, match="not a complete IDX file"):
         unchecked_mnist(tmp_path).read("train")
 
 

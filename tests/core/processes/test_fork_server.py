@@ -102,7 +102,7 @@ def test_one_that_is_left_alone_stops_with_a_checkpoint_and_frees_the_study(nurs
     worker.close()
     *_, last = follow(nursery.folder / "run")
     assert isinstance(last, RunCompleted)
-    assert (last.status, last.reason) == ("stopped", "the process that asked for the run is gone")
+    assert (last.status, last.reason) == ("stopped", "the process that started the run is gone")
     record = load_record(nursery.folder / "run")
     assert record.checkpoints[-1].step == record.step
     nursery.ended(worker)
@@ -138,7 +138,7 @@ def test_without_the_server_its_workers_train_on_and_the_next_are_started(
     assert not worker.ended
     worker.send("stop", "enough")
     until(lambda: worker.ended)
-    assert "the one that had forked it are gone" in worker.exit_text()
+    assert "the fork server are gone" in worker.exit_text()
     worker.close()
     assert load_record(nursery.folder / "run").reason == "enough"
     following = nursery.begin("next", {}, Slot("cpu"))

@@ -136,10 +136,10 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     tmp_path: Path, temporary: Path, faults: Faults
 ) -> None:
     settings = config(training__device="cpu:2", training__epochs=40, training__precision="fp32", model__dropout=0.2)
-    around, control = SessionContext(tmp_path, rank_timeouts=RankTimeouts(retries=1)), Control()
+    context, control = SessionContext(tmp_path, rank_timeouts=RankTimeouts(retries=1)), Control()
     trained(settings, tmp_path / "whole", tmp_path)
     # A rank is killed: the agent goes on from the last checkpoint.
-    events = run(settings, tmp_path / "hurt", control, context=around)
+    events = run(settings, tmp_path / "hurt", control, context=context)
     _, folder = watched(events, tmp_path / "hurt", 3)
     assert_closed_to_strangers(folder, temporary)
     ranks_of(folder)[1].kill()
@@ -153,7 +153,7 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     assert (last.status, last.reason) == ("stopped", "that is enough")
     assert load_record(folder).checkpoints[-1].step == last.step
     # The agent is killed: its ranks stop with a checkpoint.
-    events = resume(folder, context=around)
+    events = resume(folder, context=context)
     watched(events, tmp_path / "hurt", last.epoch + 3)
     assert_closed_to_strangers(folder, temporary)
     ranks, agent = ranks_of(folder), json.loads((folder / "agent.lock").read_bytes())["pid"]
@@ -166,7 +166,7 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     assert not list(temporary.glob("torchdeck-*"))
 
     told = RunRecord()
-    for last in resume(folder, context=around):
+    for last in resume(folder, context=context):
         told.apply(last)
     faults("lost ranks and agents", 2, lost=int(not isinstance(last, RunCompleted)))
     assert isinstance(last, RunCompleted), last

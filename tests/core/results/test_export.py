@@ -14,7 +14,7 @@ from torchdeck.core.config import ExperimentConfig, parse_config
 from torchdeck.core.data import open_dataset
 from torchdeck.core.errors import CheckpointError, InputError, LogsError
 from torchdeck.core.events import EpochCompleted, RunEvent
-from torchdeck.core.results.csv_export import Exported, runs_of, write_csv, write_predictions
+from torchdeck.core.results.csv_export import ExportedRun, runs_of, write_csv, write_predictions
 from torchdeck.core.results.curves import step_losses
 from torchdeck.core.results.model_export import export
 from torchdeck.core.results.tensorboard_export import write_events
@@ -60,7 +60,7 @@ def test_the_safetensors_copy_holds_the_weights_and_their_settings(
 
 def test_the_table_has_a_line_an_epoch(small: Made, train: Train, the_run: TheRun, tmp_path: Path) -> None:
     epochs = [event for event in train(small()) if isinstance(event, EpochCompleted)]
-    write_csv([Exported("", the_run())], tmp_path / "run.csv")
+    write_csv([ExportedRun("", the_run())], tmp_path / "run.csv")
     rows = list(csv.DictReader((tmp_path / "run.csv").read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [float(row["test/accuracy"]) for row in rows] == [epoch.metrics["test/accuracy"] for epoch in epochs]
@@ -70,7 +70,7 @@ def test_a_run_without_weights_says_so(small: Made, train: Train, the_run: TheRu
     train(small())
     for path in (the_run() / "checkpoints").rglob("manifest.json"):
         path.unlink()
-    with pytest.raises(CheckpointError, match="no checkpoint that verifies"):
+    with pytest.raises(CheckpointError, match="no valid checkpoint"):
         export(the_run(), "torchscript", tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()
 
@@ -80,7 +80,7 @@ def test_a_target_that_cannot_be_written_is_told(small: Made, train: Train, the_
     with pytest.raises(InputError, match="--output"):
         export(the_run(), "safetensors", tmp_path / "nowhere" / "model.safetensors")
     with pytest.raises(InputError, match="--output"):
-        write_csv([Exported("", the_run())], tmp_path / "nowhere" / "run.csv")
+        write_csv([ExportedRun("", the_run())], tmp_path / "nowhere" / "run.csv")
 
 
 def test_the_analysis_of_the_best_epoch_is_kept(small: Made, train: Train, the_run: TheRun) -> None:
@@ -99,7 +99,7 @@ def test_the_loss_of_every_step_stands_in_a_second_table(
     small: Made, train: Train, the_run: TheRun, tmp_path: Path
 ) -> None:
     train(small())
-    _, steps = write_csv([Exported("", the_run())], tmp_path / "run.csv")
+    _, steps = write_csv([ExportedRun("", the_run())], tmp_path / "run.csv")
     rows = list(csv.DictReader(steps.read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == list(range(1, 10))
     assert [int(row["epoch"]) for row in rows] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
@@ -173,5 +173,5 @@ def test_predictions_of_arrays_have_places_and_a_run_without_any_has_none(
     assert head.startswith("index,label,class_1,probability_1,")
     assert first.startswith("0,pattern 0,")
     (the_run() / "predictions.safetensors").unlink()
-    with pytest.raises(LogsError, match="not there"):
+    with pytest.raises(LogsError, match="is missing"):
         write_predictions(the_run(), tmp_path / "p.csv")

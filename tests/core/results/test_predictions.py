@@ -88,7 +88,7 @@ def test_the_surest_errors_and_the_least_sure_right_answers_come_first() -> None
 
 
 def test_missing_and_damaged_predictions_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(LogsError, match="not there"):
+    with pytest.raises(LogsError, match="is missing"):
         read_predictions(tmp_path, 2)
     kept(tmp_path)
     assert read_predictions(tmp_path, 2).epoch == 7

@@ -101,7 +101,7 @@ def test_a_run_whose_directory_is_gone_is_told(tmp_path: Path) -> None:
     content["runs"][0]["run_id"] = "20270115-100000-quickstart-gone"
     rewritten(folder, runs=content["runs"])
     (row,) = read_result(folder).rows
-    assert (row.state, row.reason) == ("waiting", "its run directory is not there")
+    assert (row.state, row.reason) == ("waiting", "its run folder is missing")
 
 
 def test_a_run_that_is_to_be_retried_waits_in_the_result_as_in_its_study(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_runs_are_tested_against_the_best_on_their_predictions(tmp_path: Path) -
     words = {result.rows[found.number].label: found.words for found in result.comparisons}
     assert words["near"].startswith("the difference of 0.5 points is within noise (p = ")
     assert words["far"] == "the difference of 27.5 points is more than noise (p < 0.001)"
-    assert words["without"] == "it kept no predictions"
+    assert words["without"] == "it has no predictions"
 
 
 def test_other_test_images_are_not_compared(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_other_test_images_are_not_compared(tmp_path: Path) -> None:
     path = next(tmp_path.glob("*ee01")) / "predictions.safetensors"
     path.write_bytes(path.read_bytes().replace(np.arange(10, dtype="<i2").tobytes(), bytes(20), 1))
     (found,) = read_result(folder).comparisons
-    assert found.words == "it was tested on other images"
+    assert found.words == "it was evaluated on other images"
 
 
 def test_the_landscape_is_the_least_and_the_greatest_loss_at_every_step(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_study_is_found_by_id_prefix_last_characters_and_name(tmp_path: Path) 
     assert find_study(tmp_path, "gggg") == second
     assert find_study(tmp_path, "other") == second
     assert find_study(tmp_path, "20270115-120000-ex") == first
-    with pytest.raises(InputError, match="means 2 studies"):
+    with pytest.raises(InputError, match="matches 2 studies"):
         find_study(tmp_path, "20270115")
     with pytest.raises(InputError, match="did you mean 'example'"):
         find_study(tmp_path, "exmaple")

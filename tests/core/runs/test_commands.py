@@ -101,8 +101,8 @@ def test_a_request_in_the_instant_of_a_hand_over_waits_for_the_next_process(
 ) -> None:
     control = Control()
     control.request("hand-over")
-    around = SessionContext(tmp_path / "data")
-    list(run(small(), tmp_path / "logs", control, context=around))
+    context = SessionContext(tmp_path / "data")
+    list(run(small(), tmp_path / "logs", control, context=context))
     writers: list[Any] = []
     ended = RunCompleted(seq=1_000, status="stopped", reason="asked", epoch=0, step=1, train_seconds=0)
 

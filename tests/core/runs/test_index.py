@@ -62,7 +62,7 @@ def test_a_reference_finds_its_run(logs: Path, reference: str, wanted: str) -> N
 @pytest.mark.parametrize(
     ("reference", "told"),
     [
-        ("2026", "means 3 runs"),
+        ("2026", "matches 3 runs"),
         ("zzzz", "no run 'zzzz'"),
         ("@best", "use an id, @last or @best:PRESET"),
         ("@best:lenett", "did you mean 'lenet'?"),

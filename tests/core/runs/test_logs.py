@@ -279,7 +279,7 @@ def test_commands_from_another_process_are_taken_once(tmp_path: Path) -> None:
     send_command(writer.folder, "pause")
     assert inbox.take() is None
     now[0] += 1
-    assert inbox.take() == ("pause", "asked for by another process")
+    assert inbox.take() == ("pause", "requested by another process")
     now[0] += 1
     assert inbox.take() is None
     send_command(writer.folder, "stop", "pruned: too slow")
@@ -297,7 +297,7 @@ def test_what_an_earlier_attempt_was_asked_for_is_forgotten_when_the_next_one_ha
     now = [0.0]
     inbox = FolderControl(Control(), again.folder, lambda: now[0])
     now[0] += 1
-    assert inbox.take() == ("pause", "asked for by another process")
+    assert inbox.take() == ("pause", "requested by another process")
     assert inbox.take() is None
     again.close()
 
@@ -323,7 +323,7 @@ def test_a_run_stops_when_another_process_asks(small: Made, train: Train, the_ru
 
     events = train(small({"training.epochs": 200}), AskAt())
     assert isinstance(events[-1], RunCompleted)
-    assert (events[-1].status, events[-1].reason) == ("stopped", "asked for by another process")
+    assert (events[-1].status, events[-1].reason) == ("stopped", "requested by another process")
 
 
 def test_a_record_survives_json(small: Made, train: Train) -> None:

@@ -104,13 +104,13 @@ def test_a_hand_over_that_cannot_be_saved_leaves_the_run_where_it_is(
     def wait(_: float) -> None:
         (the_run() / "checkpoints").unlink(missing_ok=True)
 
-    around = replace(context, wait=wait)
-    for event in run(small(), tmp_path / "logs", AskAt({2: "hand-over"}), context=around):
+    context = replace(context, wait=wait)
+    for event in run(small(), tmp_path / "logs", AskAt({2: "hand-over"}), context=context):
         told.append(event)
         if isinstance(event, RunStarted):
             (the_run() / "checkpoints").write_text("a file where the folder should be, for a while")
     warned = [event.message for event in told if isinstance(event, WarningRaised)]
-    assert "the run was not handed over: it goes on where it is" in warned
+    assert "the run was not handed over: it continues in this process" in warned
     assert isinstance(told[-1], RunCompleted)
     assert told[-1].status == "completed"
     assert sum(isinstance(event, EpochCompleted) for event in told) == 3

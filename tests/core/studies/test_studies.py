@@ -12,11 +12,11 @@ from torchdeck import presets
 from torchdeck.core.devices.slots import parse_slots
 from torchdeck.core.errors import BusyError, ConfigError, InputError, LogsError
 from torchdeck.core.runs.writer import claim, reopen
-from torchdeck.core.studies.coordinators import enter
+from torchdeck.core.studies.coordinators import register
 from torchdeck.core.studies.ledger import Ledger
 from torchdeck.core.studies.model import Study, StudyRun
-from torchdeck.core.studies.requests import placed
-from torchdeck.core.studies.store import create_study, find_study, latest_like, load_study, save_study, status_of
+from torchdeck.core.studies.requests import config_for_slot
+from torchdeck.core.studies.store import create_study, find_study, load_study, newest_equal_study, save_study, status_of
 from torchdeck.core.studies.trial_queue import JOURNAL, TrialQueue, repair_journal
 from torchdeck.presets.study_presets import grid_study, load_declaration, search_study, study_names
 from torchdeck.tui.cli.study_options import parse_budget
@@ -123,10 +123,10 @@ def test_overrides_change_every_run_of_a_study() -> None:
 
 
 BROKEN = [
-    ('preset = "lenet"\n', ConfigError, "either [[runs]], or a [grid]"),
+    ('preset = "lenet"\n', ConfigError, "either [[runs]] or a [grid]"),
     ('preset = "lenet"\n[grid]\n"optimizer.lr" = 0.1\n', ConfigError, "grid.optimizer.lr: must be a list of values"),
     ('preset = "lenett"\n[[runs]]\n', ConfigError, "runs.1.preset: no preset named 'lenett'; did you mean 'lenet'?"),
-    ("[[runs]]\n", ConfigError, "runs.1: names no preset"),
+    ("[[runs]]\n", ConfigError, "runs.1: has no preset"),
     ('preset = "lenet"\nruns = []\n', ConfigError, "runs: is empty"),
     ('preset = "lenet"\n[[runs]]\noverides = {}\n', ConfigError, "did you mean 'overrides'?"),
     ('preset = "lenet"\nshow = []\n[[runs]]\n', ConfigError, "did you mean 'shows'?"),
@@ -191,7 +191,7 @@ WRONG_SPACES = [
     (["optimizer.lr=0.1"], "nothing is searched"),
     (["optimizer.lr=log(0,1)"], "above 0"),
     (["optimizer.lr=uniform(2,1)"], "a low and a high number"),
-    (["optimizer.lr=choice(1)"], "two values or more"),
+    (["optimizer.lr=choice(1)"], "at least two values"),
     (["training.batch_size=uniform(1,9.5)"], "training.batch_size: must be"),
     (["training.epochs=int(0,9)"], "training.epochs: must be greater than or equal to 1"),
     (["optimizer.lrr=int(1,9)"], "did you mean 'lr'?"),
@@ -239,8 +239,8 @@ def test_a_slot_of_several_devices_sees_just_these_and_trains_one_run_over_all(m
         ("cpu,0", "write cpu:2"),
         ("0+", "0+1,2+3 for runs over two"),
         ("0++1", "0+1,2+3 for runs over two"),
-        ("2", "device 2: there are 2 CUDA devices"),
-        ("0+2", "device 2: there are 2 CUDA devices"),
+        ("2", "no CUDA device 2: only 2 CUDA devices are available"),
+        ("0+2", "no CUDA device 2: only 2 CUDA devices are available"),
     ],
 )
 def test_devices_that_cannot_be_had_are_told_with_the_mend(
@@ -254,8 +254,8 @@ def test_devices_that_cannot_be_had_are_told_with_the_mend(
 
 def test_a_slot_fills_in_only_what_the_settings_leave_open() -> None:
     (slot, _) = parse_slots("cpu:2")
-    assert placed({"training": {"device": "auto", "threads": "auto"}}, slot)["training"]["device"] == "cpu"
-    assert placed({"training": {"device": "cuda:1", "threads": 3}}, slot)["training"] == {
+    assert config_for_slot({"training": {"device": "auto", "threads": "auto"}}, slot)["training"]["device"] == "cpu"
+    assert config_for_slot({"training": {"device": "cuda:1", "threads": 3}}, slot)["training"] == {
         "device": "cuda:1",
         "threads": 3,
     }
@@ -331,11 +331,11 @@ def test_a_search_whose_space_is_damaged_is_not_trained(tmp_path: Path) -> None:
 
 
 def test_a_study_has_one_process_unless_others_join_it(grid: Path) -> None:
-    parent = enter(grid, [], join=False)
+    parent = register(grid, [], join=False)
     assert status_of(grid, load_study(grid)) == "running"
     with pytest.raises(BusyError, match="is active in process"):
-        enter(grid, [], join=False)
-    parent.leave()
+        register(grid, [], join=False)
+    parent.unregister()
     assert status_of(grid, load_study(grid)) == "unfinished"
 
 
@@ -492,14 +492,16 @@ def test_importance_needs_trials_that_differ(tmp_path: Path) -> None:
 
 def test_the_same_request_finds_its_study_and_another_does_not(grid: Path) -> None:
     quickstart = presets.load("quickstart")
-    assert latest_like(grid.parent, grid_study(quickstart, ["optimizer.lr=0.1,0.2,0.3"])) == grid
-    assert latest_like(grid.parent, grid_study(quickstart, ["optimizer.lr=0.1,0.2"])) is None
-    assert latest_like(grid.parent, grid_study(quickstart, ["optimizer.lr=0.1,0.2,0.3", "training.seed=2"])) is None
+    assert newest_equal_study(grid.parent, grid_study(quickstart, ["optimizer.lr=0.1,0.2,0.3"])) == grid
+    assert newest_equal_study(grid.parent, grid_study(quickstart, ["optimizer.lr=0.1,0.2"])) is None
+    assert (
+        newest_equal_study(grid.parent, grid_study(quickstart, ["optimizer.lr=0.1,0.2,0.3", "training.seed=2"])) is None
+    )
 
 
 def test_the_same_search_is_found_with_what_it_has_drawn(tmp_path: Path) -> None:
     folder, study = searched(tmp_path)
     save_study(folder, study.with_run(_a_run(study, 0)))
     again = search_study(presets.load("quickstart"), ["optimizer.lr=log(1e-4,1e-1)"], 9, "median")
-    assert latest_like(folder.parent, again) == folder
-    assert latest_like(folder.parent, replace(again, search=replace(again.search, trials=8))) is None
+    assert newest_equal_study(folder.parent, again) == folder
+    assert newest_equal_study(folder.parent, replace(again, search=replace(again.search, trials=8))) is None

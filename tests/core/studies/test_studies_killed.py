@@ -20,8 +20,8 @@ from torchdeck.core.config import parse_config, to_plain
 from torchdeck.core.devices.slots import parse_slots
 from torchdeck.core.events import EpochCompleted, RunStarted
 from torchdeck.core.runs.reader import EventReader
-from torchdeck.core.studies.events import RunBegan, RunSaid, StudyEnded
-from torchdeck.core.studies.executor import Circumstances
+from torchdeck.core.studies.events import RunEventForwarded, RunStartedInStudy, StudyEnded
+from torchdeck.core.studies.executor import StudyOptions
 from torchdeck.core.studies.model import StudyRun
 from torchdeck.core.studies.run_study import run_study
 from torchdeck.core.studies.store import create_study, load_study
@@ -55,15 +55,15 @@ def kill(run: Path) -> bool:
 
 def test_two_of_four_workers_are_killed_and_their_runs_go_on_where_they_stood(tmp_path: Path, faults: Faults) -> None:
     study = a_study(tmp_path / "logs", 4)
-    around = Circumstances(tmp_path / "data", tuple(parse_slots("cpu:4")), poll=0.02)
+    options = StudyOptions(tmp_path / "data", tuple(parse_slots("cpu:4")), poll=0.02)
     killed, begun = dict[int, int](), Counter[int]()
     outcome = ""
-    for event in run_study(study, around=around):
+    for event in run_study(study, options=options):
         match event:
-            case RunBegan():
+            case RunStartedInStudy():
                 begun[event.run.number] += 1
                 assert event.resumed == (begun[event.run.number] > 1)
-            case RunSaid(event=EpochCompleted() as said) if len(killed) < 2 and event.number not in killed:
+            case RunEventForwarded(event=EpochCompleted() as said) if len(killed) < 2 and event.number not in killed:
                 if kill(study.parent / event.run_id):
                     killed[event.number] = said.step
             case StudyEnded():

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from noop import NoOp
-from study_runs import FOUR, around, check_each_ran_once, trial_states
+from study_runs import FOUR, check_each_ran_once, options, trial_states
 
 from torchdeck import presets
 from torchdeck.core.control import CommandName, Control
@@ -25,8 +25,8 @@ from torchdeck.core.events import RunCompleted, RunEvent, RunStatus, stamp
 from torchdeck.core.processes.launch import WorkerStarter
 from torchdeck.core.runs.line_format import encode_line
 from torchdeck.core.runs.reader import load_record, write_caches
-from torchdeck.core.studies.coordinators import enter, request_stop
-from torchdeck.core.studies.events import RunBegan, RunEnded, RunSaid, StudyEnded, StudyEvent
+from torchdeck.core.studies.coordinators import register, request_stop
+from torchdeck.core.studies.events import RunEnded, RunEventForwarded, RunStartedInStudy, StudyEnded, StudyEvent
 from torchdeck.core.studies.ledger import hold_run, retry_run
 from torchdeck.core.studies.model import HOLD
 from torchdeck.core.studies.run_study import run_study
@@ -73,7 +73,7 @@ def test_four_workers_run_each_configuration_once_with_two_of_them_killed(tmp_pa
     study = a_study(tmp_path, 24)
     victims = {repetition: 1, 23 - 5 * repetition: 4 + repetition}
     start = Killing(dict(victims))
-    *_, last = run_study(study, around=around(start=start))
+    *_, last = run_study(study, options=options(start=start))
     assert isinstance(last, StudyEnded)
     assert last.outcome == "completed"
     assert Counter(start.begun) == Counter([*range(24), *victims])
@@ -92,13 +92,13 @@ def test_a_configuration_that_kills_its_process_twice_fails_and_the_others_go_on
             return super().__call__(request, *about)
 
     start = Deadly({})
-    *_, last = run_study(study, around=around(start=start))
+    *_, last = run_study(study, options=options(start=start))
     assert last.outcome == "failed"
     assert Counter(start.begun) == {0: 1, 1: 2, 2: 1}
     assert load_study(study).runs[1].reason == "its process was killed by SIGKILL, 2 times"
     # A person may want it tried again.
     retry_run(study, 1)
-    *_, last = run_study(study, around=around())
+    *_, last = run_study(study, options=options())
     assert last.outcome == "completed"
 
 
@@ -141,9 +141,9 @@ def endless() -> type[Endless]:
     return Own
 
 
-def begins(number: int, events: Iterator[StudyEvent]) -> RunBegan:
+def begins(number: int, events: Iterator[StudyEvent]) -> RunStartedInStudy:
     """The next beginning of a run, and all before it."""
-    return next(event for event in events if isinstance(event, RunBegan) and event.run.number == number)
+    return next(event for event in events if isinstance(event, RunStartedInStudy) and event.run.number == number)
 
 
 def ends(number: int, events: Iterator[StudyEvent]) -> RunEnded:
@@ -154,7 +154,7 @@ def test_one_run_is_stopped_while_the_others_go_on_and_waits_until_it_is_retried
     tmp_path: Path, endless: type[Endless]
 ) -> None:
     study = a_study(tmp_path, 6)
-    events = run_study(study, around=around(start=endless))
+    events = run_study(study, options=options(start=endless))
     begins(3, events)
     assert hold_run(study, 1).state == "running"
     held = ends(1, events).run
@@ -165,15 +165,15 @@ def test_one_run_is_stopped_while_the_others_go_on_and_waits_until_it_is_retried
         endless.begun[number].end("completed")
     assert load_study(study).runs[1].reason == HOLD
     begins(5, events)
-    endless.begun[5].end("stopped", "asked for by another process")
+    endless.begun[5].end("stopped", "requested by another process")
     # What anybody else stops stays stopped as well.
-    assert ends(5, events).run.reason == f"asked for by another process; {HOLD}"
+    assert ends(5, events).run.reason == f"requested by another process; {HOLD}"
     retry_run(study, 1)
     with pytest.raises(InputError, match="run 1 is waiting"):
         retry_run(study, 1)
     assert begins(1, events).resumed
     *_, last = events
-    assert (last.outcome, last.reason) == ("stopped", "some of its runs are on hold")
+    assert (last.outcome, last.reason) == ("stopped", "some runs are on hold")
     states = Counter(run.state for run in load_study(study).runs)
     assert states == {"completed": 5, "stopped": 1}
 
@@ -182,18 +182,18 @@ def test_a_run_can_be_retried_while_its_study_runs_and_only_where_that_is_of_use
     tmp_path: Path, endless: type[Endless]
 ) -> None:
     study = a_study(tmp_path, 5)
-    events = run_study(study, around=around(start=endless))
+    events = run_study(study, options=options(start=endless))
     begins(3, events)
     hold_run(study, 4)
     assert ends(4, events).run.state == "stopped"
     endless.begun[0].end("completed")
     assert ends(0, events).run.state == "completed"
     for number, state in ((0, "completed"), (1, "running")):
-        with pytest.raises(InputError, match=f"run {number} is {state}; retry one that failed"):
+        with pytest.raises(InputError, match=f"run {number} is {state}; choose a run that failed"):
             retry_run(study, number)
-    with pytest.raises(InputError, match="run 0 is completed; stop one"):
+    with pytest.raises(InputError, match="run 0 is completed; choose a run"):
         hold_run(study, 0)
-    with pytest.raises(InputError, match="has no run 5; name one of 0 to 4"):
+    with pytest.raises(InputError, match="has no run 5; choose one of 0 to 4"):
         hold_run(study, 5)
     retry_run(study, 4)
     assert not begins(4, events).resumed
@@ -210,8 +210,8 @@ class Process(threading.Thread):
 
     def run(self) -> None:
         clock = count().__next__
-        about = around(start=self.starter, join=True, slots=FOUR[:2], poll=0.001, clock=clock)
-        with closing(run_study(self.study, around=about)) as events:  # type: ignore[type-var]
+        about = options(start=self.starter, join=True, slots=FOUR[:2], poll=0.001, clock=clock)
+        with closing(run_study(self.study, options=about)) as events:  # type: ignore[type-var]
             for event in events:
                 self.told.append(event)
                 if len(self.begun) == self.goes_after:
@@ -220,7 +220,7 @@ class Process(threading.Thread):
     @property
     def begun(self) -> list[int]:
         """The runs that it began."""
-        return [event.run.number for event in self.told if isinstance(event, RunBegan) and not event.elsewhere]
+        return [event.run.number for event in self.told if isinstance(event, RunStartedInStudy) and not event.by_peer]
 
     @property
     def outcome(self) -> str:
@@ -245,18 +245,18 @@ def test_two_joined_processes_run_each_configuration_once_though_one_goes(tmp_pa
 
 def test_what_another_process_trains_is_told_as_it_comes(tmp_path: Path, endless: type[Endless]) -> None:
     study = a_study(tmp_path, 5)
-    own = run_study(study, around=around(start=endless))
+    own = run_study(study, options=options(start=endless))
     begins(3, own)
-    watching = run_study(study, around=around(slots=(Slot("cpu 9"),), join=True))
-    assert begins(2, watching).elsewhere
+    watching = run_study(study, options=options(slots=(Slot("cpu 9"),), join=True))
+    assert begins(2, watching).by_peer
     theirs = begins(4, watching)
-    assert (theirs.elsewhere, theirs.slot) == (False, "cpu 9")
+    assert (theirs.by_peer, theirs.slot) == (False, "cpu 9")
     endless.begun[2].end("completed")
     ends(2, own)
-    said = next(event for event in watching if isinstance(event, RunSaid) and event.number == 2)
+    said = next(event for event in watching if isinstance(event, RunEventForwarded) and event.number == 2)
     assert isinstance(said.event, RunCompleted)
     ended = ends(2, watching)
-    assert (ended.elsewhere, ended.run.state) == (True, "completed")
+    assert (ended.by_peer, ended.run.state) == (True, "completed")
     request_stop(study)
     assert [[*events][-1].outcome for events in (own, watching)] == ["stopped", "stopped"]
 
@@ -276,7 +276,7 @@ def test_a_search_by_two_processes_draws_each_of_its_settings_once(tmp_path: Pat
 
 def test_what_a_killed_process_was_writing_is_cut_while_another_works(tmp_path: Path, endless: type[Endless]) -> None:
     study = a_study(tmp_path, 6)
-    events = run_study(study, around=around(start=endless, slots=FOUR[:1]))
+    events = run_study(study, options=options(start=endless, slots=FOUR[:1]))
     begins(0, events)
     for name in ("changes.jsonl", "optuna-journal.log"):
         with open(study / name, "ab") as file:
@@ -288,7 +288,7 @@ def test_what_a_killed_process_was_writing_is_cut_while_another_works(tmp_path: 
     request_stop(study)
     *_, last = events
     assert last.outcome == "stopped"
-    *_, last = run_study(study, around=around())
+    *_, last = run_study(study, options=options())
     assert last.outcome == "completed"
     check_each_ran_once(study, 6)
 
@@ -296,11 +296,11 @@ def test_what_a_killed_process_was_writing_is_cut_while_another_works(tmp_path: 
 def test_a_gpu_is_one_process_s(tmp_path: Path) -> None:
     study = a_study(tmp_path, 2)
     first, second = (Slot("cuda", "cuda", None, {"CUDA_VISIBLE_DEVICES": gpus}) for gpus in ("0,1", "1,2"))
-    parent = enter(study, [first], join=True)
+    parent = register(study, [first], join=True)
     with pytest.raises(BusyError, match="GPU 1 is used by process"):
-        enter(study, [second], join=True)
-    parent.leave()
-    enter(study, [second], join=True).leave()
+        register(study, [second], join=True)
+    parent.unregister()
+    register(study, [second], join=True).unregister()
 
 
 def test_a_lock_that_does_not_hold_across_machines_is_noticed_by_signs_of_life(tmp_path: Path) -> None:
@@ -316,11 +316,11 @@ def test_a_lock_that_does_not_hold_across_machines_is_noticed_by_signs_of_life(t
             if len(waited) == 3:
                 os.utime(lock, (1, 1))
 
-    *_, last = run_study(study, Beats(), around=around(join=True))
+    *_, last = run_study(study, Beats(), options=options(join=True))
     assert last.error
-    assert "is active in process 1 on far, whose lock is not seen here" in last.error.message
+    assert "is active in process 1 on far, whose lock cannot be seen here" in last.error.message
     assert waited == [1.0] * 3
     # One that gives none is gone.
     Beats.wait = lambda *_: None  # type: ignore[method-assign]
-    *_, last = run_study(study, Beats(), around=around(join=True))
+    *_, last = run_study(study, Beats(), options=options(join=True))
     assert last.outcome == "completed"

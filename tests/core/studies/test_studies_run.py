@@ -145,7 +145,7 @@ def test_a_killed_study_leaves_no_run_behind_that_trains_on(tmp_path: Path) -> N
         process.send_signal(signal.SIGKILL)
     *_, last = follow(run_folders(tmp_path)[0])
     assert isinstance(last, RunCompleted)
-    assert (last.status, last.reason) == ("stopped", "the process that asked for the run is gone")
+    assert (last.status, last.reason) == ("stopped", "the process that started the run is gone")
 
 
 def test_a_run_whose_process_was_killed_is_a_failed_trial_and_goes_on_in_its_directory(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_study_is_one_process_s_and_is_stopped_by_another(tmp_path: Path) -> N
     assert process.returncode == 75
     assert (last["outcome"], last["runs"]["stopped"], last["runs"]["waiting"]) == ("stopped", 1, 1)
     record = load_record(run_folders(tmp_path)[0])
-    assert (record.status, record.reason) == ("stopped", "asked for by another process")
+    assert (record.status, record.reason) == ("stopped", "requested by another process")
     assert record.checkpoints[-1].step == record.step
     again = torchdeck(tmp_path, "study-stop", "@last")
     assert again.returncode == 2

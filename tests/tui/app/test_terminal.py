@@ -242,7 +242,7 @@ def test_the_whole_way_in_a_terminal(terminal: Terminal, go_on: Callable[..., li
     control.request("stop-after-epoch")
     ended = go_on(second, control)[-1]
     assert isinstance(ended, RunCompleted)
-    assert ended.reason == "stop after the epoch was asked for"
+    assert ended.reason == "a stop after the epoch was requested"
     # Stopped after the last batch of an epoch, it had only that epoch's evaluation to go on with.
     assert ended.step >= step
 
@@ -264,4 +264,4 @@ def test_an_app_whose_pane_is_killed_hands_its_run_over(terminal: Terminal, faul
     send_command(folder, "stop")
     until(lambda: is_locked(folder) is False, lambda: load_record(folder).status)
     faults("signals")
-    ended_well(saved(terminal), "asked for by another process")
+    ended_well(saved(terminal), "requested by another process")

@@ -11,7 +11,15 @@ from rich.console import Console
 
 from torchdeck import presets
 from torchdeck.core.events import EpochCompleted, Failure, RunStarted, StageStarted
-from torchdeck.core.studies.events import RunBegan, RunEnded, RunSaid, StudyEnded, StudyEvent, StudyStarted, StudyWarned
+from torchdeck.core.studies.events import (
+    RunEnded,
+    RunEventForwarded,
+    RunStartedInStudy,
+    StudyEnded,
+    StudyEvent,
+    StudyStarted,
+    StudyWarned,
+)
 from torchdeck.core.studies.model import Study
 from torchdeck.presets.study_presets import grid_study
 from torchdeck.tui.cli.study_progress import StudyJson, StudyLines, StudyTable, study_exit_code, visible_runs
@@ -42,10 +50,10 @@ def events_of(study: Study) -> list[StudyEvent]:
     return [
         StudyStarted(study, ("cpu 1", "cpu 2")),
         StudyWarned("waiting"),
-        RunBegan(begun, "cpu 1", resumed=False),
-        RunSaid(0, "run-0", StageStarted(message="reading digits")),
-        RunSaid(0, "run-0", start),
-        RunSaid(0, "run-0", epoch),
+        RunStartedInStudy(begun, "cpu 1", resumed=False),
+        RunEventForwarded(0, "run-0", StageStarted(message="reading digits")),
+        RunEventForwarded(0, "run-0", start),
+        RunEventForwarded(0, "run-0", epoch),
         RunEnded(failed),
         RunEnded(pruned),
         StudyEnded(ended, "stopped", "the time budget is used up"),

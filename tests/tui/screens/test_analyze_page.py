@@ -242,7 +242,7 @@ async def test_damaged_predictions_cost_only_the_images(
     path = the_run() / "predictions.safetensors"
     path.unlink() if content is None else path.write_bytes(content)
     async with driven(tmp_path) as at:
-        assert ("not there" if content is None else "damaged") in at.mistakes.note
+        assert ("is missing" if content is None else "damaged") in at.mistakes.note
         assert "predicted as" in at.text
         assert at.page.query_one(FilterGrid).shown == 6
 

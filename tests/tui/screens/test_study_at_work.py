@@ -16,7 +16,7 @@ from textual.widgets import Button
 from torchdeck.core.events import EpochCompleted, RunCompleted, StageStarted, StepCompleted, stamp
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.runs.writer import RunWriter, reopen
-from torchdeck.core.studies.coordinators import places
+from torchdeck.core.studies.coordinators import coordinator_slots
 from torchdeck.core.studies.store import load_study
 from torchdeck.core.utils.locks import take_lock
 from torchdeck.tui.app.app import Torchdeck
@@ -223,7 +223,7 @@ async def test_what_cannot_be_asked_of_a_run_is_told(make_app: MakeApp, tmp_path
             (study / "study.json").write_text("{")
             app.screen.query_one("#answer-stop", Button).press()
             await until(pilot, lambda: app.screen.query("Toast.-error"))
-            assert "start the study anew" in screen_text(app)
+            assert "start the study again" in screen_text(app)
 
 
 def test_a_place_without_a_run_waits_for_one(tmp_path: Path) -> None:
@@ -249,6 +249,6 @@ def test_what_a_lock_file_tells_of_places_is_checked(tmp_path: Path) -> None:
     held = [take_lock(study / "parents" / f"p{number}.lock", about=about) for number, about in enumerate(
         [{"slots": "x"}, {"slots": [1]}, {"slots": ["a"], "host": 3}, {"slots": ["a"] * 5000, "host": "h"}]
     )]  # fmt: skip
-    assert [len(found) for found in places(study).values()] == [0, 0, 1, 1000]
+    assert [len(found) for found in coordinator_slots(study).values()] == [0, 0, 1, 1000]
     for lock in held:
         os.close(lock)

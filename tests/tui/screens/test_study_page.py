@@ -15,7 +15,7 @@ from textual.widgets import Button, Input
 from torchdeck import presets
 from torchdeck.core.errors import BusyError
 from torchdeck.core.runs.index import list_runs
-from torchdeck.core.studies.coordinators import enter
+from torchdeck.core.studies.coordinators import register
 from torchdeck.core.studies.store import create_study, load_study, study_folders
 from torchdeck.presets.study_presets import grid_study
 from torchdeck.tui.analyze.page import AnalyzePage
@@ -183,7 +183,7 @@ async def test_an_unfinished_study_goes_on_where_one_says(app: Torchdeck, tmp_pa
         await opened(app, pilot, "unfinished", "Resume")
         await pilot.press("r")
         await say(app, pilot, "cpu:none")
-        await until(pilot, seen(app, "'cpu:none' names no devices"))
+        await until(pilot, seen(app, "'cpu:none' is not a list of devices"))
         assert not starts.commands
         await pilot.press("r")
         await say(app, pilot, "cpu:2")
@@ -230,7 +230,7 @@ async def test_failed_runs_are_tried_again_on_request(app: Torchdeck, tmp_path: 
 
 async def test_a_running_study_stops_when_that_is_confirmed(app: Torchdeck, tmp_path: Path) -> None:
     folder = make_study(tmp_path / "logs", [HIGH, WAITS])
-    parent = enter(folder, [], join=False)
+    parent = register(folder, [], join=False)
     try:
         async with app.run_test(size=(120, 40)) as pilot:
             await opened(app, pilot, "running: 2 runs", "Stop")
@@ -241,7 +241,7 @@ async def test_a_running_study_stops_when_that_is_confirmed(app: Torchdeck, tmp_
             app.screen.query_one("#answer-stop", Button).press()
             await until(pilot, asked.exists)
     finally:
-        parent.leave()
+        parent.unregister()
 
 
 async def test_a_declared_study_is_made_and_started_from_the_list(
