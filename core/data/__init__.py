@@ -67,12 +67,12 @@ class DataOptions(NamedOptions):
     size: Size = Field(default=32, description=_SIZE)
     resize: Literal["squash", "shorter-side", "letterbox"] = Field(
         default="squash",
-        description="How images of other shapes are resized to data.size: each side on its own; by the shorter side,"
-        " cropped to the middle; or by the longer side, with data.background around",
+        description="How an image of another shape is resized: squash distorts it; shorter-side keeps its shape and"
+        " crops the centre; letterbox keeps its shape and fills the rest with data.background",
     )
     background: Annotated[str, AfterValidator(_color)] = Field(
         default="grey",
-        description="What shows through transparent pixels and around a letterbox: black, white, grey or #rrggbb",
+        description="Colour behind transparent pixels and around a letterbox: black, white, grey or #rrggbb",
     )
     normalization: Normalization = Field(default="computed", description=_NORMALIZATION)
     crop_padding: int = Field(
@@ -185,20 +185,20 @@ class ImageFolderOptions(FileOptions):
         default=0.2,
         gt=0,
         lt=1,
-        description="Where there is no test split: share of each class that becomes it, by a hash of the paths",
+        description="Share of the images that becomes the test split where there is none, by a hash of their paths",
     )
     value_range: Annotated[str, AfterValidator(_value_range)] = Field(
         default="auto",
-        description="LOW:HIGH, the values of 16-bit, 32-bit and float images that become black and white; auto:"
-        " 0:65535, float images refused",
+        description="LOW:HIGH, the values of 16-bit, 32-bit and float images that mean black and white; auto is"
+        " 0:65535, and float images are refused",
     )
     images: str = Field(
-        default="", description="Of a list: the folder that its paths start from; empty = the list's own"
+        default="", description="For a list: the folder that its paths start from; empty = the folder of the list"
     )
-    path_column: str = Field(default="path", min_length=1, description="Of a list: the column of the image files")
-    label_column: str = Field(default="label", min_length=1, description="Of a list: the column of the classes")
+    path_column: str = Field(default="path", min_length=1, description="For a list: the column of the image files")
+    label_column: str = Field(default="label", min_length=1, description="For a list: the column of the classes")
     split_column: str = Field(
-        default="split", min_length=1, description="Of a list: the column of train, val and test; it may be absent"
+        default="split", min_length=1, description="For a list: the column of train, val and test; it may be absent"
     )
 
 

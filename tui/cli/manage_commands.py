@@ -142,8 +142,10 @@ def prune(
     from ...core.runs.manage import disk_use, empty_trash, prunable, trash_ids
     from ...core.runs.manage import prune as delete
     from ..format.values import size
+    from .study_options import parse_duration
 
-    rows = [row for row in _matching(filter_text, logs) if _ended_before(row, older_than)]
+    age = parse_duration(older_than) or 0.0
+    rows = [row for row in _matching(filter_text, logs) if _ended_before(row, age)]
     doomed = {row.id: [folder.name for folder in prunable(row, keep_best)] for row in rows}
     rows = [row for row in rows if doomed[row.id]]
     trash = trash_ids(logs) if with_trash else []
@@ -171,13 +173,7 @@ def _matching(filter_text: list[str] | None, logs: Path) -> list[RunRow]:
     return [row for row in list_runs(logs) if holds(row)]
 
 
-def _ended_before(row: RunRow, age: str) -> bool:
-    """Whether a run's last event is older than a duration; all are for ""."""
-    if not age:
-        return True
-    from .study_options import parse_budget
-
-    days = age.removesuffix("d")
-    seconds = float(days) * 86_400 if age.endswith("d") and days.isdecimal() else parse_budget(age)
+def _ended_before(row: RunRow, seconds: float) -> bool:
+    """Whether a run's last event is that old; any run for 0."""
     updated = row.summary.get("updated")
-    return isinstance(updated, int | float) and time.time() - updated >= (seconds or 0)
+    return not seconds or (isinstance(updated, int | float) and time.time() - updated >= seconds)

@@ -9,7 +9,7 @@ import typer
 
 from ...core.errors import InputError
 from .options import DATA, LOGS, Data, Devices, Logs, Overrides, PresetName
-from .study_options import parse_budget
+from .study_options import parse_duration
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +42,7 @@ def sbatch(
     from ...core.processes.launch import request_run
     from ...core.runs.label import Label
 
-    seconds, device = parse_budget(time), parse_devices(devices)
+    seconds, device = parse_duration(time), parse_devices(devices)
     if seconds is None:
         raise InputError("--time is empty", "write 4h, 90m or 1h30m")
     ranks = devices_of(device)

@@ -95,7 +95,7 @@ class StudyArguments:
         from ...core.studies.executor import StudyOptions
 
         self._check()
-        budget = parse_budget(self.budget)
+        budget = parse_duration(self.budget)
         if self.on == "here":
             slots = tuple(parse_slots(self.devices))
             return StudyOptions(self.data, slots, self.retry_failed, budget, join=self.join)
@@ -129,7 +129,7 @@ class StudyArguments:
         if self.on == "ray":
             ray = Ray(self.address or "auto", share)
             return StudyOptions(self.data, slots, self.retry_failed, budget, start=ray.start, cluster="Ray")
-        slurm = Slurm(JobResources(share, parse_budget(self.time or "4h") or 0, self.partition))
+        slurm = Slurm(JobResources(share, parse_duration(self.time or "4h") or 0, self.partition))
         options = StudyOptions(self.data, slots, self.retry_failed, budget, start=slurm.start, cluster="Slurm")
         return replace(options, leftover_runs=slurm.leftover_runs)
 
@@ -156,21 +156,23 @@ def with_study_arguments(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-_BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
-def parse_budget(text: str) -> float | None:
-    """The seconds of a duration such as 2h, 90m or 1h30m; None for "".
+def parse_duration(text: str) -> float | None:
+    """The seconds of a duration such as 30d, 2h, 90m or 1h30m; None for "".
 
     Raises:
         InputError: it is not of that form.
     """
     if not text:
         return None
-    match = _BUDGET.fullmatch(text.strip())
+    match = _DURATION.fullmatch(text.strip())
     seconds = (
-        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (86_400, 3600, 60, 1), strict=True))
+        if match
+        else 0
     )
     if not seconds:
-        raise InputError(f"'{text}' is not a duration", "write 2h, 90m, 45s or 1h30m")
+        raise InputError(f"'{text}' is not a duration", "write 30d, 2h, 90m, 45s or 1h30m")
     return seconds

@@ -19,7 +19,7 @@ from torchdeck.core.studies.requests import config_for_slot
 from torchdeck.core.studies.store import create_study, find_study, load_study, newest_equal_study, save_study, status_of
 from torchdeck.core.studies.trial_queue import JOURNAL, TrialQueue, repair_journal
 from torchdeck.presets.study_presets import grid_study, load_declaration, search_study, study_names
-from torchdeck.tui.cli.study_options import parse_budget
+from torchdeck.tui.cli.study_options import parse_duration
 
 # What the reports say: the settings that vary in each run, and the figures claimed of it.
 EPOCHS, BATCH, LR, MOMENTUM = "training.epochs", "training.batch_size", "optimizer.lr", "optimizer.momentum"
@@ -261,15 +261,17 @@ def test_a_slot_fills_in_only_what_the_settings_leave_open() -> None:
     }
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("", None), ("2h", 7200), ("90m", 5400), ("1h30m", 5400), ("45s", 45)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("", None), ("2h", 7200), ("90m", 5400), ("1h30m", 5400), ("45s", 45), ("30d", 2_592_000)]
+)
 def test_a_budget_is_a_time(text: str, seconds: float | None) -> None:
-    assert parse_budget(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["soon", "5", "0h", "h", "-1h"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(InputError):
-        parse_budget(text)
+        parse_duration(text)
 
 
 @pytest.fixture

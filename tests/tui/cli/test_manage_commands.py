@@ -72,4 +72,5 @@ def test_pruning_leaves_what_a_stopped_run_resumes_from(tmp_path: Path) -> None:
 def test_only_runs_that_match_and_are_old_enough_are_pruned(logs: Path) -> None:
     assert json.loads(run(logs, "prune", "--older-than", "1d", "--json"))["runs"] == {}
     assert json.loads(run(logs, "prune", "preset:lenet", "--json"))["runs"] == {}
+    assert json.loads(run(logs, "prune", "--older-than", "0.001s", "--json"))["runs"]
     run(logs, "prune", "--older-than", "3weeks", code=1)
