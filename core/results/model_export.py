@@ -106,13 +106,13 @@ def best_weights(folder: Path) -> Weights:
     Raises:
         CheckpointError: there is none.
     """
-    root = folder / "checkpoints"
-    best = load_record(folder).best_saved
+    root, record = folder / "checkpoints", load_record(folder)
+    best, missed = record.best_saved, record.instead_of_best(record.weights_epoch)
     places = [checkpoint.folder_of(root, best)] if best is not None else []
     passed: dict[Path, str] = {}
     for place in [*places, *checkpoint.newest_first(root)]:
         try:
-            return Weights(checkpoint.load_model(place), tuple(passed.values()))
+            return Weights(checkpoint.load_model(place), tuple(passed.values() or filter(None, [missed])))
         except TorchdeckError as error:
             passed[place] = f"checkpoint {place.name} was skipped: {error.message}"
     raise CheckpointError(f"run {folder.name} has no valid checkpoint", "train it again, or resume it")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,9 +111,8 @@ def read_predictions(folder: Path, classes: int) -> Predictions:
     for numbers in (labels, likeliest):
         if numbers.size and not (numbers.min() >= 0 and numbers.max() < classes):
             raise _damaged(path, f"it contains classes beyond the {classes} of the run")
-    epoch = about.get("epoch", "")
     names = _names(path, tensors, len(labels))
-    return Predictions(int(epoch) if epoch.isdecimal() else 0, labels, likeliest, probabilities, names)
+    return Predictions(_epoch(about), labels, likeliest, probabilities, names)
 
 
 def _names(path: Path, tensors: Mapping[str, NDArray[Any]], images: int) -> ImageNames | None:
@@ -131,8 +130,15 @@ def _names(path: Path, tensors: Mapping[str, NDArray[Any]], images: int) -> Imag
     return ImageNames(index, texts)
 
 
-def read_filters(folder: Path) -> NDArray[np.float32] | None:
-    """Read the weights [N, C, K, K] of a run's first convolution; None where there is no file.
+class Filters(NamedTuple):
+    """The weights [N, C, K, K] of the first convolution, and their epoch."""
+
+    epoch: int
+    weights: NDArray[np.float32]
+
+
+def read_filters(folder: Path) -> Filters | None:
+    """Read the filters of a run's first convolution; None where there is no file.
 
     Raises:
         LogsError: the file is damaged.
@@ -140,10 +146,16 @@ def read_filters(folder: Path) -> NDArray[np.float32] | None:
     path = folder / "filters.safetensors"
     if not os.path.lexists(path):
         return None
-    filters = _tensors(path, ("filters",))[0]["filters"]
+    tensors, about = _tensors(path, ("filters",))
+    filters = tensors["filters"]
     if filters.ndim != 4 or not filters.size:
         raise _damaged(path, "it contains no filters")
-    return filters.astype(np.float32)
+    return Filters(_epoch(about), filters.astype(np.float32))
+
+
+def _epoch(about: Mapping[str, str]) -> int:
+    epoch = about.get("epoch", "")
+    return int(epoch) if epoch.isdecimal() and len(epoch) < 10 else 0
 
 
 def _tensors(

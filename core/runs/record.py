@@ -190,6 +190,23 @@ class RunRecord:
         return next((saved.step for saved in reversed(self.checkpoints) if saved.best), None)
 
     @property
+    def weights_epoch(self) -> int | None:
+        """The epoch of the weights that are exported: the last best one that was saved, else the newest."""
+        saved = [*(item for item in self.checkpoints if item.step == self.best_saved), *self.checkpoints[-1:]]
+        return saved[0].epoch if saved else None
+
+    def instead_of_best(self, epoch: int | None) -> str:
+        """That weights or files of `epoch` are not the best epoch's, which could not be saved; "" where they are."""
+        best = self.best
+        if best is None or epoch is None or epoch == best.epoch:
+            return ""
+        if epoch > best.epoch:
+            return f"these are epoch {epoch}'s"
+        # An active run tries again.
+        how = "is not saved yet" if self.status in ("running", "paused") else "was not saved"
+        return f"best epoch {best.epoch} {how}; these are epoch {epoch}'s"
+
+    @property
     def best_confusion(self) -> EvaluationCompleted | None:
         """The confusion matrix of the best epoch."""
         best = self.best

@@ -289,7 +289,9 @@ def _train(
                 yield from saver.save_last(completed=outcome[0] == "completed")
         except DivergedError as error:
             home = Path(job.ranks.broadcast(str(saver.home)))
-            yield recorder(roll_back(job, home / "checkpoints", error, disk))
+            rolled = roll_back(job, home / "checkpoints", error, disk)
+            saver.forget_beyond(rolled.to_step)
+            yield recorder(rolled)
     status, reason = outcome
     yield recorder(
         RunCompleted(
@@ -322,7 +324,9 @@ def _train_until_stopped(pacer: Pacer, saver: Saver, inbox: Inbox) -> Generator[
         yield recorder(event)
         yield from _save_for(saver, event)
         if isinstance(event, CommandApplied) and event.command == "hand-over":
-            if hand_over.is_checkpointed(recorder.record, job.position.step):
+            # What only this process has of the best epoch would go with it.
+            whole = hand_over.is_checkpointed(recorder.record, job.position.step) and saver.best is None
+            if job.ranks.broadcast(whole):
                 loop.close()
                 if isinstance(inbox, FolderControl):
                     hand_over.forward_commands(inbox, pacer)

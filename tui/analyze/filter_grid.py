@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import LogsError
 from ...core.results.predictions import read_filters
+from ...core.runs.record import RunRecord
 from ..charts.half_blocks import filter_images
 from .captioned_grid import CaptionedGrid
 
@@ -25,20 +26,22 @@ class FilterGrid(CaptionedGrid):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._weights: NDArray[np.float32] | None = None
+        self._not_best = ""
         self._normalize: Literal["each", "all"] = "each"
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path, record: RunRecord) -> None:
         """Show the filters of a run, or why there are none."""
+        self._weights, self._not_best = None, ""
         try:
-            self._weights = read_filters(folder)
+            found = read_filters(folder)
         except LogsError as error:
-            self._weights = None
             self._show_reason(str(error))
             return
-        if self._weights is None:
+        if found is None:
             self._show_reason(NONE)
             return
-        self._draw(self._weights)
+        self._weights, self._not_best = found.weights, record.instead_of_best(found.epoch)
+        self._draw(found.weights)
 
     def toggle(self) -> None:
         """Toggle between own scales and a shared scale."""
@@ -53,5 +56,8 @@ class FilterGrid(CaptionedGrid):
     def _draw(self, weights: NDArray[np.float32]) -> None:
         count, _, height, width = weights.shape
         scale = "own scale" if self._normalize == "each" else "shared scale"
-        self.set_title(TITLE, f"{count} x {height}x{width}, {scale}")
+        if self._not_best:
+            self.set_title("Filters", self._not_best)
+        else:
+            self.set_title(TITLE, f"{count} x {height}x{width}, {scale}")
         self.show(list(filter_images(weights, self._normalize)))

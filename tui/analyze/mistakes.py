@@ -16,6 +16,7 @@ from ...core.data.dataset import Labels, Split
 from ...core.data.image_spec import Progress
 from ...core.errors import TorchdeckError
 from ...core.results.predictions import ImageSource, Predictions, read_images, read_predictions, source_of
+from ...core.runs.record import RunRecord
 from ..charts.half_blocks import CAPTION_WIDTH, SMALL_IMAGE, end_of, shorten
 from ..format.values import safe
 from .captioned_grid import CaptionedGrid
@@ -56,16 +57,18 @@ class Mistakes(CaptionedGrid):
         self._names: list[str] = []
         self._cell: tuple[int, int] | None = (0, 0)
         """None for the most confidently wrong images of all cells."""
-        self._remark = ""
+        self._not_best = ""
         self._problem = ""
         self._predictions: Predictions | None = None
         self._wanted: ImageSource | None = None
         self._loaded: Loaded | None = None
 
-    def open(self, folder: Path, header: Mapping[str, Any], data: Path, class_names: Sequence[str], epoch: int) -> None:
-        """Read the predictions of a run whose matrix is of `epoch`, and its images unless they are loaded."""
+    def open(
+        self, folder: Path, header: Mapping[str, Any], data: Path, class_names: Sequence[str], record: RunRecord
+    ) -> None:
+        """Read the predictions of a run, and its images unless they are loaded."""
         self._names = [safe(name) for name in class_names]
-        self._remark, self._problem = "", ""
+        self._not_best, self._problem = "", ""
         self._predictions = self._wanted = None
         try:
             self._predictions = read_predictions(folder, len(self._names))
@@ -73,7 +76,7 @@ class Mistakes(CaptionedGrid):
         except TorchdeckError as error:
             self._problem = str(error)
         else:
-            self._remark = f" (of epoch {self._predictions.epoch})" if self._predictions.epoch != epoch else ""
+            self._not_best = record.instead_of_best(self._predictions.epoch)
             if not self._loaded_images:
                 self._read(self._wanted, self._predictions.labels)
         self._draw()
@@ -167,14 +170,17 @@ class Mistakes(CaptionedGrid):
 
     def _head(self) -> None:
         if self._cell is None:
-            self.set_title(TITLE, "most confidently wrong: is the label right?" + self._remark)
+            self._set_detail("most confidently wrong: is the label right?")
             return
         if not self._names or max(self._cell) >= len(self._names):
             return
         true, predicted = (self._names[index] for index in self._cell)
         correct = self._cell[0] == self._cell[1]
         outcome = f"{true} predicted correctly" if correct else f"{true} predicted as {predicted}"
-        self.set_title(TITLE, outcome + self._remark)
+        self._set_detail(outcome)
+
+    def _set_detail(self, detail: str) -> None:
+        self.set_title(TITLE, f"{self._not_best} · {detail}" if self._not_best else detail)
 
     def _caption(self, predictions: Predictions, index: int, side: int) -> str:
         """The most probable classes of an image with this side and its path; names are cut, percentages are not."""

@@ -141,11 +141,10 @@ class AnalyzePage(Page):
         self._switch(True)
         self.query_one(ClassTable).show(*matrix)
         self.query_one(CellPanel).show(*matrix)
-        self.query_one(FilterGrid).open(folder)
+        self.query_one(FilterGrid).open(folder, record)
         heat_map = self.query_one(HeatMap)
         heat_map.show(*matrix)
-        header, best = read_row(folder).header, record.best
-        self.query_one(Mistakes).open(folder, header, self.workspace.data, matrix[1], best.epoch if best else 0)
+        self.query_one(Mistakes).open(folder, read_row(folder).header, self.workspace.data, matrix[1], record)
         self._point(*heat_map.cursor)
         if first:
             self.call_after_refresh(self._ensure_view)

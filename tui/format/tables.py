@@ -123,6 +123,7 @@ def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
             ("reproducible", {"exact": "bit for bit on this machine"}.get(started.reproducible, "up to rounding")),
         ]
     rows += [("attempts", str(record.attempt))] if record.attempt > 1 else []
+    rows += [("weights", missed)] if (missed := record.instead_of_best(record.weights_epoch)) else []
     return [*rows, *(("warning", warning) for warning in record.warnings)]
 
 
@@ -279,6 +280,7 @@ def record_json(row: RunRow, record: RunRecord) -> dict[str, Any]:
         "tags": list(row.tags),
         "classes": {name: asdict(item) for name, item in zip(names, figures, strict=False)},
         "macro": asdict(macro(figures)) if figures else None,
+        "weights_epoch": record.weights_epoch,
         "history": [{"epoch": epoch.epoch, "step": epoch.step, **plain(epoch.metrics)} for epoch in record.epochs],
         "config": row.header.get("config", {}),
         "environment": row.header.get("environment", {}),

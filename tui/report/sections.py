@@ -212,13 +212,15 @@ def _filters(rows: Sequence[ResultRow]) -> list[Block]:
     pictures: list[Picture] = []
     for row in rows:
         try:
-            weights = read_filters(row.folder) if row.folder else None
+            found = read_filters(row.folder) if row.folder else None
         except LogsError:
             # A damaged file only costs this picture.
-            weights = None
-        if weights is not None:
-            words = f"{row.label}: {len(weights)} filters of {weights.shape[2]}×{weights.shape[3]}"
-            pictures.append(Picture(f"filters-{row.number}", words, png=drawings.filters(weights)))
+            found = None
+        if found is not None:
+            words = f"{row.label}: {len(found.weights)} filters of {found.weights.shape[2]}×{found.weights.shape[3]}"
+            missed = row.record.instead_of_best(found.epoch)
+            words += f" ({missed})" if missed else ""
+            pictures.append(Picture(f"filters-{row.number}", words, png=drawings.filters(found.weights)))
     title = "Filters of the first convolution at the best epoch, each from black to white"
     return [Pictures(title, tuple(pictures), min(2, len(pictures)))] if pictures else []
 

@@ -106,9 +106,10 @@ def _head(row: RunRow, record: RunRecord | None, look: Look, width: int) -> list
         lines.append(Text("tags  ", look.ink("quiet")).append(safe(" ".join(row.tags)), look.ink("accent")))
     if note := safe(read_notes(row.folder)[1]):
         lines.append(Text("note  ", look.ink("quiet")).append(note))
-    lines += [
-        Text(f"warning  {safe(warning)}", look.ink("warn")) for warning in (record.warnings[-2:] if record else ())
-    ]
+    if record:
+        lines += [Text(f"warning  {safe(warning)}", look.ink("warn")) for warning in record.warnings[-2:]]
+        if missed := record.instead_of_best(record.weights_epoch):
+            lines.append(Text(f"weights  {missed}", look.ink("warn")))
     return [_cut(line, width) for line in lines]
 
 

@@ -156,7 +156,7 @@ def test_filters_may_be_absent_but_not_damaged(small: Made, train: Train, the_ru
     path = the_run() / "filters.safetensors"
     filters = read_filters(the_run())
     assert filters is not None
-    assert filters.shape == (6, 3, 5, 5)
+    assert filters.weights.shape == (6, 3, 5, 5)
     path.write_bytes(b"nothing")
     with pytest.raises(LogsError, match="damaged"):
         read_filters(the_run())

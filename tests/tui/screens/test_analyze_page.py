@@ -389,10 +389,10 @@ async def test_the_page_follows_the_training_in_hand(small: Made, train: Train, 
         at.app.workspace.feed = feed
         feed.iterate()
         await at.until(lambda: f"epoch {shown[0]} (running)" in at.text)
-        assert f"(of epoch {shown[1]})" in str(at.mistakes.border_title)
+        assert f"these are epoch {shown[1]}'s" in str(at.mistakes.border_title)
         feed.iterate()
         await at.until(lambda: f"epoch {shown[1]} " in at.text and "(running)" not in at.text)
-        assert "(of epoch" not in str(at.mistakes.border_title)
+        assert "these are epoch" not in str(at.mistakes.border_title)
 
 
 async def test_two_runs_on_the_same_images_read_them_once(small: Made, train: Train, tmp_path: Path) -> None:
