@@ -1,5 +1,5 @@
 # The habits of the house. `make check` is what the gate runs, less the installation.
-.PHONY: check test soak run bench bench-full docs
+.PHONY: check test test-long soak run bench bench-full docs
 
 check:
 	uv run ruff format --check .
@@ -7,9 +7,13 @@ check:
 	uv run pyright
 	uv run lint-imports --no-logo
 	uv run pytest
+	uv run pytest -m long
 
 test:
 	uv run pytest
+
+test-long:
+	uv run pytest -m long
 
 soak:
 	TORCHDECK_SOAK=20 uv run pytest --timeout=3600 tests/faults

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -53,10 +55,26 @@ def soak() -> int:
     return int(os.environ.get("TORCHDECK_SOAK", "1"))
 
 
-def pytest_configure() -> None:
-    """An eighth of the tests' time, and a second at their end."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Without `-m`, leave out what needs a cluster, and the long tests but where files or folders are named."""
+    # An eighth of the tests' time, and a second at their end.
     collect_rarely()
     gc.freeze()
+    if not config.option.markexpr:
+        named = config.args_source is pytest.Config.ArgsSource.ARGS
+        config.option.markexpr = "not slurm and not ray" if named else "not slurm and not ray and not long"
+    if sys.dont_write_bytecode:
+        # Each process that tests start would compile all of torch anew.
+        del os.environ["PYTHONDONTWRITEBYTECODE"]
+        os.environ["PYTHONPYCACHEPREFIX"] = str(config.rootpath / ".pytest_cache" / "bytecode")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of tests/faults is long."""
+    for item in items:
+        if ROOT / "tests" / "faults" in item.path.parents:
+            item.add_marker("long")
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -153,11 +171,11 @@ def fork_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkPool]:
 
 
 @pytest.fixture
-def forked_workers(fork_pool: ForkPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs in processes of their own are forked where they would be started, which takes seconds."""
-    import torchdeck.core.processes.launch
+def forked_programs(fork_pool: ForkPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each `python -m torchdeck...` is forked from the pool where it would be started, which takes seconds."""
+    from forked_popen import forked_popen
 
-    monkeypatch.setattr(torchdeck.core.processes.launch, "_start_process", fork_pool.worker)
+    monkeypatch.setattr(subprocess, "Popen", forked_popen(lambda: fork_pool))
 
 
 @pytest.fixture

@@ -39,6 +39,8 @@ from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import follow, load_record
 from torchdeck.core.session.session import SessionContext, run
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 Torchdeck = Callable[..., subprocess.Popen[str]]
 
 
@@ -98,7 +100,6 @@ def weights(folder: Path) -> str:
     return hashlib.sha256((newest / "model.safetensors").read_bytes()).hexdigest()
 
 
-@pytest.mark.usefixtures("forked_workers")
 def test_a_run_that_goes_through_three_processes_equals_the_undisturbed_one(
     tmp_path: Path, workers: list[DetachedRun], faults: Faults
 ) -> None:
@@ -176,7 +177,7 @@ def test_a_detached_run_outlives_who_started_and_who_watches_it(
 
 def test_a_run_that_the_app_started_detached_outlives_it(terminals: Terminals, faults: Faults) -> None:
     pty, log = terminals.pty(), Log(terminals.logs)
-    app = terminals.start(pty, "tui", change="workers are forked")
+    app = terminals.start(pty, "tui", change="programs are forked")
     until(lambda: pty.shows("150,000 steps"), lambda: pty.said[-2000:])
     pty.press(b"D")
     # Followed live: the curve that the other process makes is on the screen.
@@ -192,7 +193,6 @@ def test_a_run_that_the_app_started_detached_outlives_it(terminals: Terminals, f
     assert sum(isinstance(event, RunStarted) for event in log.read()) == 1
 
 
-@pytest.mark.usefixtures("forked_workers")
 def test_of_two_processes_that_resume_one_run_one_gets_it(
     tmp_path: Path, torchdeck: Torchdeck, workers: list[DetachedRun], faults: Faults
 ) -> None:
@@ -224,7 +224,6 @@ def test_of_two_processes_that_resume_one_run_one_gets_it(
     assert f"process {owner.process.pid}" in err
 
 
-@pytest.mark.usefixtures("forked_workers")
 def test_a_detached_run_that_cannot_begin_leaves_nothing(tmp_path: Path, faults: Faults) -> None:
     wrong = presets.load("lenet").with_overrides(["data.download=false"])
     detached = start_detached(wrong, Label("lenet"), tmp_path / "logs", tmp_path / "data", time.time())

@@ -102,7 +102,7 @@ def taken_up(log: Log) -> bool:
 def test_a_lost_terminal_hands_the_run_over(terminals: Terminals, faults: Faults, kind: str, front: Front) -> None:
     pty = terminals.pty()
     # One of the four starts the process that goes on as it would be started, which takes seconds.
-    change = "" if (kind, front) == ("closed", "headless") else "workers are forked"
+    change = "" if (kind, front) == ("closed", "headless") else "programs are forked"
     process, log = begin(terminals, pty, front, change=change)
     KINDS[kind][0](process, pty, log)
     ended = terminals.code(process)

@@ -25,6 +25,8 @@ from torchdeck.core.studies.store import create_study, load_study
 from torchdeck.core.utils.files import DISK, Disk
 from torchdeck.presets.study_presets import grid_study, search_study
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 REFUSES = "cannot be written"
 RUNS = 2
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,37 +12,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from polling import until
 from repository import ROOT
 
 LONGEST = 65_536
 PLACE = "TEST_FORK_POOL"
 HIDDEN = ("TORCHDECK_", "TEXTUAL", "TMUX", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
 PLAIN = {"LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
-
-
-class Forked:
-    """A worker that was forked, asked of like one that was started."""
-
-    def __init__(self, pid: int, stdin: IO[bytes], fork_pool: ForkPool) -> None:
-        self.pid, self.stdin = pid, stdin
-        self.returncode: int | None = None
-        self._fork_pool = fork_pool
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            self.returncode = self._fork_pool.code(self.pid)
-        return self.returncode
-
-    def wait(self) -> int:
-        until(lambda: self.poll() is not None)
-        return self.returncode or 0
-
-    def terminate(self) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
 
 
 class ForkPool:
@@ -60,11 +36,6 @@ class ForkPool:
         with open(folder / "lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._socket = self._connected() or self._begun()
-
-    @classmethod
-    def of_environment(cls) -> ForkPool:
-        """The one that this process was forked from."""
-        return cls(Path(os.environ[PLACE]))
 
     def _connected(self) -> socket.socket | None:
         """A connection to the server, if there is one; the last one to leave it has it end."""
@@ -94,7 +65,8 @@ class ForkPool:
             made.connect(str(path))
             return made
 
-    def _ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+    def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+        """The server's answer to a request, to which descriptors may belong."""
         with self._turn:
             socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
             return json.loads(self._socket.recv(LONGEST))
@@ -102,24 +74,16 @@ class ForkPool:
     def command(self, terminal: str, arguments: Sequence[str], environment: Mapping[str, str], **how: Any) -> int:
         """The process id of a command on a terminal, forked now."""
         asked = {"kind": "command", "terminal": terminal, "arguments": list(arguments), **how}
-        return self._ask({**asked, "environment": {**self._environment, **environment}})["pid"]
-
-    def worker(self, output: IO[bytes], environment: Mapping[str, str], _: int | None) -> Forked:
-        """A worker, forked now; stands in for how the product starts one."""
-        stdin, said = os.pipe()
-        asked = {"kind": "worker", "environment": dict(environment)}
-        pid = self._ask(asked, [stdin, output.fileno()])["pid"]
-        os.close(stdin)
-        return Forked(pid, os.fdopen(said, "wb"), self)
+        return self.ask({**asked, "environment": {**self._environment, **environment}})["pid"]
 
     def task(self, output: int, module: str, name: str, arguments: Mapping[str, Any]) -> int:
         """The process id of a call of a function in a module of the tests, which prints to `output`, forked now."""
         asked = {"kind": "task", "module": module, "name": name, "arguments": dict(arguments)}
-        return self._ask(asked, [output])["pid"]
+        return self.ask(asked, [output])["pid"]
 
     def code(self, pid: int) -> int | None:
-        """The exit code of a process that was forked, told once; None while it lives."""
-        return self._ask({"wait": pid})["code"]
+        """The exit code of a process that was forked; None while it lives."""
+        return self.ask({"wait": pid})["code"]
 
     def close(self) -> None:
         """Leave; whoever began the server waits until all others have left, too."""

@@ -15,29 +15,30 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from pkgutil import walk_packages
 from typing import Any
 
-from fork_pool import LONGEST, ForkPool
+from fork_pool import LONGEST
+from forked_program import be_a_program, fork_programs, leave_as_a_program, start_anew
 
-NEEDED = (
-    "torchdeck.tui.cli.main",
-    "torchdeck.core.session.session",
-    "torchdeck.core.processes.worker",
-    "torchdeck.core.data.synthetic",
-    "torchdeck.core.models.lenet",
-    "torchdeck.core.optim.optimizers",
-)
-SHOWN = (
-    "torchdeck.tui.app.start",
-    "torchdeck.tui.setup.page",
-    "torchdeck.tui.live.page",
-    "torchdeck.tui.cli.run_progress",
-    "torchdeck.tui.cli.headless",
-    "torchdeck.tui.format.tables",
-    "plotext",
-)
+import torchdeck
+
+MOST_DESCRIPTORS = 16
+LATER = ("matplotlib.figure", "plotext", "torch._dynamo")
+"""What commands import only where they need it."""
+
+
+def preload() -> None:
+    """Import the whole package, and what it imports later."""
+    for module in walk_packages(torchdeck.__path__, "torchdeck."):
+        if not module.name.endswith("__main__"):
+            # Those of an extra that is not installed.
+            with suppress(ImportError):
+                import_module(module.name)
+    for name in LATER:
+        import_module(name)
 
 
 def _leave_signals_alone() -> None:
@@ -60,17 +61,11 @@ def _crash_at_help() -> None:
     Torchdeck.action_help = crash  # type: ignore[method-assign]
 
 
-def _fork_workers() -> None:
-    import torchdeck.core.processes.launch
-
-    torchdeck.core.processes.launch._start_process = ForkPool.of_environment().worker  # type: ignore[assignment]
-
-
 CHANGES: dict[str, Callable[[], None]] = {
     "": lambda: None,
     "without signal handling": _leave_signals_alone,
     "crashes at ?": _crash_at_help,
-    "workers are forked": _fork_workers,
+    "programs are forked": fork_programs,
 }
 
 
@@ -79,46 +74,56 @@ class Server:
 
     def __init__(self, listener: socket.socket) -> None:
         self._sockets = [listener]
+        self._codes: dict[int, int] = {}
+        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def serve(self) -> Callable[[], object]:
-        """What a forked process is to do; nothing in the server itself, when it has ended."""
+    def serve(self) -> None:
+        """Until nobody is left."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         while True:
-            for ready in select.select(self._sockets, [], [])[0]:
+            for ready in select.select([self._woken, *self._sockets], [], [])[0]:
+                if isinstance(ready, int):
+                    os.read(ready, 4096)
+                    self._take_codes()
+                    continue
                 if ready is self._sockets[0]:
                     self._sockets.append(ready.accept()[0])
                     continue
-                message, descriptors, *_ = socket.recv_fds(ready, LONGEST, 2)
+                message, descriptors, *_ = socket.recv_fds(ready, LONGEST, MOST_DESCRIPTORS)
                 if message:
-                    answer = self._answer(json.loads(message), descriptors)
-                    if callable(answer):
-                        return answer
-                    ready.send(json.dumps(answer).encode())
+                    ready.send(json.dumps(self._answer(json.loads(message), descriptors)).encode())
                     continue
                 self._sockets.remove(ready)
                 ready.close()
                 if len(self._sockets) == 1:
-                    return lambda: None
+                    return
 
-    def _answer(self, request: dict[str, Any], descriptors: Sequence[int]) -> dict[str, Any] | Callable[[], object]:
+    def _take_codes(self) -> None:
+        """Of all that ended, whoever will ask: a process that nobody waits for is to be gone, too."""
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                self._codes[ended[0]] = os.waitstatus_to_exitcode(ended[1])
+
+    def _answer(self, request: dict[str, Any], descriptors: Sequence[int]) -> dict[str, Any]:
         if "hello" in request:
             return {}
         if "wait" in request:
-            gone, status = os.waitpid(request["wait"], os.WNOHANG)
-            return {"code": os.waitstatus_to_exitcode(status) if gone else None}
+            return {"code": self._codes.get(request["wait"])}
         child = os.fork()
         if child == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for opened in self._sockets:
                 opened.close()
-            return lambda: BECOME[request["kind"]](request, descriptors)
+            os.close(self._woken)
+            os.close(self._waker)
+            leave_as_a_program(lambda: BECOME[request["kind"]](request, descriptors))
         for descriptor in descriptors:
             os.close(descriptor)
+        # A number may come again.
+        self._codes.pop(child, None)
         return {"pid": child}
-
-
-def _be_a_worker(request: dict[str, Any], descriptors: Sequence[int]) -> None:
-    from torchdeck.core.processes.fork_server import become_worker
-
-    become_worker(request["environment"], *descriptors)
 
 
 def _be_a_task(request: dict[str, Any], descriptors: Sequence[int]) -> None:
@@ -136,15 +141,7 @@ def _be_a_command(request: dict[str, Any], _: Sequence[int]) -> None:
     for descriptor in range(3):
         os.dup2(terminal, descriptor)
     os.close(terminal)
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        stream = open(number, mode, closefd=False, encoding="utf-8", buffering=1)  # noqa: SIM115
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    for name in ("SIGTERM", "SIGHUP", "SIGINT"):
-        # What starts the tests in the background may have them ignore signals.
-        signal.signal(getattr(signal, name), signal.SIG_IGN if name in request["ignored"] else signal.SIG_DFL)
+    start_anew(request["environment"], request["ignored"])
     CHANGES[request["change"]]()
     sys.argv = ["torchdeck", *request["arguments"]]
     from torchdeck.tui.cli.main import main as command_line
@@ -152,16 +149,15 @@ def _be_a_command(request: dict[str, Any], _: Sequence[int]) -> None:
     command_line()
 
 
-BECOME = {"command": _be_a_command, "worker": _be_a_worker, "task": _be_a_task}
+BECOME = {"command": _be_a_command, "program": be_a_program, "task": _be_a_task}
 
 
 def main() -> None:
-    """Import, then serve; a child leaves the loop for what it is to be, and ends as any process does."""
-    for name in (*NEEDED, *SHOWN):
-        import_module(name)
+    """Import, then serve."""
+    preload()
     # What was loaded stays shared with the children.
     gc.freeze()
-    Server(socket.socket(fileno=int(sys.argv[1]))).serve()()
+    Server(socket.socket(fileno=int(sys.argv[1]))).serve()
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ from torchdeck.core.studies.trial_queue import TrialQueue
 from torchdeck.presets.study_presets import grid_study
 from torchdeck.tui.cli.main import app
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 WAITS, RUNS = JobState("PENDING", "Priority"), JobState("RUNNING", "None", "n1")
 INTERRUPTED = "signal SIGUSR2"
 RUN = "20270115-080000-quickstart-aaaa"

@@ -6,17 +6,18 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 import pytest
 import torch
 from example_runs import gpus, make_run_on
 from fault_counts import Faults
-from fork_pool import Forked, ForkPool
 from polling import until
 from small_runs import changed, only_run
 
@@ -39,7 +40,7 @@ from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.label import Label
 from torchdeck.core.runs.reader import EventReader, load_record
 from torchdeck.core.runs.record import RunRecord
-from torchdeck.core.runs.request import RankTimeouts, load_request
+from torchdeck.core.runs.request import RankTimeouts
 from torchdeck.core.utils.locks import is_held, take_lock
 
 PLAIN: dict[str, Any] = {
@@ -93,15 +94,11 @@ def trained(config: ExperimentConfig, logs: Path, data: Path) -> list[RunEvent]:
 
 
 @pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork_pool: ForkPool) -> Path:
-    """The folder for temporary files of all processes of a run, whose agent is forked."""
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files of all processes of a run."""
     folder = tmp_path / "temporary"
     folder.mkdir()
-
-    def started(output: IO[bytes], environment: Mapping[str, str], lock: int | None) -> Forked:
-        return fork_pool.worker(output, {**environment, "TMPDIR": str(folder)}, lock)
-
-    monkeypatch.setattr("torchdeck.core.processes.launch._start_process", started)
+    monkeypatch.setenv("TMPDIR", str(folder))
     return folder
 
 
@@ -121,17 +118,15 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     assert load_record(only_run(tmp_path / "two")).devices.keys() == {0, 1}
 
 
-def watched(events: Iterator[RunEvent], logs: Path, epochs: int) -> tuple[list[RunEvent], Path]:
-    """The events of a run until it has done so many epochs, and its directory."""
-    seen: list[RunEvent] = []
-    for event in events:
-        seen.append(event)
-        if isinstance(event, EpochCompleted) and event.epoch == epochs:
-            return seen, only_run(logs)
-    raise AssertionError(seen[-3:])
+def watched(events: Iterator[RunEvent], logs: Path) -> Path:
+    """The directory of a run that has just done an epoch."""
+    assert any(isinstance(event, EpochCompleted) for event in events)
+    return only_run(logs)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("forked_programs")
 def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     tmp_path: Path, temporary: Path, faults: Faults
 ) -> None:
@@ -140,11 +135,11 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     trained(settings, tmp_path / "whole", tmp_path)
     # A rank is killed: the agent goes on from the last checkpoint.
     events = run(settings, tmp_path / "hurt", control, context=context)
-    _, folder = watched(events, tmp_path / "hurt", 3)
+    folder = watched(events, tmp_path / "hurt")
     assert_closed_to_strangers(folder, temporary)
     ranks_of(folder)[1].kill()
-    seen, _ = watched(events, tmp_path / "hurt", 8)
-    assert any(isinstance(event, RunCompleted) and event.status == "handed_over" for event in seen)
+    assert any(isinstance(event, RunCompleted) and event.status == "handed_over" for event in events)
+    watched(events, tmp_path / "hurt")
     assert any("rank 1" in warning and "SIGKILL" in warning for warning in load_record(folder).warnings)
     # It is asked to stop: all ranks do at one step.
     control.request("stop", "that is enough")
@@ -154,7 +149,7 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     assert load_record(folder).checkpoints[-1].step == last.step
     # The agent is killed: its ranks stop with a checkpoint.
     events = resume(folder, context=context)
-    watched(events, tmp_path / "hurt", last.epoch + 3)
+    watched(events, tmp_path / "hurt")
     assert_closed_to_strangers(folder, temporary)
     ranks, agent = ranks_of(folder), json.loads((folder / "agent.lock").read_bytes())["pid"]
     os.kill(agent, signal.SIGKILL)
@@ -178,10 +173,12 @@ def test_a_run_that_is_killed_stopped_and_orphaned_equals_the_undisturbed_one(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("forked_programs")
 def test_a_rank_that_does_not_answer_is_given_up(tmp_path: Path, faults: Faults) -> None:
     settings = config(training__device="cpu:2", training__epochs=10_000, training__precision="fp32")
-    events = run(settings, tmp_path / "logs", context=SessionContext(tmp_path, rank_timeouts=RankTimeouts(timeout=10)))
-    _, folder = watched(events, tmp_path / "logs", 2)
+    events = run(settings, tmp_path / "logs", context=SessionContext(tmp_path, rank_timeouts=RankTimeouts(timeout=6)))
+    folder = watched(events, tmp_path / "logs")
     ranks_of(folder)[1].suspend()
     *_, last = events
     faults("stalled ranks")
@@ -190,23 +187,16 @@ def test_a_rank_that_does_not_answer_is_given_up(tmp_path: Path, faults: Faults)
     assert f"torchdeck resume {folder.name}" in last.error.hint
 
 
+@pytest.mark.usefixtures("forked_programs")
 def test_machines_meet_on_a_port_and_the_run_warns_that_their_network_must_be_trusted(
-    tmp_path: Path, fork_pool: ForkPool, unused_tcp_port: int
+    tmp_path: Path, unused_tcp_port: int
 ) -> None:
     settings = config(training__device="cpu", training__nodes=2)
     folder = request_run(settings, Label(), tmp_path / "logs", time.time())
-    asked = {
-        **load_request(folder),
-        "data": str(tmp_path),
-        "rendezvous": f"127.0.0.1:{unused_tcp_port}",
-        "detached": True,
-    }
-    agents = list[Forked]()
+    command = [sys.executable, "-P", "-m", "torchdeck.core.processes.worker", str(folder), "--data", str(tmp_path)]
+    command += ["--rendezvous", f"127.0.0.1:{unused_tcp_port}"]
     with open(tmp_path / "printed", "wb") as printed:
-        for _ in range(2):
-            agents.append(fork_pool.worker(printed, {}, None))
-            agents[-1].stdin.write(json.dumps(asked).encode() + b"\n")
-            agents[-1].stdin.close()
+        agents = [subprocess.Popen(command, stdout=printed, stderr=printed) for _ in range(2)]
     until(lambda: None not in [agent.poll() for agent in agents], seconds=240)
     assert [agent.returncode for agent in agents] == [0, 0], (tmp_path / "printed").read_text()
     record = load_record(folder)
@@ -214,6 +204,7 @@ def test_machines_meet_on_a_port_and_the_run_warns_that_their_network_must_be_tr
     assert any("the network between them must be trusted" in warning for warning in record.warnings)
 
 
+@pytest.mark.usefixtures("forked_programs")
 def test_machines_that_are_not_told_where_to_meet_are_refused_before_they_open_a_port(tmp_path: Path) -> None:
     settings = config(training__device="cpu", training__nodes=2)
     *_, last = run(settings, tmp_path / "logs", context=SessionContext(tmp_path))
@@ -222,6 +213,7 @@ def test_machines_that_are_not_told_where_to_meet_are_refused_before_they_open_a
     assert not list((tmp_path / "logs").glob("*"))
 
 
+@pytest.mark.usefixtures("forked_programs")
 def test_what_no_rank_can_do_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     dataset = open_dataset(parse_config({**PLAIN, "data": {"name": "cifar10", "download": False}}).data, tmp_path)
     assert dataset.missing()
@@ -276,11 +268,12 @@ def test_whoever_follows_a_run_leaves_it_to_itself_by_handing_it_over(tmp_path: 
         os.close(lock)
 
 
+@pytest.mark.usefixtures("forked_programs")
 def test_a_run_on_two_devices_goes_where_its_folder_goes_and_makes_it_again(tmp_path: Path, faults: Faults) -> None:
     logs, control = tmp_path / "logs", Control()
     settings = config(training__device="cpu:2", training__epochs=10_000, training__precision="fp32")
     events = run(settings, logs, control, context=SessionContext(tmp_path))
-    _, folder = watched(events, logs, 2)
+    folder = watched(events, logs)
     renamed = folder.rename(logs / "another-name")
     assert any(isinstance(event, FolderChanged) and event.run_id == renamed.name for event in events)
     shutil.rmtree(renamed.rename(tmp_path / "trash"))

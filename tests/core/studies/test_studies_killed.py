@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from fault_counts import Faults
 from study_runs import check_each_ran_once, run_folders, trial_states
 
@@ -26,6 +27,8 @@ from torchdeck.core.studies.model import StudyRun
 from torchdeck.core.studies.run_study import run_study
 from torchdeck.core.studies.store import create_study, load_study
 from torchdeck.presets.study_presets import grid_study
+
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("forked_programs")]
 
 TINY = ("data.train_limit=32", "data.test_limit=32", "training.batch_size=32", "training.threads=1")
 TINY += ("training.epochs=1", "training.precision=fp32")

@@ -17,6 +17,8 @@ from torchdeck.core.events import RunCompleted, RunStarted
 from torchdeck.core.runs.reader import EventReader, follow, load_record
 from torchdeck.core.studies.store import load_study
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 Line = dict[str, Any]
 TINY = ("training.epochs=2", "data.train_limit=128", "data.test_limit=64", "training.batch_size=32")
 LONG = ("training.epochs=100000", *TINY[1:])

@@ -10,6 +10,8 @@ from torchdeck.core.runs.index import list_runs
 from torchdeck.core.training.estimate import from_runs, measure
 from torchdeck.core.training.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 Small = Callable[..., ExperimentConfig]
 
 

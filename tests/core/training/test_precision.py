@@ -12,6 +12,8 @@ from torchdeck.core.events import RunEvent, RunStarted, StageStarted
 from torchdeck.core.training import precision
 from torchdeck.core.training.plan import Plan, make_plan, with_precision
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
 WIDE = {"model.name": "basic-cnn", "data.size": 32, "training.epochs": 100_000}

@@ -22,6 +22,8 @@ from torchdeck.tui.screens.dialogs import ConfirmDialog
 from torchdeck.tui.state.handover import Handover
 from torchdeck.tui.state.messages import StartRequested
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 MakeApp = Callable[..., Torchdeck]
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from example_runs import Example, make_study
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 Shown = subprocess.CompletedProcess[str]
 QUICK = ("training.epochs=1", "training.threads=1")
 

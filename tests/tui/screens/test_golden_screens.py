@@ -1,11 +1,13 @@
-"""What every page shows at three sizes, as text: goldens beside it, in goldens/
+"""Golden screens: what every page shows at three sizes, as text, in the folder goldens.
 
-`TORCHDECK_UPDATE_GOLDENS=1 pytest tests/test_screens.py` writes them anew; read the difference before you keep it.
+`TORCHDECK_UPDATE_GOLDENS=1 uv run pytest -k golden_screens` writes them anew; read the difference before you keep it.
+Without colours a page shows what its golden does, but for the page bar and the charts.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from torchdeck.tui.widgets.chart import Chart
 
 GOLDENS = Path(__file__).parent / "goldens"
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
-LOOKS = ("dark", "no-color", "ascii")
+LOOKS = ("dark", "ascii")
 PAGES = ("setup", "live", "runs", "compare", "analyze")
 NOW = 1_800_000_000.0
 
@@ -57,6 +59,20 @@ def golden(name: str, shown: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(shown + "\n", encoding="utf-8")
     assert shown + "\n" == path.read_text(encoding="utf-8")
+
+
+CHART_ROW = re.compile(r"│ {4}│|┤|╭")
+
+
+def check_without_color(name: str, shown: str, chosen: str, legend: str) -> None:
+    """Hold what is shown without colours against the golden that has them: lines are told apart by letters."""
+    rows, colored = (text.splitlines() for text in (shown, (GOLDENS / f"{name}-dark.txt").read_text(encoding="utf-8")))
+    assert f"[{chosen}]" in rows[0]
+    differing = [row for row, other in zip(rows[1:], colored[1:], strict=True) if row != other]
+    assert [row for row in differing if not CHART_ROW.search(row)] == []
+    assert legend in shown
+    assert bool(legend) == any("━" in row for row in colored if row.startswith("╭"))
+    assert not any("━" in row for row in rows if row.startswith("╭"))
 
 
 def prepare(app: Torchdeck, page: str, logs: Path) -> None:
@@ -98,27 +114,52 @@ def settled(app: Torchdeck) -> Callable[[], bool]:
     return same
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("page", PAGES)
-async def test_a_page_looks_as_it_should(
-    make_app: Callable[..., Torchdeck], logs: Path, monkeypatch: pytest.MonkeyPatch, page: str, size: str, look: str
-) -> None:
-    if look == "no-color":
-        monkeypatch.setenv("NO_COLOR", "1")
-    app = make_app(logs, ascii_only=look == "ascii", page=page)
+async def page_screen(app: Torchdeck, logs: Path, page: str, size: str) -> str:
+    """What a page shows once it has come to rest."""
     prepare(app, page, logs)
     async with app.run_test(size=SIZES[size]) as pilot:
         await bring_up(app, pilot, page)
         await until(pilot, lambda: "working out" not in screen_text(app) and "reading" not in screen_text(app))
         await until(pilot, settled(app))
-        shown = screen_text(app)
+        return screen_text(app)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("page", PAGES)
+async def test_a_page_looks_as_it_should(
+    make_app: Callable[..., Torchdeck], logs: Path, page: str, size: str, look: str
+) -> None:
+    shown = await page_screen(make_app(logs, ascii_only=look == "ascii", page=page), logs, page, size)
     if look == "ascii":
         assert shown.isascii()
     golden(f"{page}-{size}-{look}", shown)
 
 
-@pytest.mark.parametrize("look", ["dark", "ascii"])
+@pytest.mark.parametrize(
+    ("page", "chosen", "legend"),
+    [
+        ("setup", "1 Setup", ""),
+        ("live", "2 Live", "b best aaaa  t train  e test"),
+        ("runs", "3 Runs", "t train  e test"),
+        ("compare", "4 Compare", ""),
+        ("analyze", "5 Analyze", ""),
+    ],
+)
+async def test_a_page_without_colors_says_the_same(
+    make_app: Callable[..., Torchdeck],
+    logs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+    chosen: str,
+    legend: str,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = await page_screen(make_app(logs, page=page), logs, page, "120x40")
+    check_without_color(f"{page}-120x40", shown, chosen, legend)
+
+
+@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("size", SIZES)
 async def test_the_choice_of_devices_looks_as_it_should(
     make_app: Callable[..., Torchdeck], logs: Path, size: str, look: str
@@ -146,7 +187,7 @@ async def test_the_choice_of_devices_looks_as_it_should(
 RANKS = {"ranks": gpus(4), "hosts": gpus(8, ("node1", "node2"))}
 
 
-@pytest.mark.parametrize("look", ["dark", "ascii"])
+@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("ranks", RANKS)
 async def test_a_run_on_several_devices_looks_as_it_should(
@@ -188,15 +229,8 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return logs
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("view", [*VIEWS, "studies"])
-async def test_a_study_looks_as_it_should(
-    make_app: Callable[..., Torchdeck], studies: Path, monkeypatch: pytest.MonkeyPatch, view: str, size: str, look: str
-) -> None:
-    if look == "no-color":
-        monkeypatch.setenv("NO_COLOR", "1")
-    app = make_app(studies / ("study-curves" if view == "studies" else view), ascii_only=look == "ascii", page="runs")
+async def study_screen(app: Torchdeck, view: str, size: str) -> str:
+    """What the list of studies, or the page of one, shows once it has come to rest."""
     app.workspace.now = lambda: NOW + 7200
     async with app.run_test(size=SIZES[size]) as pilot:
         await bring_up(app, pilot, "runs")
@@ -206,10 +240,38 @@ async def test_a_study_looks_as_it_should(
             await pilot.press("enter")
             await until(pilot, lambda: "6 runs" in screen_text(app))
         await until(pilot, settled(app))
-        shown = screen_text(app)
+        return screen_text(app)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("view", [*VIEWS, "studies"])
+async def test_a_study_looks_as_it_should(
+    make_app: Callable[..., Torchdeck], studies: Path, view: str, size: str, look: str
+) -> None:
+    logs = studies / ("study-curves" if view == "studies" else view)
+    shown = await study_screen(make_app(logs, ascii_only=look == "ascii", page="runs"), view, size)
     if look == "ascii":
         assert shown.isascii()
     golden(f"{view}-{size}-{look}", shown)
+
+
+@pytest.mark.parametrize(
+    ("view", "legend"),
+    [
+        ("study-curves", "l lr=0.01 ×2 least  r lr=0.01 ×2 great"),
+        ("study-landscape", "l lenet ×4 least  e lenet ×4 greatest"),
+        ("study-words", ""),
+        ("studies", ""),
+    ],
+)
+async def test_a_study_without_colors_says_the_same(
+    make_app: Callable[..., Torchdeck], studies: Path, monkeypatch: pytest.MonkeyPatch, view: str, legend: str
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    logs = studies / ("study-curves" if view == "studies" else view)
+    shown = await study_screen(make_app(logs, page="runs"), view, "120x40")
+    check_without_color(f"{view}-120x40", shown, "3 Runs", legend)
 
 
 AT_WORK = (
@@ -221,7 +283,7 @@ AT_WORK = (
 )
 
 
-@pytest.mark.parametrize("look", ["dark", "ascii"])
+@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_study_at_work_looks_as_it_should(
     make_app: Callable[..., Torchdeck], tmp_path: Path, size: str, look: str
