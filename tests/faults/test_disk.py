@@ -77,21 +77,20 @@ def refused(job: TrainingJob, logs: Path, disk: FaultDisk) -> tuple[Told, list[s
     return told, harm(logs / RUN_ID, told.events, most_damaged=disk.lasting)
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=errno.errorcode.get)
 def test_a_disk_that_refuses_any_operation_once_loses_nothing_and_stops_nothing(
-    job: TrainingJob, place: Path, refusal: int, faults: Faults
+    job: TrainState, place: Path, faults: Faults, soak: int
 ) -> None:
+    """Each operation, before it and in its midst; the errors, which the writers do not tell apart, take turns."""
     count, complaints, done = undisturbed(job, place).operations, [], 0
-    turn = REFUSALS.index(refusal)
-    # Each operation is refused as a full disk refuses it, and by two of the others; the writers know no difference.
-    moments: list[tuple[int, Moment]] = [(at, "before") for at in range(1 + turn % 2, count + 1, 2 if turn else 1)]
-    moments += [(at, "half") for at in range(1 + turn, count + 1, 5)]
-    for at, moment in moments:
+    moments: list[tuple[int, Moment]] = [(at, "before") for at in range(1, count + 1)]
+    moments += [(at, "half") for at in range(1, count + 1)]
+    for turn, (at, moment) in enumerate(moments * min(soak, len(REFUSALS))):
+        refusal = REFUSALS[(turn + turn // len(moments)) % len(REFUSALS)]
         logs, disk = place / f"{at}-{moment}", FaultDisk(at, refusal, moment)
         told, wrong = refused(job, logs, disk)
         if told.events and len(told.events) > 1 and not isinstance(told.events[-1], RunCompleted):
             wrong.append(f"ended with {told.events[-1]}")
-        complaints += [f"operation {at} {moment}: {item}" for item in wrong]
+        complaints += [f"operation {at} {moment}, {errno.errorcode[refusal]}: {item}" for item in wrong]
         done += 1
         shutil.rmtree(logs, ignore_errors=True)
     aborted = sum("aborted" in complaint for complaint in complaints)
