@@ -50,12 +50,12 @@ def metrics_of(record: RunRecord) -> tuple[str, ...]:
     return tuple(name for name in METRICS if name in known)
 
 
-def seconds_to(record: RunRecord, accuracy: float, metric: str = "test/accuracy") -> float | None:
-    """Seconds of training until a metric first reached a value; None where it never did."""
+def seconds_to(record: RunRecord, accuracy: float) -> float | None:
+    """Seconds of training until the test accuracy first reached a value; None where it never did."""
     seconds = 0.0
     for epoch in record.epochs:
         seconds += epoch.train_seconds
-        if epoch.metrics.get(metric, -1.0) >= accuracy:
+        if epoch.metrics.get("test/accuracy", -1.0) >= accuracy:
             return seconds
     return None
 

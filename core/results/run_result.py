@@ -129,11 +129,10 @@ def _seed_group_key(config: Settings) -> str:
     return json.dumps(settings, sort_keys=True, default=str) if settings else ""
 
 
-def best_epoch(record: RunRecord, metric: str = "test/accuracy") -> EpochCompleted | None:
-    """The first epoch with the highest value of a metric, the lowest for a loss; None where no epoch has it."""
-    seen = [epoch for epoch in record.epochs if isfinite(epoch.metrics.get(metric, float("nan")))]
-    sign = -1 if metric.endswith("/loss") else 1
-    return max(seen, key=lambda epoch: sign * epoch.metrics[metric], default=None)
+def best_epoch(record: RunRecord) -> EpochCompleted | None:
+    """The first epoch with the highest test accuracy; None where no epoch has one."""
+    seen = [epoch for epoch in record.epochs if isfinite(epoch.metrics.get("test/accuracy", float("nan")))]
+    return max(seen, key=lambda epoch: epoch.metrics["test/accuracy"], default=None)
 
 
 def _accuracy(record: RunRecord, epoch: EpochCompleted | None) -> Accuracy | None:

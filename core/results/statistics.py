@@ -57,13 +57,14 @@ class McNemar:
         return f"the difference of {_points(self.difference)} points is {verdict} ({p_words(self.p)})"
 
 
-def wilson(share: float, images: int, z: float = Z95) -> Interval | None:
-    """Wilson's score interval of a share of `images`; None where the share is not valid.
+def wilson(share: float, images: int) -> Interval | None:
+    """Wilson's 95 % score interval of a share of `images`; None where the share is not valid.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
     """
     if images <= 0 or not 0 <= share <= 1:
         return None
+    z = Z95
     denominator = 1 + z * z / images
     center = (share + z * z / (2 * images)) / denominator
     half = z / denominator * sqrt(share * (1 - share) / images + z * z / (4 * images * images))

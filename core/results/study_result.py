@@ -53,13 +53,9 @@ class StudyResult:
                 "groups": [asdict(group) for group in self.groups],
                 "standings": [asdict(standing) for standing in self.standings],
                 "comparisons": [{**asdict(found), "words": found.words} for found in self.comparisons],
-                "seconds_to_percent": {str(row.number): _texts(seconds_to_percent(row.record)) for row in self.rows},
+                "seconds_to_percent": {str(row.number): seconds_to_percent(row.record) for row in self.rows},
             }
         )
-
-
-def _texts(found: dict[int, float]) -> dict[str, float]:
-    return {str(percent): seconds for percent, seconds in found.items()}
 
 
 def varied(study: Study, row: ResultRow) -> dict[str, Any]:
@@ -78,11 +74,11 @@ def conclude(study: Study, rows: tuple[ResultRow, ...]) -> StudyResult:
     return StudyResult(study, rows, seed_groups(rows), standings(rows), compare_with_best(rows))
 
 
-def side_by_side(rows: Sequence[RunRow], title: str = "") -> StudyResult:
+def side_by_side(rows: Sequence[RunRow]) -> StudyResult:
     """The result of any runs, as if they formed a study that varies the settings in which they differ."""
     assert rows, "there is nothing to put side by side"
     runs = tuple(_alone(place, row) for place, row in enumerate(rows))
-    name = title or " · ".join(dict.fromkeys(run.label for run in runs))
+    name = " · ".join(dict.fromkeys(run.label for run in runs))
     varied = tuple(differing_paths([flatten(run.config) for run in runs]))
     study = Study(name, name, "", "list", "", runs, ("table", "curves"), varied)
     return result_of(study, rows[0].folder.parent)

@@ -23,8 +23,8 @@ class Milestone:
     energy: float | None
 
 
-def milestones(epochs: Iterable[EpochCompleted], split: str = "test") -> tuple[Milestone, ...]:
-    """One milestone for each epoch that reached a new whole percent, with the highest that it reached."""
+def milestones(epochs: Iterable[EpochCompleted]) -> tuple[Milestone, ...]:
+    """One milestone for each epoch that reached a new whole percent of test accuracy, with the highest that it reached."""
     found: list[Milestone] = []
     seconds = train_seconds = 0.0
     energy: float | None = 0.0
@@ -32,7 +32,7 @@ def milestones(epochs: Iterable[EpochCompleted], split: str = "test") -> tuple[M
         seconds += epoch.seconds
         train_seconds += epoch.train_seconds
         energy = None if energy is None or epoch.energy is None else energy + epoch.energy
-        percent = _whole_percent(epoch.metrics.get(f"{split}/accuracy", 0.0))
+        percent = _whole_percent(epoch.metrics.get("test/accuracy", 0.0))
         if percent > (found[-1].percent if found else 0):
             found.append(Milestone(percent, epoch.epoch, seconds, train_seconds, energy))
     return tuple(found)

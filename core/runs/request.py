@@ -10,7 +10,6 @@ from typing import Any, cast
 from ..errors import InputError
 from ..utils.files import (
     DISK,
-    Disk,
     is_regular,
     make_folders,
     read_json,
@@ -23,16 +22,16 @@ REQUEST = "request.json"
 KEYS = ("preset", "name", "tags", "study", "reported", "config")
 
 
-def write_request(folder: Path, request: Mapping[str, Any], disk: Disk = DISK) -> None:
+def write_request(folder: Path, request: Mapping[str, Any]) -> None:
     """Create the folder of a run that is to be trained, with its request.
 
     Raises:
         OSError: the folder cannot be created, or exists already.
     """
-    make_folders(folder.parent, disk)
-    disk.mkdir(folder)
+    make_folders(folder.parent)
+    DISK.mkdir(folder)
     content = to_json_bytes({key: request[key] for key in KEYS})
-    write_atomically(folder / REQUEST, content, durable=True, disk=disk)
+    write_atomically(folder / REQUEST, content, durable=True)
 
 
 def is_requested(folder: Path) -> bool:

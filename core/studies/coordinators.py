@@ -18,7 +18,7 @@ from pathlib import Path
 from ..devices.slots import Slot, slot_on
 from ..errors import BusyError, LogsError
 from ..runs.commands import write_command
-from ..utils.files import DISK, Disk, disk_error_text, is_folder, read_json
+from ..utils.files import disk_error_text, is_folder, read_json
 from ..utils.locks import is_held, lock_owner, take_lock
 from ..utils.validation import Reader, list_of, text, valid_items
 
@@ -185,7 +185,7 @@ def gone_with_workers(folder: Path) -> list[str]:
     return [name for name in _names(folder) if not is_alive(folder, name) and has_workers(folder, name)]
 
 
-def request_stop(folder: Path, disk: Disk = DISK) -> None:
+def request_stop(folder: Path) -> None:
     """Ask all coordinators of a study to stop their runs with checkpoints and to end.
 
     Raises:
@@ -196,7 +196,7 @@ def request_stop(folder: Path, disk: Disk = DISK) -> None:
         raise LogsError(f"study {folder.name} is not active", f"continue it with: torchdeck study {folder.name}")
     try:
         for name in names:
-            write_command(folder, _stop_file(folder, name).name, disk=disk)
+            write_command(folder, _stop_file(folder, name).name)
     except OSError as error:
         raise LogsError(
             f"cannot send a stop to study {folder.name} ({disk_error_text(error)})", "fix its permissions"

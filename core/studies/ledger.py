@@ -24,9 +24,6 @@ from .reader import check_trainable, run_of, study_of
 from .store import current_run
 
 LOCK = "study.lock"
-LOCK_TIMEOUT = 60.0
-"""Seconds to wait for the lock."""
-
 _FIELDS = tuple(field.name for field in fields(StudyRun))
 
 
@@ -73,7 +70,7 @@ class Ledger:
                 release_lock(self._lock)
 
     def _take(self) -> None:
-        if not wait_for_lock(self._lock, LOCK_TIMEOUT, self._clock):
+        if not wait_for_lock(self._lock, self._clock):
             message = f"another process does not release the lock of study {self.folder.name}"
             raise BusyError(message, f"end the process that hangs; {self.folder / FOLDER} lists them")
         self._changes.repair()

@@ -34,9 +34,6 @@ from .journal import DECLARED, read_content
 from .model import GONE, HOLD, KILLED, PRUNED, Study, StudyRun, StudyStatus
 from .reader import MAX_LABEL_LENGTH, MIN_READER, SCHEMA, study_of
 
-LOCK_TIMEOUT = 60.0
-"""Seconds that another process may take to create a study."""
-
 
 def create_study(logs: Path, study: Study, now: float, disk: Disk = DISK) -> Path:
     """Create the folder of a new study with its study.json; nothing is started yet.
@@ -241,7 +238,7 @@ def find_or_create(logs: Path, wanted: Study, now: float) -> Path:
             f"the logs {logs} cannot be written ({disk_error_text(error)})", "choose another --logs"
         ) from None
     try:
-        if not wait_for_lock(lock, LOCK_TIMEOUT):
+        if not wait_for_lock(lock):
             message = "another process is creating a study and does not finish"
             raise BusyError(message, f"end the process that holds {logs / '.studies.lock'}")
         return newest_equal_study(logs, wanted) or create_study(logs, wanted, now)

@@ -31,7 +31,6 @@ JOURNAL = "optuna-journal.log"
 FIRST_PRUNED_EPOCH = 2
 STOP = "torchdeck study-stop"
 Figure = Callable[[StudyRun], float | None]
-_OPEN = (TrialState.WAITING, TrialState.RUNNING)
 
 
 def repair_journal(path: Path, *, alone: bool = True) -> None:

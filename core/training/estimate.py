@@ -16,6 +16,7 @@ from ..errors import RunError
 from ..runs.index import RunRow
 
 MAX_RUNS = 5
+TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def from_runs(config: ExperimentConfig, device_name: str, rows: Iterable[RunRow]
     return Estimate(statistics.median(recent), source)
 
 
-def measure(config: ExperimentConfig, data: Path, timeout: float = 120.0) -> Estimate:
+def measure(config: ExperimentConfig, data: Path) -> Estimate:
     """An estimate from a few steps in a child process, which leaves the state of this process alone.
 
     Raises:
@@ -52,9 +53,9 @@ def measure(config: ExperimentConfig, data: Path, timeout: float = 120.0) -> Est
     command = [sys.executable, "-P", "-m", "torchdeck.core.training.epoch_timing", str(data)]
     text = json.dumps(to_plain(config))
     try:
-        child = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout, check=False)
+        child = subprocess.run(command, input=text, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
-        raise RunError(f"the measurement took over {timeout:.0f} s", "lower training.batch_size") from None
+        raise RunError(f"the measurement took over {TIMEOUT:.0f} s", "lower training.batch_size") from None
     try:
         return Estimate(float(json.loads(child.stdout)["seconds_per_epoch"]), "measured")
     except (ValueError, KeyError, TypeError):

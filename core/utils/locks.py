@@ -13,6 +13,9 @@ from typing import Any
 
 from .files import DISK, Disk, open_regular, read_json, write_all
 
+LOCK_TIMEOUT = 60.0
+"""Seconds that others may keep a lock that is held for a moment at a time."""
+
 
 def take_lock(path: Path, disk: Disk = DISK, about: Mapping[str, Any] | None = None) -> int:
     """Lock a file for this process and write its pid, host and `about` into it; returns the descriptor of the lock.
@@ -40,9 +43,9 @@ def take_lock(path: Path, disk: Disk = DISK, about: Mapping[str, Any] | None = N
     return lock
 
 
-def wait_for_lock(lock: int, timeout: float, clock: Callable[[], float] = time.monotonic) -> bool:
-    """Lock an open file as soon as it is free; False where it was not within `timeout` seconds."""
-    end, pause = clock() + timeout, 0.001
+def wait_for_lock(lock: int, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Lock an open file as soon as it is free; False where it was not within `LOCK_TIMEOUT` seconds."""
+    end, pause = clock() + LOCK_TIMEOUT, 0.001
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -108,7 +108,3 @@ class CellPanel(StyledParts):
             line.append(f"  {images:>{images_width}}", self._ink("miss"))
             lines.append(line.append(f"  {share:>{share_width}}", self._ink("quiet")))
         return lines
-
-    @property
-    def _ascii(self) -> bool:
-        return self.app.has_class("-ascii")

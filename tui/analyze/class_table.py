@@ -15,6 +15,7 @@ from textual.strip import Strip
 from ...core.results.class_metrics import ClassFigures, Confusion, class_figures, macro
 from ..charts.half_blocks import shorten
 from ..format.values import safe
+from .frame import framed
 
 NAME_WIDTHS = (5, 16)
 FIGURE_WIDTH = 8
@@ -26,21 +27,10 @@ class ClassTable(ScrollView):
     """A line per class; the header and the mean stay in place while the classes scroll."""
 
     SCOPED_CSS = False
-    DEFAULT_CSS = """
-    ClassTable {
-        width: 1fr;
-        height: 1fr;
-        padding: 0 1;
-        border: round $chart-axis;
-        border-title-color: $foreground;
-        border-title-style: bold;
-        border-subtitle-color: $chart-label;
-        scrollbar-size-vertical: 1;
-        overflow-x: hidden;
-    }
-    ClassTable:focus { border: round $primary; }
-    .-ascii ClassTable { border: ascii $chart-axis; }
-    .-ascii ClassTable:focus { border: ascii $primary; }
+    DEFAULT_CSS = (
+        framed("ClassTable")
+        + """
+    ClassTable { scrollbar-size-vertical: 1; overflow-x: hidden; }
     ClassTable > .class-table--bar { color: $heat-hit; }
     ClassTable > .class-table--track { color: $chart-axis; }
     ClassTable > .class-table--label { color: $chart-label; }
@@ -50,6 +40,7 @@ class ClassTable(ScrollView):
     ClassTable:ansi > .class-table--track { color: ansi_bright_black; }
     ClassTable:ansi > .class-table--label { color: ansi_default; }
     """
+    )
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "class-table--bar",
         "class-table--track",

@@ -29,6 +29,7 @@ from ..charts.half_blocks import (
     worst_pairs,
 )
 from ..format.values import count, percent, safe
+from .frame import framed
 
 MAX_CLASSES = 20
 MAX_PAIRS = 20
@@ -78,19 +79,9 @@ class HeatMap(Widget, can_focus=True):
     """Correct predictions are blue, notable mistakes orange; every cell has its percentage or count."""
 
     SCOPED_CSS = False
-    DEFAULT_CSS = """
-    HeatMap {
-        width: 1fr;
-        height: 1fr;
-        padding: 0 1;
-        border: round $chart-axis;
-        border-title-color: $foreground;
-        border-title-style: bold;
-        border-subtitle-color: $chart-label;
-    }
-    HeatMap:focus { border: round $primary; }
-    .-ascii HeatMap { border: ascii $chart-axis; }
-    .-ascii HeatMap:focus { border: ascii $primary; }
+    DEFAULT_CSS = (
+        framed("HeatMap")
+        + """
     HeatMap > .heat-map--hit { color: $heat-hit; }
     HeatMap > .heat-map--miss { color: $heat-miss; }
     HeatMap > .heat-map--label { color: $chart-label; }
@@ -101,6 +92,7 @@ class HeatMap(Widget, can_focus=True):
     HeatMap:ansi > .heat-map--label { color: ansi_default; }
     HeatMap:ansi > .heat-map--cursor { color: ansi_default; background: ansi_default; text-style: bold reverse; }
     """
+    )
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "heat-map--hit",
         "heat-map--miss",

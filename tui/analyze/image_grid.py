@@ -30,6 +30,7 @@ from ..charts.half_blocks import (
     to_pixels,
 )
 from ..format.values import count
+from .frame import framed
 
 MAX_CAPTION_LINES = 4
 
@@ -38,23 +39,14 @@ class ImageGrid(Widget, can_focus=True):
     """Shows as many images per page as fit, as large as possible, with captions."""
 
     SCOPED_CSS = False
-    DEFAULT_CSS = """
-    ImageGrid {
-        width: 1fr;
-        height: 1fr;
-        padding: 0 1;
-        border: round $chart-axis;
-        border-title-color: $foreground;
-        border-title-style: bold;
-        border-subtitle-color: $chart-label;
-    }
-    ImageGrid:focus { border: round $primary; }
-    .-ascii ImageGrid { border: ascii $chart-axis; }
-    .-ascii ImageGrid:focus { border: ascii $primary; }
+    DEFAULT_CSS = (
+        framed("ImageGrid")
+        + """
     ImageGrid > .image-grid--caption { text-style: bold; }
     ImageGrid > .image-grid--detail { color: $chart-label; }
     ImageGrid:ansi > .image-grid--detail { color: ansi_default; }
     """
+    )
     COMPONENT_CLASSES: ClassVar[set[str]] = {"image-grid--caption", "image-grid--detail"}
     BORDER_TITLE = "Images"
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -68,7 +68,6 @@ class Drawing:
     plot_rows: int = 0
     x_low: float = 0.0
     x_high: float = 1.0
-    clipped: bool = False
 
     @property
     def column_width(self) -> float:
@@ -128,9 +127,9 @@ def draw(lines: Sequence[Line], rules: Sequence[Rule], view: View, memo: Memo | 
         write(cells, view.height // 2, (view.width - len(NO_DATA)) // 2, NO_DATA, "label")
         return Drawing(cells)
     grid, paths = _lay_out(curves, rules, view, rows, memo)
-    clipped = _paint(cells, grid, paths, rules, view)
+    _paint(cells, grid, paths, rules, view)
     paint_axes(cells, grid, view.x_unit, plain=view.ascii, framed=axis_rows > 0)
-    return Drawing(cells, grid.left, grid.columns, rows, grid.x_low, grid.x_high, clipped)
+    return Drawing(cells, grid.left, grid.columns, rows, grid.x_low, grid.x_high)
 
 
 def curve_of(line: Line, view: View, memo: Memo) -> Curve:
@@ -210,7 +209,7 @@ def _rule_heights(rules: Sequence[Rule], view: View) -> list[float | None]:
     return [float(np.log10(y)) if y is not None and y > 0 else None for y in heights]
 
 
-def _paint(cells: Sheet, grid: Grid, paths: Sequence[Path], rules: Sequence[Rule], view: View) -> bool:
+def _paint(cells: Sheet, grid: Grid, paths: Sequence[Path], rules: Sequence[Rule], view: View) -> None:
     """Draw everything inside the plot, from back to front; returns whether something lies outside it."""
     for path in paths:
         if path.spread is not None:
@@ -221,12 +220,12 @@ def _paint(cells: Sheet, grid: Grid, paths: Sequence[Path], rules: Sequence[Rule
             paint_rule(cells, grid, height, view.ascii)
     _paint_traces(cells, grid, paths, view.ascii)
     _paint_marks(cells, grid, paths, view.ascii)
-    clipped = [_paint_clipped(cells, grid, path, view.ascii) for path in paths]
+    for path in paths:
+        _paint_clipped(cells, grid, path, view.ascii)
     _paint_ends(cells, grid, paths, view)
     for rule, height in zip(rules, heights, strict=True):
         if height is not None:
             paint_rule_label(cells, grid, height, rule.label, view.ascii)
-    return any(clipped)
 
 
 def _paint_traces(cells: Sheet, grid: Grid, paths: Sequence[Path], plain: bool) -> None:
@@ -315,9 +314,8 @@ def _paint_marks(cells: Sheet, grid: Grid, paths: Sequence[Path], plain: bool) -
                 put(cells, grid.rows - 1 - int(row), grid.left + column, "o" if plain else "●", path.curve.ink)
 
 
-def _paint_clipped(cells: Sheet, grid: Grid, path: Path, plain: bool) -> bool:
+def _paint_clipped(cells: Sheet, grid: Grid, path: Path, plain: bool) -> None:
     """Draw arrows at the edge where a line, or its band, continues outside the plot."""
-    clipped = False
     for binned, width in ((path.trace, grid.across), (path.spread, 1)):
         if binned is None:
             continue
@@ -325,10 +323,8 @@ def _paint_clipped(cells: Sheet, grid: Grid, path: Path, plain: bool) -> bool:
         under = (grid.dots(binned.low) < 0) & np.isfinite(binned.low)
         for outside, row, char in ((over, 0, "^" if plain else "▲"), (under, grid.rows - 1, "v" if plain else "▼")):
             for column in set((binned.columns[outside] // width).tolist()):
-                clipped = True
                 if binned is path.trace or cells[row][grid.left + column].char in " ▀▄":
                     put(cells, row, grid.left + column, char, path.curve.ink)
-    return clipped
 
 
 def _paint_ends(cells: Sheet, grid: Grid, paths: Sequence[Path], view: View) -> None:

@@ -101,7 +101,7 @@ def lead_over(record: RunRecord, ghost: Ghost) -> float | None:
     return last.metrics.get("test/accuracy", 0.0) - there.metrics["test/accuracy"]
 
 
-def run_line(record: RunRecord, letter: str, ink: int, metric: str = "test/accuracy", axis: Axis = "epoch") -> Line:
-    """One run's curve, identified by a letter."""
-    points = curve(record, metric, axis)
+def run_line(record: RunRecord, letter: str, ink: int) -> Line:
+    """One run's curve of test accuracy by epoch, identified by a letter."""
+    points = curve(record, "test/accuracy", "epoch")
     return Line(letter, points.x, points.y, ink=ink, letter=letter, broken=record.status == "failed")

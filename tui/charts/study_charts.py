@@ -21,9 +21,7 @@ SMOOTHING = 0.9
 TINT = 0.35
 
 
-def chart_text(
-    figure: Figure, width: int, height: int = HEIGHT, *, colors: bool = True, ascii_only: bool = False
-) -> Text:
+def chart_text(figure: Figure, width: int, *, colors: bool = True, ascii_only: bool = False) -> Text:
     """A titled chart with its legend; without colours, the edges of a band are drawn as lines."""
     if figure.kind != "lines":
         return _bars(figure, width, ascii_only)
@@ -31,7 +29,7 @@ def chart_text(
     lines = lettered([chart_line(series, figure) for series in parts])
     rules = [Rule(value, label) for value, label in figure.rules]
     smoothing = SMOOTHING if figure.smooth else 0.0
-    view = View(width, height, figure.percent, smoothing=smoothing, x_unit=figure.x_unit, ascii=ascii_only)
+    view = View(width, HEIGHT, figure.percent, smoothing=smoothing, x_unit=figure.x_unit, ascii=ascii_only)
     rows = [_row(row) for row in draw(lines, rules, view).rows]
     note = f"  {safe(figure.note)}" if figure.note else ""
     return Text("\n").join([Text(safe(figure.title), "bold").append(note, "dim"), _legend(lines, ascii_only), *rows])

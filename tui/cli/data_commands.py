@@ -21,12 +21,11 @@ DatasetName = Annotated[str, typer.Argument(help="A data set's name.")]
 @data_app.command("list", epilog="Example: torchdeck data list --json")
 def data_list(data: Data = DATA, as_json: Json = False) -> None:
     """List the data sets, and whether they are on disk."""
-    from ...core.data import DATASETS
     from ..format.tables import table
     from .datasets import dataset_rows
     from .output import print_table
 
-    rows = dataset_rows(DATASETS, data)
+    rows = dataset_rows(data)
     if as_json:
         return print_json(rows)
     return print_table(

@@ -14,17 +14,16 @@ from ...core.data.image_folder import ImageFolder
 from ...core.data.image_spec import Progress
 from ...core.data.prepare import check as check_files
 from ...core.errors import InputError
-from ...core.utils.registry import Table
 from ..format.values import safe
 
 Result = TypeVar("Result")
 
 
-def dataset_rows(datasets: Table, data: Path) -> list[dict[str, str]]:
+def dataset_rows(data: Path) -> list[dict[str, str]]:
     """For every data set its name, whether it is on disk, and a description."""
     rows: list[dict[str, str]] = []
-    for name in datasets.names():
-        options = cast("DataOptions", datasets.options(name)(name=name))
+    for name in DATASETS.names():
+        options = cast("DataOptions", DATASETS.options(name)(name=name))
         missing = open_dataset(options, data).missing()
         rows.append({"name": name, "here": "no" if missing else "yes", "summary": options.__doc__ or ""})
     return rows

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from ...core.data import DATASETS
 from ...core.devices.torch_device import device_name, free_memory, pick_device
 from ..format.values import size
 from .datasets import dataset_rows
@@ -22,7 +21,7 @@ def examine(logs: Path, data: Path) -> dict[str, str]:
     found = {"torchdeck": _version("torchdeck"), "python": f"{platform.python_version()} ({platform.system()})"}
     found |= {name: _version(name) for name in ("torch", "torchvision", "numpy", "pydantic", "rich", "typer")}
     found |= _devices()
-    here = [row["name"] for row in dataset_rows(DATASETS, data) if row["here"] == "yes"]
+    here = [row["name"] for row in dataset_rows(data) if row["here"] == "yes"]
     found["data sets here"] = ", ".join(here)
     found["data folder"] = f"{data} ({_disk(data)})"
     found["logs folder"] = f"{logs} ({_disk(logs)})"

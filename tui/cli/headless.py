@@ -14,10 +14,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from ...core.control import Control
-from ...core.events import DeviceSampled, RunEvent, StepCompleted, to_json
+from ...core.events import DeviceSampled, StepCompleted, to_json
 from ..state.handover import Handover
 from ..terminal.broken_pipe import PIPE_CLOSED, discard_output
 from ..terminal.exit_codes import run_exit_code
@@ -31,41 +31,34 @@ Event = TypeVar("Event")
 _Shown = TypeVar("_Shown", contravariant=True)
 
 
-class FrontEnd(Protocol[_Shown]):
+class FrontEnd(Generic[_Shown]):
     """Shows the events of a run or of a study, in the main thread."""
 
-    @property
-    def descriptor(self) -> int:
-        """The descriptor that it writes to: 1 or 2."""
-        ...
+    descriptor = 2
+    """The descriptor that it writes to: 1 or 2."""
 
     def show(self, event: _Shown) -> None:
         """Show one event; raises BrokenPipeError if nobody reads the output any more."""
-        ...
+        raise NotImplementedError
 
     def tick(self) -> None:
         """Redraw; called a few times a second."""
-        ...
 
     def close(self) -> None:
         """Restore the terminal."""
-        ...
 
 
-class JsonLines:
+class JsonLines(FrontEnd[Any]):
     """One JSON object per event on stdout."""
 
     descriptor = 1
 
-    def show(self, event: RunEvent) -> None:
-        sys.stdout.write(json.dumps(to_json(event)) + "\n")
+    def __init__(self, encode: Callable[[Any], dict[str, Any]] = to_json) -> None:
+        self._encode = encode
+
+    def show(self, event: Any) -> None:
+        sys.stdout.write(json.dumps(self._encode(event)) + "\n")
         sys.stdout.flush()
-
-    def tick(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 class _Pump:

@@ -24,14 +24,20 @@ from ...core.events import (
 from ...core.runs.record import RunRecord
 from ..format.event_lines import held_text, lines_of
 from ..format.values import count, percent, safe, size
+from .headless import FrontEnd
 
 REDRAW_EVERY = 0.25
 
 
-class Lines:
-    """Applies events to a record, and prints the noteworthy ones as lines."""
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+
+class PlainLines(FrontEnd[RunEvent]):
+    """Applies events to a record, and writes the noteworthy ones as lines."""
+
+    def __init__(self, write: Callable[[str], None] = _to_stderr) -> None:
         self.record = RunRecord()
         self._write = write
         self._stage = ""
@@ -51,39 +57,11 @@ class Lines:
             self._write(safe(stage))
 
 
-class PlainLines:
-    """Plain lines on stderr, for output that is not a terminal."""
-
-    descriptor = 2
-
-    def __init__(self) -> None:
-        self.lines = Lines(_to_stderr)
-        self.show = self.lines.show
-
-    @property
-    def record(self) -> RunRecord:
-        """The record so far."""
-        return self.lines.record
-
-    def tick(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def _to_stderr(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-
-
-class RichProgress:
+class RichProgress(PlainLines):
     """A bar for the epoch and one for the run, with log lines above them."""
 
-    descriptor = 2
-
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self.lines = Lines(lambda line: console.print(Text(line), highlight=False))
+        super().__init__(lambda line: console.print(Text(line), highlight=False))
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -102,24 +80,19 @@ class RichProgress:
         self._drawn = 0.0
         self._bars.start()
 
-    @property
-    def record(self) -> RunRecord:
-        """The record so far."""
-        return self.lines.record
-
     def show(self, event: RunEvent) -> None:
-        self.lines.show(event)
+        super().show(event)
         match event:
             case StageStarted(total=int(total)):
                 self._set(self._epoch, event.message, event.done or 0, total, "")
             case RunStarted():
-                self._set(self._run, "run", self._steps_done(), event.epochs * event.steps_per_epoch, "")
+                self._set(self._run, "run", self.record.step, event.epochs * event.steps_per_epoch, "")
             case StepCompleted():
                 self._step(event)
             case DeviceSampled():
                 self._memory = f"  {size(self._memory_used())}"
             case CheckpointSaved() | EpochCompleted() | RolledBack():
-                self._bars.update(self._run, completed=self._steps_done())
+                self._bars.update(self._run, completed=self.record.step)
             case _:
                 pass
         self.tick()
@@ -141,9 +114,6 @@ class RichProgress:
         started = self.record.started
         sample = combine_samples(self.record.devices, rank_devices(started) if started else ())
         return sample.memory_process if sample else None
-
-    def _steps_done(self) -> int:
-        return self.record.step
 
     def tick(self) -> None:
         now = self._clock()

@@ -168,12 +168,14 @@ def _follow(folder: Path, options: StudyOptions, as_json: bool) -> None:
     from rich.console import Console
 
     from ...core.control import Control
+    from ...core.studies.events import study_event_json
     from ...core.studies.run_study import run_study
-    from .headless import drive
-    from .study_progress import StudyJson, StudyLines, StudyTable, study_exit_code
+    from .headless import JsonLines, drive
+    from .study_progress import StudyLines, StudyTable, study_exit_code
 
     control, console, logs = Control(), Console(stderr=True), folder.parent
-    front_end = StudyJson() if as_json else StudyTable(console, logs) if console.is_terminal else StudyLines(logs)
+    seen = StudyTable(console, logs) if console.is_terminal else StudyLines(logs)
+    front_end = JsonLines(study_event_json) if as_json else seen
     raise typer.Exit(drive(run_study(folder, control, options=options), control, front_end, study_exit_code))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -27,14 +26,15 @@ from ...core.studies.events import (
     StudyEvent,
     StudyStarted,
     StudyWarned,
-    study_event_json,
 )
 from ...core.studies.model import Study, StudyRun
 from ..format.values import duration, percent, safe
 from ..summaries.study_text import summary_of
 from ..terminal.exit_codes import EXIT_CODES
+from .headless import FrontEnd
 
 REDRAW_EVERY = 0.25
+MOST_SETTINGS = 4
 UNFINISHED = 75
 """The exit code of a study that was stopped, or whose time budget is used up: the same command resumes it."""
 
@@ -107,26 +107,8 @@ def _advanced(before: Progress, said: RunEventForwarded) -> Progress:
             return before
 
 
-class StudyJson:
-    """One JSON object per event on stdout."""
-
-    descriptor = 1
-
-    def show(self, event: StudyEvent) -> None:
-        sys.stdout.write(json.dumps(study_event_json(event)) + "\n")
-        sys.stdout.flush()
-
-    def tick(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class StudyLines:
+class StudyLines(FrontEnd[StudyEvent]):
     """Noteworthy events as lines on stderr."""
-
-    descriptor = 2
 
     def __init__(self, logs: Path) -> None:
         self.view = StudyView(logs)
@@ -136,12 +118,6 @@ class StudyLines:
         for line in lines_of(event, self.view):
             sys.stderr.write(safe(line) + "\n")
         sys.stderr.flush()
-
-    def tick(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def lines_of(event: StudyEvent, view: StudyView) -> list[str]:
@@ -191,10 +167,8 @@ def closing_lines(event: StudyEnded) -> list[str]:
     return lines
 
 
-class StudyTable:
+class StudyTable(FrontEnd[StudyEvent]):
     """The runs as a table that is redrawn in place."""
-
-    descriptor = 2
 
     def __init__(self, console: Console, logs: Path) -> None:
         self.view = StudyView(logs)
@@ -239,7 +213,8 @@ def visible_runs(runs: Iterable[StudyRun], limit: int) -> list[StudyRun]:
 def study_table(study: Study, progress: Mapping[int, Progress], runs: Iterable[StudyRun] | None = None) -> Table:
     """A row per run: its varied settings, state, progress and best accuracy."""
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    varied = shown_settings(study)
+    # In a list of runs the labels say more than the settings.
+    varied = study.varied[:MOST_SETTINGS] if study.kind != "list" else ()
     drawn.add_column("", justify="right")
     drawn.add_column("run", overflow="fold")
     for path in varied:
@@ -250,11 +225,6 @@ def study_table(study: Study, progress: Mapping[int, Progress], runs: Iterable[S
     for run in study.runs if runs is None else runs:
         drawn.add_row(*_cells(run, varied, progress.get(run.number, Progress())))
     return drawn
-
-
-def shown_settings(study: Study, limit: int = 4) -> tuple[str, ...]:
-    """The settings with a column: those that a grid or search varies; runs of a list have telling labels."""
-    return study.varied[:limit] if study.kind != "list" else ()
 
 
 def _cells(run: StudyRun, varied: Iterable[str], progress: Progress) -> list[Text]:

@@ -120,10 +120,6 @@ class DevicePanel(LineList):
             case str():
                 return self._styled_line((item, "quiet"), width=width)
 
-    @property
-    def _ascii(self) -> bool:
-        return self.app.has_class("-ascii")
-
 
 def _cells(width: int) -> int:
     """The length of a bar in a line of `width` cells."""

@@ -96,10 +96,6 @@ class ProgressBars(LineList):
             width=width,
         )
 
-    @property
-    def _ascii(self) -> bool:
-        return self.app.has_class("-ascii")
-
 
 def _kind(status: str) -> str:
     """The ink of the bar for a status."""

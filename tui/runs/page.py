@@ -29,7 +29,7 @@ from ..state.messages import (
     WatchRequested,
 )
 from ..state.workspace import MAX_MARKED, Workspace
-from ..summaries.run_columns import INKS, Look, Order, in_order, name_of
+from ..summaries.run_columns import Look, Order, in_order, name_of
 from ..summaries.run_details import details, two_lines
 from ..widgets.chart import Chart
 from .run_detail import RunDetail
@@ -231,9 +231,7 @@ class RunsPage(Page):
         self._chart.show(lines, reported_rules(record), x_unit="epoch", note=accuracy_note(record, None))
 
     def _cell_look(self) -> Look:
-        table = self._table
-        inks = {name: table.get_component_rich_style(f"run-table--{name}", partial=True) for name in INKS}
-        return Look(inks, self.app.has_class("-ascii"), self.workspace.now(), frozenset(self.workspace.marked))
+        return self._table.look(self.workspace.now(), frozenset(self.workspace.marked))
 
     def _readable(self) -> RunRow | None:
         """The selected run, if its log is readable; otherwise notify the user."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from rich.style import Style
@@ -12,36 +12,16 @@ from textual.widgets import DataTable
 from textual.widgets.data_table import RowKey
 
 from ...core.runs.index import RunRow
-from ..summaries.run_columns import INKS, Column, Look, Order, age, fitting, title
+from ..summaries.run_columns import Column, Look, Order, age, fitting, title
+from ..widgets.styled_table import StyledTable
 
 Stamp = tuple[RunRow, bool, str]
 """What a row's cells depend on: the run, whether it is marked, its age."""
 
 
-class RunTable(DataTable[Text]):
+class RunTable(StyledTable):
     """Shows runs in the given order; the cursor stays on its run."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"run-table--{name}" for name in INKS}
-    DEFAULT_CSS = """
-    RunTable { height: 1fr; background: $background; overflow-x: hidden; }
-    RunTable:focus { background-tint: $foreground 0%; }
-    RunTable > .datatable--header { background: $panel; color: $quiet; text-style: bold; }
-    RunTable > .datatable--cursor { background: $field; color: $foreground; }
-    RunTable:focus > .datatable--cursor {
-        background: $block-cursor-background;
-        color: $block-cursor-foreground;
-        text-style: bold;
-    }
-    RunTable > .datatable--hover { background: $field; }
-    .run-table--good { color: $success; }
-    .run-table--warn { color: $warning; }
-    .run-table--bad { color: $error; }
-    .run-table--accent { color: $accent; }
-    .run-table--bar { color: $chart-0; }
-    .run-table--track { color: $track; }
-    .run-table--quiet { color: $quiet; }
-    .run-table--strong { text-style: bold; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select_cursor", "Analyze the run, or watch an active one", show=False, id="runs.enter"),
         Binding("home", "scroll_top", "First run", show=False, id="runs.first"),
@@ -49,7 +29,7 @@ class RunTable(DataTable[Text]):
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, cursor_type="row", cell_padding=1, zebra_stripes=False)
+        super().__init__(id=id)
         self._rows: list[RunRow] = []
         self._marked: Collection[str] = ()
         self._now = 0.0
@@ -57,7 +37,7 @@ class RunTable(DataTable[Text]):
         self._fitted: list[tuple[Column, int]] = []
         self._shown: set[str] = set()
         self._kept: dict[str, tuple[Stamp, list[Text]]] = {}
-        self._inks: dict[str, Style] = {}
+        self._inks: Mapping[str, Style] = {}
         self._headed: Order | None = None
 
     @property
@@ -101,12 +81,11 @@ class RunTable(DataTable[Text]):
     def _bring_up_to_date(self) -> None:
         if not self.size.width or not self.is_attached:
             return
-        inks = {name: self.get_component_rich_style(f"run-table--{name}", partial=True) for name in INKS}
-        look = Look(inks, self.app.has_class("-ascii"), self._now, frozenset(self._marked))
+        look = self.look(self._now, frozenset(self._marked))
         fitted = fitting(self.size.width, self._rows)
         ids = [row.id for row in self._rows]
-        if inks != self._inks:
-            self._inks, self._kept = inks, {}
+        if look.inks != self._inks:
+            self._inks, self._kept = look.inks, {}
         if fitted != self._fitted or set(ids) != self._shown:
             self._build(fitted, look)
         else:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from rich.style import Style
 from rich.text import Text
 
-from ...core.results.chart_data import Figure, panels
+from ...core.results.chart_data import panels
 from ...core.results.study_result import StudyResult
 from ...core.studies.model import DONE, Study
 from ..charts.study_charts import chart_text
@@ -71,20 +71,15 @@ def entry_brief(entry: StudyEntry, look: Look) -> Text:
 
 def words_of(result: StudyResult, width: int, look: Look) -> Text:
     """The findings as sentences, the tables that are not in the list of runs, and the importance of settings."""
-    blocks = [Text("\n").join([Text("Findings", look.ink("strong")), *(_sentence(item) for item in findings(result))])]
+    blocks = [Text("\n").join([Text("Findings", look.ink("strong")), *(Text(safe(item)) for item in findings(result))])]
     blocks += [_table(grid, width, look) for grid in tables(result, narrow=True) if grid.title not in SHOWN_AS_RUNS]
     blocks += [
-        chart_text(figure, width, ascii_only=look.ascii_only) for figure in _figures(result) if figure.kind != "lines"
+        chart_text(figure, width, ascii_only=look.ascii_only)
+        for panel in panels(result)
+        for figure in panel.figures
+        if figure.kind != "lines"
     ]
     return Text("\n\n").join(blocks)
-
-
-def _figures(result: StudyResult) -> list[Figure]:
-    return [figure for panel in panels(result) for figure in panel.figures]
-
-
-def _sentence(text: str) -> Text:
-    return Text(safe(text))
 
 
 def _table(grid: Grid, width: int, look: Look) -> Text:

@@ -34,6 +34,10 @@ class StyledParts(CachedRender):
         self._inks.clear()
         super().notify_style_update()
 
+    @property
+    def _ascii(self) -> bool:
+        return self.app.has_class("-ascii")
+
     def _ink(self, name: str) -> Style:
         """The style of a part, or for "" that of the widget itself."""
         if name not in self._inks:

@@ -5,39 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.style import Style
 from rich.text import Text
 from textual.binding import Binding, BindingType
-from textual.widgets import DataTable
 
 from ..format.columns import TextColumn, fitted
-from ..summaries.run_columns import INKS, Look
+from .styled_table import StyledTable
 
 
-class TextTable(DataTable[Text]):
+class TextTable(StyledTable):
     """Shows columns of texts; the cursor stays on its row as long as that exists."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"text-table--{name}" for name in INKS}
-    DEFAULT_CSS = """
-    TextTable { height: 1fr; background: $background; overflow-x: hidden; }
-    TextTable:focus { background-tint: $foreground 0%; }
-    TextTable > .datatable--header { background: $panel; color: $quiet; text-style: bold; }
-    TextTable > .datatable--cursor { background: $field; color: $foreground; }
-    TextTable:focus > .datatable--cursor {
-        background: $block-cursor-background;
-        color: $block-cursor-foreground;
-        text-style: bold;
-    }
-    TextTable > .datatable--hover { background: $field; }
-    .text-table--good { color: $success; }
-    .text-table--warn { color: $warning; }
-    .text-table--bad { color: $error; }
-    .text-table--accent { color: $accent; }
-    .text-table--bar { color: $chart-0; }
-    .text-table--track { color: $track; }
-    .text-table--quiet { color: $quiet; }
-    .text-table--strong { text-style: bold; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select_cursor", "Open", id="table.enter"),
         Binding("home", "scroll_top", "First row", show=False, id="table.first"),
@@ -45,7 +22,7 @@ class TextTable(DataTable[Text]):
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, cursor_type="row", cell_padding=1, zebra_stripes=False)
+        super().__init__(id=id)
         self._columns: list[TextColumn] = []
         self._keys: list[str] = []
         self._drawn: tuple[list[tuple[str, int]], list[str], list[list[Text]]] = ([], [], [])
@@ -54,13 +31,6 @@ class TextTable(DataTable[Text]):
     def key(self) -> str | None:
         """The key of the selected row."""
         return self._keys[self.cursor_row] if 0 <= self.cursor_row < len(self._drawn[1]) else None
-
-    def look(self, now: float, marked: frozenset[str] = frozenset()) -> Look:
-        """The styles for making this table's cells."""
-        inks: dict[str, Style] = {
-            name: self.get_component_rich_style(f"text-table--{name}", partial=True) for name in INKS
-        }
-        return Look(inks, self.app.has_class("-ascii"), now, marked)
 
     def show(self, keys: Sequence[str], columns: Sequence[TextColumn]) -> None:
         """Show columns; `keys` identify the rows."""

@@ -307,8 +307,8 @@ def test_damaged_parts_of_a_study_cost_only_themselves(tmp_path: Path) -> None:
 
 def test_any_runs_can_be_put_side_by_side(tmp_path: Path) -> None:
     make_study(tmp_path, [Example("a"), Example("b", ("optimizer.lr=0.5",), hits=300)])
-    result = side_by_side(list_runs(tmp_path), "two")
-    assert (result.study.title, result.study.varied) == ("two", ("optimizer.lr",))
+    result = side_by_side(list_runs(tmp_path))
+    assert (result.study.title, result.study.varied) == ("a · b", ("optimizer.lr",))
     assert [row.label for row in result.rows] == ["a", "b"]
 
 

@@ -19,10 +19,12 @@ from torchdeck.core.studies.events import (
     StudyEvent,
     StudyStarted,
     StudyWarned,
+    study_event_json,
 )
 from torchdeck.core.studies.model import Study
 from torchdeck.presets.study_presets import grid_study
-from torchdeck.tui.cli.study_progress import StudyJson, StudyLines, StudyTable, study_exit_code, visible_runs
+from torchdeck.tui.cli.headless import JsonLines
+from torchdeck.tui.cli.study_progress import StudyLines, StudyTable, study_exit_code, visible_runs
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_json_lines_are_one_object_an_event(study: Study) -> None:
     shown = io.StringIO()
     with redirect_stdout(shown):
         for event in events_of(study):
-            StudyJson().show(event)
+            JsonLines(study_event_json).show(event)
     lines = [json.loads(line) for line in shown.getvalue().splitlines()]
     assert [line["kind"] for line in lines[:3]] == ["StudyStarted", "StudyWarned", "RunBegan"]
     assert lines[2]["overrides"] == {"optimizer.lr": 0.1}
