@@ -19,6 +19,7 @@ from ..utils.files import (
     to_json_bytes,
     write_atomically,
 )
+from ..utils.generators import run_to_end
 from ..utils.held_folder import HeldFolder
 from ..utils.validation import text, whole_number
 from .layout import SCHEMA, is_locked
@@ -167,12 +168,7 @@ def load_record(folder: Path) -> RunRecord:
     A run without a last event whose process is gone has the status `died`, or `unknown` where locks cannot be tested;
     a run that was handed over gets that status only after `TAKEOVER_TIMEOUT` seconds.
     """
-    steps = load_in_parts(folder)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return run_to_end(load_in_parts(folder))
 
 
 def load_in_parts(folder: Path) -> Generator[tuple[int, int], None, RunRecord]:

@@ -15,7 +15,7 @@ from ..devices.torch_device import device_name, environment
 from ..errors import BusyError, DiskError, DivergedError, InputError, TorchdeckError
 from ..events import Failure, FailureKind, RunStarted
 from ..runs.label import Label
-from ..training.plan import Plan, steps_per_epoch
+from ..training.plan import Plan
 from ..training.state import TrainingJob
 from .out_of_memory import is_out_of_memory
 
@@ -65,7 +65,7 @@ def started_event(
         parameters=plan.parameters,
         forward_flops=plan.forward_flops,
         epochs=training.epochs,
-        steps_per_epoch=steps_per_epoch(images, training.batch_size),
+        steps_per_epoch=job.steps,
         train_images=images,
         test_images=len(prepared.test.labels),
         class_names=tuple(prepared.class_names),

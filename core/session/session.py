@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..config import ExperimentConfig, parse_config, to_plain
 from ..control import Control, Inbox
@@ -43,6 +43,7 @@ from ..training.precision import choose_precision
 from ..training.process_group import SINGLE, Ranks, check_equal
 from ..training.state import TrainingJob, build_job, configure_process
 from ..utils.files import DISK, Disk
+from ..utils.generators import mapped, run_to_end
 from . import handover as hand_over
 from .out_of_memory import release_memory, with_advice
 from .recorder import Recorder, epochs_done
@@ -52,7 +53,6 @@ from .saver import Saver
 from .suspend_detector import detecting_suspends
 
 _ONE_TRAINING = threading.Lock()
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def resume(
 
     def start() -> Generator[RunEvent, None, TrainingJob]:
         config, label, fingerprint = _read_settings(folder)
-        ready = _run_to_end(_prepare(config, context, Recorder(context.now, context.wait))) if take_over else None
+        ready = run_to_end(_prepare(config, context, Recorder(context.now, context.wait))) if take_over else None
         writer = _open_writer(folder, control or Control(), context, take_over)
         try:
             _continue_record(folder, recorder)
@@ -167,15 +167,6 @@ def _continue_record(folder: Path, recorder: Recorder) -> None:
     record.ending = None
 
 
-def _run_to_end(steps: Generator[RunEvent, None, Result]) -> Result:
-    """The return value of a generator, whose events are dropped."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
 def _read_settings(folder: Path) -> tuple[ExperimentConfig, Label, str]:
     """The settings and the label of a run, and the fingerprint of the data that it started with, from its run.json."""
     header = read_header(folder)
@@ -203,13 +194,9 @@ def _prepare(
         plan = with_precision(plan, choose_precision(plan))
     dataset = open_dataset(plan.config.data, context.data_root)
     steps = prepare(dataset, plan.config.training.seed, plan.config.data.source == "streamed")
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as end:
-            prepared: Prepared = end.value
-            break
-        yield recorder(StageStarted(message=progress.message, done=progress.done, total=progress.total))
+    prepared = yield from mapped(
+        steps, lambda part: recorder(StageStarted(message=part.message, done=part.done, total=part.total))
+    )
     if ranks.is_leader:
         ranks.wait_for_leader("prepared")
         ranks.broadcast(to_plain(plan.config))

@@ -19,6 +19,7 @@ from ..data.index_plan import epoch_plan
 from ..data.prepare import prepare
 from ..errors import TorchdeckError
 from ..utils.gc_tuning import collect_rarely
+from ..utils.generators import run_to_end
 from .loop import evaluate_step, train_step
 from .plan import make_plan, steps_per_epoch, with_precision
 from .precision import choose_precision
@@ -35,13 +36,7 @@ def seconds_per_epoch(config: ExperimentConfig, data: Path) -> float:
     plan = make_plan(config, data)
     if plan.config.training.precision == "auto":
         plan = with_precision(plan, choose_precision(plan))
-    steps = prepare(open_dataset(plan.config.data, data), plan.config.training.seed, False)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            prepared = end.value
-            break
+    prepared = run_to_end(prepare(open_dataset(plan.config.data, data), plan.config.training.seed, False))
     configure_process(plan)
     job = build_job(plan, prepared, Ranks(world=plan.ranks))
     size = plan.config.training.evaluation_batch_size

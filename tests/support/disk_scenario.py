@@ -38,6 +38,7 @@ from torchdeck.core.training.inference import Predictions
 from torchdeck.core.training.plan import make_plan
 from torchdeck.core.training.state import TrainingJob, build_job
 from torchdeck.core.utils.files import Disk
+from torchdeck.core.utils.generators import run_to_end
 
 RUN_ID = "20260101-000000-x-abcd"
 STEPS = 2
@@ -52,16 +53,11 @@ def tiny_job(folder: Path) -> TrainingJob:
     """A job whose checkpoints are a few kilobytes."""
     config = parse_config(changed(SMALL, {"training.device": "cpu", "training.precision": "fp32"}))
     plan = make_plan(config, folder)
-    steps = prepare(open_dataset(plan.config.data, folder), 1, False)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            job = build_job(plan, end.value)
-            job.model = torch.nn.Conv2d(1, 2, 1)
-            # A checkpoint within an epoch is of steps that were counted.
-            job.tally.add(torch.tensor(0.5), torch.zeros(32, 4), torch.zeros(32, dtype=torch.int64))
-            return job
+    job = build_job(plan, run_to_end(prepare(open_dataset(plan.config.data, folder), 1, False)))
+    job.model = torch.nn.Conv2d(1, 2, 1)
+    # A checkpoint within an epoch is of steps that were counted.
+    job.tally.add(torch.tensor(0.5), torch.zeros(32, 4), torch.zeros(32, dtype=torch.int64))
+    return job
 
 
 @dataclass(slots=True)

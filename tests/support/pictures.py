@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -40,12 +40,3 @@ def image_folder(path: Path, **settings: Any) -> ImageFolder:
     """The data set of a folder or list."""
     texts = [f"data.{key}={value}" for key, value in {"path": path, "size": 8, **settings}.items()]
     return cast("ImageFolder", open_dataset(parse_data("image-folder", texts), path.parent))
-
-
-def finished(steps: Generator[Any, None, Done]) -> Done:
-    """What a generator returns at its end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

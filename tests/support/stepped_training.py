@@ -18,18 +18,15 @@ from torchdeck.core.training.loop import train
 from torchdeck.core.training.pacing import Pacer
 from torchdeck.core.training.plan import make_plan
 from torchdeck.core.training.state import TrainingJob, build_job, configure_process
+from torchdeck.core.utils.generators import run_to_end
 
 
 def job_of(config: ExperimentConfig, root: Path) -> TrainingJob:
     """A job at its very start."""
     plan = make_plan(config, root)
-    steps = prepare(open_dataset(plan.config.data, root), plan.config.training.seed, False)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            configure_process(plan)
-            return build_job(plan, end.value)
+    prepared = run_to_end(prepare(open_dataset(plan.config.data, root), plan.config.training.seed, False))
+    configure_process(plan)
+    return build_job(plan, prepared)
 
 
 def events_of(job: TrainingJob) -> Iterator[RunEvent]:

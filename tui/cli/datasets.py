@@ -14,6 +14,7 @@ from ...core.data.image_folder import ImageFolder
 from ...core.data.image_spec import Progress
 from ...core.data.prepare import check as check_files
 from ...core.errors import InputError
+from ...core.utils.generators import mapped, run_to_end
 from ..format.values import safe
 
 Result = TypeVar("Result")
@@ -85,26 +86,16 @@ def fetch(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:
 
 def show_progress(work: Generator[Progress, None, Result]) -> Result:
     """Run slow work to its end; progress is shown on stderr if that is a terminal."""
-    steps = _with_lines(work)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-def _with_lines(work: Generator[Progress, None, Result]) -> Generator[None, None, Result]:
     is_terminal = sys.stderr.isatty()
+
+    def show(step: Progress) -> None:
+        if is_terminal:
+            share = f" {100 * step.done / step.total:.0f} %" if step.done is not None and step.total else ""
+            sys.stderr.write(f"\r\x1b[K{safe(step.message)}{share}")
+            sys.stderr.flush()
+
     try:
-        while True:
-            step = next(work)
-            if is_terminal:
-                share = f" {100 * step.done / step.total:.0f} %" if step.done is not None and step.total else ""
-                sys.stderr.write(f"\r\x1b[K{safe(step.message)}{share}")
-                sys.stderr.flush()
-            yield
-    except StopIteration as end:
-        return end.value
+        return run_to_end(mapped(work, show))
     finally:
         if is_terminal:
             sys.stderr.write("\r\x1b[K")

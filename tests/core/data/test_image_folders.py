@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fault_counts import Faults
-from pictures import finished, image_folder, write_classes, write_picture
+from pictures import image_folder, write_classes, write_picture
 
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.data.dataset import SplitName
@@ -19,10 +19,11 @@ from torchdeck.core.errors import ConfigError, DataError
 from torchdeck.core.events import EpochCompleted, RunEvent, RunStarted, WarningRaised
 from torchdeck.core.training.plan import make_plan
 from torchdeck.core.utils.files import read_json
+from torchdeck.core.utils.generators import run_to_end
 
 
 def prepared(dataset: ImageFolder) -> Prepared:
-    return finished(prepare(dataset, 1, streamed=False))
+    return run_to_end(prepare(dataset, 1, streamed=False))
 
 
 def counts(dataset: ImageFolder) -> dict[SplitName, int]:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import finished, image_folder, write_classes
+from pictures import image_folder, write_classes
 from PIL import Image
 from typer.testing import CliRunner
 
 from torchdeck.core.data.inspection import inspect
 from torchdeck.core.data.prepare import prepare
+from torchdeck.core.utils.generators import run_to_end
 from torchdeck.tui.cli.data_commands import data_app
 
 
@@ -29,7 +30,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_an_inspection_names_splits_classes_and_all_that_is_wrong(photos: Path) -> None:
-    found = finished(inspect(image_folder(photos))).to_json()
+    found = run_to_end(inspect(image_folder(photos))).to_json()
     assert found["splits"] == {
         "train": {"folder": "train", "images": 10, "classes": {"ants": 6, "bees": 4}},
         "validation": {"folder": "val", "images": 5, "classes": {"ants": 2, "bees": 3}},
@@ -48,9 +49,9 @@ def test_an_inspection_names_splits_classes_and_all_that_is_wrong(photos: Path) 
 
 
 def test_mean_deviation_and_cache_are_those_that_training_will_have(photos: Path) -> None:
-    found = finished(inspect(image_folder(photos))).to_json()
+    found = run_to_end(inspect(image_folder(photos))).to_json()
     dataset = image_folder(photos, on_damage="skip")
-    trained = finished(prepare(dataset, 1, streamed=False))
+    trained = run_to_end(prepare(dataset, 1, streamed=False))
     assert found["mean"] == pytest.approx(trained.mean)
     assert found["std"] == pytest.approx(trained.std)
     images = sum(path.stat().st_size for path in (dataset.root / "cache").rglob("*-images.npy"))
@@ -63,7 +64,7 @@ def test_half_of_the_images_are_at_least_of_the_suggested_size(tmp_path: Path) -
             path = tmp_path / "photos" / "train" / name / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (side, 2 * side)).save(path)
-    assert finished(inspect(image_folder(tmp_path / "photos"))).suggested_size == 128
+    assert run_to_end(inspect(image_folder(tmp_path / "photos"))).suggested_size == 128
 
 
 def test_the_command_prints_tables_or_json(photos: Path) -> None:

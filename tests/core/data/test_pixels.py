@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pictures import finished, image_folder, write_picture
+from pictures import image_folder, write_picture
 from PIL import Image, ImageCms, ImageOps
 from PIL.ExifTags import Base
 
@@ -20,6 +20,7 @@ from torchdeck.core.data.images.files import UnreadableError, opened
 from torchdeck.core.data.images.pixels import decode, pixel_options, to_pixels
 from torchdeck.core.data.prepare import prepare
 from torchdeck.core.errors import DataError
+from torchdeck.core.utils.generators import run_to_end
 
 HIGH, WIDE = 16, 24
 DOWN, ACROSS = np.mgrid[0:HIGH, 0:WIDE]
@@ -219,8 +220,8 @@ def test_such_a_file_stops_a_run_before_it_starts(tmp_path: Path) -> None:
             write_picture(tmp_path / "photos" / name / f"{number}.png")
     Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "photos" / "ants" / "x.tif")
     with pytest.raises(DataError, match=r"x\.tif \(float values .*data.value_range"):
-        finished(prepare(image_folder(tmp_path / "photos"), 1, streamed=False))
-    found = finished(prepare(image_folder(tmp_path / "photos", value_range="0:255"), 1, streamed=False))
+        run_to_end(prepare(image_folder(tmp_path / "photos"), 1, streamed=False))
+    found = run_to_end(prepare(image_folder(tmp_path / "photos", value_range="0:255"), 1, streamed=False))
     assert len(found.train) + len(found.test) == 7
 
 
@@ -261,7 +262,7 @@ def test_sizes_of_two_sides_train(tmp_path: Path) -> None:
     for name in ("ants", "bees"):
         for number in range(5):
             write_picture(tmp_path / "photos" / name / f"{number}.png")
-    found = finished(prepare(image_folder(tmp_path / "photos", size="8x12", resize="letterbox"), 1, streamed=False))
+    found = run_to_end(prepare(image_folder(tmp_path / "photos", size="8x12", resize="letterbox"), 1, streamed=False))
     assert found.train.images.shape[1:] == (3, 8, 12)
     assert (found.spec.height, found.spec.width) == (8, 12)
 

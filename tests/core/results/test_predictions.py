@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,12 @@ from torchdeck.core.results.predictions import (
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.runs.record import RunRecord
 from torchdeck.core.utils.files import read_json
+from torchdeck.core.utils.generators import run_to_end
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
 TheRun = Callable[[], Path]
 NOISY = {"data.name": "synthetic", "data.size": 16, "data.train_images": 96, "data.test_images": 60, "data.noise": 0.95}
-
-
-def ended(steps: Generator[Any, None, Any]) -> Any:
-    """What a generator returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
 
 
 def kept(folder: Path, **changes: NDArray[Any]) -> Path:
@@ -176,8 +168,8 @@ def test_the_images_are_those_that_the_run_was_tested_on(
     train(config)
     predictions = read_predictions(the_run(), 10)
     source = source_of(read_json(the_run() / "run.json"), tmp_path / "data")
-    found = ended(read_images(source, predictions.labels))
-    expected = ended(prepare(open_dataset(config.data, tmp_path / "data"), 5, False))
+    found = run_to_end(read_images(source, predictions.labels))
+    expected = run_to_end(prepare(open_dataset(config.data, tmp_path / "data"), 5, False))
     assert np.array_equal(found.take(slice(None)), expected.test.take(slice(None)))
 
 
@@ -196,10 +188,10 @@ def test_images_of_files_need_neither_the_cache_nor_a_place_to_write(tmp_path: P
     section = {"name": "image-folder", "size": 16, "test_limit": 9}
     model, optimizer = {"name": "lenet"}, {"name": "sgd", "lr": 0.1}
     config = parse_config({"data": section, "model": model, "optimizer": optimizer})
-    alone = ended(prepare_test(open_dataset(config.data, tmp_path), 1))
+    alone = run_to_end(prepare_test(open_dataset(config.data, tmp_path), 1))
     assert not (tmp_path / "cache").exists()
-    whole = ended(prepare(open_dataset(config.data, tmp_path), 1, False))
-    mapped = ended(prepare_test(open_dataset(config.data, tmp_path), 1))
+    whole = run_to_end(prepare(open_dataset(config.data, tmp_path), 1, False))
+    mapped = run_to_end(prepare_test(open_dataset(config.data, tmp_path), 1))
     for split in (alone, mapped):
         assert np.array_equal(split.take(slice(None)), whole.test.take(slice(None)))
         assert np.array_equal(split.labels, whole.test.labels)
@@ -210,7 +202,7 @@ def test_absent_images_are_never_downloaded(tmp_path: Path) -> None:
     made = {"data": section, "model": {"name": "lenet"}, "optimizer": {"name": "sgd", "lr": 0.1}}
     source = source_of({"config": parse_config(made).model_dump(mode="json")}, tmp_path)
     with pytest.raises(DataError) as caught:
-        ended(read_images(source, np.zeros(3, np.int64)))
+        run_to_end(read_images(source, np.zeros(3, np.int64)))
     assert str(caught.value) == f"the images of cifar10 are not in {tmp_path}; torchdeck data fetch cifar10"
     assert list(tmp_path.iterdir()) == []
 
@@ -218,7 +210,7 @@ def test_absent_images_are_never_downloaded(tmp_path: Path) -> None:
 def test_images_with_other_labels_are_not_those_of_the_run(small: Made, tmp_path: Path) -> None:
     source = source_of({"config": small().model_dump(mode="json")}, tmp_path)
     with pytest.raises(DataError, match="not the data set of this run"):
-        ended(read_images(source, np.zeros(40, np.int64)))
+        run_to_end(read_images(source, np.zeros(40, np.int64)))
 
 
 def test_a_header_without_a_config_is_refused(tmp_path: Path) -> None:

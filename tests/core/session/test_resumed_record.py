@@ -15,7 +15,7 @@ from torchdeck.core.control import CommandName
 from torchdeck.core.events import HistoryLoaded, RunEvent, RunStarted, to_json
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.runs.record import RunRecord
-from torchdeck.tui.cli.run_progress import Lines
+from torchdeck.tui.cli.run_progress import PlainLines
 from torchdeck.tui.state.feed import Feed
 
 Made = Callable[..., ExperimentConfig]
@@ -36,7 +36,7 @@ def timeless(content: Any) -> Any:
 
 def folded(events: list[RunEvent]) -> tuple[RunRecord, RunRecord]:
     """The records that a command and the app come to."""
-    lines, feed = Lines(lambda _: None), Feed(lambda: iter(events), lambda *_: None, own=True)
+    lines, feed = PlainLines(lambda _: None), Feed(lambda: iter(events), lambda *_: None, own=True)
     for event in events:
         lines.show(event)
     feed.iterate()

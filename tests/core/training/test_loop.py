@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from stepped_training import job_of
 
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
-from torchdeck.core.data import open_dataset
-from torchdeck.core.data.prepare import prepare
 from torchdeck.core.events import (
     CommandApplied,
     EpochCompleted,
@@ -21,8 +20,6 @@ from torchdeck.core.events import (
 from torchdeck.core.session.session import SessionContext, run
 from torchdeck.core.training.compiled import compiler_missing
 from torchdeck.core.training.loop import train_step
-from torchdeck.core.training.plan import make_plan
-from torchdeck.core.training.state import TrainingJob, build_job, configure_process
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]
@@ -35,17 +32,6 @@ def epochs_of(events: list[RunEvent]) -> list[EpochCompleted]:
 def ending(events: list[RunEvent]) -> RunCompleted:
     assert isinstance(events[-1], RunCompleted), events[-1]
     return events[-1]
-
-
-def job_of(config: ExperimentConfig, root: Path) -> TrainingJob:
-    plan = make_plan(config, root)
-    steps = prepare(open_dataset(plan.config.data, root), 1, False)
-    try:
-        while True:
-            next(steps)
-    except StopIteration as end:
-        configure_process(plan)
-        return build_job(plan, end.value)
 
 
 def one_step(config: ExperimentConfig, root: Path) -> tuple[float, torch.Tensor]:
