@@ -73,11 +73,6 @@ def verdict(claim: ReportedFigure, reached: float, seeds: Sequence[float] = ()) 
         return "reached"
     if len(seeds) >= 3 and sign * (claim.value - statistics.mean(seeds)) <= 2 * statistics.stdev(seeds):
         return "within noise"
-    return short_by(claim, short)
-
-
-def short_by(claim: ReportedFigure, short: float) -> str:
-    """A shortfall as text, in percentage points for an accuracy."""
     return f"short by {short:.4f}" if claim.lower_is_better else f"short by {100 * short:.2f} points"
 
 

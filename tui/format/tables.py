@@ -19,7 +19,7 @@ from ...core.results.class_metrics import class_figures, macro
 from ...core.runs.index import RunRow
 from ...core.runs.milestones import Milestone, milestones, time_to
 from ...core.runs.record import RunRecord, summarize
-from ...core.runs.reported import ReportedFigure, read_reported, short_by
+from ...core.runs.reported import read_reported, verdict
 from ...core.utils.flatten import flatten
 from ...presets import Preset
 from .plan_text import batch_text, rate_text
@@ -53,23 +53,11 @@ def reported_table(record: RunRecord) -> Table | None:
     rows: list[tuple[str, str, str, str, str]] = []
     for item in figures:
         finished = record.status == "completed"
-        reached, short = item.reached(record.epochs, finished), item.shortfall(record.epochs, finished)
-        rows.append(
-            (
-                item.metric,
-                item.at,
-                figure(item.metric, item.value),
-                figure(item.metric, reached),
-                _verdict(item, short),
-            )
-        )
+        reached = item.reached(record.epochs, finished)
+        undecided = item.shortfall(record.epochs, finished) is None
+        words = "not yet" if reached is None or undecided else verdict(item, reached)
+        rows.append((item.metric, item.at, figure(item.metric, item.value), figure(item.metric, reached), words))
     return table(["metric", "at", "reported", "reached", ""], rows, right="23")
-
-
-def _verdict(item: ReportedFigure, short: float | None) -> str:
-    if short is None:
-        return "not yet"
-    return short_by(item, short) if short else "reached"
 
 
 def results(record: RunRecord) -> Group:
