@@ -24,7 +24,7 @@ class Milestone:
 
 
 def milestones(epochs: Iterable[EpochCompleted]) -> tuple[Milestone, ...]:
-    """One milestone for each epoch that reached a new whole percent of test accuracy, with the highest that it reached."""
+    """One milestone for each epoch that reached a new whole percent of test accuracy, the highest that it reached."""
     found: list[Milestone] = []
     seconds = train_seconds = 0.0
     energy: float | None = 0.0

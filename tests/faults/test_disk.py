@@ -78,7 +78,7 @@ def refused(job: TrainingJob, logs: Path, disk: FaultDisk) -> tuple[Told, list[s
 
 
 def test_a_disk_that_refuses_any_operation_once_loses_nothing_and_stops_nothing(
-    job: TrainState, place: Path, faults: Faults, soak: int
+    job: TrainingJob, place: Path, faults: Faults, soak: int
 ) -> None:
     """Each operation, before it and in its midst; the errors, which the writers do not tell apart, take turns."""
     count, complaints, done = undisturbed(job, place).operations, [], 0
