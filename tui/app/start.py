@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from ...core.errors import InputError
-from ...core.runs.index import RunIndex
+from ...core.runs.index import RunIndex, list_runs
 from ..state.feed import Feed
 from ..state.messages import Mode, QuitRequested
 from ..state.preferences import Preferences
 from ..state.refresh_rates import RATES, RefreshRates, Speed
 from ..state.workspace import Workspace
+from ..terminal.browser_driver import BrowserDriver
 from ..terminal.captured_output import CapturedOutput, capture_output
 from ..terminal.driver import TerminalDriver
 from ..terminal.exit_codes import run_exit_code
@@ -45,7 +46,13 @@ def open_app(
         InputError: there is no terminal.
     """
     served = "TEXTUAL_DRIVER" in os.environ
-    if not served:
+    if served:
+        watch = watch or _newest_running(logs)
+        page = "live" if watch else page
+        # Ctrl-C in the server's terminal is for the server, which decides what becomes of its tabs.
+        with suppress(OSError):
+            os.setsid()
+    else:
         _check_terminal()
     workspace = Workspace(logs, data, Preferences(_state_folder()), time.time, RunIndex(logs))
     rates, plain = rates_for(refresh, os.environ), ascii_only or not _has_utf8()
@@ -56,7 +63,7 @@ def open_app(
         ascii_only=plain,
         page=page,
         watch=watch,
-        driver_class=None if served else TerminalDriver,
+        driver_class=BrowserDriver if served else TerminalDriver,
         on_failure=lambda: handler.exit_after_run(lambda: 1),
     )
     with (
@@ -118,6 +125,12 @@ def _run_exit_code(app: Torchdeck) -> int:
         return 0
     feed.drain()
     return run_exit_code(feed.record.ending, None)
+
+
+def _newest_running(logs: Path) -> Path | None:
+    """The newest of the runs that are active, but for those of studies; one that is being handed over counts."""
+    active = ("running", "paused", "handed_over")
+    return next((row.folder for row in reversed(list_runs(logs)) if row.status in active and not row.study), None)
 
 
 def _check_terminal() -> None:

@@ -20,15 +20,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import psutil
 import pytest
-from aiohttp import web
 from example_runs import Example, make_study
 from repository import ROOT
-from textual_serve.server import Server
 
-from torchdeck.core.runs.reader import load_record
 from torchdeck.core.studies.store import find_either
-from torchdeck.tui.app.start import serve_app
-from torchdeck.tui.app.web_server import LoopbackServer
 from torchdeck.tui.report.write import write_report
 
 HIDDEN = ("TORCHDECK_", "TEXTUAL", "COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION")
@@ -46,8 +41,7 @@ FLAGS = (
     "--window-size=1300,900",
     "--remote-debugging-port=0",
 )
-TRAINS = re.compile(r"· running.* (?:[2-9]|[1-9]\d)/30 epochs", re.DOTALL)
-ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{40,}")
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/[\w-]{40,}/")
 # The page keeps its terminal to itself and draws it on a canvas, so its making is watched.
 KEEP_TERMINAL = """
 Object.defineProperty(Object.prototype, "terminal", {
@@ -202,144 +196,19 @@ async def answers(address: str) -> None:
     await until(connects, lambda: f"nothing answers at {address}")
 
 
-async def test_the_quickstart_trains_in_a_browser(page: Page, address: str, tmp_path: Path) -> None:
+async def test_the_page_shows_the_app_takes_keys_and_asks_only_its_own_server(page: Page, address: str) -> None:
     await answers(address)
+    await page.call("Network.enable")
     await page.open(address)
     await page.shows("torchdeck", "1 Setup", "Enter edits the highlighted preset", "on cpu")
 
     # Keys go to the terminal once it was clicked; until then F5 loads the page anew.
     await page.click(1000, 8)
-    await page.press("F5", 116)
-    await page.shows("quickstart", "Loss", "Accuracy")
-
-    async def trains() -> object:
-        return TRAINS.search(await page.screen())
-
-    await until(trains, lambda: page.seen)
-    (folder,) = (tmp_path / "logs").iterdir()
-    assert load_record(folder).epochs
-
-    # Paused, it cannot come to its own end; the page closes, and it ends as a run that can go on.
-    await page.call("Input.insertText", text="p")
-    await page.shows("· paused")
-    await page.call("Page.close")
-
-    async def has_ended() -> object:
-        return load_record(folder).ending
-
-    await until(has_ended, lambda: load_record(folder).status)
-    record = load_record(folder)
-    assert (record.status, record.reason) == ("stopped", "the app ended")
-    assert record.checkpoints[-1].step == record.step
-
-
-def test_only_this_machine_can_reach_the_server(
-    free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[Server] = []
-    monkeypatch.setattr(Server, "serve", lambda server: made.append(server))
-    serve_app(free_port, tmp_path / "logs", tmp_path / "data")
-    assert (made[0].host, made[0].port) == ("127.0.0.1", free_port)
-
-
-def test_a_taken_port_is_told_in_one_message() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        told = subprocess.run(
-            [sys.executable, "-m", "torchdeck.tui.cli", "serve", "--port", str(port)],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-        )
-    assert told.returncode == 2
-    assert (
-        told.stderr == f"error: cannot listen on port {port} (Address already in use)\n  choose another with --port\n"
-    )
-    assert told.stdout == ""
-
-
-@pytest.fixture
-async def server(unused_port: int) -> AsyncIterator[LoopbackServer]:
-    """A server that answers in this process."""
-    made = LoopbackServer("true", unused_port)
-    runner = web.AppRunner(await made._make_app())
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_port).start()
-    yield made
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client that keeps cookies, as a browser does."""
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as made:
-        yield made
-
-
-def root_of(server: LoopbackServer) -> str:
-    return f"http://127.0.0.1:{server.port}"
-
-
-@pytest.mark.parametrize("path", ["/", "/?token=", "/?token=guessed", "/static/js/textual.js", "/download/x", "/ws"])
-async def test_what_lacks_the_token_is_refused(
-    server: LoopbackServer, session: aiohttp.ClientSession, path: str
-) -> None:
-    for cookies in ({}, {f"torchdeck-{server.port}": "guessed"}, {"torchdeck": server._token}):
-        async with session.get(root_of(server) + path, cookies=cookies) as answer:
-            assert answer.status == 403
-            assert "the address that torchdeck serve printed" in await answer.text()
-
-
-@pytest.mark.parametrize("path", ["/static/js/textual.js", "/ws"])
-async def test_the_token_opens_the_page_only(server: LoopbackServer, session: aiohttp.ClientSession, path: str) -> None:
-    async with session.get(f"{root_of(server)}{path}?token={server._token}") as answer:
-        assert answer.status == 403
-
-
-async def a_tab(*_: object) -> web.Response:
-    """Stands for a tab, which would start an app."""
-    return web.Response(text="a tab")
-
-
-async def test_the_printed_address_opens_the_app_and_is_not_kept_in_the_browser(
-    server: LoopbackServer, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Server, "handle_websocket", a_tab)
-    async with session.get(server.address + "&fontsize=20") as answer:
-        assert answer.status == 200
-        assert str(answer.url) == f"{root_of(server)}/?fontsize=20"
-        assert 'data-font-size="20"' in await answer.text()
-        cookie = answer.history[0].headers["Set-Cookie"]
-        assert ("HttpOnly" in cookie, "SameSite=Strict" in cookie) == (True, True)
-    async with session.get(f"{root_of(server)}/static/js/textual.js") as answer:
-        assert answer.status == 200
-    async with session.get(f"{root_of(server)}/ws", headers={"Origin": root_of(server)}) as answer:
-        assert await answer.text() == "a tab"
-
-
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost:1", "x"])
-async def test_a_page_from_elsewhere_gets_no_tab(
-    server: LoopbackServer, session: aiohttp.ClientSession, origin: str
-) -> None:
-    async with session.get(server.address) as answer:
-        assert answer.status == 200
-    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await session.ws_connect(f"ws://127.0.0.1:{server.port}/ws", origin=origin)
-    assert refused.value.status == 403
-
-
-def test_every_server_has_a_token_of_its_own() -> None:
-    assert LoopbackServer("true", 8000).address != LoopbackServer("true", 8000).address
-
-
-@pytest.fixture
-def unused_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    await page.call("Input.insertText", text="3")
+    await page.shows("No runs yet")
+    root = address.rsplit("/", 2)[0]
+    assert any("RobotoMono" in asked for asked in page.requested)
+    assert [asked for asked in page.requested if not asked.startswith(root)] == []
 
 
 async def test_a_report_opens_in_a_browser_and_asks_for_nothing_else(page: Page, tmp_path: Path) -> None:
