@@ -73,7 +73,7 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("trian",), "trian"),
     (("study", "lenet-batch"), "did you mean 'lenet-batch-size'?"),
     (("study", "lenet-batch-size", "--devices", "tpu"), "write cpu:2"),
-    (("study", "lenet-batch-size", "--budget", "soon"), "write 2h"),
+    (("study", "lenet-batch-size", "--budget", "soon"), "or 1h30m"),
     (("study", "lenet-batch-size", "training.epochs=0"), "runs.1.training.epochs: must be greater"),
     (("sweep", "quickstart", "optimizer.lr=0.1"), "nothing varies"),
     (("sweep", "quickstart", "optimizer.lr=0.1,-1"), "optimizer.lr: must be greater"),

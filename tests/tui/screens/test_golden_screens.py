@@ -259,8 +259,8 @@ async def test_a_study_looks_as_it_should(
 @pytest.mark.parametrize(
     ("view", "legend"),
     [
-        ("study-curves", "l lr=0.01 ×2 least  r lr=0.01 ×2 great"),
-        ("study-landscape", "l lenet ×4 least  e lenet ×4 greatest"),
+        ("study-curves", "l lr=0.01 ×2 min  r lr=0.01 ×2 max"),
+        ("study-landscape", "l lenet ×4 min  e lenet ×4 max"),
         ("study-words", ""),
         ("studies", ""),
     ],
