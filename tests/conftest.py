@@ -71,9 +71,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of tests/faults is long."""
+    """All of tests/faults and tests/null_cuda is long."""
     for item in items:
-        if ROOT / "tests" / "faults" in item.path.parents:
+        if {ROOT / "tests" / "faults", ROOT / "tests" / "null_cuda"} & set(item.path.parents):
             item.add_marker("long")
 
 

@@ -91,7 +91,7 @@ def _follow_to_end(folder: Path, reader: EventReader, control: Inbox) -> Iterato
 
 
 def _left_running(last: RunEvent | None) -> RunCompleted:
-    """The last event for whoever followed a run and left it running; it is not in the log."""
+    """The last event for a caller that followed a run and left it running; it is not in the log."""
     seq, step = (last.seq + 1, int(getattr(last, "step", 0))) if last else (0, 0)
     return RunCompleted(seq=seq, status="handed_over", reason=LEFT_RUNNING, epoch=0, step=step, train_seconds=0.0)
 

@@ -136,7 +136,7 @@ def send_command(folder: Path, command: CommandName, reason: str = "", disk: Dis
 
 
 def write_command(folder: Path, command: str, reason: str = "", disk: Disk = DISK) -> None:
-    """Write a command file into the `control/` folder of a run or study, for whoever works on it now or next.
+    """Write a command file into the `control/` folder of a run or study, for the process that works on it now or next.
 
     Raises:
         OSError: the folder cannot be written.

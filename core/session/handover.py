@@ -56,7 +56,7 @@ def take_over_run(
 
 
 def _withdraw(request_file: Path, disk: Disk) -> None:
-    """Delete the request; one that cannot be deleted is ignored by whoever sees it again."""
+    """Delete the request; one that cannot be deleted is ignored by the process that sees it again."""
     with suppress(OSError):
         disk.unlink(request_file)
 

@@ -22,7 +22,7 @@ PREPARE_TIMEOUT = timedelta(days=1)
 """How long the other ranks wait for the leader to prepare the data."""
 
 OPEN_PORTS = (
-    "the machines of this run meet on TCP ports without authentication: whoever reaches them can run code as you, so"
+    "the machines of this run meet on TCP ports without authentication: anyone who reaches them can run code as you, so"
     " the network between them must be trusted"
 )
 

@@ -40,7 +40,7 @@ class StyledTable(DataTable[Text]):
         super().__init__(id=id, cursor_type="row", cell_padding=1, zebra_stripes=False)
 
     def look(self, now: float, marked: frozenset[str] = frozenset()) -> Look:
-        """The inks of this table, for whoever makes its cells."""
+        """The styles for making this table's cells."""
         inks: dict[str, Style] = {
             name: self.get_component_rich_style(f"styled-table--{name}", partial=True) for name in INKS
         }
