@@ -16,6 +16,7 @@ from ...core.events import EpochCompleted, RunEvent, StepCompleted
 from ...core.results.curves import AXES, Axis
 from ...core.runs.record import READING, RunRecord
 from ..charts.drawing import Line
+from ..format.columns import TextColumn
 from ..format.values import safe
 from ..screens.dialogs import TextDialog
 from ..screens.page import Page
@@ -24,7 +25,6 @@ from ..state.workspace import Workspace
 from ..summaries.run_comparison import (
     LETTERS,
     Entry,
-    Figures,
     band_lines,
     metric_title,
     metrics,
@@ -33,6 +33,7 @@ from ..summaries.run_comparison import (
     tab_separated,
     table,
 )
+from ..summaries.run_settings import differing
 from ..widgets.chart import Chart
 from .diff_table import DiffTable
 
@@ -69,7 +70,7 @@ class ComparePage(Page):
         self._empty = Static("", id="compare-nothing", markup=False)
         self.lines: list[Line] = []
         self.entries: list[Entry] = []
-        self.columns: list[Figures] = []
+        self.columns: list[TextColumn] = []
         self._hidden: set[str] = set()
         self._metric = "test/accuracy"
         self._axis: Axis = "step"
@@ -134,19 +135,19 @@ class ComparePage(Page):
         draw = band_lines if self._banded else run_lines
         self.lines = draw(entries, self._metric, self._axis)
         goal = self._goal if self._goal is not None else reached_by_all(entries)
-        self.columns = table(entries, goal)
         chart, list_ = self._chart, self._table
+        self.columns = table(entries, goal, list_.look(self.workspace.now()))
         title = metric_title(self._metric) + (", min to max" if self._banded else "")
         chart.set_title(title, percent=self._metric.endswith("accuracy"))
         stages = {entry.record.stage for entry in entries if entry.record.status == READING}
         chart.show(self.lines, x_unit=self._axis, note=", ".join(sorted(stages)))
-        list_.show(entries, self.columns)
+        list_.show([entry.row.id for entry in entries], self.columns)
         self.call_after_refresh(self._head)
 
     def _head(self) -> None:
         """The title of the table, and the number of hidden columns."""
         panel, left_out = self._panel, self._table.left_out
-        differ = any(column.is_setting for column in self.columns)
+        differ = differing([entry.row for entry in self.entries])
         about = "only settings that differ" if differ else "all settings are the same"
         panel.border_title = Content.from_markup(f"Runs  [$quiet not bold]{about}[/]")  # pyright: ignore[reportAttributeAccessIssue]
         panel.border_subtitle = f"+{left_out} more" if left_out else ""
@@ -190,7 +191,7 @@ class ComparePage(Page):
 
     def action_copy(self) -> None:
         if len(self.entries) >= MIN_RUNS:
-            self.post_message(CopyRequested(tab_separated(self.entries, self.columns), "the table"))
+            self.post_message(CopyRequested(tab_separated(self.columns), "the table"))
 
     def action_goal(self) -> None:
         goal = self._goal if self._goal is not None else reached_by_all(self.entries)

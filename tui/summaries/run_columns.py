@@ -11,11 +11,11 @@ from rich.style import Style
 from rich.text import Text
 
 from ...core.runs.index import RunRow
+from ..format.columns import fitted
 from ..format.values import duration, percent, safe
 from .run_settings import changes, label, setting, shown
 
 BAR = 8
-PADDING = 2
 MAX_CELL_LENGTH = 200
 FIGURES, COMFORT = 11, 12
 """Columns beyond this rank are shown only if the names keep so many more cells."""
@@ -40,7 +40,7 @@ GLYPHS = {
     "handed_over": Glyph("→", ">", "accent"),
 }
 UNKNOWN = Glyph("?", "?", "bad")
-INKS = ("good", "warn", "bad", "accent", "bar", "track", "quiet", "strong")
+INKS = ("good", "warn", "bad", "accent", "bar", "track", "quiet", "strong", *(f"chart-{ink}" for ink in range(8)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; `rank` says in which order columns find room, `most` to which width it grows."""
+    """One column; `rank` is the order in which columns get room, `most` the width to which it grows."""
 
     key: str
     title: str
@@ -76,6 +76,11 @@ class Column:
     highest_first: bool = False
     most: int = 0
 
+    @property
+    def widest(self) -> int:
+        """The width to which it grows where there is room."""
+        return max(self.width, self.most)
+
 
 class Order(NamedTuple):
     """The column to sort by, and whether its usual direction is reversed."""
@@ -85,28 +90,14 @@ class Order(NamedTuple):
 
 
 def fitting(width: int, rows: Sequence[RunRow] = ()) -> list[tuple[Column, int]]:
-    """The columns that find room in a width, in their order, each with its own width; what is left widens the names.
+    """The columns of a table of runs that fit a width, in their order, with their widths.
 
-    Tags have a column only where a run has some, the number of devices where a run has several.
+    Tags have a column only if a run has some, the number of devices only if a run has several.
     """
-    room, chosen = width, set[str]()
     useless = {"tags"} if not any(row.tags for row in rows) else set[str]()
     useless |= {"devices"} if all(devices(row) == 1 for row in rows) else set[str]()
-    for column in sorted(COLUMNS, key=lambda column: column.rank):
-        if column.key in useless:
-            continue
-        kept_free = COMFORT if column.rank > FIGURES else 0
-        if column.width + PADDING > room - kept_free and chosen:
-            break
-        chosen.add(column.key)
-        room -= column.width + PADDING
-    widths = {column.key: column.width for column in COLUMNS if column.key in chosen}
-    for column in sorted(COLUMNS, key=lambda column: column.rank):
-        if column.key in chosen and column.most > column.width:
-            more = max(0, min(room, column.most - column.width))
-            widths[column.key] += more
-            room -= more
-    return [(column, widths[column.key]) for column in COLUMNS if column.key in chosen]
+    columns = [column for column in COLUMNS if column.key not in useless]
+    return fitted(columns, width, lambda column: COMFORT if column.rank > FIGURES else 0)
 
 
 def in_order(rows: Sequence[RunRow], order: Order) -> list[RunRow]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from rich.text import Text
 
 from ...core.devices.rank_devices import rank_devices
 from ...core.results.bands import band
@@ -12,15 +16,16 @@ from ...core.results.curves import METRICS, Axis, curve, metrics_of, seconds_to
 from ...core.runs.index import RunRow
 from ...core.runs.record import RunRecord
 from ..charts.drawing import Line
+from ..format.columns import TextColumn
 from ..format.values import count, duration, percent, safe
-from .run_columns import name_of, number
+from .run_columns import Look, name_of, number
 from .run_settings import differing, label, setting, shown
 
 LETTERS = "abcdefgh"
 ORDER = ("test/accuracy", "test/loss", "train/loss", "train/accuracy", *(m for m in METRICS if m.startswith("valid")))
 MAX_VALUE_LENGTH = 24
-GAP = 2
-WIDE, ONLY_WIDE = 100, ("name", "final", "time")
+LATE = 1
+"""The rank of the columns that are shown only if there is room beside the settings that differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +46,6 @@ class Entry:
     def model(self) -> str:
         """The name of its model."""
         return safe(setting(self.row, "model.name") or "")
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """A column of the table: a text a run, the places of the best ones, and whether it is a setting."""
-
-    title: str
-    texts: tuple[str, ...]
-    best: frozenset[int] = frozenset()
-    is_setting: bool = False
-
-    @property
-    def width(self) -> int:
-        """The cells it needs."""
-        return max(len(self.title), *(len(text) for text in self.texts))
 
 
 def metrics(entries: Sequence[Entry]) -> list[str]:
@@ -119,33 +109,43 @@ def reached_by_all(entries: Sequence[Entry]) -> float | None:
     return whole / 100 if whole > 0 else None
 
 
-def table(entries: Sequence[Entry], goal: float | None) -> list[Figures]:
-    """Names, results, the training time to an accuracy, and the settings that differ."""
+def table(entries: Sequence[Entry], goal: float | None, look: Look) -> list[TextColumn]:
+    """Names, results, the training time to an accuracy, and the settings that differ; the best values stand out."""
+    plain = partial(_column, entries, look)
     columns = [
-        Figures("run", tuple(safe(entry.row.id[-4:]) for entry in entries)),
-        Figures("name", tuple(name_of(entry.row)[:MAX_VALUE_LENGTH] for entry in entries)),
-        _metric_column("best acc", entries, lambda record: best_accuracy(record), percent, max),
-        _metric_column("final", entries, lambda record: _last(record, "test/accuracy"), percent, max),
-        _metric_column("loss", entries, lambda record: _at_best(record, "test/loss"), _loss, min),
-        _metric_column("time", entries, lambda record: record.train_seconds if record.epochs else None, duration, min),
+        _letters(entries, look),
+        plain("run", [safe(entry.row.id[-4:]) for entry in entries], right=False),
+        plain("name", [name_of(entry.row) for entry in entries], LATE, right=False),
+        *_results(entries, goal, look),
+        *_on_devices(entries, look),
+    ]
+    paths = differing([entry.row for entry in entries])
+    return columns + [plain(label(path), [shown(setting(entry.row, path)) for entry in entries]) for path in paths]
+
+
+def _results(entries: Sequence[Entry], goal: float | None, look: Look) -> list[TextColumn]:
+    metric = partial(_metric_column, entries, look)
+    columns = [
+        metric("best acc", lambda record: best_accuracy(record), percent, max),
+        metric("final", lambda record: _last(record, "test/accuracy"), percent, max, LATE),
+        metric("loss", lambda record: _at_best(record, "test/loss"), _loss, min),
+        metric("time", lambda record: record.train_seconds if record.epochs else None, duration, min, LATE),
     ]
     if goal is not None:
-        title = f"to {100 * goal:.4g} %"
-        columns.append(_metric_column(title, entries, lambda record: seconds_to(record, goal), duration, min))
-    paths = differing([entry.row for entry in entries])
-    columns += _on_devices(entries)
-    return columns + [_setting_column(entries, path) for path in paths]
+        columns.append(metric(f"to {100 * goal:.4g} %", lambda record: seconds_to(record, goal), duration, min))
+    return columns
 
 
-def _on_devices(entries: Sequence[Entry]) -> list[Figures]:
+def _on_devices(entries: Sequence[Entry], look: Look) -> list[TextColumn]:
     """If runs trained on different numbers of devices: these, and images per second in total and per device."""
     many = [_devices(entry.record) for entry in entries]
     if len(set(many)) < 2:
         return []
+    metric = partial(_metric_column, entries, look)
     return [
-        Figures("devices", tuple(map(count, many))),
-        _metric_column("img/s", entries, lambda record: record.images_per_second, count, max),
-        _metric_column("img/s each", entries, _speed_of_each, count, max),
+        _column(entries, look, "devices", list(map(count, many))),
+        metric("img/s", lambda record: record.images_per_second, count, max),
+        metric("img/s each", _speed_of_each, count, max),
     ]
 
 
@@ -158,23 +158,45 @@ def _speed_of_each(record: RunRecord) -> float | None:
     return None if speed is None else speed / _devices(record)
 
 
-def _setting_column(entries: Sequence[Entry], path: str) -> Figures:
-    texts = tuple(shown(setting(entry.row, path))[:MAX_VALUE_LENGTH] for entry in entries)
-    return Figures(label(path)[:MAX_VALUE_LENGTH], texts, is_setting=True)
+def _letters(entries: Sequence[Entry], look: Look) -> TextColumn:
+    styles = [look.ink("quiet" if entry.hidden else f"chart-{entry.place}") for entry in entries]
+    cells = (Text("-" if entry.hidden else entry.letter, style) for entry, style in zip(entries, styles, strict=True))
+    return TextColumn("", "", tuple(cells), 0)
+
+
+def _column(
+    entries: Sequence[Entry],
+    look: Look,
+    title: str,
+    texts: Sequence[str],
+    rank: int = 0,
+    best: Collection[int] = (),
+    *,
+    right: bool = True,
+) -> TextColumn:
+    inks = ["quiet" if entry.hidden else "good" if place in best else "" for place, entry in enumerate(entries)]
+    side: Literal["left", "right"] = "right" if right else "left"
+    cells = (
+        Text(text[:MAX_VALUE_LENGTH], look.ink(ink), justify=side, no_wrap=True)
+        for text, ink in zip(texts, inks, strict=True)
+    )
+    return TextColumn(title, title[:MAX_VALUE_LENGTH], tuple(cells), rank, right)
 
 
 def _metric_column(
-    title: str,
     entries: Sequence[Entry],
+    look: Look,
+    title: str,
     figure: Callable[[RunRecord], float | None],
     text: Callable[[float | None], str],
     better: Callable[[list[float]], float],
-) -> Figures:
+    rank: int = 0,
+) -> TextColumn:
     values = [number(figure(entry.record)) for entry in entries]
     known = [value for value in values if value is not None]
     first = better(known) if len(set(known)) > 1 else None
-    best = frozenset(place for place, value in enumerate(values) if value is not None and value == first)
-    return Figures(title, tuple(text(value) for value in values), best)
+    best = {place for place, value in enumerate(values) if value is not None and value == first}
+    return _column(entries, look, title, list(map(text, values)), rank, best)
 
 
 def _loss(value: float | None) -> str:
@@ -189,22 +211,7 @@ def _at_best(record: RunRecord, metric: str) -> float | None:
     return record.best.metrics.get(metric) if record.best else _last(record, metric)
 
 
-def fitted(columns: Sequence[Figures], width: int) -> tuple[list[Figures], int]:
-    """The columns that fit beside the letters, and how many were left out; settings matter more than some figures."""
-    room, chosen = width - 1 - GAP, list[Figures]()
-    for column in columns:
-        if width < WIDE and column.title in ONLY_WIDE:
-            continue
-        if column.width + GAP > room:
-            break
-        room -= column.width + GAP
-        chosen.append(column)
-    return chosen, len(columns) - len(chosen)
-
-
-def tab_separated(entries: Sequence[Entry], columns: Sequence[Figures]) -> str:
+def tab_separated(columns: Sequence[TextColumn]) -> str:
     """The whole table as tab-separated text for a spreadsheet."""
-    lines = ["\t".join(["", *(column.title for column in columns)])]
-    for place, entry in enumerate(entries):
-        lines.append("\t".join([entry.letter, *(column.texts[place] for column in columns)]))
-    return "\n".join(lines) + "\n"
+    texts = ([column.title, *(cell.plain for cell in column.cells)] for column in columns)
+    return "".join("\t".join(row) + "\n" for row in zip(*texts, strict=True))

@@ -34,6 +34,14 @@ class StyledTable(DataTable[Text]):
     .styled-table--track { color: $track; }
     .styled-table--quiet { color: $quiet; }
     .styled-table--strong { text-style: bold; }
+    .styled-table--chart-0 { color: $chart-0; text-style: bold; }
+    .styled-table--chart-1 { color: $chart-1; text-style: bold; }
+    .styled-table--chart-2 { color: $chart-2; text-style: bold; }
+    .styled-table--chart-3 { color: $chart-3; text-style: bold; }
+    .styled-table--chart-4 { color: $chart-4; text-style: bold; }
+    .styled-table--chart-5 { color: $chart-5; text-style: bold; }
+    .styled-table--chart-6 { color: $chart-6; text-style: bold; }
+    .styled-table--chart-7 { color: $chart-7; text-style: bold; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:

@@ -32,6 +32,11 @@ class TextTable(StyledTable):
         """The key of the selected row."""
         return self._keys[self.cursor_row] if 0 <= self.cursor_row < len(self._drawn[1]) else None
 
+    @property
+    def left_out(self) -> int:
+        """The number of columns that do not fit."""
+        return len(self._columns) - len(self._drawn[0])
+
     def show(self, keys: Sequence[str], columns: Sequence[TextColumn]) -> None:
         """Show columns; `keys` identify the rows."""
         self._keys, self._columns = list(keys), list(columns)

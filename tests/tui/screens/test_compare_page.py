@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.text import Text
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -19,11 +20,11 @@ from torchdeck.core.runs.reader import load_record
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.compare.diff_table import DiffTable
 from torchdeck.tui.compare.page import ComparePage
+from torchdeck.tui.format.columns import TextColumn, fitted
 from torchdeck.tui.state.messages import CopyRequested
 from torchdeck.tui.state.preferences import Preferences
 from torchdeck.tui.state.refresh_rates import RefreshRates
 from torchdeck.tui.state.workspace import Workspace
-from torchdeck.tui.summaries.run_comparison import Figures, fitted
 from torchdeck.tui.widgets.chart import Chart
 
 Train = Callable[..., Any]
@@ -59,10 +60,19 @@ def test_what_is_not_finite_takes_no_part_in_a_band() -> None:
     assert len(band([])) == len(band([of([1], [1]), of([2], [2])])) == 0
 
 
-def test_columns_that_find_no_room_are_counted() -> None:
-    columns = [Figures("run", ("abcd",)), Figures("loss", ("0.12345",)), Figures("lr", ("1",), is_setting=True)]
-    assert fitted(columns, 13 + 3) == (columns[:1], 2)
-    assert fitted(columns, 40) == (columns, 0)
+def test_columns_of_low_rank_get_room_first_and_the_rest_widens_those_that_grow() -> None:
+    columns = [
+        TextColumn("name", "name", (Text("a very long name"),), 1, most=8, grows=True),
+        TextColumn("loss", "loss", (Text("0.12345"),), 0),
+        TextColumn("lr", "lr", (Text("0.1"),), 2),
+    ]
+    assert [(column.key, width) for column, width in fitted(columns, 16)] == [("loss", 7), ("lr", 3)]
+    assert [(column.key, width) for column, width in fitted(columns, 21)] == [("name", 10), ("loss", 7)]
+    assert [(column.key, width) for column, width in fitted(columns, 60)] == [("name", 16), ("loss", 7), ("lr", 3)]
+
+
+def texts(column: TextColumn) -> list[str]:
+    return [cell.plain for cell in column.cells]
 
 
 class Driven(Torchdeck):
@@ -170,8 +180,10 @@ async def test_a_band_holds_least_mean_and_greatest_of_every_step(app: Driven, t
 async def test_only_settings_that_differ_are_shown(app: Driven, three: list[str]) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         page = await opened(pilot)
-        settings = {column.title: column.texts for column in page.columns if column.is_setting}
-        assert settings == {"lr": ("0.05", "0.1", "0.02"), "seed": ("1", "1", "2")}
+        *figures, lr, seed = page.columns
+        assert texts(lr) == ["0.05", "0.1", "0.02"]
+        assert texts(seed) == ["1", "1", "2"]
+        assert figures[-1].title.startswith("to ")
         assert "only settings that differ" in picture(app)
         assert all(run_id[-4:] in picture(app) for run_id in three)
 
@@ -181,7 +193,8 @@ async def test_the_best_of_each_figure_is_marked(app: Driven, three: list[str]) 
         page = await opened(pilot)
         best = [row.figure("test/loss") for row in list_runs(app.workspace.logs)]
         (loss,) = [column for column in page.columns if column.title == "loss"]
-        assert loss.best == {min(range(3), key=lambda place: best[place] or 0.0)}
+        bold = {place for place, cell in enumerate(loss.cells) if cell.style}
+        assert bold == {min(range(3), key=lambda place: best[place] or 0.0)}
         assert len(three) == 3
 
 
@@ -199,7 +212,7 @@ async def test_the_time_to_an_accuracy_is_asked_for(app: Driven, three: list[str
             await pilot.pause()
             assert title in [column.title for column in page.columns]
         (column,) = [column for column in page.columns if column.title == "to 99.5 %"]
-        assert [text == "-" for text in column.texts] == [seconds_to(record, 0.995) is None for record in records]
+        assert [text == "-" for text in texts(column)] == [seconds_to(record, 0.995) is None for record in records]
 
 
 async def test_the_table_is_copied_as_tab_separated_text(app: Driven, three: list[str]) -> None:
@@ -208,7 +221,7 @@ async def test_the_table_is_copied_as_tab_separated_text(app: Driven, three: lis
         await pilot.press("k")
         await pilot.pause()
         lines = [line.split("\t") for line in app.copied.splitlines()]
-        assert lines[0] == ["", *(column.title for column in page.columns)]
+        assert lines[0] == [column.title for column in page.columns]
         assert [line[:2] for line in lines[1:]] == [
             [letter, run_id[-4:]] for letter, run_id in zip("abc", three, strict=True)
         ]

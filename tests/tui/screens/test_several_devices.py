@@ -21,7 +21,7 @@ from torchdeck.tui.format.event_lines import lines_of
 from torchdeck.tui.format.rank_table import rank_rows
 from torchdeck.tui.format.tables import fact_rows
 from torchdeck.tui.state.feed import Feed
-from torchdeck.tui.summaries.run_columns import fitting
+from torchdeck.tui.summaries.run_columns import Look, fitting
 from torchdeck.tui.summaries.run_comparison import Entry, table
 
 MakeApp = Callable[..., Torchdeck]
@@ -166,10 +166,11 @@ def test_runs_on_different_numbers_of_devices_are_compared_by_the_speed_of_each_
     make_example_runs(tmp_path, NOW)
     make_run_on(tmp_path, NOW, gpus(4))
     entries = [Entry(place, row, load_record(row.folder)) for place, row in enumerate(list_runs(tmp_path))]
-    columns = {figures.title: figures.texts for figures in table(entries, None)}
+    look = Look({}, ascii_only=False, now=NOW, marked=frozenset())
+    columns = {column.title: tuple(cell.plain for cell in column.cells) for column in table(entries, None, look)}
     assert (columns["devices"], columns["img/s"][1], columns["img/s each"][1]) == (("1", "1", "4", "1"), "716", "716")
     assert columns["img/s each"][2] == "179"
-    assert "devices" not in {figures.title for figures in table(entries[:2], None)}
+    assert "devices" not in {column.title for column in table(entries[:2], None, look)}
 
 
 async def test_the_details_of_a_run_count_its_devices(make_app: MakeApp, tmp_path: Path) -> None:
