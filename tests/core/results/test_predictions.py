@@ -203,7 +203,8 @@ def test_absent_images_are_never_downloaded(tmp_path: Path) -> None:
     source = source_of({"config": parse_config(made).model_dump(mode="json")}, tmp_path)
     with pytest.raises(DataError) as caught:
         run_to_end(read_images(source, np.zeros(3, np.int64)))
-    assert str(caught.value) == f"the images of cifar10 are not in {tmp_path}; download them with: torchdeck data fetch cifar10"
+    hint = "download them with: torchdeck data fetch cifar10"
+    assert str(caught.value) == f"the images of cifar10 are not in {tmp_path}; {hint}"
     assert list(tmp_path.iterdir()) == []
 
 
