@@ -26,12 +26,12 @@ Made = Callable[..., ExperimentConfig]
 State = dict[str, Any]
 Tensors = dict[str, Tensor]
 
-STEPS = 16
+STEPS = 24
 LOOKS = STEPS + 4
 """At control: after each training step, and once in each evaluation."""
 HARD = {
     "data.size": 8,
-    "data.train_images": 30,
+    "data.train_images": 46,
     "data.test_images": 24,
     "data.flip": True,
     "data.crop_padding": 1,
@@ -192,7 +192,7 @@ def test_data_that_changed_since_is_told_when_a_run_is_resumed(
     assert started.reproducible == "seeded"
 
 
-CUT = 10
+CUT = 14
 """In the third epoch, after the schedule and the scale have moved."""
 
 
