@@ -174,6 +174,17 @@ def steps_of(config: ExperimentConfig, *, short: bool = False) -> Steps:
     return Steps(typical, evaluated[1], peak, plan.allocated, plan.config.training.precision)
 
 
+def launches_of_update(config: ExperimentConfig) -> int:
+    """The launches of an optimizer's update, after one that made its state."""
+    plan = make_plan(config, Path())
+    configure_process(plan)
+    job = build_job(plan, prepared(config), SINGLE)
+    for parameter in job.model.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    job.optimizer.step()
+    return counted(job.optimizer.step).launches
+
+
 def prepared(config: ExperimentConfig) -> Prepared:
     """The data of a config on noise."""
     steps = prepare(open_dataset(config.data, Path()), 1, config.data.source == "streamed")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gpu_process import PRESETS, Steps, ends, forked, small, steps_of, train
+from gpu_process import PRESETS, Steps, ends, forked, launches_of_update, small, steps_of, train
 
 from torchdeck import presets
 from torchdeck.core.events import Failure, RunEvent, RunFailed
@@ -29,6 +29,10 @@ def test_a_step_never_waits_and_the_plan_knows_its_memory(preset: str) -> None:
         waits = 1 if precision == "fp16" and "speedrun" in preset else 0
         assert (found.train.waits, found.evaluate.waits) == (waits, 0), precision
         assert (found.train.to_device, found.train.to_host) == (0, waits), precision
+
+
+def test_muon_updates_many_filters_with_each_kernel() -> None:
+    assert forked(launches_of_update, small("speedrun-94", {"training.precision": "bf16"})) <= 60
 
 
 def on_card(changes: dict[str, Any], folder: Path, megabytes: int, others: int = 0) -> list[RunEvent]:
