@@ -34,6 +34,11 @@ def safe(text: object, limit: int = MAX_TEXT_LENGTH) -> str:
     return "".join(kept)
 
 
+def points(difference: float | None, unit: str = "") -> str:
+    """A difference of two shares in percentage points, never as a negative zero."""
+    return "-" if difference is None else f"{round(100 * difference, 2) + 0.0:.2f}{unit}"
+
+
 def percent(fraction: float | None, digits: int = 2) -> str:
     """A fraction as a percentage; a dash for None."""
     return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"

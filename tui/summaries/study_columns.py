@@ -13,7 +13,7 @@ from ...core.results.run_result import Accuracy, ResultRow
 from ...core.results.study_result import varied
 from ...core.studies.model import DONE, Study, StudyRun
 from ..format.columns import TextColumn
-from ..format.values import count, duration, percent, safe
+from ..format.values import count, duration, percent, points, safe
 from ..state.study_reader import StudyEntry, StudySnapshot
 from ..state.study_workers import WorkerStatus
 from .run_columns import GLYPHS, UNKNOWN, Glyph, Look, age, bar
@@ -177,7 +177,7 @@ def _ends(accuracy: Accuracy | None) -> str:
 
 
 def _gap(row: ResultRow | None) -> str:
-    return "-" if row is None or row.gap is None else f"{100 * row.gap:.2f} pt"
+    return points(None if row is None else row.gap, " pt")
 
 
 def share_done(snapshot: StudySnapshot) -> float:

@@ -11,7 +11,7 @@ from ...core.results.run_result import Accuracy, ResultRow, seconds_to_percent
 from ...core.results.statistics import Spread
 from ...core.results.study_result import StudyResult, varied
 from ...core.utils.flatten import as_mapping
-from ..format.values import count, duration, figure, percent, safe, size
+from ..format.values import count, duration, figure, percent, points, safe, size
 from .run_settings import label, shown
 
 MAX_PERCENTS = 8
@@ -58,7 +58,7 @@ def results_table(result: StudyResult) -> Grid:
 def _result_cells(result: StudyResult, row: ResultRow, paths: Sequence[str]) -> tuple[str, ...]:
     values_of = varied(result.study, row)
     settings = (safe(shown(values_of[path])) for path in paths)
-    gap = "-" if row.gap is None else f"{100 * row.gap:.2f} pt"
+    gap = points(row.gap, " pt")
     done = f"{row.epochs}" + (f", best {row.best.epoch}" if row.best else "")
     reached = (with_interval(row.best), with_interval(row.final), percent(row.train_accuracy), gap)
     return (safe(row.label), *settings, row.state, done, *reached)
@@ -82,7 +82,7 @@ def short_results_table(result: StudyResult) -> Grid:
         found = row.best.interval if row.best else None
         ends = f"{100 * found.low:.1f}-{100 * found.high:.1f}" if found else "-"
         best, final = (_bare(of.value if of else None) for of in (row.best, row.final))
-        gap = "-" if row.gap is None else f"{100 * row.gap:.2f}"
+        gap = points(row.gap)
         state = ("done" if row.finished else row.state,) if states else ()
         rows.append((safe(row.label), *state, str(row.epochs), best, ends, final, _bare(row.train_accuracy), gap))
     first = 2 if states else 1

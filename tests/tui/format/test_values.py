@@ -1,6 +1,6 @@
 import pytest
 
-from torchdeck.tui.format.values import count, duration, figure, percent, safe, size
+from torchdeck.tui.format.values import count, duration, figure, percent, points, safe, size
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,12 @@ def test_figures_are_written_as_a_person_reads_them() -> None:
         "5.0 TiB",
     ]
     assert count(62006) == "62,006"
+
+
+def test_a_difference_that_rounds_to_zero_has_no_sign() -> None:
+    assert [points(value, " pt") for value in (-0.00001, 0.17404, -0.007, None)] == [
+        "0.00 pt",
+        "17.40 pt",
+        "-0.70 pt",
+        "-",
+    ]
