@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -41,6 +41,8 @@ Precision = Literal["auto", "fp32", "fp16", "bf16", "fp64"]
 
 class TrainingOptions(Options):
     """Settings of the training itself."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"cuda_graph"})
 
     epochs: int = Field(default=10, ge=1, le=100_000, description="Passes over the training split")
     batch_size: int = Field(default=128, ge=1, description="Images per optimizer step")
@@ -110,6 +112,11 @@ class TrainingOptions(Options):
     )
     threads: int | Auto = Field(default="auto", description="CPU threads for computation; auto: chosen by torch")
     deterministic: bool = Field(default=False, description="On CUDA: only algorithms that are reproducible bit for bit")
+    cuda_graph: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="On one GPU: capture the training step as a CUDA graph and replay it, which saves the host's work"
+        " for each operation; auto: where the step can be captured",
+    )
 
     @property
     def lr_rule(self) -> float:

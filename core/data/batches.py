@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +29,28 @@ TOGETHER = 128
 """Small batches are made for this many images at once, and then split."""
 
 
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """A training batch before its images are cut out and augmented.
+
+    Of a resident split `plan.order` are the offsets of its crops; one that is streamed has its `pixels`, uint8
+    [B, C, H, W].
+    """
+
+    labels: Tensor
+    plan: IndexPlan
+    pixels: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors in a fixed order."""
+        return [self.labels, *self.plan.tensors().values(), *([] if self.pixels is None else [self.pixels])]
+
+    def clone(self) -> RawBatch:
+        """A copy in memory of its own."""
+        pixels = None if self.pixels is None else self.pixels.clone()
+        return RawBatch(self.labels.clone(), self.plan.changed(torch.clone), pixels)
+
+
 class Batches(Protocol):
     """A split as batches: normalised images [B, C, H, W] and int64 labels [B], on the device.
 
@@ -39,6 +63,14 @@ class Batches(Protocol):
 
     def train(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[Pair]:
         """The batches of an epoch in the plan's order, augmented, from `first_batch` on; the last may be short."""
+        ...
+
+    def raw(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[RawBatch]:
+        """The same batches before their images are made."""
+        ...
+
+    def images(self, raw: RawBatch) -> Tensor:
+        """The images of a raw batch, made by operations on the device alone."""
         ...
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
@@ -134,6 +166,17 @@ class ResidentBatches:
             images = self.finish(self.windows.cut(places[part]), plan, part)
             yield from zip(images.split(list(group)), labels[part].split(list(group)), strict=True)
 
+    def raw(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[RawBatch]:
+        plan = self.shard.of(plan, batch_size).to(self.labels.device)
+        cuts = dataclasses.replace(plan, order=self.windows.places(plan.order, plan), top=None, left=None, flip=None)
+        sizes = self.shard.sizes(len(self), batch_size)
+        batches = zip(self.labels[plan.order].split(sizes), cuts.split(sizes), strict=True)
+        for labels, part in islice(batches, first_batch, None):
+            yield RawBatch(labels, part)
+
+    def images(self, raw: RawBatch) -> Tensor:
+        return self.finish(self.windows.cut(raw.plan.order), raw.plan, slice(None))
+
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
         for part in self.shard.blocks(len(self), batch_size):
             yield self.finish(plain(self.canvas, self.augmentation.padding, part), None, part), self.labels[part]
@@ -169,15 +212,22 @@ class StreamedBatches:
         return len(self.split.labels)
 
     def train(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[Pair]:
+        for raw in self.raw(plan, batch_size, first_batch):
+            yield self.images(raw), raw.labels
+
+    def raw(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[RawBatch]:
         plan = self.shard.of(plan, batch_size)
-        order, there = plan.order.numpy(), plan.to(self.device)
         sizes = self.shard.sizes(len(self), batch_size)
-        wanted = [part for part, _ in grouped(sizes, first_batch, 1)]
-        for part, (images, labels) in zip(wanted, self._read([order[part] for part in wanted]), strict=True):
-            windows = Windows(self._canvas(images, self.augmentation), self.augmentation.padding)
-            here = there.changed(lambda tensor, part=part: tensor[part])
-            places = windows.places(torch.arange(len(images), device=self.device), here)
-            yield self.finish(windows.cut(places), here, slice(None)), labels
+        choices = [plan.order.numpy()[part] for part, _ in grouped(sizes, first_batch, 1)]
+        plans = islice(plan.to(self.device).split(sizes), first_batch, None)
+        for (images, labels), part in zip(self._read(choices), plans, strict=True):
+            yield RawBatch(labels, part, images)
+
+    def images(self, raw: RawBatch) -> Tensor:
+        assert raw.pixels is not None
+        windows = Windows(self._canvas(raw.pixels, self.augmentation), self.augmentation.padding)
+        places = windows.places(torch.arange(len(raw.pixels), device=self.device), raw.plan)
+        return self.finish(windows.cut(places), raw.plan, slice(None))
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
         wanted = self.shard.blocks(len(self), batch_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,12 +40,27 @@ class IndexPlan:
 
     def to(self, device: torch.device) -> IndexPlan:
         """The plan on a device."""
-        return self.changed(lambda tensor: tensor.to(device))
+        return self.changed(lambda tensor: sent(tensor, device))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that are not None, by name."""
+        given = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def split(self, sizes: Sequence[int]) -> Iterator[IndexPlan]:
+        """The plans of consecutive batches of these sizes."""
+        tensors = self.tensors()
+        for parts in zip(*(tensor.split(list(sizes)) for tensor in tensors.values()), strict=True):
+            yield IndexPlan(**dict(zip(tensors, parts, strict=True)))
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> IndexPlan:
         """The plan with each of its tensors changed."""
-        given = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{name: change(value) for name, value in given.items() if value is not None})
+        return dataclasses.replace(self, **{name: change(value) for name, value in self.tensors().items()})
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; for a GPU it is pinned first, because a copy from other memory synchronises the device."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 @dataclass(frozen=True, slots=True)

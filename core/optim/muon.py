@@ -40,7 +40,7 @@ class Muon(Optimizer):
     """Groups with `orthogonal` are updated by Muon, the others by SGD; both with Nesterov momentum.
 
     Weight decay is decoupled: at the full learning rate each step subtracts the share `weight_decay` of the weights.
-    Groups have `half` set where the run computes in half precision. On a GPU the learning rate may be a tensor.
+    Groups have `half` set where the run computes in half precision. On a GPU the learning rate of a group is a tensor.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
@@ -72,26 +72,22 @@ class Muon(Optimizer):
         return [self.state[parameter]["momentum_buffer"] for parameter in parameters]
 
     def _update(self, ready: list[Tensor], group: dict[str, Any]) -> None:
-        """Decay the weights of a group, and update them by gradients with Nesterov momentum."""
+        """Update a group by gradients with Nesterov momentum."""
         updates = list(torch._foreach_add(_gradients(ready), self._buffers(ready), alpha=group["momentum"]))
-        if group["weight_decay"]:
-            torch._foreach_mul_(ready, 1 - group["weight_decay"] * group["lr"] / group["initial_lr"])
-        on_cpu = ready[0].device.type == "cpu"
-        if group["orthogonal"]:
-            (_update_filters if on_cpu else update_padded_filters)(ready, updates, group)
-        elif on_cpu:
-            torch._foreach_add_(ready, updates, alpha=-group["lr"])
-        else:
-            torch._foreach_mul_(updates, -group["lr"])
-            torch._foreach_add_(ready, updates)
+        (_update_on_cpu if ready[0].device.type == "cpu" else update_on_gpu)(ready, updates, group)
 
 
 def _gradients(parameters: list[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
-def _update_filters(parameters: list[Tensor], updates: list[Tensor], group: dict[str, Any]) -> None:
-    """Apply the orthogonalised updates; filters of one shape are orthogonalised as one batch."""
+def _update_on_cpu(parameters: list[Tensor], updates: list[Tensor], group: dict[str, Any]) -> None:
+    """Decay and update a group; filters of one shape are orthogonalised as one batch."""
+    if group["weight_decay"]:
+        torch._foreach_mul_(parameters, 1 - group["weight_decay"] * group["lr"] / group["initial_lr"])
+    if not group["orthogonal"]:
+        torch._foreach_add_(parameters, updates, alpha=-group["lr"])
+        return
     alike: dict[torch.Size, list[int]] = defaultdict(list)
     for index, update in enumerate(updates):
         alike[update.shape].append(index)
@@ -106,8 +102,20 @@ def _update_filters(parameters: list[Tensor], updates: list[Tensor], group: dict
             weights.add_(direction.view_as(weights), alpha=-group["lr"])
 
 
-def update_padded_filters(parameters: list[Tensor], updates: list[Tensor], group: dict[str, Any]) -> None:
-    """Apply the orthogonalised updates with few kernels: filters of similar shapes are padded to one batch of matrices.
+def update_on_gpu(parameters: list[Tensor], updates: list[Tensor], group: dict[str, Any]) -> None:
+    """Decay and update a group with few kernels, which read the learning rate from a tensor."""
+    # Filters that are normalised need no decay.
+    if group["weight_decay"] and not group.get("normalize"):
+        torch._foreach_mul_(parameters, torch.rsub(group["lr"], 1, alpha=group["weight_decay"] / group["initial_lr"]))
+    if group["orthogonal"]:
+        _update_padded_filters(parameters, updates, group)
+    else:
+        torch._foreach_mul_(updates, group["lr"])
+        torch._foreach_sub_(parameters, updates)
+
+
+def _update_padded_filters(parameters: list[Tensor], updates: list[Tensor], group: dict[str, Any]) -> None:
+    """Apply the orthogonalised updates; filters of similar shapes are padded to one batch of matrices.
 
     Zeros around a matrix change neither its norm nor the result of the iterations within it.
     """

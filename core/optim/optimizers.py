@@ -46,6 +46,8 @@ def _of_adam(options: AdamOptions | AdamWOptions, model: nn.Module) -> dict[str,
         "eps": options.eps,
         "weight_decay": options.weight_decay,
         "fused": _fused(model),
+        # Only then does Adam allow the capture of its update as a CUDA graph.
+        "capturable": all(parameter.is_cuda for parameter in model.parameters()),
     }
 
 

@@ -27,6 +27,10 @@ class CountedScaler(torch.amp.GradScaler):
         (found,) = self._found_inf_per_device(optimizer).values()
         return found
 
+    def abandon_step(self) -> None:
+        """Forget a step that was started and will not be finished."""
+        self._per_optimizer_states.clear()
+
     def health(self, tally: Tally) -> tuple[Tensor, ...]:
         """The values for `check_scaler`, still on the device; empty where the scaler is disabled."""
         if not self.is_enabled() or self._scale is None:

@@ -20,11 +20,12 @@ from ..data.prepare import prepare
 from ..errors import TorchdeckError
 from ..utils.gc_tuning import collect_rarely
 from ..utils.generators import run_to_end
-from .loop import evaluate_step, train_step
+from .loop import evaluate_step
 from .plan import make_plan, steps_per_epoch, with_precision
 from .precision import choose_precision
 from .process_group import Ranks
 from .state import TrainingJob, build_job, configure_process, evaluation_tally
+from .step_graph import open_steps
 
 WARMUP_STEPS = 3
 MAX_STEPS = 50
@@ -47,19 +48,20 @@ def seconds_per_epoch(config: ExperimentConfig, data: Path) -> float:
 
 def _train(job: TrainingJob) -> float:
     """Seconds of a training step."""
-    training = job.plan.config.training
-    plan = epoch_plan(len(job.train_batches), training.seed, 1, job.plan.config.data)
+    plan = epoch_plan(len(job.train_batches), job.plan.config.training.seed, 1, job.plan.config.data)
     job.model.train()
-    count, started = -WARMUP_STEPS, time.perf_counter()
-    for images, labels in islice(job.train_batches.train(plan, training.batch_size), WARMUP_STEPS + MAX_STEPS):
-        train_step(job, images, labels)
+    # The capture of a step is not timed either.
+    warm_up = WARMUP_STEPS + job.plan.captures_steps
+    count, started = -warm_up, time.perf_counter()
+    for step in islice(open_steps(job).of_epoch(plan, 0), warm_up + MAX_STEPS):
+        step()
         count += 1
-        if count == 0 and job.steps > WARMUP_STEPS:  # the steps before were only to warm up
+        if count == 0 and job.steps > warm_up:  # the steps before were only to warm up
             _wait(job)
             started = time.perf_counter()
         if count > 0 and time.perf_counter() - started > MAX_SECONDS:
             break
-    count = count if count > 0 else count + WARMUP_STEPS
+    count = count if count > 0 else count + warm_up
     _wait(job)
     return (time.perf_counter() - started) / max(1, count)
 

@@ -1,4 +1,4 @@
-"""The training loop: `train` yields events; `train_step` and `evaluate_step` enter the torch contexts.
+"""The training loop: `train` yields events; the training step and `evaluate_step` enter the torch contexts.
 
 A generator must never yield inside a torch context: the mode would leak into the code that iterates.
 """
@@ -6,21 +6,22 @@ A generator must never yield inside a torch context: the mode would leak into th
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ..data.batches import Batches
 from ..data.index_plan import derive_seed, epoch_plan
-from ..events import EpochCompleted, EvaluationCompleted, RunEvent, StepCompleted
+from ..events import EpochCompleted, EvaluationCompleted, RunEvent, StepCompleted, WarningRaised
 from .divergence import check_figures, check_losses, check_scaler, check_tensors
 from .inference import Predictions, joined_over_ranks, no_predictions, predict
 from .metrics import Figures, Tally
 from .pacing import Pacer, StopRequested
-from .state import TrainingJob, evaluation_tally, set_learning_rate, state_of, training_tally
+from .state import TrainingJob, evaluation_tally, set_learning_rate, state_of
+from .step import EagerSteps, autocast
+from .step_graph import open_steps
 
 Outcome = tuple[Literal["completed", "stopped"], str]
 
@@ -31,11 +32,12 @@ def train(job: TrainingJob, pacer: Pacer) -> Generator[RunEvent, None, Outcome]:
     Raises:
         DivergedError: a loss, metric, weight or buffer is no longer finite.
     """
+    steps = open_steps(job)
     try:
         while not (reason := _finished(job)):
             if pacer.stop_after_epoch:
                 return "stopped", pacer.stop_after_epoch
-            yield from _train_epoch(job, pacer)
+            yield from _train_epoch(job, pacer, steps)
             yield from _evaluate_epoch(job, pacer)
     except StopRequested as request:
         return "stopped", str(request)
@@ -54,7 +56,7 @@ def _finished(job: TrainingJob) -> str:
     return "all epochs are done" if position.epoch > training.epochs else ""
 
 
-def _train_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
+def _train_epoch(job: TrainingJob, pacer: Pacer, steps: EagerSteps) -> Iterator[RunEvent]:
     config, position = job.plan.config, job.position
     training = config.training
     job.model.train()
@@ -63,9 +65,11 @@ def _train_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
     job.resumed_mid_epoch = False
     plan = epoch_plan(len(job.train_batches), training.seed, position.epoch, config.data)
     started, seconds_before, seen_before = pacer.now(), position.epoch_seconds, job.tally.images
-    for images, labels in job.train_batches.train(plan, training.batch_size, position.batch):
+    for step in steps.of_epoch(plan, position.batch):
         lr = set_learning_rate(job, position.step)
-        train_step(job, images, labels)
+        step()
+        while steps.warnings:
+            yield WarningRaised(message=steps.warnings.pop())
         position.batch += 1
         position.step += 1
         if job.lookahead:
@@ -90,69 +94,7 @@ def _begin_epoch(job: TrainingJob) -> None:
     purpose = f"epoch of rank {job.ranks.rank}" if job.ranks.rank else "epoch"
     torch.manual_seed(derive_seed(seed, purpose, position.epoch))
     position.batch, position.epoch_seconds = 0, 0.0
-    job.tally = training_tally(job.plan, len(job.train_batches), job.ranks)
-
-
-def train_step(job: TrainingJob, images: Tensor, labels: Tensor) -> Tensor:
-    """One optimizer step on a batch [B, C, H, W] with labels [B]; returns its mean loss, still on the device.
-
-    With several ranks each passes its part of the batch; the step is that of the whole batch.
-    """
-    training = job.plan.config.training
-    _clear_gradients(job)
-    if training.accumulation == 1 or not len(images):
-        loss, logits = _backward(job, images, labels, 1.0)
-    else:
-        *parts, last = zip(images.chunk(training.accumulation), labels.chunk(training.accumulation), strict=True)
-        with job.without_gradient_sync():
-            done = [_backward(job, part, truth, len(part) / len(images)) for part, truth in parts]
-        done.append(_backward(job, *last, len(last[0]) / len(images)))
-        loss, logits = torch.stack([share for share, _ in done]).sum(), torch.cat([part for _, part in done])
-    if training.gradient_clipping:
-        job.scaler.unscale_(job.optimizer)
-        nn.utils.clip_grad_norm_(job.model.parameters(), training.gradient_clipping)
-    job.scaler.step(job.optimizer)
-    skipped = job.scaler.skipped(job.optimizer)
-    job.scaler.update()
-    job.tally.add(loss, logits, labels, skipped)
-    return loss
-
-
-def _clear_gradients(job: TrainingJob) -> None:
-    training = job.plan.config.training
-    if not (training.compile and training.accumulation > 1):
-        job.optimizer.zero_grad(set_to_none=True)
-        return
-    # The gradients of a captured graph are overwritten by its next replay: accumulate them in separate memory.
-    for group in job.optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
-
-
-def _backward(job: TrainingJob, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Add the gradients of `share` of a batch; returns that share of the mean loss, and the logits."""
-    with autocast(job):
-        logits = job.forward(images)
-        smoothing = job.plan.config.training.label_smoothing
-        # The mean over no images is nan, while its gradients must be zero.
-        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing) if len(images) else logits.sum()
-    if share < 1:
-        loss = loss * share
-    weight = job.weight(len(images) if share == 1 else round(len(images) / share))
-    job.scaler.scale(loss if weight == 1 else loss * weight).backward()
-    return loss.detach().float(), logits.detach()
-
-
-def autocast(job: TrainingJob) -> AbstractContextManager[object]:
-    """Autocast to the plan's half precision; a null context for fp32 and fp64."""
-    precision = job.plan.config.training.precision
-    if precision in ("fp32", "fp64"):
-        return _AS_IT_IS
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    return torch.autocast(job.plan.device.type, dtype=dtype)
-
-
-_AS_IT_IS = nullcontext()
+    job.tally.clear()
 
 
 def _figures(job: TrainingJob) -> Figures:
@@ -226,8 +168,7 @@ def _evaluate_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
 
 def _last_learning_rate(job: TrainingJob) -> float:
     """The learning rate of the last step, which a plateau schedule at the epoch's end does not change."""
-    group = job.optimizer.param_groups[0]
-    return job.plan.config.optimizer.lr * float(group["lr"]) / float(group["initial_lr"])
+    return job.plan.config.optimizer.lr * job.applied_lr / float(job.optimizer.param_groups[0]["initial_lr"])
 
 
 def _update_best(job: TrainingJob, metrics: dict[str, float]) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..data.index_plan import sent
 from .process_group import Ranks
 
 MAX_WAITING_STEPS = 32
@@ -38,8 +39,8 @@ class Tally:
 
     def __init__(self, sizes: Sequence[int], mine: Sequence[int], device: torch.device) -> None:
         self._counts = sizes
-        self.sizes = torch.tensor(sizes, dtype=torch.float64).to(device)
-        self._mine = torch.tensor(mine, dtype=torch.float64).to(device)
+        self.sizes = sent(torch.tensor(sizes, dtype=torch.float64), device)
+        self._mine = sent(torch.tensor(mine, dtype=torch.float64), device)
         self.losses = torch.zeros(len(sizes), device=device)
         self.skipped = torch.zeros(len(sizes), dtype=torch.bool, device=device)
         self.hits = torch.zeros((), dtype=torch.int64, device=device)
@@ -47,7 +48,34 @@ class Tally:
         """Images of all steps so far, on all ranks."""
         self.steps = 0
         self._waiting: list[tuple[Tensor, Tensor, Tensor, Tensor | None]] = []
-        self._combined = 0, self.hits
+        self._combined = 0, torch.zeros_like(self.hits)
+        self._next = torch.zeros(1, dtype=torch.int64, device=device)
+        """The number of the next step that `add_on_device` counts."""
+        self._next_on_host = 0
+
+    def clear(self) -> None:
+        """Start again from zero, in the same memory."""
+        for tensor in (self.losses, self.skipped, self.hits):
+            tensor.zero_()
+        self.images = self.steps = 0
+        self._waiting, self._combined = [], (0, torch.zeros_like(self.hits))
+
+    def advance(self) -> None:
+        """The host's part of adding a step; `add_on_device` follows."""
+        self.flush()
+        if self._next_on_host != self.steps:
+            self._next.fill_(self.steps)
+        self.images += self._counts[self.steps]
+        self.steps += 1
+        self._next_on_host = self.steps
+
+    def add_on_device(self, loss: Tensor, logits: Tensor, labels: Tensor, skipped: Tensor | None) -> None:
+        """The device's part of adding a step, which a graph can replay."""
+        self.losses.index_copy_(0, self._next, loss.view(1))
+        if skipped is not None:
+            self.skipped.index_copy_(0, self._next, skipped.view(1) > 0)
+        self.hits += (logits.argmax(1) == labels).sum()
+        self._next += 1
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, skipped: Tensor | None = None) -> None:
         """Add a step: its mean loss, logits [B, K], labels [B], and whether a scaler skipped it (above 0)."""
@@ -73,7 +101,7 @@ class Tally:
         self.losses[self.steps : end] = torch.stack(losses)
         if skipped[0] is not None:
             self.skipped[self.steps : end] = torch.stack(skipped) > 0
-        self.hits = self.hits + (torch.cat(logits).argmax(1) == torch.cat(labels)).sum()
+        self.hits += (torch.cat(logits).argmax(1) == torch.cat(labels)).sum()
         self.steps = end
 
     def combine(self, ranks: Ranks) -> None:
@@ -86,17 +114,17 @@ class Tally:
         figures = torch.cat([self.losses[part] * self._mine[part], (self.hits - hits).double().view(1)])
         ranks.sum_in_place(figures)
         self.losses[part] = (figures[:-1] / self.sizes[part]).float()
-        self.hits = hits + figures[-1].long()
-        self._combined = self.steps, self.hits
+        self.hits.copy_(hits + figures[-1].long())
+        self._combined = self.steps, self.hits.clone()
 
     def restore(self, losses: Tensor, hits: Tensor, skipped: Tensor | None, steps: int) -> None:
         """Continue from a checkpoint; old checkpoints do not have `skipped`."""
         self.losses.copy_(losses)
         if skipped is not None:
             self.skipped.copy_(skipped)
-        self.hits = hits.to(self.losses.device)
+        self.hits.copy_(hits)
         self.images, self.steps = sum(self._counts[:steps]), steps
-        self._combined = steps, self.hits
+        self._combined = steps, self.hits.clone()
 
     def figures(self, recent: int = 1, *more: Tensor) -> Figures:
         """The figures so far and the values of `more` scalars, with one synchronisation of the device."""

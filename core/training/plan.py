@@ -61,18 +61,32 @@ class Plan:
         return math.ceil(self.config.training.batch_size / self.ranks / self.config.training.accumulation)
 
     @property
+    def evaluated_at_once(self) -> int:
+        """Images of an evaluation batch."""
+        size = self.config.training.evaluation_batch_size
+        assert isinstance(size, int)
+        return size
+
+    @property
+    def captures_steps(self) -> bool:
+        """Whether training steps are to be captured as a CUDA graph."""
+        return self.config.training.cuda_graph != "off" and not no_graph_reason(self.config, self.device)
+
+    @property
     def allocated(self) -> int:
         """Estimated peak bytes of torch's allocator, without the workspaces of cuDNN."""
-        training, memory = self.config.training, self.memory_by
-        assert isinstance(training.evaluation_batch_size, int)
-        step = memory.training(self.images_at_once, training.accumulation)
-        return max(step, memory.evaluation(training.evaluation_batch_size), memory.fixed + memory.at_start)
+        memory = self.memory_by
+        step = memory.training(self.images_at_once, self.config.training.accumulation)
+        return max(step, memory.evaluation(self.evaluated_at_once), memory.fixed + memory.at_start)
 
     @property
     def memory(self) -> int:
         """Estimated bytes that the run takes on its device."""
-        memory = self.memory_by
-        return self.allocated + self.images_at_once * memory.cudnn_per_image + memory.outside
+        memory, images = self.memory_by, self.images_at_once
+        # A graph keeps the memory of its step, so that an evaluation cannot use it.
+        unshared = min(images * memory.per_image, self.evaluated_at_once * memory.per_evaluated)
+        graph = unshared if self.captures_steps else 0
+        return self.allocated + graph + images * memory.cudnn_per_image + memory.outside
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `--dry-run --json` prints it."""
@@ -137,6 +151,13 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
         disk=disk_needed(dataset, resolved.data.source == "streamed"),
         notes=(*dataset.notes(), *device_notes(resolved, device)),
     )
+
+
+def no_graph_reason(config: ExperimentConfig, device: torch.device) -> str:
+    """Why training steps cannot be captured as a CUDA graph; "" where it can be tried."""
+    if device.type != "cuda" or ranks_of(config) > 1:
+        return "training steps are captured on one CUDA device only"
+    return "training.compile captures the model in graphs of its own" if config.training.compile else ""
 
 
 def device_notes(config: ExperimentConfig, device: torch.device) -> tuple[str, ...]:
@@ -204,6 +225,8 @@ def device_of(config: ExperimentConfig, rank: int) -> torch.device:
         raise ConfigError([Fault("training.precision", "fp16 needs a CUDA device; use bf16, fp32 or auto on a CPU")])
     if training.compile and (language := compiler_missing(device)):
         raise ConfigError([Fault("training.compile", f"needs a {language} compiler, which is not installed here")])
+    if training.cuda_graph == "on" and (reason := no_graph_reason(config, device)):
+        raise ConfigError([Fault("training.cuda_graph", f"{reason}; use auto or off")])
     if device.type == "cpu" and training.sync_batch_norm:
         raise ConfigError([Fault("training.sync_batch_norm", "works only between GPUs; turn it off on a CPU")])
     return device

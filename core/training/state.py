@@ -74,6 +74,8 @@ class TrainingJob:
     ranks: Ranks = SINGLE
     lookahead: Lookahead | None = None
     position: Position = field(default_factory=Position)
+    lr_factor: float | None = None
+    """The factor of all learning rates that was set last."""
     resumed_mid_epoch: bool = False
     predictions: Predictions | None = None
 
@@ -86,6 +88,11 @@ class TrainingJob:
     def epoch_start_step(self) -> int:
         """The step at which the current epoch started."""
         return (self.position.epoch - 1) * self.steps
+
+    @property
+    def applied_lr(self) -> float:
+        """The learning rate of the first parameter group, as it was set last."""
+        return self.optimizer.param_groups[0]["initial_lr"] * (1.0 if self.lr_factor is None else self.lr_factor)
 
     def weight(self, images: int) -> float:
         """The weight of this rank's mean loss in the mean over the current batch, for `images` of its images."""
@@ -147,6 +154,9 @@ def _optimizer(plan: Plan, model: nn.Module) -> torch.optim.Optimizer:
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
         group["half"] = plan.config.training.precision in ("fp16", "bf16")
+        if plan.device.type == "cuda":
+            # A tensor, so that the replay of a captured step uses the present learning rate.
+            group["lr"] = torch.full((), group["lr"], device=plan.device)
     return optimizer
 
 
@@ -210,8 +220,13 @@ def configure_process(plan: Plan) -> None:
 def set_learning_rate(job: TrainingJob, step: int) -> float:
     """Set the learning rate for a step, counted from 0; returns that of the main parameters."""
     factor = job.schedule.at(step) * job.position.lr_factor * job.plan.config.training.lr_rule
-    for group in job.optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
+    for group in job.optimizer.param_groups if factor != job.lr_factor else ():
+        rate = group["initial_lr"] * factor
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+    job.lr_factor = factor
     return job.plan.config.optimizer.lr * factor
 
 

@@ -40,6 +40,15 @@ API cudaError_t cudaSetDevice(int d) { here = d; OK; }
 API cudaError_t cudaDriverGetVersion(int *v) { *v = 13020; OK; }
 API cudaError_t cudaRuntimeGetVersion(int *v) { *v = 13020; OK; }
 API cudaError_t cudaGetLastError(void) { OK; }
+API const char *cudaGetErrorName(cudaError_t e) { return "cudaErrorOfNullCuda"; }
+API const char *cudaGetErrorString(cudaError_t e) {
+  switch (e) {
+    case cudaErrorMemoryAllocation: return "out of memory";
+    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
+    default: return "an error of null CUDA";
+  }
+}
 API cudaError_t cudaPeekAtLastError(void) { OK; }
 API cudaError_t cudaDeviceCanAccessPeer(int *can, int a, int b) { *can = 0; OK; }
 API cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) { *least = 0; *greatest = -5; OK; }

@@ -9,7 +9,7 @@ from torch import nn
 from torchdeck.core.optim import OPTIMIZERS, SCHEDULES, MuonOptions
 from torchdeck.core.optim.eager import eager
 from torchdeck.core.optim.lookahead import Lookahead
-from torchdeck.core.optim.muon import _update_filters, batches_of_similar, orthogonalized, update_padded_filters
+from torchdeck.core.optim.muon import _update_on_cpu, batches_of_similar, orthogonalized, update_on_gpu
 from torchdeck.core.optim.schedules import Schedule
 
 EPOCHS, STEPS = 10, 20
@@ -214,18 +214,22 @@ def test_lookahead_pulls_the_weights_to_their_running_mean_and_ends_there() -> N
 
 SHAPES = [(16, 3, 3, 3), (64, 3, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3), (32, 16, 3, 3), (8, 40)]
 """Filters of a network; the second have more rows than columns, so that they are stored transposed."""
+SHARED = {"lr": 0.1, "initial_lr": 0.2, "weight_decay": 0.3, "iterations": 3, "half": False}
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-def test_filters_padded_to_one_batch_are_updated_like_those_of_each_shape(normalize: bool) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [{"orthogonal": True, "normalize": True}, {"orthogonal": True, "normalize": False}, {"orthogonal": False}],
+    ids=["normalised filters", "filters", "others"],
+)
+def test_muon_updates_the_same_by_the_kernels_for_a_gpu(kind: dict[str, bool]) -> None:
     random = torch.Generator().manual_seed(0)
     weights = [torch.randn(shape, generator=random) for shape in SHAPES]
     updates = [torch.randn(shape, generator=random) for shape in SHAPES]
-    group = {"iterations": 3, "normalize": normalize, "half": False, "lr": 0.1}
-    by_shape, padded = ([tensor.clone() for tensor in weights] for _ in range(2))
-    _update_filters(by_shape, [update.clone() for update in updates], group)
-    update_padded_filters(padded, [update.clone() for update in updates], {**group, "lr": torch.tensor(0.1)})
-    for one, other, before in zip(by_shape, padded, weights, strict=True):
+    on_cpu, on_gpu = ([tensor.clone() for tensor in weights] for _ in range(2))
+    _update_on_cpu(on_cpu, [update.clone() for update in updates], {**SHARED, **kind})
+    update_on_gpu(on_gpu, [update.clone() for update in updates], {**SHARED, **kind, "lr": torch.tensor(0.1)})
+    for one, other, before in zip(on_cpu, on_gpu, weights, strict=True):
         assert not torch.equal(one, before)
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
 

@@ -19,7 +19,7 @@ from torchdeck.core.events import (
 )
 from torchdeck.core.session.session import SessionContext, run
 from torchdeck.core.training.compiled import compiler_missing
-from torchdeck.core.training.loop import train_step
+from torchdeck.core.training.step import train_step
 
 Made = Callable[..., ExperimentConfig]
 Train = Callable[..., list[RunEvent]]

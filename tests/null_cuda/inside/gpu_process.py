@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from presets_on_noise import on_noise
 
-from torchdeck import presets
-from torchdeck.core.config import ExperimentConfig, parse_config, to_plain
+from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
 from torchdeck.core.data import open_dataset
 from torchdeck.core.data.index_plan import epoch_plan
@@ -25,14 +25,13 @@ from torchdeck.core.events import RunCompleted, RunEvent, RunStarted, StepComple
 from torchdeck.core.session import restore, saver
 from torchdeck.core.session.session import SessionContext, resume, run
 from torchdeck.core.training import loop
-from torchdeck.core.training.loop import evaluate_step, train_step
+from torchdeck.core.training.loop import evaluate_step
 from torchdeck.core.training.plan import make_plan
 from torchdeck.core.training.process_group import SINGLE
 from torchdeck.core.training.state import build_job, configure_process, evaluation_tally, set_learning_rate
+from torchdeck.core.training.step import EagerSteps
+from torchdeck.core.training.step_graph import open_steps
 
-PRESETS = [name for name in presets.names() if name not in ("lenet-dropout", "lenet-l2", "lenet-cpu-baseline")]
-"""Those that differ in more than a number."""
-CLASSES = {"tiny-imagenet": 200, "cifar100": 100}
 Result = TypeVar("Result")
 
 
@@ -112,26 +111,8 @@ def bytes_on(device: int) -> int:
 
 
 def small(preset: str, changes: Mapping[str, Any] = {}, *, steps: int = 3) -> ExperimentConfig:
-    """A preset on noise in the shape of its images: so many whole batches and one of two images, one epoch."""
-    content = to_plain(presets.load(preset).config)
-    data, training = content["data"], content["training"]
-    kept = {key: data[key] for key in ("size", "crop_padding", "crop_fill", "flip", "cutout", "jitter")}
-    size = changes.get("training.batch_size", min(training["batch_size"], 64))
-    noise = {
-        "name": "synthetic",
-        "channels": 1 if "mnist" in data["name"] or data["name"] == "digits" else 3,
-        "classes": CLASSES.get(data["name"], 10),
-        "train_images": steps * size + 2,
-        "test_images": 130,
-    }
-    content["data"] = noise | kept
-    content["training"] = training | {"epochs": 1, "device": "cuda", "patience": 0, "batch_size": size}
-    content["training"] |= {"evaluation_batch_size": 64}
-    content["schedule"] |= {"warmup_epochs": 0.0}
-    for key, value in changes.items():
-        section, name = key.split(".")
-        content[section][name] = value
-    return parse_config(content)
+    """A preset on noise, on the GPU."""
+    return on_noise(preset, {"training.device": "cuda", **changes}, steps=steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,35 +124,45 @@ class Steps:
     peak: int
     planned: int
     precision: str
+    replayed: Counts
+    """Of a training step by CUDA graph; of an eager one where it could not be captured."""
+    warnings: list[str]
 
 
-def steps_of(config: ExperimentConfig, *, short: bool = False) -> Steps:
-    """The counts of a whole step after a few, of the short last one if asked for; no event is due."""
+def steps_of(config: ExperimentConfig) -> Steps:
+    """The counts of a whole step after a few; no event is due."""
     os.environ["NULL_CUDA_FAST"] = "1"
     plan = make_plan(config, Path())
     configure_process(plan)
     job = build_job(plan, prepared(config), SINGLE)
-    job.model.train()
-    size = plan.config.training.batch_size
-    batches = job.train_batches.train(epoch_plan(len(job.train_batches), 1, 1, plan.config.data), size)
+    order = epoch_plan(len(job.train_batches), 1, 1, plan.config.data)
 
-    def step() -> None:
-        images, labels = next(batches)
-        set_learning_rate(job, job.position.step)
-        train_step(job, images, labels)
-        job.position.step += 1
-        if job.lookahead:
-            job.lookahead.stepped(job.position.step)
+    def counts_of(steps: EagerSteps) -> Counts:
+        job.model.train()
+        job.tally.clear()
+        batches = steps.of_epoch(order, 0)
 
-    told = [counted(step) for _ in range(job.steps)]
+        def step() -> None:
+            taken = next(batches)
+            set_learning_rate(job, job.position.step)
+            taken()
+            job.position.step += 1
+            if job.lookahead:
+                job.lookahead.stepped(job.position.step)
+
+        found = [counted(step) for _ in range(job.steps)]
+        return max(found[4:-1], key=lambda counts: counts.launches)
+
+    eager = counts_of(EagerSteps(job))
     job.model.eval()
     tally = evaluation_tally(plan, len(job.test_batches), job.ranks)
     evaluated: list[Counts] = []
-    for images, labels in job.test_batches.evaluate(plan.config.training.evaluation_batch_size):
+    for images, labels in job.test_batches.evaluate(plan.evaluated_at_once):
         evaluated.append(counted(partial(evaluate_step, job, images, labels, tally)))
-    typical = told[-1] if short else max(told[3:-1], key=lambda counts: counts.launches)
     peak = torch.cuda.max_memory_allocated()
-    return Steps(typical, evaluated[1], peak, plan.allocated, plan.config.training.precision)
+    graph = open_steps(job)
+    replayed = counts_of(graph)
+    return Steps(eager, evaluated[1], peak, plan.allocated, plan.config.training.precision, replayed, graph.warnings)
 
 
 def launches_of_update(config: ExperimentConfig) -> int:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from gpu_process import PRESETS, stops_and_resumes
+from gpu_process import stops_and_resumes
+from presets_on_noise import PRESETS
 
 PRECISIONS = ("fp16", "bf16", "fp32")
 TWO = ("lenet", "resnet9")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from gpu_process import bytes_on, counts, ends, forked, go_on, small, stops_and_resumes, train
 
-from torchdeck.core.events import RunEvent, StepCompleted
-from torchdeck.core.training import compiled
+from torchdeck.core.config import ExperimentConfig
+from torchdeck.core.events import RunEvent, RunFailed, StepCompleted, WarningRaised
+from torchdeck.core.training import compiled, step_graph
 
 
 def test_accumulation_clipping_lookahead_and_held_out_validation_work_together(tmp_path: Path) -> None:
@@ -38,13 +39,42 @@ def waits_between_events(config: Any, folder: Path) -> list[int]:
     """The waits from each step's event to the next's, in training."""
     marks: list[int] = []
     train(config, folder, watch=lambda event: isinstance(event, StepCompleted) and marks.append(counts().waits))
-    return [after - before for before, after in pairwise(marks)][1:7]
+    return [after - before for before, after in pairwise(marks)][4:10]
 
 
 @pytest.mark.parametrize("changes", [{}, {"training.precision": "fp16"}, {"data.source": "streamed"}])
-def test_a_step_whose_event_is_due_waits_once(changes: dict[str, Any], tmp_path: Path) -> None:
-    config = small("resnet9", changes, steps=9)
+@pytest.mark.parametrize("graph", ["off", "on"])
+def test_a_step_whose_event_is_due_waits_once(graph: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    """The step of the capture is before these."""
+    config = small("resnet9", {"training.cuda_graph": graph, **changes}, steps=12)
     assert Counter(forked(waits_between_events, config, tmp_path)) == {1: 6}
+
+
+def with_a_wait_in_each_step(config: ExperimentConfig, folder: Path) -> list[RunEvent]:
+    real = step_graph.optimizer_step
+
+    def waiting(*arguments: Any) -> Any:
+        loss, *rest = real(*arguments)
+        loss.item()
+        return loss, *rest
+
+    step_graph.optimizer_step = waiting
+    return train(config, folder)
+
+
+@pytest.mark.parametrize("setting", ["auto", "on"])
+def test_a_step_that_cannot_be_captured_runs_without_a_graph(setting: str, tmp_path: Path) -> None:
+    """Its network has dropout: a failed capture must leave the random state usable."""
+    config = small("lenet-dropout", {"training.cuda_graph": setting}, steps=6)
+    events = forked(with_a_wait_in_each_step, config, tmp_path)
+    if setting == "auto":
+        (warning,) = (event.message for event in events if isinstance(event, WarningRaised))
+        assert "without a CUDA graph" in warning
+        assert "not permitted when stream is capturing" in warning
+        ends(events, "completed", 7)
+    else:
+        assert isinstance(events[-1], RunFailed)
+        assert "training.cuda_graph=auto" in events[-1].error.hint
 
 
 @pytest.mark.parametrize("preset", ["resnet18", "speedrun-96", "speedrun-cpu"])
