@@ -47,13 +47,14 @@ from ..terminal.captured_output import CapturedOutput
 from ..terminal.clipboard import copy
 from ..terminal.messages import TerminalDrained, TerminalLost
 from .crash_message import crash_message
+from .error_boundary import ErrorBoundary
 from .pages import PAGES, make_page
 from .style_cache import StyleCachingApp
 from .theme import CYCLE, THEMES, variables_for
 from .toasts import toast_of
 
 
-class Torchdeck(StyleCachingApp):
+class Torchdeck(ErrorBoundary, StyleCachingApp):
     """The app: switches pages, starts and follows runs, and quits."""
 
     TITLE = "torchdeck"
@@ -85,11 +86,10 @@ class Torchdeck(StyleCachingApp):
         driver_class: type[Driver] | None = None,
         on_failure: Callable[[], object] = lambda: None,
     ) -> None:
-        super().__init__(driver_class)
+        super().__init__(captured or CapturedOutput(), driver_class)
         self._first, self._watch = page, watch
         self.workspace = workspace
         self.rates = refresh
-        self.captured_output = captured or CapturedOutput()
         self.run_outlives_app = False
         """Whether the app was quit while its run trains on to the end."""
         self._quit_code: int | None = None
@@ -110,7 +110,7 @@ class Torchdeck(StyleCachingApp):
 
     def on_mount(self) -> None:
         for mode in PAGES:
-            self.add_mode(mode, partial(make_page, mode, self.workspace, self.rates, self.captured_output))
+            self.add_mode(mode, partial(make_page, mode, self.workspace, self.rates))
         self.switch_mode(self._first)
         if self._watch:
             self._follow(follow_feed(self._watch))
@@ -252,8 +252,7 @@ class Torchdeck(StyleCachingApp):
             # The other process could not take the run, so the app stays unless it must quit.
             self._quit_code = self._quit_code if self._must_quit else None
             self.notify(safe(failure), title="handover failed", severity="error", timeout=20, markup=False)
-        # The last event may be drained a moment before the thread ends.
-        if feed.over and feed is not self._last_ended:
+        if feed.over and feed is not self._last_ended:  # the last event may be drained a moment before the thread ends
             self._last_ended = feed
             self._on_run_ended()
 
@@ -275,6 +274,7 @@ class Torchdeck(StyleCachingApp):
             self.notify(toast.text, title=toast.title, severity=toast.severity, timeout=toast.seconds, markup=False)
 
     def _tick(self) -> None:
+        self.workspace.keep_printed(self.captured_output)
         if page := self._page():
             page.tick()
 
@@ -385,6 +385,7 @@ class Torchdeck(StyleCachingApp):
 
     def on_unmount(self) -> None:
         """However the app ends, its run stops with a checkpoint, and the process waits for that."""
+        self.workspace.keep_printed(self.captured_output)
         if self.workspace.training and self.workspace.feed and not self.run_outlives_app:
             self.workspace.feed.request("stop", "the app failed" if self.return_code else "the app ended")
             self._on_failure()

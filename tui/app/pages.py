@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from ..state.messages import Mode
     from ..state.refresh_rates import RefreshRates
     from ..state.workspace import Workspace
-    from ..terminal.captured_output import CapturedOutput
 
 PAGES: dict[Mode, tuple[str, str, str]] = {
     "setup": ("torchdeck.tui.setup.page", "SetupPage", "presets and settings"),
@@ -22,8 +21,8 @@ PAGES: dict[Mode, tuple[str, str, str]] = {
 """Module, class and description (in the command palette) of each page."""
 
 
-def make_page(mode: Mode, workspace: Workspace, rates: RefreshRates, captured: CapturedOutput) -> Page:
+def make_page(mode: Mode, workspace: Workspace, rates: RefreshRates) -> Page:
     """Import and create a page: charts and tables are slow to import."""
     module, name, _ = PAGES[mode]
     page = getattr(import_module(module), name)
-    return page(workspace, rates, captured) if mode == "live" else page(workspace)
+    return page(workspace, rates) if mode == "live" else page(workspace)

@@ -11,7 +11,6 @@ from textual.widgets import Static
 from ...core.devices.rank_devices import name_text, rank_devices
 from ...core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
 from ...core.results.curves import AXES, Axis
-from ...core.runs.layout import CONSOLE
 from ...core.runs.record import READING, RunRecord
 from ..charts.run_series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
 from ..format.event_lines import held_text
@@ -21,7 +20,6 @@ from ..state.feed import Feed
 from ..state.messages import CommandRequested, HandoverRequested, ModeRequested, StopRequested, StudyRequested
 from ..state.refresh_rates import ChartPace, RefreshRates
 from ..state.workspace import Workspace
-from ..terminal.captured_output import CapturedOutput, append_output
 from ..widgets.cached_render import Pane, Row
 from ..widgets.chart import Chart
 from .device_panel import DevicePanel
@@ -49,10 +47,9 @@ class LivePage(Page):
         Binding("a", "analyze", "Analyze this run", show=False, id="live.analyze"),
     ]
 
-    def __init__(self, workspace: Workspace, rates: RefreshRates, captured: CapturedOutput) -> None:
+    def __init__(self, workspace: Workspace, rates: RefreshRates) -> None:
         super().__init__(workspace)
         self._pace = ChartPace(rates)
-        self._printed = captured
         self._axis: Axis = "step"
         self._ghost: tuple[str, Ghost | None] = ("", None)
         self._stale = True
@@ -96,7 +93,6 @@ class LivePage(Page):
         self.query_one("#live").display = feed is not None
         if feed is None:
             return
-        self._take_printed()
         self.query_one(ProgressBars).show(feed.record)
         self._show_devices(feed)
         self.query_one(LogPane).show(feed)
@@ -124,16 +120,6 @@ class LivePage(Page):
             banner.update(
                 f"{safe(held_text(record))}. Training continues; free disk space for {safe(str(self.workspace.logs))}"
             )
-
-    def _take_printed(self) -> None:
-        """Move what libraries printed to the log pane, and into the run's folder."""
-        feed, printed = self.workspace.feed, self._printed.read()
-        if feed is None or not printed.strip():
-            return
-        for line in printed.splitlines():
-            feed.add_line(self.workspace.now(), safe(line))
-        if feed.own and feed.record.started:
-            append_output(printed, self.workspace.logs / feed.record.started.run_id / CONSOLE)
 
     def _draw_when_due(self) -> None:
         if self._pace.due:

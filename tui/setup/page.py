@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
@@ -183,26 +182,20 @@ class SetupPage(Page):
                 "Enter edits the highlighted preset, F5 starts it, D starts it in the background.", layout=False
             )
             return
-        setting, text = row.setting, Text(row.label, "bold")
+        setting = row.setting
         help_text = f"Enter lists this machine's devices. {setting.help}" if setting.path == DEVICE else setting.help
-        text.append(
-            f"  {safe(row.fault)}" if row.fault else f"  {help_text}", self._error_color if row.fault else "dim"
-        )
+        note = (safe(row.fault), "$error") if row.fault else (help_text, "dim")
         parts = [setting.bounds] if setting.bounds else []
         if not setting.path.startswith("label."):
             parts.append(f"preset {self._draft.unedited(setting.path)}")
         if setting.path in self._draft.edits:
             parts.append("ctrl+r resets it")
-        if note := self._draft.preset.notes.get(setting.path):
-            parts.append(safe(note))
+        if source := self._draft.preset.notes.get(setting.path):
+            parts.append(safe(source))
         if not setting.choices and not setting.path.startswith("label."):
             parts.append("values separated by commas: one run each")
-        self.query_one("#hint", Static).update(text.append("\n" + " · ".join(parts), "dim"), layout=False)
-
-    @property
-    def _error_color(self) -> str:
-        """The colour of errors."""
-        return self.app.theme_variables.get("error", "red") if not self.app.no_color else ""
+        text = Content.assemble((row.label, "bold"), "  ", note, ("\n" + " · ".join(parts), "dim"))
+        self.query_one("#hint", Static).update(text, layout=False)
 
     async def action_reset(self) -> None:
         """Reset the focused setting to the preset's value."""

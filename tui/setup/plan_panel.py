@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.text import Text
+from textual.content import Content
 from textual.widgets import Static
 
 from ..format.values import count, duration, flops, safe, size
@@ -28,8 +29,7 @@ class PlanPanel(Static):
         """Show the settings to fix."""
         sign = "x" if self.app.has_class("-ascii") else "✗"
         names = ", ".join(path.partition(".")[2].replace("_", " ") or safe(text) for path, text in faults.items())
-        text = Text(f"{sign} {_many(len(faults), 'setting')} to fix\n", self.app.theme_variables.get("error", "red"))
-        self.update(text.append(safe(names), "none"))
+        self.update(Content.assemble((f"{sign} {_many(len(faults), 'setting')} to fix\n", "$error"), safe(names)))
 
     def show(self, preview: StartPreview, changed: int) -> None:
         """Show the preview of a start."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from ...core.devices.hardware import Machine, this_machine
 from ...core.runs.index import RunIndex, RunRow
-from ...core.runs.layout import RUN_ID
+from ...core.runs.layout import CONSOLE, RUN_ID
 from ...core.runs.record import READING, RunRecord
 from ...core.studies.store import is_study
+from ..format.values import safe
+from ..terminal.captured_output import CapturedOutput, append_output
 from .log_loader import LogLoader
 from .study_processes import StudyProcesses
 
@@ -84,6 +86,15 @@ class Workspace:
             return False
         self.marked.append(run_id)
         return True
+
+    def keep_printed(self, printed: CapturedOutput) -> None:
+        """Move what libraries printed to the log lines of the active run, and into its folder."""
+        if self.feed is None or not (text := printed.read()).strip():
+            return
+        for line in text.splitlines():
+            self.feed.add_line(self.now(), safe(line))
+        if self.feed.own and (started := self.feed.record.started):
+            append_output(text, self.logs / started.run_id / CONSOLE)
 
     @property
     def training(self) -> bool:

@@ -24,7 +24,7 @@ from repository import ROOT
 from textual_serve.server import Server
 
 from torchdeck.core.events import RunCompleted
-from torchdeck.core.runs.commands import obeyed
+from torchdeck.core.runs.commands import send_and_wait
 from torchdeck.core.runs.index import list_runs
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.utils.locks import is_held
@@ -339,7 +339,7 @@ async def test_a_run_outlives_its_tab_and_the_address_shows_it_again(
         (app,) = server.children()
         server.kill()
         until(lambda: not app.is_running(), seconds=PATIENT_SECONDS)
-    last = obeyed(folder, "stop")
+    last = send_and_wait(folder, "stop")
     assert isinstance(last, RunCompleted)
     assert load_record(folder).checkpoints[-1].step == last.step
     # The address is the key: it stands in the line that prints it, and in no other.
