@@ -13,7 +13,7 @@ import secrets
 import shutil
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..utils.files import open_regular, read_json
+from . import DataOptions
 from .dataset import Dataset, Facts, Split, SplitName, digest
 from .image_spec import Progress
 
@@ -58,10 +59,8 @@ def staging(folder: Path) -> Generator[Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(".*.tmp"):
-        with suppress(OSError):
-            lock = _locked(left)
+        if is_left_over(left):
             shutil.rmtree(left, ignore_errors=True)
-            os.close(lock)
     made, lock = _new_staging(folder)
     try:
         yield made
@@ -84,6 +83,15 @@ def _new_staging(folder: Path) -> tuple[Path, int | None]:
             return made, None
 
 
+def is_left_over(staging: Path) -> bool:
+    """Whether the process that made a cache in this folder is gone."""
+    try:
+        os.close(_locked(staging))
+    except OSError:
+        return False
+    return True
+
+
 def _locked(folder: Path) -> int:
     """A descriptor that locks a folder.
 
@@ -100,14 +108,14 @@ def _locked(folder: Path) -> int:
     return lock
 
 
-def write_manifest(folder: Path, left_out: Sequence[str]) -> None:
-    """Write the sizes and checksums of all files of a new cache, and which images are left out.
+def write_manifest(folder: Path, options: DataOptions, left_out: Sequence[str]) -> None:
+    """Write the sizes and checksums of all files of a new cache, what it is of, and which images are left out.
 
     Raises:
         OSError: a file cannot be read, or the manifest not written.
     """
     files = {path.name: {"bytes": path.stat().st_size, "crc32": _checksums(path)} for path in folder.iterdir()}
-    content = {"schema": SCHEMA, "files": files, "left_out": [*left_out]}
+    content = {"schema": SCHEMA, "options": options.identity(), "files": files, "left_out": [*left_out]}
     (folder / "manifest.json").write_text(json.dumps(content))
 
 

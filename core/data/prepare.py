@@ -177,7 +177,7 @@ def _fill_cache(dataset: Dataset, facts: Facts, folder: Path) -> Iterator[Progre
                 bad += yield from _fill_split(dataset, facts, made, name)
             if isinstance(dataset, FileDataset):
                 _check_damage(dataset, bad)
-            write_manifest(made, [str(file.path) for file in bad])
+            write_manifest(made, dataset.options, [str(file.path) for file in bad])
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(made, folder)
     except OSError as error:

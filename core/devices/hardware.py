@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from ..utils.cpus import usable_cpus
 from ..utils.timeouts import with_timeout
 
 DRIVER_TIMEOUT = 10.0
@@ -50,7 +51,7 @@ def cuda_devices() -> list[str]:
 
 def cores() -> int:
     """Physical cores, or fewer where this process may not use all of them."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = usable_cpus()
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 

@@ -38,6 +38,7 @@ from ..runs.reader import load_record
 from ..runs.writer import reopen
 from ..session.recorder import Recorder
 from ..session.run_header import failure_of
+from ..utils.cpus import usable_cpus
 from ..utils.files import (
     disk_error_text,
     is_folder,
@@ -192,7 +193,7 @@ def _run_launcher(
 ) -> dict[int, Any]:
     """See `_launch`; `store` is the file where the ranks of one machine meet, None for several machines."""
     training, devices = config.training, devices_of(config.training.device)
-    threads = training.threads if isinstance(training.threads, int) else max(1, (os.cpu_count() or 1) // len(devices))
+    threads = training.threads if isinstance(training.threads, int) else max(1, usable_cpus() // len(devices))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     if store and sys.platform == "linux":

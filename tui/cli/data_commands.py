@@ -20,17 +20,46 @@ DatasetName = Annotated[str, typer.Argument(help="A data set's name.")]
 
 @data_app.command("list", epilog="Example: torchdeck data list --json")
 def data_list(data: Data = DATA, as_json: Json = False) -> None:
-    """List the data sets, and whether they are on disk."""
-    from ..format.tables import table
+    """List the data sets, whether they are on disk, and the size of their decoded images."""
+    from ...core.data.caches import list_caches
+    from ..format.tables import caches_table, datasets_table
     from .datasets import dataset_rows
     from .output import print_table
 
-    rows = dataset_rows(data)
+    rows, caches = dataset_rows(data), list_caches(data)
+    for row in rows:
+        row["cache_bytes"] = sum(cache.bytes for cache in caches if cache.folder.name.startswith(f"{row['name']}-"))
     if as_json:
         return print_json(rows)
-    return print_table(
-        table(["data set", "on disk", "description"], [(r["name"], r["here"], r["summary"]) for r in rows])
-    )
+    return print_table(datasets_table(rows), *([caches_table(caches)] if caches else []))
+
+
+@data_app.command("clean", epilog="Example: torchdeck data clean --dry-run")
+def data_clean(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Delete all; each is decoded again when it is needed.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")] = False,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Delete decoded images that no data set uses: the files changed or are gone, or decoding was interrupted."""
+    from ...core.data.caches import list_caches
+    from ..format.tables import caches_table
+    from ..format.values import size
+    from .datasets import remove_caches
+    from .output import print_table
+
+    found = [cache for cache in list_caches(data) if everything or cache.unused]
+    if not dry_run:
+        remove_caches(found)
+    total = sum(cache.bytes for cache in found)
+    if as_json:
+        rows = [{"folder": str(cache.folder), "bytes": cache.bytes, "why": cache.unused} for cache in found]
+        return print_json({"removed": not dry_run, "bytes": total, "caches": rows})
+    if found:
+        print_table(caches_table(found))
+    return typer.echo(f"{'would free' if dry_run else 'freed'} {size(total)}")
 
 
 @data_app.command("inspect", epilog="Example: torchdeck data inspect photos data.size=64")

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ...core.config import parse_data
 from ...core.data import DATASETS, DataOptions, open_dataset
+from ...core.data.caches import Cache, remove
 from ...core.data.dataset import Dataset
 from ...core.data.image_folder import ImageFolder
 from ...core.data.image_spec import Progress
 from ...core.data.prepare import check as check_files
 from ...core.errors import InputError
+from ...core.utils.files import disk_error_text
 from ...core.utils.generators import mapped, run_to_end
 from ..format.values import safe
 
 Result = TypeVar("Result")
 
 
-def dataset_rows(data: Path) -> list[dict[str, str]]:
+def dataset_rows(data: Path) -> list[dict[str, Any]]:
     """For every data set its name, whether it is on disk, and a description."""
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     for name in DATASETS.names():
         options = cast("DataOptions", DATASETS.options(name)(name=name))
         missing = open_dataset(options, data).missing()
@@ -48,6 +50,21 @@ def open_folder(path: Path, overrides: list[str], data: Path) -> ImageFolder:
     """
     options = parse_data("image-folder", overrides).model_copy(update={"path": str(path.absolute())})
     return cast("ImageFolder", open_dataset(options, data))
+
+
+def remove_caches(caches: Sequence[Cache]) -> None:
+    """Delete caches.
+
+    Raises:
+        InputError: one cannot be deleted.
+    """
+    for cache in caches:
+        try:
+            remove(cache)
+        except OSError as error:
+            raise InputError(
+                f"{cache.folder} cannot be deleted ({disk_error_text(error)})", "check its permissions"
+            ) from None
 
 
 def check(dataset: Dataset) -> Generator[Progress, None, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...core.config import Setting, to_plain
+from ...core.data.caches import Cache
 from ...core.devices.rank_devices import name_text, rank_devices
 from ...core.events import RunStarted, plain
 from ...core.results.class_metrics import class_figures, macro
@@ -199,6 +200,22 @@ def preset_page(item: Preset) -> Group:
 
 def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def datasets_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """One line a data set, with the size of its decoded images."""
+    cells = [(row["name"], row["here"], size(row["cache_bytes"] or None), row["summary"]) for row in rows]
+    return table(["data set", "on disk", "decoded", "description"], cells, right="2")
+
+
+def caches_table(caches: Sequence[Cache]) -> Table:
+    """One line a cache of decoded images: its data set and size, and why no data set uses it."""
+    rows: list[tuple[str, str, str, str]] = []
+    for cache in caches:
+        options = cache.options
+        of = f"{getattr(options, 'path', options.name)} at {options.size}" if options else ""
+        rows.append((cache.folder.name, of, size(cache.bytes), cache.unused))
+    return table(["decoded images", "data set", "size", "unused because"], rows, right="2")
 
 
 def settings_table(found: Sequence[Setting]) -> Table:
