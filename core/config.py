@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from .data import DATASETS, DataOptions
 from .devices.device_spec import DEVICE_PATTERN, MAX_RANKS, devices_of
 from .errors import ConfigError, Fault, InputError, nearest
-from .models import MODELS
+from .models import MODELS, LibraryOptions
 from .optim import OPTIMIZERS, SCHEDULES, ConstantOptions, OptimizerOptions, ScheduleOptions
 from .utils.registry import NamedOptions, Options, Table
 
@@ -42,7 +42,7 @@ Precision = Literal["auto", "fp32", "fp16", "bf16", "fp64"]
 class TrainingOptions(Options):
     """Settings of the training itself."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"cuda_graph"})
+    later: ClassVar[frozenset[str]] = frozenset({"cuda_graph", "start_from", "freeze_epochs"})
 
     epochs: int = Field(default=10, ge=1, le=100_000, description="Passes over the training split")
     batch_size: int = Field(default=128, ge=1, description="Images per optimizer step")
@@ -89,6 +89,10 @@ class TrainingOptions(Options):
     test_time_share: float = Field(
         default=1.0, gt=0, le=1, description="Share of each evaluation batch to augment: the least certain images"
     )
+    start_from: str = Field(
+        default="", description="Folder of a run, or .safetensors or .pt file, whose weights this run starts from"
+    )
+    freeze_epochs: int = Field(default=0, ge=0, le=100_000, description="First epochs, which train the last layer only")
     log_interval: int = Field(default=0, ge=0, description="Steps between two printed lines; 0 = one line per epoch")
     channels_last: bool | Auto = Field(default="auto", description="Store images with channels last; auto: yes")
     compile: bool = Field(default=False, description="Compile the model (torch.compile) before the first step")
@@ -160,10 +164,18 @@ def parse_config(content: Mapping[str, Any]) -> ExperimentConfig:
         config = _ADAPTER.validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         raise ConfigError(_merged(_fault(item, content) for item in error.errors())) from None
+    config = _with_preprocessing(config)
     faults = list(_cross_checks(config))
     if faults:
         raise ConfigError(faults)
     return config
+
+
+def _with_preprocessing(config: ExperimentConfig) -> ExperimentConfig:
+    """The config with the image size and normalisation of pretrained weights, unless they are set."""
+    meant = config.model.preprocessing() if isinstance(config.model, LibraryOptions) else {}
+    unset = {name: value for name, value in meant.items() if name not in config.data.model_fields_set}
+    return config.model_copy(update={"data": config.data.model_copy(update=unset)}) if unset else config
 
 
 def to_plain(config: ExperimentConfig) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from ..utils.registry import Entry, NamedOptions, Table
 if TYPE_CHECKING:
     from .dataset import Dataset
 
-Normalization = Literal["cifar-a", "cifar-b", "mnist", "computed", "none"]
+Normalization = Literal["cifar-a", "cifar-b", "mnist", "imagenet", "symmetric", "computed", "none"]
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar-a": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar-b": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "mnist": ((0.1307,), (0.3081,)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 """Mean and standard deviation per channel, of pixels from 0 to 1."""
 

@@ -122,7 +122,7 @@ class Cifar(ArrayDataset):
         layout = self.layout
         archive = self.root / layout.archive
         if not archive.is_file():
-            code = f"d.{layout.torchvision_name}(sys.argv[1], download=True)"
+            code = f"import torchvision.datasets as d; d.{layout.torchvision_name}(sys.argv[1], download=True)"
             yield from download(self.options.name, code, self.root, self.root, layout.archive, layout.archive_bytes)
             return
         yield Progress(f"unpacking {layout.archive}")

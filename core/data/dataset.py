@@ -189,13 +189,13 @@ def checked_bytes(path: Path, md5: str | None, hint: str) -> bytes:
 
 
 def download(name: str, code: str, root: Path, folder: Path, files: str, total: int | None) -> Iterator[Progress]:
-    """Run torchvision's own download in a child process, and report the bytes downloaded.
+    """Run a download, such as torchvision's own, in a child process, and report the bytes downloaded.
 
     Raises:
         DataError: it failed; the message says which files to put where.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    command = [sys.executable, "-P", "-c", f"import sys, torchvision.datasets as d; {code}", str(root)]
+    command = [sys.executable, "-P", "-c", f"import sys; {code}", str(root)]
     lock = yield from _download_lock(name, folder)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:

@@ -67,7 +67,7 @@ class Idx(ArrayDataset):
             self.read(split)
 
     def fetch(self) -> Iterator[Progress]:
-        code = f"d.{self.torchvision_name}(sys.argv[1], download=True)"
+        code = f"import torchvision.datasets as d; d.{self.torchvision_name}(sys.argv[1], download=True)"
         files = "the four *-ubyte.gz files"
         yield from download(self.options.name, code, self.root, self.folder, files, None)
 

@@ -273,6 +273,9 @@ def _normalization(name: str, train: Split, spec: ImageSpec) -> tuple[tuple[floa
     if name == "computed":
         return channel_statistics(train)
     mean, std = NORMALIZATIONS[name]
+    if name in ("imagenet", "symmetric") and spec.channels != len(mean):
+        # Pretrained filters, summed over the colours for grey images, expect the mean of the three.
+        mean, std = ((sum(values) / len(values),) * spec.channels for values in (mean, std))
     if len(mean) != spec.channels:
         message = f"'{name}' is for {len(mean)} channels, the images have {spec.channels}; use computed"
         raise ConfigError([Fault("data.normalization", message)])

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+import importlib
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from ..data.image_spec import ImageSpec
-from ..errors import ConfigError, Fault
+from ..errors import ConfigError, Fault, nearest
 from ..utils.registry import Entry, NamedOptions, Table
+from .torchvision_names import SYMMETRIC, WEIGHTS
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from .weights import Source
+
 
 class ModelOptions(NamedOptions):
-    """Options that every model has."""
+    """Options that every one of Torchdeck's own models has."""
 
     smallest: ClassVar[int] = 1
     """Smallest image side in pixels: a smaller image would be pooled to nothing."""
@@ -121,6 +125,85 @@ class AirbenchOptions(ModelOptions):
     scale: float = Field(default=1 / 9, gt=0, le=10, description="Factor of the logits")
 
 
+class LibraryOptions(NamedOptions):
+    """Options of networks that come from a library: Torchdeck learns their shapes by tracing them."""
+
+    arch: str = Field(default="", description="Architecture")
+    weights: str = Field(
+        default="none",
+        min_length=1,
+        description="Pretrained weights: none, default, their name, or a .safetensors or .pt file; data.size,"
+        " data.resize and data.normalization then follow them unless set",
+    )
+    freeze: Literal["none", "backbone", "batch-norm"] = Field(
+        default="none",
+        description="What keeps its weights and running statistics: all but the last layer, or batch norm",
+    )
+    dropout: float | Literal["default"] = Field(
+        default="default",
+        description="Dropout from 0 to below 1, for networks that have it; default: the network's own",
+    )
+
+    def preprocessing(self) -> dict[str, Any]:
+        """The data settings that the pretrained weights are meant for; empty without weights."""
+        return {}
+
+    @field_validator("dropout")
+    @classmethod
+    def _share(cls, value: float | str) -> float | str:
+        if not isinstance(value, str) and not 0 <= value < 1:
+            raise ValueError("must be default, or at least 0 and below 1")
+        return value
+
+
+def _torchvision_arch(value: str) -> str:
+    if value not in WEIGHTS:
+        raise ValueError(f"torchvision has no classifier '{value}'; {nearest(value, WEIGHTS)}")
+    return value
+
+
+class TorchvisionOptions(LibraryOptions):
+    """A classifier of torchvision, from random or pretrained weights, with a last layer for the classes at hand."""
+
+    name: Literal["torchvision"] = "torchvision"
+    arch: Annotated[str, AfterValidator(_torchvision_arch), WithJsonSchema({"enum": [*WEIGHTS]})] = Field(
+        default="resnet50", description="Architecture"
+    )
+
+    @property
+    def weights_name(self) -> str:
+        """The name of the library's weights; "" for none or for a file."""
+        names = WEIGHTS[self.arch]
+        return next(iter(names)) if self.weights == "default" else self.weights if self.weights in names else ""
+
+    def preprocessing(self) -> dict[str, Any]:
+        if self.weights == "none":
+            return {}
+        sides = WEIGHTS[self.arch]
+        pair = "symmetric" if self.arch in SYMMETRIC else "imagenet"
+        side = sides.get(self.weights_name, next(iter(sides.values())))
+        return {"size": side, "resize": "shorter-side", "normalization": pair}
+
+    @field_validator("weights")
+    @classmethod
+    def _known_weights(cls, value: str, info: ValidationInfo) -> str:
+        arch = str(info.data.get("arch", ""))
+        names = [*WEIGHTS.get(arch, ()), "default", "none"]
+        if arch and value not in names and not is_file_name(value):
+            raise ValueError(
+                f"{arch} has no such weights, and it is no .safetensors or .pt file; {nearest(value, names)}"
+            )
+        return value
+
+
+WEIGHT_FILES = (".safetensors", ".pt", ".pth")
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a text names a file of weights, by its ending."""
+    return text.endswith(WEIGHT_FILES)
+
+
 MODELS = Table(
     "model",
     {
@@ -135,6 +218,7 @@ MODELS = Table(
         "vgg-a-bn": Entry(VggABnOptions, "torchdeck.core.models.vgg:vgg_a_bn"),
         "airbench": Entry(AirbenchOptions, "torchdeck.core.models.airbench:airbench"),
         "wrn-28-10": Entry(WideResNetOptions, "torchdeck.core.models.wide_resnet:wide_resnet"),
+        "torchvision": Entry(TorchvisionOptions, "torchdeck.core.models.torchvision_networks:network"),
     },
 )
 
@@ -166,6 +250,12 @@ def build(options: NamedOptions, spec: ImageSpec) -> nn.Module:
     from .whitening import Whitening, spec_behind
 
     return nn.Sequential(Whitening(spec.channels, side), nn.GELU(), builder(options, spec_behind(spec, side)))
+
+
+def library_weights(options: NamedOptions) -> Source:
+    """Where the library of a model has its pretrained weights."""
+    module = MODELS.entries[options.name].builder.partition(":")[0]
+    return importlib.import_module(module).source(options)
 
 
 def _whitening(options: NamedOptions) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,7 +16,20 @@ class OptimizerOptions(NamedOptions):
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="Weight decay")
 
 
-class SgdOptions(OptimizerOptions):
+class LayeredOptions(OptimizerOptions):
+    """Options of optimizers whose learning rate may differ between the layers of a network."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"backbone_lr", "layer_decay"})
+
+    backbone_lr: float = Field(
+        default=1.0, gt=0, le=1, description="Factor of the learning rate of all but the last layer"
+    )
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="Factor of the learning rate from each block to the one before it"
+    )
+
+
+class SgdOptions(LayeredOptions):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"] = "sgd"
@@ -25,7 +38,7 @@ class SgdOptions(OptimizerOptions):
     nesterov: bool = Field(default=False, description="Nesterov momentum (needs a momentum above 0)")
 
 
-class AdamOptions(OptimizerOptions):
+class AdamOptions(LayeredOptions):
     """Adam (Kingma and Ba 2014); weight decay is added to the gradient."""
 
     name: Literal["adam"] = "adam"
@@ -34,7 +47,7 @@ class AdamOptions(OptimizerOptions):
     eps: float = Field(default=1e-8, gt=0, le=1, description="Added to the denominator, so that it is never 0")
 
 
-class AdamWOptions(OptimizerOptions):
+class AdamWOptions(LayeredOptions):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2017)."""
 
     name: Literal["adamw"] = "adamw"

@@ -9,13 +9,14 @@ from torch import nn, optim
 
 from . import AdamOptions, AdamWOptions, MuonOptions, SgdOptions
 from .eager import eager
+from .groups import groups_of
 from .muon import Muon
 
 
 def sgd(options: SgdOptions, model: nn.Module) -> optim.Optimizer:
     """SGD with momentum."""
     optimizer = eager(optim.SGD)(
-        model.parameters(),
+        groups_of(model, options),
         lr=options.lr,
         momentum=options.momentum,
         nesterov=options.nesterov,
@@ -31,12 +32,12 @@ def sgd(options: SgdOptions, model: nn.Module) -> optim.Optimizer:
 
 def adam(options: AdamOptions, model: nn.Module) -> optim.Optimizer:
     """Adam with weight decay added to the gradient."""
-    return eager(optim.Adam)(model.parameters(), **_of_adam(options, model))
+    return eager(optim.Adam)(groups_of(model, options), **_of_adam(options, model))
 
 
 def adamw(options: AdamWOptions, model: nn.Module) -> optim.Optimizer:
     """Adam with decoupled weight decay."""
-    return eager(optim.AdamW)(model.parameters(), **_of_adam(options, model))
+    return eager(optim.AdamW)(groups_of(model, options), **_of_adam(options, model))
 
 
 def _of_adam(options: AdamOptions | AdamWOptions, model: nn.Module) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +14,10 @@ from torch import Tensor, nn
 
 from ..config import parse_config
 from ..data.image_spec import ImageSpec
-from ..errors import CheckpointError, InputError, LogsError, TorchdeckError
+from ..errors import InputError, LogsError
 from ..models import build
-from ..runs import checkpoint
+from ..runs.best_weights import best_weights
 from ..runs.index import read_header
-from ..runs.reader import load_record
 from ..utils.files import write_atomically
 from ..utils.validation import positive
 
@@ -90,32 +88,6 @@ def _torchscript(header: dict[str, Any], weights: dict[str, Tensor]) -> bytes:
 
 def _safetensors(header: dict[str, Any], weights: dict[str, Tensor]) -> bytes:
     return safetensors.torch.save(weights, {key: json.dumps(header[key]) for key in ("run_id", "config", "data")})
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """Weights by name, and why better checkpoints were skipped."""
-
-    tensors: dict[str, Tensor]
-    passed_over: tuple[str, ...] = ()
-
-
-def best_weights(folder: Path) -> Weights:
-    """The weights of the best epoch, else of the newest valid checkpoint.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    root, record = folder / "checkpoints", load_record(folder)
-    best, missed = record.best_saved, record.instead_of_best(record.weights_epoch)
-    places = [checkpoint.folder_of(root, best)] if best is not None else []
-    passed: dict[Path, str] = {}
-    for place in [*places, *checkpoint.newest_first(root)]:
-        try:
-            return Weights(checkpoint.load_model(place), tuple(passed.values() or filter(None, [missed])))
-        except TorchdeckError as error:
-            passed[place] = f"checkpoint {place.name} was skipped: {error.message}"
-    raise CheckpointError(f"run {folder.name} has no valid checkpoint", "train it again, or resume it")
 
 
 def _header(folder: Path) -> dict[str, Any]:

@@ -187,6 +187,16 @@ def read_row(folder: Path) -> RunRow:
     return RunRow(folder.name, folder, str(summary["status"]), "", header, summary, notes)
 
 
+def start_from(logs: Path, reference: str) -> str:
+    """The value of training.start_from for a file of weights, or for a run as `find_run` finds it: an absolute path.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(reference).expanduser()
+    return str((path if path.suffix in (".safetensors", ".pt", ".pth") else find_run(logs, reference).folder).resolve())
+
+
 def find_run(logs: Path, reference: str) -> RunRow:
     """Find a run by its id, a unique prefix, its last four characters, `@last` or `@best:PRESET`.
 

@@ -73,6 +73,7 @@ def started_event(
         reproducible="exact" if exact else "seeded",
         environment=environment(plan.device),
         ranks=tuple(all_ranks) if ranks.world > 1 else (),
+        origin=job.origin.to_json() if job.origin else {},
     )
 
 

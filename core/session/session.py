@@ -14,6 +14,7 @@ from typing import Any
 from ..config import ExperimentConfig, parse_config, to_plain
 from ..control import Control, Inbox
 from ..data import open_dataset
+from ..data.image_spec import Progress
 from ..data.prepare import Prepared, prepare
 from ..devices.torch_device import open_sampler, peak_memory
 from ..errors import BusyError, DivergedError, InputError, LogsError
@@ -28,6 +29,7 @@ from ..events import (
     StageStarted,
     WarningRaised,
 )
+from ..runs import checkpoint
 from ..runs.commands import FolderControl
 from ..runs.index import read_header
 from ..runs.label import Label
@@ -41,6 +43,7 @@ from ..training.pacing import Pacer
 from ..training.plan import Plan, device_notes, make_plan, with_precision
 from ..training.precision import choose_precision
 from ..training.process_group import SINGLE, Ranks, check_equal
+from ..training.starting_weights import fetch_weights
 from ..training.state import TrainingJob, build_job, configure_process
 from ..utils.files import DISK, Disk
 from ..utils.generators import mapped, run_to_end
@@ -122,11 +125,14 @@ def resume(
 
     def start() -> Generator[RunEvent, None, TrainingJob]:
         config, label, fingerprint = _read_settings(folder)
-        ready = run_to_end(_prepare(config, context, Recorder(context.now, context.wait))) if take_over else None
+        # A run with a checkpoint needs its first weights no more.
+        pretrained = not checkpoint.steps(folder / "checkpoints")
+        quiet = Recorder(context.now, context.wait)
+        ready = run_to_end(_prepare(config, context, quiet, pretrained=pretrained)) if take_over else None
         writer = _open_writer(folder, control or Control(), context, take_over)
         try:
             _continue_record(folder, recorder)
-            plan, prepared = ready or (yield from _prepare(config, context, recorder))
+            plan, prepared = ready or (yield from _prepare(config, context, recorder, pretrained=pretrained))
         except BaseException:
             if writer:
                 writer.close()
@@ -135,9 +141,12 @@ def resume(
         if writer:
             recorder.attach(writer)
         configure_process(plan)
-        job = build_job(plan, prepared, ranks)
+        job = build_job(plan, prepared, ranks, pretrained=pretrained)
         restored, same = restore_newest(job, folder / "checkpoints"), prepared.fingerprint == fingerprint
         check_equal(ranks, restored.step, "checkpoints")
+        if restored.step is None and not pretrained:
+            configure_process(plan)
+            job = build_job(plan, prepared, ranks)
         yield recorder(started_event(job, prepared, label, folder.name, restored.step or 0, same_data=same))
         for message in restored.passed_over:
             yield recorder(WarningRaised(message=message))
@@ -178,7 +187,7 @@ def _read_settings(folder: Path) -> tuple[ExperimentConfig, Label, str]:
 
 
 def _prepare(
-    config: ExperimentConfig, context: SessionContext, recorder: Recorder
+    config: ExperimentConfig, context: SessionContext, recorder: Recorder, *, pretrained: bool = True
 ) -> Generator[RunEvent, None, tuple[Plan, Prepared]]:
     """Make the plan and prepare the data; slow steps are reported as stages.
 
@@ -194,9 +203,13 @@ def _prepare(
         plan = with_precision(plan, choose_precision(plan))
     dataset = open_dataset(plan.config.data, context.data_root)
     steps = prepare(dataset, plan.config.training.seed, plan.config.data.source == "streamed")
-    prepared = yield from mapped(
-        steps, lambda part: recorder(StageStarted(message=part.message, done=part.done, total=part.total))
-    )
+
+    def stage(part: Progress) -> RunEvent:
+        return recorder(StageStarted(message=part.message, done=part.done, total=part.total))
+
+    if pretrained:
+        yield from map(stage, fetch_weights(plan.config))
+    prepared = yield from mapped(steps, stage)
     if ranks.is_leader:
         ranks.wait_for_leader("prepared")
         ranks.broadcast(to_plain(plan.config))

@@ -63,7 +63,7 @@ def describe_network(model: nn.Module, spec: ImageSpec) -> Network:
         found.layers.append(Layer(names[module], type(module).__name__, shape, parameters, _flops(module, shape)))
         found.saved_bytes += indices
         living.extend(weakref.ref(tensor) for tensor in (given[0], output) if tensor is not images)
-        found.alive.append((_alive(living), indices))
+        found.alive.append((alive(living), indices))
         _keep(found, kept, module, given[0], output)
 
     hooks = [module.register_forward_hook(look) for module in model.modules() if not list(module.children())]
@@ -118,7 +118,7 @@ def _address(storage: torch.UntypedStorage) -> int:
     return storage._cdata  # pyright: ignore[reportPrivateUsage]
 
 
-def _alive(tensors: list[weakref.ref[Tensor]]) -> int:
-    """The elements of the tensors that are still referenced."""
+def alive(tensors: list[weakref.ref[Tensor]]) -> int:
+    """The elements per image of the tensors that are still referenced."""
     held = [tensor for reference in tensors if (tensor := reference()) is not None]
     return sum({_address(tensor.untyped_storage()): _numbers(tensor) for tensor in held}.values())

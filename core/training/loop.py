@@ -19,7 +19,7 @@ from .divergence import check_figures, check_losses, check_scaler, check_tensors
 from .inference import Predictions, joined_over_ranks, no_predictions, predict
 from .metrics import Figures, Tally
 from .pacing import Pacer, StopRequested
-from .state import TrainingJob, evaluation_tally, set_learning_rate, state_of
+from .state import TrainingJob, evaluation_tally, set_learning_rate, start_training_mode, state_of
 from .step import EagerSteps, autocast
 from .step_graph import open_steps
 
@@ -59,7 +59,8 @@ def _finished(job: TrainingJob) -> str:
 def _train_epoch(job: TrainingJob, pacer: Pacer, steps: EagerSteps) -> Iterator[RunEvent]:
     config, position = job.plan.config, job.position
     training = config.training
-    job.model.train()
+    if start_training_mode(job):
+        steps.restart()
     if not job.resumed_mid_epoch:
         _begin_epoch(job)
     job.resumed_mid_epoch = False

@@ -17,14 +17,17 @@ from torch import nn
 from ..config import ExperimentConfig, Precision, ranks_of
 from ..data import open_dataset
 from ..data.dataset import Facts
+from ..data.image_spec import ImageSpec
 from ..data.prepare import disk_needed
 from ..devices.device_spec import devices_of
 from ..devices.torch_device import computes_bf16, free_memory, pick_device
 from ..errors import ConfigError, Fault
-from ..models import build
+from ..models import LibraryOptions, build
 from .compiled import compiler_missing
-from .layers import Layer, describe_network
+from .layers import Layer, Network, describe_network
 from .memory import Memory, image_bytes, memory_of
+from .starting_weights import source_of
+from .tracing import size_error, trace_network
 
 MIN_WORK = 1e13
 """FLOPs of a whole run, some minutes on a few cores; below, measuring costs more than bf16 can save."""
@@ -128,9 +131,7 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
         raise ConfigError([Fault("data.validation", message)])
     train_images = _train_images(config, facts)
     _check_batch(config, train_images)
-    with torch.device("meta"):
-        model = build(config.model, facts.spec)
-    network = describe_network(model, facts.spec)
+    model, network = _network(config, facts.spec)
     _check_last_batch(config, train_images, network.layers, model)
     forward_flops = sum(layer.flops for layer in network.layers)
     # A backward pass costs twice a forward pass.
@@ -149,7 +150,7 @@ def make_plan(config: ExperimentConfig, data_root: Path, rank: int = 0) -> Plan:
         memory_by=memory_of(resolved, device, facts, model, network),
         layers=tuple(network.layers),
         disk=disk_needed(dataset, resolved.data.source == "streamed"),
-        notes=(*dataset.notes(), *device_notes(resolved, device)),
+        notes=(*dataset.notes(), *device_notes(resolved, device), *_weights_notes(config)),
     )
 
 
@@ -158,6 +159,29 @@ def no_graph_reason(config: ExperimentConfig, device: torch.device) -> str:
     if device.type != "cuda" or ranks_of(config) > 1:
         return "training steps are captured on one CUDA device only"
     return "training.compile captures the model in graphs of its own" if config.training.compile else ""
+
+
+def _network(config: ExperimentConfig, spec: ImageSpec) -> tuple[nn.Module, Network]:
+    """The model on `meta`, and its description."""
+    options = config.model
+    if not isinstance(options, LibraryOptions):
+        with torch.device("meta"):
+            model = build(options, spec)
+        return model, describe_network(model, spec)
+    name = str(getattr(options, "arch", options.name))
+    try:
+        with torch.device("meta"):
+            model = build(options, spec)
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a library's network raises anything
+        raise size_error(name, spec, str(error)) from None
+    return model, trace_network(model, spec, name)
+
+
+def _weights_notes(config: ExperimentConfig) -> tuple[str, ...]:
+    source = source_of(config)
+    return (source.note,) if source and source.note else ()
 
 
 def device_notes(config: ExperimentConfig, device: torch.device) -> tuple[str, ...]:

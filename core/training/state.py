@@ -17,6 +17,7 @@ from ..data.dataset import ImageNames, Split
 from ..data.index_plan import ALL, Shard, derive_seed
 from ..data.prepare import Prepared
 from ..models import build
+from ..models.parts import Freezer
 from ..models.whitening import Whitening
 from ..optim import OPTIMIZERS, SCHEDULES
 from ..optim.lookahead import Lookahead
@@ -29,6 +30,7 @@ from .memory import WHITENING_IMAGES
 from .metrics import Tally
 from .plan import Plan, steps_per_epoch
 from .process_group import SINGLE, Ranks
+from .starting_weights import Origin, start_from_weights
 
 
 @dataclass(slots=True)
@@ -71,6 +73,9 @@ class TrainingJob:
     """The tally of the current epoch."""
     forward: Callable[[Tensor], Tensor]
     """The model as a training step calls it: compiled, with gradients averaged over the ranks."""
+    freezer: Freezer
+    origin: Origin | None = None
+    """Where the first weights came from; None where they were random, and in a resumed run."""
     ranks: Ranks = SINGLE
     lookahead: Lookahead | None = None
     position: Position = field(default_factory=Position)
@@ -107,12 +112,16 @@ class TrainingJob:
         return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
-def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = SINGLE) -> TrainingJob:
-    """Build the model, optimizer and batches of a plan on its device, at the start of the run."""
+def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = SINGLE, *, pretrained: bool = True) -> TrainingJob:
+    """Build the model, optimizer and batches of a plan on its device, at the start of the run.
+
+    Not `pretrained`, it stays at random weights, for a checkpoint to be restored.
+    """
     training = plan.config.training
     model = build(plan.config.model, prepared.spec).to(plan.device)
     if training.sync_batch_norm and ranks.world > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    origin = start_from_weights(model, plan.config) if pretrained else None
     if training.precision == "fp64":
         model = model.double()
     if training.channels_last:
@@ -120,7 +129,8 @@ def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = SINGLE) -> Training
     train_batches = _batches(plan, prepared, prepared.train, ranks.shard, augmentation_of(plan.config.data))
     if ranks.is_leader:
         _whiten(model, train_batches)
-    wrapped = ranks.wrap(model)
+    freezer = Freezer(model, getattr(plan.config.model, "freeze", "none"), training.freeze_epochs)
+    freezer.start_epoch(1)
     steps = steps_per_epoch(len(train_batches), training.batch_size)
     validation = prepared.validation
     return TrainingJob(
@@ -134,10 +144,29 @@ def build_job(plan: Plan, prepared: Prepared, ranks: Ranks = SINGLE) -> Training
         test_batches=_batches(plan, prepared, prepared.test, ranks.shard),
         test_names=prepared.test.names,
         tally=training_tally(plan, len(train_batches), ranks),
-        forward=compiled(wrapped, training, plan.device, ranks) if training.compile else wrapped,
+        forward=_forward(plan, model, ranks),
+        freezer=freezer,
+        origin=origin,
         ranks=ranks,
         lookahead=Lookahead(model, training.lookahead, steps * training.epochs) if training.lookahead else None,
     )
+
+
+def _forward(plan: Plan, model: nn.Module, ranks: Ranks) -> Callable[[Tensor], Tensor]:
+    """The model as a training step calls it; collective over all ranks."""
+    wrapped, training = ranks.wrap(model), plan.config.training
+    return compiled(wrapped, training, plan.device, ranks) if training.compile else wrapped
+
+
+def start_training_mode(job: TrainingJob) -> bool:
+    """Put the model into training mode for the current epoch; returns whether its frozen part has changed.
+
+    Collective over the ranks where it has.
+    """
+    changed = job.freezer.start_epoch(job.position.epoch)
+    if changed:
+        job.forward = _forward(job.plan, job.model, job.ranks)
+    return changed
 
 
 def _whiten(model: nn.Module, batches: Batches) -> None:

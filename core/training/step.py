@@ -22,6 +22,9 @@ class EagerSteps:
         self.warnings: list[str] = []
         """Sentences for the user; the reader removes them."""
 
+    def restart(self) -> None:
+        """Forget what was captured: from now on other parameters are trained."""
+
     def of_epoch(self, plan: IndexPlan, first_batch: int) -> Iterator[Callable[[], object]]:
         """The steps of an epoch from a batch on; each is to be called before the next is taken."""
         size = self._job.plan.config.training.batch_size
@@ -70,7 +73,8 @@ def _clear_gradients(job: TrainingJob) -> None:
     # The gradients of a captured graph are overwritten by its next replay: accumulate them in separate memory.
     for group in job.optimizer.param_groups:
         for parameter in group["params"]:
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.zero_()
 
 
 def _backward(job: TrainingJob, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -50,6 +50,9 @@ class GraphSteps(EagerSteps):
         """The tensors of the raw batch that the graph reads."""
         self._replay: Callable[[], object] | None = None
 
+    def restart(self) -> None:
+        self._eager_steps, self._replay = 0, None
+
     def of_epoch(self, plan: IndexPlan, first_batch: int) -> Iterator[Callable[[], object]]:
         for raw in self._job.train_batches.raw(plan, self._size, first_batch):
             yield partial(self._step, raw)

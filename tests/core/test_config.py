@@ -133,6 +133,7 @@ def test_overriding_a_name_starts_the_section_from_its_defaults() -> None:
     config = parse_config(with_overrides(before, ["optimizer.weight_decay=0.1", "optimizer.name=adam"]))
     assert to_plain(config)["optimizer"] == {
         "name": "adam", "lr": 0.001, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8,
+        "backbone_lr": 1.0, "layer_decay": 1.0,
     }  # fmt: skip
 
 

@@ -92,9 +92,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
+FINE_TUNING = {f"finetune-{name}" for name in ("resnet50", "efficientnet-b0", "convnext-tiny", "vit-b16")}
+
 
 def test_every_experiment_of_the_reports_is_a_preset() -> None:
-    assert set(presets.names()) == {"quickstart", *RECIPES, "speedrun-94", "speedrun-96", "speedrun-cpu"}
+    assert set(presets.names()) == {"quickstart", *RECIPES, "speedrun-94", "speedrun-96", "speedrun-cpu", *FINE_TUNING}
     assert presets.names()[0] == "quickstart"
 
 

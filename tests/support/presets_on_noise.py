@@ -8,8 +8,9 @@ from typing import Any
 from torchdeck import presets
 from torchdeck.core.config import ExperimentConfig, parse_config, to_plain
 
-PRESETS = [name for name in presets.names() if name not in ("lenet-dropout", "lenet-l2", "lenet-cpu-baseline")]
-"""Those that differ in more than a number."""
+SIMILAR = ("lenet-dropout", "lenet-l2", "lenet-cpu-baseline")
+PRESETS = [name for name in presets.names() if name not in SIMILAR and not name.startswith("finetune-")]
+"""Those that differ in more than a number, and need no weights of others."""
 CLASSES = {"tiny-imagenet": 200, "cifar100": 100}
 KEPT = ("size", "crop_padding", "crop_fill", "flip", "cutout", "jitter")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
 import time
@@ -147,6 +148,9 @@ def run(
     logs: Logs = LOGS,
     data: Data = DATA,
     devices: Devices = "",
+    from_: Annotated[
+        str, typer.Option("--from", metavar="RUN|FILE", help="Start from the weights of a run, or of a file.")
+    ] = "",
     dist_timeout: DistTimeout = 600.0,
     retries: Retries = 0,
     dry_run: Annotated[
@@ -165,10 +169,12 @@ def run(
     from ...core.config import ranks_of
     from ...core.devices.device_spec import parse_devices
     from ...core.processes.launch import start_detached
+    from ...core.runs.index import start_from
     from ...core.runs.request import RankTimeouts
 
     item = store.load(name)
     chosen = [f'training.device="{parse_devices(devices)}"'] if devices else []
+    chosen += [f"training.start_from={json.dumps(start_from(logs, from_))}"] if from_ else []
     config, rank_timeouts = item.with_overrides([*(overrides or []), *chosen]), RankTimeouts(dist_timeout, retries)
     if dry_run or detach:
         from ...core.training.plan import make_plan  # torch, seconds

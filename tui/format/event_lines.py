@@ -22,6 +22,7 @@ from ...core.events import (
 )
 from ...core.runs.record import RunRecord
 from ...core.utils.flatten import flatten
+from .network_text import network_name, origin_text
 from .plan_text import batch_text
 from .values import count, duration, flops, percent, safe
 
@@ -88,11 +89,12 @@ def _opening(event: RunStarted) -> list[str]:
     attempt = f", attempt {event.attempt} from step {event.resumed_from}" if event.resumed_from is not None else ""
     return [
         f"run {event.run_id}{attempt}",
-        f"{config['model.name']}: {count(event.parameters)} parameters, {flops(event.forward_flops)} an image"
+        f"{network_name(config)}: {count(event.parameters)} parameters, {flops(event.forward_flops)} an image"
         f" · {config['data.name']}: {count(event.train_images)} + {count(event.test_images)} images,"
         f" {config['data.source']}",
         f"{event.epochs} epochs of {count(event.steps_per_epoch)} steps,"
         f" batch {_batch(event, config['training.batch_size'])} · {name_text(event)}, {config['training.precision']}",
+        *([f"starts from {origin_text(event.origin)}"] if event.origin else []),
     ]
 
 

@@ -23,6 +23,7 @@ from ...core.runs.record import RunRecord, summarize
 from ...core.runs.reported import read_reported, verdict
 from ...core.utils.flatten import flatten
 from ...presets import Preset
+from .network_text import network_name, origin_text
 from .plan_text import batch_text, rate_text
 from .values import count, duration, figure, flops, moment, percent, safe, size
 
@@ -102,7 +103,8 @@ def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
             ("started", moment(record.created)),
             ("device", device),
             ("data", f"{config['data.name']}, {images}"),
-            ("model", f"{config['model.name']}, {_size_of_model(started)}"),
+            ("model", f"{network_name(config)}, {_size_of_model(started)}"),
+            *([("started from", origin_text(started.origin))] if started.origin else []),
             ("epochs", f"{len(record.epochs)} of {started.epochs}, {count(started.steps_per_epoch)} steps each"),
             ("training time", duration(record.train_seconds)),
             ("images/s", speed(record)),
@@ -236,13 +238,16 @@ _PRECISIONS = {"auto": "bf16 if a check at the start finds it faster, else fp32"
 def plan_page(plan: Plan) -> Group:
     """What a run would do: device, data, model, steps and memory, and the model's layers."""
     training = plan.config.training
-    data, model = plan.config.data, plan.config.model
+    data, network = plan.config.data, network_name(flatten(to_plain(plan.config)))
     shares = [("batch", f"{batch_text(training.batch_size, plan.ranks)} images")] if plan.ranks > 1 else []
     shares += [("learning rate", rate)] if (rate := rate_text(plan.config)) else []
     rows = [
         ("device", f"{training.device}, {_PRECISIONS.get(training.precision, training.precision)}"),
         ("data", f"{data.name}, {_images(plan)} images, {data.source}"),
-        ("model", f"{model.name}, {count(plan.parameters)} parameters, {flops(plan.forward_flops)} an image"),
+        (
+            "model",
+            f"{network}, {count(plan.parameters)} parameters, {flops(plan.forward_flops)} an image",
+        ),
         ("steps", f"{count(plan.steps_per_epoch)} an epoch, {count(plan.steps_per_epoch * training.epochs)} in all"),
         *shares,
         ("memory", f"about {size(plan.memory)}" + (" on each device" if plan.ranks > 1 else "")),

@@ -38,6 +38,7 @@ PARAMETERS = [
         "lenet", {"training.accumulation": 2, "training.gradient_clipping": 0.5, "training.lookahead": 3}, id="parts"
     ),
     pytest.param("lenet-dropout", {"training.precision": "bf16"}, id="bf16"),
+    pytest.param("lenet", {"training.freeze_epochs": 1, "optimizer.layer_decay": 0.5}, id="frozen"),
 ]
 SHARED = {
     "data.test_images": 4,

@@ -249,7 +249,7 @@ def test_doctor_tells_versions_and_devices(tmp_path: Path) -> None:
 
 
 def test_lists_can_be_read_by_scripts(tmp_path: Path) -> None:
-    assert len(json_of(torchdeck(tmp_path, "presets", "--json"))) == 17
+    assert len(json_of(torchdeck(tmp_path, "presets", "--json"))) == 21
     assert json_of(torchdeck(tmp_path, "preset", "lenet", "--json"))["reported"][0]["value"] == 0.5336
     here = {row["name"]: row["here"] for row in json_of(torchdeck(tmp_path, "data", "list", "--json"))}
     assert (here["digits"], here["cifar10"]) == ("yes", "no")
