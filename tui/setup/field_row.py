@@ -92,7 +92,7 @@ class FieldRow(StyledParts):
         if choices:
             texts = [as_text(value) for value in choices]
             return Choice(texts, text if text in texts else texts[0])
-        return Input(text, compact=True, select_on_focus=False)
+        return Input(text, compact=True)
 
     def put(self, text: str) -> None:
         """Set the shown value."""
@@ -100,6 +100,7 @@ class FieldRow(StyledParts):
         match self._editor:
             case Input() as editor if editor.value.strip() != text:
                 editor.value = text
+                editor.select_all()  # as on focus: what is typed next replaces it
             case Choice() as editor:
                 editor.value = text
             case Toggle() as editor:

@@ -233,7 +233,9 @@ class SetupPage(Page):
 
         def chosen(device: str | None) -> None:
             if device:
-                row.query_one(Input).value = device
+                editor = row.query_one(Input)
+                editor.value = device
+                editor.select_all()
 
         here = self.workspace.machine
         question = DeviceDialog("Where to train", WHERE, self._draft.text(DEVICE), lambda: run_devices(here()))
