@@ -36,6 +36,9 @@ PROGRESS_INTERVAL = 500
 MADE_AGAIN_TIMEOUT = 3.0
 """Seconds in which a run that trains makes its folder again that was removed."""
 
+ACTIVE_SECONDS = 120.0
+"""A run whose lock cannot be tested counts as active for so long after its last event."""
+
 TAKEOVER_TIMEOUT = 30.0
 """Seconds in which a process must take over a run that was handed to it."""
 
@@ -165,8 +168,8 @@ def _handed_over(event: RunEvent | None) -> bool:
 def load_record(folder: Path) -> RunRecord:
     """The record of a run now, from its cache and the rest of its log; its status is checked against its lock.
 
-    A run without a last event whose process is gone has the status `died`, or `unknown` where locks cannot be tested;
-    a run that was handed over gets that status only after `TAKEOVER_TIMEOUT` seconds.
+    A run without a last event whose process is gone has the status `died`; a run that was handed over gets that status
+    only after `TAKEOVER_TIMEOUT` seconds. Where locks cannot be tested, it is `unknown` after `ACTIVE_SECONDS`.
     """
     return run_to_end(load_in_parts(folder))
 
@@ -202,12 +205,18 @@ def _size(path: Path) -> int:
 
 
 def settle_status(record: RunRecord, locked: bool | None, now: Callable[[], float] = time.time) -> None:
-    """Correct the status of a record without a last event by whether the run is locked."""
-    ending = record.ending
+    """Correct the status of a record without a last event by whether the run is locked.
+
+    Where the lock cannot be tested, as by other accounts, the age of the last event decides, and a warning says so.
+    """
+    ending, age = record.ending, abs(now() - record.updated)
     if locked or (ending is not None and not _handed_over(ending)):
         return
-    if ending is None or abs(now() - ending.t) > TAKEOVER_TIMEOUT:
-        record.status = "unknown" if locked is None else "died"
+    if locked is None:
+        record.status = record.status if age <= ACTIVE_SECONDS else "unknown"
+        record.warnings.append("the lock cannot be tested: the status is by the age of the last event")
+    elif ending is None or age > TAKEOVER_TIMEOUT:
+        record.status = "died"
 
 
 def _cached(folder: Path) -> tuple[RunRecord, int, bytes]:

@@ -15,8 +15,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from ..errors import BusyError, InputError, LogsError
-from ..utils.files import DISK, disk_error_text, read_json
-from ..utils.locks import release_lock, wait_for_lock
+from ..utils.files import disk_error_text, read_json
+from ..utils.locks import open_lock, release_lock, wait_for_lock
 from .coordinators import FOLDER, is_alive
 from .journal import DECLARED, Changes, apply_change
 from .model import Study, StudyRun
@@ -43,7 +43,7 @@ class Ledger:
         check_trainable(folder, self.study)
         self._changes, self._clock, self._depth = Changes(folder), clock, 0
         try:
-            self._lock = DISK.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock = open_lock(folder / LOCK)
         except OSError as error:
             raise write_error(folder, error) from None
         self.refresh()

@@ -28,7 +28,7 @@ from ..utils.files import (
     to_json_bytes,
     write_atomically,
 )
-from ..utils.locks import wait_for_lock
+from ..utils.locks import open_lock, wait_for_lock
 from .coordinators import active_coordinators
 from .journal import DECLARED, read_content
 from .model import GONE, HOLD, KILLED, PRUNED, Study, StudyRun, StudyStatus
@@ -232,7 +232,7 @@ def find_or_create(logs: Path, wanted: Study, now: float) -> Path:
     check_writable(logs)
     try:
         make_folders(logs)
-        lock = DISK.open(logs / ".studies.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = open_lock(logs / ".studies.lock")
     except OSError as error:
         raise LogsError(
             f"the logs {logs} cannot be written ({disk_error_text(error)})", "choose another --logs"

@@ -186,7 +186,7 @@ def open_to_append(path: Path, disk: Disk = DISK) -> int:
     Raises:
         OSError: the file cannot be written, or is not a regular one.
     """
-    descriptor = disk.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = disk.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     disk.close(descriptor)

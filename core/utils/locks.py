@@ -17,6 +17,17 @@ LOCK_TIMEOUT = 60.0
 """Seconds that others may keep a lock that is held for a moment at a time."""
 
 
+def open_lock(path: Path, disk: Disk = DISK) -> int:
+    """Open a lock file, which is created if it does not exist.
+
+    Whoever may read it could hold a shared lock and keep the owner out, so only the owner and the group may.
+    """
+    lock = disk.open(path, os.O_RDWR | os.O_CREAT, 0o660)
+    with contextlib.suppress(OSError):  # of another owner, or a file system without permissions
+        os.fchmod(lock, os.fstat(lock).st_mode & 0o770)
+    return lock
+
+
 def take_lock(path: Path, disk: Disk = DISK, about: Mapping[str, Any] | None = None) -> int:
     """Lock a file for this process and write its pid, host and `about` into it; returns the descriptor of the lock.
 
@@ -24,7 +35,7 @@ def take_lock(path: Path, disk: Disk = DISK, about: Mapping[str, Any] | None = N
         BlockingIOError: another process holds it.
         OSError: the file cannot be written.
     """
-    lock = disk.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    lock = open_lock(path, disk)
     # A process that only tests the lock holds a shared one for an instant, so a first refusal is not final.
     for attempt in range(20):
         try:
