@@ -213,8 +213,14 @@ def _train(request: dict[str, Any], control: WorkerControl) -> RunEvent | None:
 
 def _completion(request: dict[str, Any]) -> RunCompleted | None:
     """The last event of a run that is complete already: there is nothing to do; None otherwise."""
-    ending = load_record(Path(request["logs"]) / request["run_id"]).ending if request["resume"] else None
-    return ending if isinstance(ending, RunCompleted) and ending.status == "completed" else None
+    if not request["resume"]:
+        return None
+    folder = Path(request["logs"]) / request["run_id"]
+    record = load_record(folder)
+    if not isinstance(record.ending, RunCompleted) or record.ending.status != "completed":
+        return None
+    longer = record.started and config_of(request).training.epochs > record.started.epochs
+    return None if longer else record.ending
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,6 +19,8 @@ from .reader import load_record
 from .record import read_summary, summarize
 
 Json = Mapping[str, Any]
+SETTINGS = "settings.json"
+"""The settings of the next attempts of a run that was given others than in run.json."""
 ENDED = ("completed", "stopped", "failed")
 _NO_JSON: Json = {}
 _HEADER: Mapping[str, Reader] = {
@@ -153,8 +155,13 @@ def _sorted(rows: Iterable[RunRow]) -> list[RunRow]:
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """The content of run.json without values of the wrong type; empty where it cannot be read."""
-    return valid_items(read_json(f"{folder}/run.json"), _HEADER)
+    """The content of run.json without values of the wrong type; empty where it cannot be read.
+
+    The settings are those of the last attempt, where a run was resumed with others.
+    """
+    header = valid_items(read_json(f"{folder}/run.json"), _HEADER)
+    changed = valid_items(read_json(f"{folder}/{SETTINGS}"), _HEADER) if header else {}
+    return {**header, **{key: changed[key] for key in ("config", "config_sha256") if key in changed}}
 
 
 def requested_ranks(folder: Path) -> int:

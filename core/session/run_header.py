@@ -46,13 +46,13 @@ def header_of(plan: Plan, prepared: Prepared, label: Label, now: float) -> dict[
 
 
 def started_event(
-    job: TrainingJob, prepared: Prepared, label: Label, run_id: str, resumed_from: int | None, *, same_data: bool = True
+    job: TrainingJob, prepared: Prepared, label: Label, run_id: str, resumed_from: int | None, *, exact: bool = True
 ) -> RunStarted:
     plan, ranks = job.plan, job.ranks
     training, images = plan.config.training, len(prepared.train.labels)
     own = {"host": platform.node(), "device": str(plan.device), "name": device_name(plan.device)}
     all_ranks = ranks.gather_values(own)
-    exact = same_data and (plan.device.type == "cpu" or training.deterministic)
+    exact = exact and (plan.device.type == "cpu" or training.deterministic)
     return RunStarted(
         run_id=run_id,
         resumed_from=resumed_from,

@@ -17,7 +17,7 @@ from ..data import open_dataset
 from ..data.image_spec import Progress
 from ..data.prepare import Prepared, prepare
 from ..devices.torch_device import open_sampler, peak_memory
-from ..errors import BusyError, DivergedError, InputError, LogsError
+from ..errors import BusyError, DivergedError, LogsError
 from ..events import (
     CommandApplied,
     EpochCompleted,
@@ -30,6 +30,7 @@ from ..events import (
     WarningRaised,
 )
 from ..runs import checkpoint
+from ..runs.changed_settings import check_unfinished, stays_exact
 from ..runs.commands import FolderControl
 from ..runs.index import read_header
 from ..runs.label import Label
@@ -147,7 +148,9 @@ def resume(
         if restored.step is None and not pretrained:
             configure_process(plan)
             job = build_job(plan, prepared, ranks)
-        yield recorder(started_event(job, prepared, label, folder.name, restored.step or 0, same_data=same))
+        before = recorder.record.started
+        exact = same and (before is None or stays_exact(before.config, plan.config))
+        yield recorder(started_event(job, prepared, label, folder.name, restored.step or 0, exact=exact))
         for message in restored.passed_over:
             yield recorder(WarningRaised(message=message))
         if not same:
@@ -170,8 +173,8 @@ def _continue_record(folder: Path, recorder: Recorder) -> None:
     """Start from the record of a locked run."""
     record = load_record(folder)
     ending = record.ending
-    if isinstance(ending, RunCompleted) and ending.status == "completed":
-        raise InputError(f"run {folder.name} is complete", "start a new run to train longer")
+    if isinstance(ending, RunCompleted) and ending.status == "completed" and record.started:
+        check_unfinished(folder, record.started.config)
     recorder.record, recorder.attempt = record, record.attempt + 1
     record.ending = None
 

@@ -201,9 +201,10 @@ def run(
     return in_foreground(start_here, logs, data, on_hangup, as_json, multi_device=ranks_of(config) > 1)
 
 
-@app.command(epilog="Example: torchdeck resume @last")
+@app.command(epilog="Example: torchdeck resume @last training.epochs=60")
 def resume(
     reference: RunReference,
+    overrides: Overrides = None,
     logs: Logs = LOGS,
     data: Data = DATA,
     detach: Detach = False,
@@ -212,18 +213,25 @@ def resume(
     on_hangup: OnHangup = "hand-over",
     as_json: Json = False,
 ) -> None:
-    """Resume a stopped or dead run from its last checkpoint, or unpause a paused one."""
+    """Resume a stopped or dead run from its last checkpoint, or unpause a paused one.
+
+    With settings, such as training.epochs=60 or optimizer.lr=0.001, also a finished run trains longer, or goes on with
+    others; what was asked for at first stays in its run.json.
+    """
     from ...core.processes.launch import resume_detached
+    from ...core.runs.changed_settings import change_settings
     from ...core.runs.commands import send_command
     from ...core.runs.index import find_run, requested_ranks
     from ...core.runs.request import RankTimeouts
     from ...core.runs.writer import check_inactive
 
     row, rank_timeouts = find_run(logs, reference), RankTimeouts(dist_timeout, retries)
-    if row.status == "paused":
+    if row.status == "paused" and not overrides:
         send_command(row.folder, "unpause")
         return typer.echo(f"unpaused {row.id}", err=True)
     check_inactive(row.folder)
+    if overrides:
+        change_settings(row.folder, overrides)
     if detach:
         return report_start(resume_detached(row.folder, data, rank_timeouts=rank_timeouts), as_json)
 
