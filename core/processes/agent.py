@@ -240,7 +240,9 @@ def _cause(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
     for rank, word in sorted(reports, key=lambda item: item[1]["t"]):
         if not word["lost"]:
             failure = failure_from_json(word["failure"])
-            return Failure(failure.kind, failure.type, f"rank {rank}: {failure.message}", failure.hint,
+            # Wrong settings are no fault of one rank.
+            whose = "" if failure.kind == "input" else f"rank {rank}: "
+            return Failure(failure.kind, failure.type, whose + failure.message, failure.hint,
                            failure.traceback), False  # fmt: skip
     silent = any(re.search("timed out|timeout", word["failure"]["message"], re.IGNORECASE) for _, word in reports)
     for rank, process in sorted(died.items(), key=lambda item: item[1].timestamp):

@@ -24,6 +24,12 @@ def accuracy(confusion: Confusion) -> float:
     return sum(row[index] for index, row in enumerate(confusion)) / total if total else 0.0
 
 
+def confused_pairs(confusion: Confusion) -> list[tuple[int, int, int]]:
+    """True class, predicted class and images of every confusion, the most frequent first."""
+    cells = [(true, taken, images) for true, row in enumerate(confusion) for taken, images in enumerate(row)]
+    return sorted((cell for cell in cells if cell[0] != cell[1] and cell[2]), key=lambda cell: -cell[2])
+
+
 def class_figures(confusion: Confusion) -> list[ClassFigures]:
     """Precision, recall and F1 of every class."""
     return [_figures_of(confusion, index) for index in range(len(confusion))]

@@ -251,7 +251,9 @@ _TEXTS: dict[str, Callable[[RunRow], Iterable[str]]] = {
     "id": lambda row: (row.id,),
     "study": lambda row: (row.study,),
 }
+_IDS = ("id", "study")
 _ALIASES = {"done": "completed"}
+_STATUSES = ("completed", "stopped", "failed", "died", "running", "paused", "unreadable", "unknown", "handed_over")
 _SECTIONS = ("data", "model", "optimizer", "schedule", "training")
 _METRICS = tuple(f"{split}/{metric}" for split in ("train", "validation", "test") for metric in ("accuracy", "loss"))
 _NUMBERS = (
@@ -268,9 +270,10 @@ _NUMBERS = (
 
 
 def parse_filter(text: str) -> Predicate:
-    """Parse a filter such as `vgg status:done optimizer.lr<0.1 test/accuracy>0.8 tag:paper` to a predicate.
+    """Parse a filter such as `vgg status:done optimizer.lr<0.1 test/accuracy>80% tag:paper` to a predicate.
 
-    All terms must hold; a bare word is searched for in the id, preset, name, tags, model and data set.
+    All terms must hold; a bare word is searched for in the id, preset, name, tags, model and data set. Ids of runs and
+    studies may be a prefix, the last four characters, or the name in the middle.
 
     Raises:
         InputError: a term is not valid.
@@ -288,12 +291,32 @@ def _term(word: str) -> Predicate:
         raise InputError(f"'{word}' has no value", f"write {key}{relation}VALUE")
     if relation == ":" and key in _TEXTS:
         wanted = _ALIASES.get(value, value).lower()
-        return lambda row: any(wanted == text.lower() for text in _TEXTS[key](row))
+        if key == "status" and wanted not in _STATUSES:
+            raise InputError(f"no status '{value}'", f"known: {', '.join(_STATUSES)}")
+        matches = _id_matches if key in _IDS else eq
+        return lambda row: any(matches(text.lower(), wanted) for text in _TEXTS[key](row))
     if key not in _METRICS and key not in _NUMBERS and key not in _TEXTS and key.partition(".")[0] not in _SECTIONS:
         known = [*_TEXTS, *_METRICS, *_NUMBERS, *(f"{section}.NAME" for section in _SECTIONS)]
         raise InputError(f"runs cannot be filtered by '{key}'", nearest(key, known))
     compare = _RELATIONS["=" if relation == ":" else relation]
-    return lambda row: _holds(compare, _value(row, key), value)
+    wanted = str(_number(key, value)) if key in (*_METRICS, *_NUMBERS) else value
+    return lambda row: _holds(compare, _value(row, key), wanted)
+
+
+def _id_matches(run_id: str, wanted: str) -> bool:
+    """Whether `wanted` is a prefix of an id such as 20260101-000000-NAME-abcd, its last four characters or its NAME."""
+    return run_id.startswith(wanted) or wanted in (run_id[-4:], run_id[16:-5])
+
+
+def _number(key: str, value: str) -> float:
+    """The number of a term, also in percent: 60% is 0.6."""
+    try:
+        found = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        raise InputError(f"'{value}' is not a number", f"{key} is compared with one, such as {key}>0.5") from None
+    if key.endswith("/accuracy") and found > 1:
+        raise InputError(f"no accuracy is above 1: {key} is a fraction", f"write {value}% or {found / 100:g}")
+    return found
 
 
 def _searchable(row: RunRow) -> str:

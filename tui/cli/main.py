@@ -16,8 +16,10 @@ import typer
 
 from ...core.errors import ConfigError, TorchdeckError
 from ...core.utils.gc_tuning import collect_rarely
+from .command_groups import arrange
 from .data_commands import data_app
 from .foreground import in_foreground
+from .look_commands import register as register_looks
 from .manage_commands import register as register_management
 from .options import (
     DATA,
@@ -57,9 +59,10 @@ app = typer.Typer(
 register_runs(app)
 register_results(app)
 register_management(app)
+register_looks(app)
 register_sbatch(app)
 app.add_typer(data_app)
-app.add_typer(study_app)
+app.registered_commands += study_app.registered_commands
 
 
 @app.command(epilog="Example: torchdeck tui --logs logs/reference")
@@ -243,7 +246,7 @@ def resume(
     return in_foreground(start_here, logs, data, on_hangup, as_json, multi_device=requested_ranks(row.folder) > 1)
 
 
-@app.command(epilog="Example: torchdeck runs 'lenet status:done test/accuracy>0.6'")
+@app.command(epilog="Example: torchdeck runs 'lenet status:done test/accuracy>60%'")
 def runs(
     filter_text: Annotated[
         list[str] | None, typer.Argument(metavar="[FILTER]...", help="Words and terms that must all match.")
@@ -254,7 +257,7 @@ def runs(
     """List the runs, newest last.
 
     A filter consists of words to search for, and of terms such as status:done, preset:lenet, tag:paper,
-    optimizer.lr<0.1 or test/accuracy>0.8.
+    optimizer.lr<0.1 or test/accuracy>80%.
     """
     from ...core.runs.index import list_runs, parse_filter
     from ..format.tables import runs_table
@@ -297,6 +300,9 @@ def doctor(logs: Logs = LOGS, data: Data = DATA, as_json: Json = False) -> None:
     return (
         print_json(found) if as_json else print_table(table(["", ""], [(key, value) for key, value in found.items()]))
     )
+
+
+arrange(app)
 
 
 def main() -> None:

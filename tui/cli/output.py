@@ -1,4 +1,4 @@
-""""""
+"""Print tables on stdout."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
+from ..format.tables import WIDE, table
+from ..format.values import safe
 from ..terminal.broken_pipe import exit_on_broken_pipe
 
 if TYPE_CHECKING:
-    pass  # torch, seconds
-from ..format.tables import WIDE
+    from ..summaries.study_tables import Grid
 
 
 def print_table(*parts: RenderableType) -> None:
@@ -19,6 +21,16 @@ def print_table(*parts: RenderableType) -> None:
     width = None if sys.stdout.isatty() else WIDE
     with exit_on_broken_pipe():
         _Console(width=width, highlight=False).print(*parts)
+
+
+def grid_parts(grid: Grid) -> list[RenderableType]:
+    """A grid as a table with the best row in bold, and its note."""
+    rows = [
+        tuple(Text(safe(cell), "bold" if place in grid.strong else "") for cell in row)
+        for place, row in enumerate(grid.rows)
+    ]
+    shown = table(grid.columns, rows, grid.title, frozenset(map(str, grid.right)))
+    return [shown, Text(safe(grid.note), "dim")] if grid.note else [shown]
 
 
 class _Console(Console):

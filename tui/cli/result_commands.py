@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ...core.results.study_result import StudyResult
-    from ..summaries.study_tables import Grid
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +48,7 @@ def _print_result(result: StudyResult, ascii_only: bool) -> None:
     from ..charts.study_charts import chart_text
     from ..format.values import safe
     from ..summaries.study_tables import tables
-    from .output import print_table
+    from .output import grid_parts, print_table
 
     console = Console()
     plain = ascii_only or not (sys.stdout.encoding or "").lower().startswith("utf")
@@ -60,26 +59,11 @@ def _print_result(result: StudyResult, ascii_only: bool) -> None:
     parts: list[RenderableType] = [head, *([Text(safe(study.summary))] if study.summary else [])]
     parts += [Text(f"reported: {safe(words)}") for words in study.reported]
     narrow = console.is_terminal and console.width < WIDE
-    parts += [part for grid in tables(result, narrow) for part in ("", *_grid(grid))]
+    parts += [part for grid in tables(result, narrow) for part in ("", *grid_parts(grid))]
     for panel in panels(result):
         for figure in panel.figures:
             parts += ["", chart_text(figure, width, colors=colors, ascii_only=plain)]
     print_table(Group(*parts))
-
-
-def _grid(grid: Grid) -> list[RenderableType]:
-    """A table for the terminal, the best row in bold."""
-    from rich.text import Text
-
-    from ..format.tables import table
-    from ..format.values import safe
-
-    rows = [
-        tuple(Text(safe(cell), "bold" if place in grid.strong else "") for cell in row)
-        for place, row in enumerate(grid.rows)
-    ]
-    shown = table(grid.columns, rows, grid.title, frozenset(map(str, grid.right)))
-    return [shown, Text(safe(grid.note), "dim")] if grid.note else [shown]
 
 
 def report(

@@ -40,7 +40,7 @@ class PlainLines(FrontEnd[RunEvent]):
     def __init__(self, write: Callable[[str], None] = _to_stderr) -> None:
         self.record = RunRecord()
         self._write = write
-        self._stage = ""
+        self._stages: set[str] = set()
 
     def show(self, event: RunEvent) -> None:
         self.record.apply(event)
@@ -51,9 +51,9 @@ class PlainLines(FrontEnd[RunEvent]):
             self._write(line)
 
     def _show_stage(self, stage: str) -> None:
-        """Print a stage once, not again for each of its parts."""
-        if stage != self._stage:
-            self._stage = stage
+        """Print a stage once, not again for each of its parts and each split of the data set."""
+        if stage not in self._stages:
+            self._stages.add(stage)
             self._write(safe(stage))
 
 

@@ -170,13 +170,34 @@ def _follow(folder: Path, options: StudyOptions, as_json: bool) -> None:
     from ...core.control import Control
     from ...core.studies.events import study_event_json
     from ...core.studies.run_study import run_study
-    from .headless import JsonLines, drive
+    from .headless import JsonLines, drive, print_last
     from .study_progress import StudyLines, StudyTable, study_exit_code
 
     control, console, logs = Control(), Console(stderr=True), folder.parent
     seen = StudyTable(console, logs) if console.is_terminal else StudyLines(logs)
     front_end = JsonLines(study_event_json) if as_json else seen
-    raise typer.Exit(drive(run_study(folder, control, options=options), control, front_end, study_exit_code))
+    code = drive(run_study(folder, control, options=options), control, front_end, study_exit_code)
+    if code in (0, 1) and not as_json:
+        print_last(lambda: _print_ranking(folder), code)
+    raise typer.Exit(code)
+
+
+def _print_ranking(folder: Path) -> None:
+    """The runs of an ended study, the best first, and on stderr what to do next."""
+    from ...core.results.study_result import result_of
+    from ...core.studies.store import load_study
+    from ...presets import names as preset_names
+    from ..summaries.run_command import run_command
+    from ..summaries.study_tables import ranking_table
+    from .output import grid_parts, print_table
+
+    result = result_of(load_study(folder), folder.parent)
+    if not (best := result.best):
+        return
+    print_table(*grid_parts(ranking_table(result)))
+    typer.echo(f"charts and tests with: torchdeck study-result {folder.name[-4:]}", err=True)
+    if best.preset in preset_names():
+        typer.echo(f"the best run again with: {run_command(best)}", err=True)
 
 
 @study_app.command("study-status", epilog="Example: torchdeck study-status @last")

@@ -196,9 +196,10 @@ class StudyTable(FrontEnd[StudyEvent]):
         return Group(study_table(study, self.view.progress, shown), Text(summary_of(study)))
 
     def close(self) -> None:
-        """Print the final table and how the study ended."""
+        """Print how the study ended; unless its ranking follows, with a final table."""
         self._live.stop()
-        if self.view.ending and self.view.study:
+        ranked = self.view.ending and self.view.ending.outcome in ("completed", "failed")
+        if self.view.ending and self.view.study and not ranked:
             self._console.print(study_table(self.view.study, self.view.progress))
         for line in closing_lines(self.view.ending) if self.view.ending else []:
             self._console.print(Text(safe(line)), highlight=False)

@@ -39,7 +39,7 @@ def table(
 ) -> Table:
     """A table of texts; `right` contains the numbers of the columns to align right."""
     head = Text(safe(title)) if title else None
-    made = Table(box=box.SIMPLE_HEAD, title=head, title_justify="left", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, title=head, title_justify="left", pad_edge=False, show_header=any(columns))
     for number, column in enumerate(columns):
         made.add_column(Text(safe(column)), justify="right" if str(number) in right else "left", overflow="fold")
     for row in rows:
@@ -109,7 +109,7 @@ def fact_rows(record: RunRecord) -> list[tuple[str, str]]:
             ("training time", duration(record.train_seconds)),
             ("images/s", speed(record)),
             ("peak memory", size(record.peak)),
-            ("first reached", first_reached(record)),
+            ("first reached", first_reached(record)),  # on the clock of "training time"
             ("best chosen on", f"{started.chosen_on} split, {config['training.patience_metric']}"),
             ("reproducible", {"exact": "bit for bit on this machine"}.get(started.reproducible, "up to rounding")),
         ]
@@ -130,12 +130,12 @@ def _size_of_model(started: RunStarted) -> str:
 
 
 def first_reached(record: RunRecord) -> str:
-    """When a run first reached each ten percent of accuracy and its highest percent; with the energy if measured."""
+    """The training time to each ten percent of accuracy and the highest percent; with the energy if measured."""
     reached = milestones(record.epochs)
     highest = reached[-1].percent if reached else 0
     percents = sorted({*range(10, highest, 10), highest} - {0})
     times = [(percent, item) for percent in percents if (item := time_to(percent, reached))]
-    return ", ".join(f"{percent} % in {duration(item.seconds)}{_energy(item)}" for percent, item in times) or "–"
+    return ", ".join(f"{percent} % in {duration(item.train_seconds)}{_energy(item)}" for percent, item in times) or "–"
 
 
 def _energy(item: Milestone) -> str:

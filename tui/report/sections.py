@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
@@ -19,11 +18,12 @@ from ...core.results.run_result import ResultRow
 from ...core.results.study_result import StudyResult, result_of, side_by_side
 from ...core.runs.index import RunRow, read_row
 from ...core.studies.model import Study
-from ...core.utils.flatten import Settings, as_mapping, differing_paths, flatten
+from ...core.utils.flatten import Settings, as_mapping, differing_paths
 from ...presets.study_presets import study_names
 from ..format.tables import fact_rows
-from ..format.values import as_text, count, duration, figure, moment, percent, size
-from ..summaries.run_settings import changes, shown
+from ..format.values import count, duration, figure, moment, percent, size
+from ..summaries.run_command import nested, run_command
+from ..summaries.run_settings import shown
 from ..summaries.study_sentences import findings
 from ..summaries.study_tables import (
     Grid,
@@ -278,8 +278,8 @@ def _commands(rows: Sequence[ResultRow]) -> list[Block]:
     for row in rows:
         known = row.preset in presets.names()
         if not known and row.config:
-            files.setdefault(tomli_w.dumps(_nested(row.config)), f"run-{row.number}.toml")
-        lines.append(f"torchdeck run {_arguments(row)}" if known else f"torchdeck run run-{row.number}.toml")
+            files.setdefault(tomli_w.dumps(nested(row.config)), f"run-{row.number}.toml")
+        lines.append(run_command(row) if known else f"torchdeck run run-{row.number}.toml")
     blocks: list[Block] = [Code("\n".join(dict.fromkeys(lines)))] if lines else []
     for content, name in files.items():
         blocks += [Paragraph(f"where {name} contains:"), Code(content)]
@@ -300,19 +300,3 @@ def _study_command(study: Study) -> list[Block]:
         case _:
             return []
     return [Code(line.strip()), Paragraph("Or run by run:")]
-
-
-def _arguments(row: ResultRow) -> str:
-    header = {"preset": row.preset, "config": _nested(row.config)}
-    given = changes(RunRow("", row.folder or Path(), row.state, header=header))
-    return " ".join([row.preset, *(shlex.quote(f"{path}={as_text(value)}") for path, value in given.items())])
-
-
-def _nested(config: Settings) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for path, value in config.items():
-        section, _, key = path.partition(".")
-        if value is not None:
-            found.setdefault(section, {})[key] = value
-    assert flatten(found).keys() <= config.keys()
-    return found

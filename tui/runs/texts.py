@@ -10,4 +10,4 @@ NO_RUNS = (
 NO_MATCH = "No run matches the filter.\n\nPress / to change it."
 
 
-HINT = "/ filter:  vgg  status:done  optimizer.lr<0.1  test/accuracy>0.8  tag:paper"
+HINT = "/ filter:  vgg  status:done  optimizer.lr<0.1  test/accuracy>80%  tag:paper"

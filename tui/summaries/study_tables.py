@@ -15,6 +15,7 @@ from ..format.values import count, duration, figure, percent, points, safe, size
 from .run_settings import label, shown
 
 MAX_PERCENTS = 8
+OPTIMISTIC = "The best of several runs and epochs on the same test images is optimistic."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,19 @@ def results_table(result: StudyResult) -> Grid:
     note = "In brackets: the 95 % Wilson interval over the test images. Train and gap are of the last epoch."
     strong = frozenset(place for place, row in enumerate(result.rows) if row is result.best and len(rows) > 1)
     return Grid("Accuracy of each run", head, rows, frozenset([*range(1, at - 1), *range(at, len(head))]), strong, note)
+
+
+def ranking_table(result: StudyResult) -> Grid:
+    """The runs by their best test accuracy, the highest first; runs without one last."""
+    ranked = sorted(result.rows, key=lambda row: -row.best.value if row.best else 1)
+    head = ("", "run", "best test", "final test", "time", "state")
+    rows = tuple(
+        (f"{place}", safe(row.label), with_interval(row.best), with_interval(row.final), duration(row.train_seconds),
+         f"{row.state}: {safe(row.reason)}" if row.reason else row.state)
+        for place, row in enumerate(ranked, 1)
+    )  # fmt: skip
+    note = f"In brackets: the 95 % Wilson interval over the test images. {OPTIMISTIC}" if len(rows) > 1 else ""
+    return Grid("Ranking", head, rows, frozenset([0, 2, 3, 4]), frozenset([0]), note)
 
 
 def _result_cells(result: StudyResult, row: ResultRow, paths: Sequence[str]) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ def test_what_is_no_run_is_not_listed(logs: Path) -> None:
         "", "vgg", "VGG cifar10", "first", "paper", "status:done", "status:completed", "tag:paper", "preset:vgg-a",
         "optimizer.lr<0.1", "optimizer.lr<=0.01", "optimizer.lr=0.01", "test/accuracy>0.8", "test/accuracy>=0.85",
         "optimizer.name:adam", "optimizer.name!=sgd", "epoch>10", "vgg status:done optimizer.lr<0.1 tag:paper",
-        "training.compile:false",
+        "training.compile:false", "test/accuracy>80%", "test/accuracy<=85%", "id:abcd", "id:20260101", "id:vgg-a",
     ],
 )  # fmt: skip
 def test_a_filter_lets_a_run_through(text: str) -> None:
@@ -129,13 +129,22 @@ def test_a_filter_lets_a_run_through(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["lenet", "status:failed", "tag:pape", "optimizer.lr>0.01", "test/accuracy>0.9", "model.depth>3", "vgg tag:x",
-     "optimizer.name:sgd", "optimizer.lr<fast", "validation/loss<9"],
+     "optimizer.name:sgd", "optimizer.lr<fast", "validation/loss<9", "test/accuracy>90%", "study:5uu9"],
 )  # fmt: skip
 def test_a_filter_keeps_a_run_out(text: str) -> None:
     assert not parse_filter(text)(row())
 
 
-@pytest.mark.parametrize(("text", "told"), [("statu:done", "did you mean 'status'?"), ("epoch>", "write epoch>VALUE")])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("statu:done", "did you mean 'status'?"),
+        ("epoch>", "write epoch>VALUE"),
+        ("status:finished", "no status 'finished'"),
+        ("test/accuracy>60", "write 60%"),
+        ("test/accuracy>good", "'good' is not a number"),
+    ],
+)
 def test_a_filter_that_means_nothing_is_told(text: str, told: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_filter(text)
