@@ -28,6 +28,7 @@ SCRIPTS = (
     "startup",
     "logs",
     "scaling",
+    "host_time",
     "time_to_accuracy",
     "gpu",
 )

@@ -1,5 +1,6 @@
 """The plan's memory beside the allocator's, launches and waits of a step of every preset, and memory that runs out."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torchdeck import presets
 from torchdeck.core.events import Failure, RunEvent, RunFailed
 
 MIB = 2**20
+TABLE = Path(__file__).parents[3] / "docs" / "benchmarks.md"
 
 
 def as_it_is(preset: str, precision: str) -> Any:
@@ -21,10 +23,27 @@ def as_it_is(preset: str, precision: str) -> Any:
     return small(preset, {**own, **evaluated, "training.precision": precision}, steps=6)
 
 
+def documented_launches(preset: str, found: dict[str, Steps]) -> list[int]:
+    """The numbers in the preset's row of the document's table; the row is written anew where that is asked for."""
+    before, rest = TABLE.read_text(encoding="utf-8").split("<!-- launches -->\n")
+    body, after = rest.split("<!-- end of launches -->\n")
+    rows = dict(re.findall(r"\| (\S+) \| (.+) \|", body))
+    if os.environ.get("TORCHDECK_UPDATE_GOLDENS"):
+        eager = [f"{steps.train.launches} [{steps.evaluate.launches}]" for steps in found.values()]
+        steps = found["bf16"]
+        rows[preset] = " | ".join([*eager, str(steps.replayed.launches), str(steps.train.waits)])
+        head = "| preset | fp16 | bf16 | fp32 | replayed | waits |", "|---|---|---|---|---|---|"
+        table = "\n".join([*head, *(f"| {name} | {rows[name]} |" for name in PRESETS if name in rows)])
+        body = f"\n{table}\n\n"
+        TABLE.write_text(f"{before}<!-- launches -->\n{body}<!-- end of launches -->\n{after}", encoding="utf-8")
+    return [int(number) for number in re.findall(r"\d+", rows[preset])]
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_step_never_waits_and_the_plan_knows_its_memory(preset: str) -> None:
+    steps: dict[str, Steps] = {}
     for precision in ("fp16", "bf16", "fp32"):
-        found: Steps = forked(steps_of, as_it_is(preset, precision))
+        steps[precision] = found = forked(steps_of, as_it_is(preset, precision))
         assert 0.8 < found.planned / found.peak < 1.3, (precision, found)
         # A gradient scaler asks an optimizer of our own for each step whether to make it.
         waits = 1 if precision == "fp16" and "speedrun" in preset else 0
@@ -34,6 +53,9 @@ def test_a_step_never_waits_and_the_plan_knows_its_memory(preset: str) -> None:
         assert bool(found.warnings) is (waits > 0), found.warnings
         assert waits or found.replayed.launches < 20, (precision, found.replayed)
         assert found.replayed.waits == waits
+    launches = [count for each in steps.values() for count in (each.train.launches, each.evaluate.launches)]
+    for count, documented in zip(launches, documented_launches(preset, steps), strict=False):
+        assert 0.9 < count / documented < 1.1, (launches, "docs/benchmarks.md has other numbers")
 
 
 def test_muon_updates_many_filters_with_each_kernel() -> None:
