@@ -62,11 +62,12 @@ class EveryBlock(Control):
         return ("checkpoint", "end of block") if self._count % self._steps == 0 else super().take()
 
 
-def job_of(config: ExperimentConfig) -> TrainingJob:
+def job_of(config: ExperimentConfig, data: Path = Path()) -> TrainingJob:
     """The job of a config."""
-    plan = make_plan(config, Path())
+    plan = make_plan(config, data)
     configure_process(plan)
-    return build_job(plan, run_to_end(prepare(open_dataset(plan.config.data, Path()), 1, False)))
+    streamed = plan.config.data.source == "streamed"
+    return build_job(plan, run_to_end(prepare(open_dataset(plan.config.data, data), 1, streamed)))
 
 
 def training_loop(config: ExperimentConfig, steps: int) -> Callable[[], object]:

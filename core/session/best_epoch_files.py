@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..data.dataset import ImageNames
+from ..training.host_copy import on_host
 from ..training.inference import Predictions
 
 
@@ -17,10 +18,14 @@ def analysis_of(model: nn.Module, predictions: Predictions, names: ImageNames, e
     The filters are those of the first convolution, if the model has one. `index` [N] are the indices of the images in
     the data set's test split, `paths` their files as UTF-8, separated by zero bytes.
     """
+    first = next((parameter for parameter in model.parameters() if parameter.ndim == 4), None)
+    weights = [] if first is None else [first.float()]
+    found = on_host([predictions.classes, predictions.probabilities, predictions.labels, *weights])
+    classes, probabilities, labels, *filters = found
     tensors = {
-        "classes": predictions.classes.cpu().to(torch.int16),
-        "probabilities": predictions.probabilities.cpu().to(torch.float16),
-        "labels": predictions.labels.cpu().to(torch.int16),
+        "classes": classes.to(torch.int16),
+        "probabilities": probabilities.to(torch.float16),
+        "labels": labels.to(torch.int16),
         "index": torch.from_numpy(names.index.astype(np.int32)),
     }
     if names.paths:
@@ -28,8 +33,6 @@ def analysis_of(model: nn.Module, predictions: Predictions, names: ImageNames, e
         tensors["paths"] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     about = {"epoch": str(epoch)}
     contents = {"predictions.safetensors": safetensors.torch.save(tensors, about)}
-    first = next((parameter for parameter in model.parameters() if parameter.ndim == 4), None)
-    if first is not None:
-        weight = first.detach().float().cpu().contiguous()
-        contents["filters.safetensors"] = safetensors.torch.save({"filters": weight}, about)
+    for weight in filters:
+        contents["filters.safetensors"] = safetensors.torch.save({"filters": weight.contiguous()}, about)
     return contents

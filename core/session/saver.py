@@ -14,6 +14,7 @@ from ..errors import DiskError
 from ..events import CheckpointSaved, EpochCompleted, RunEvent, WarningRaised, from_json, to_json
 from ..runs import checkpoint
 from ..training.divergence import check_losses, check_tensors
+from ..training.host_copy import on_host
 from ..training.state import TrainingJob, state_of
 from ..utils.files import Disk, disk_error_text, write_atomically
 from .best_epoch_files import analysis_of
@@ -139,6 +140,8 @@ class Saver:
             # At the end of an epoch these checks come before its event.
             check_losses(self.job.tally, self.job.tally.figures().mean_loss, position.step)
             check_tensors(tensors, position.step)
+        if self.job.ranks.is_leader:
+            tensors = dict(zip(tensors, on_host(tensors.values()), strict=True))
         return Unsaved(position.step, position.epoch - 1, best, (tensors, state))
 
     def _write(self, current: Unsaved | None) -> tuple[list[CheckpointSaved], OSError | None]:

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..data.batches import Batches
-from ..data.index_plan import derive_seed, epoch_plan
+from ..data.index_plan import derive_seed
 from ..events import EpochCompleted, EvaluationCompleted, RunEvent, StepCompleted, WarningRaised
 from .divergence import check_figures, check_losses, check_scaler, check_tensors
+from .host_copy import on_host
 from .inference import Predictions, joined_over_ranks, no_predictions, predict
 from .metrics import Figures, Tally
 from .pacing import Pacer, StopRequested
@@ -57,14 +58,13 @@ def _finished(job: TrainingJob) -> str:
 
 
 def _train_epoch(job: TrainingJob, pacer: Pacer, steps: EagerSteps) -> Iterator[RunEvent]:
-    config, position = job.plan.config, job.position
-    training = config.training
+    training, position = job.plan.config.training, job.position
     if start_training_mode(job):
         steps.restart()
     if not job.resumed_mid_epoch:
         _begin_epoch(job)
     job.resumed_mid_epoch = False
-    plan = epoch_plan(len(job.train_batches), training.seed, position.epoch, config.data)
+    plan = job.take_plan(position.epoch)
     started, seconds_before, seen_before = pacer.now(), position.epoch_seconds, job.tally.images
     for step in steps.of_epoch(plan, position.batch):
         lr = set_learning_rate(job, position.step)
@@ -76,7 +76,11 @@ def _train_epoch(job: TrainingJob, pacer: Pacer, steps: EagerSteps) -> Iterator[
         if job.lookahead:
             job.lookahead.stepped(position.step)
         logged = bool(training.log_interval) and position.step % training.log_interval == 0
-        due = pacer.step_due() or logged or position.batch == job.steps
+        last = position.batch == job.steps
+        if last and position.epoch < training.epochs and job.plan.device.type == "cuda":
+            # While the device executes the steps that are queued.
+            job.draw_plan(position.epoch + 1)
+        due = pacer.step_due() or logged or last
         figures = _figures(job) if due else None
         # With the figures here, everything queued on the device is done.
         position.epoch_seconds = seconds_before + pacer.now() - started
@@ -142,6 +146,7 @@ def _evaluate_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
     best = _update_best(job, metrics)
     if best:
         job.predictions = predictions
+    losses, skipped, counts = on_host([seen.losses, seen.skipped, confusion])
     evaluate_seconds = pacer.now() - started
     position.train_seconds += position.epoch_seconds
     epoch = position.epoch
@@ -155,12 +160,12 @@ def _evaluate_epoch(job: TrainingJob, pacer: Pacer) -> Iterator[RunEvent]:
         seconds=position.epoch_seconds + evaluate_seconds,
         best=best,
         energy=position.energy,
-        skipped_steps=int(seen.skipped.sum()) if job.scaler.is_enabled() else 0,
-        step_losses=seen.losses.cpu().numpy().astype("<f4").tobytes(),
+        skipped_steps=int(skipped.sum()) if job.scaler.is_enabled() else 0,
+        step_losses=losses.numpy().astype("<f4").tobytes(),
     )
     last = epoch == training.epochs or position.bad_epochs >= training.patience > 0 or position.reached_target
     if best or last:
-        rows = tuple(tuple(row) for row in confusion.tolist())
+        rows = tuple(tuple(row) for row in counts.tolist())
         yield EvaluationCompleted(epoch=epoch, step=position.step, confusion=rows)
     position.epoch, position.batch = epoch + 1, 0
     position.energy = None if position.energy is None else 0.0

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..data.batches import Augmentation, Batches, augmentation_of, open_batches
 from ..data.dataset import ImageNames, Split
-from ..data.index_plan import ALL, Shard, derive_seed
+from ..data.index_plan import ALL, IndexPlan, Shard, derive_seed, epoch_plan
 from ..data.prepare import Prepared
 from ..models import build
 from ..models.parts import Freezer
@@ -81,6 +81,8 @@ class TrainingJob:
     position: Position = field(default_factory=Position)
     lr_factor: float | None = None
     """The factor of all learning rates that was set last."""
+    drawn_plan: tuple[int, IndexPlan] | None = None
+    """The index plan of an epoch, by its number."""
     resumed_mid_epoch: bool = False
     predictions: Predictions | None = None
 
@@ -98,6 +100,19 @@ class TrainingJob:
     def applied_lr(self) -> float:
         """The learning rate of the first parameter group, as it was set last."""
         return self.optimizer.param_groups[0]["initial_lr"] * (1.0 if self.lr_factor is None else self.lr_factor)
+
+    def draw_plan(self, epoch: int) -> None:
+        """Draw the index plan of an epoch for `take_plan`."""
+        config = self.plan.config
+        self.drawn_plan = epoch, epoch_plan(len(self.train_batches), config.training.seed, epoch, config.data)
+
+    def take_plan(self, epoch: int) -> IndexPlan:
+        """The index plan of an epoch, which may have been drawn ahead."""
+        if self.drawn_plan is None or self.drawn_plan[0] != epoch:
+            self.draw_plan(epoch)
+        assert self.drawn_plan is not None
+        (_, plan), self.drawn_plan = self.drawn_plan, None
+        return plan
 
     def weight(self, images: int) -> float:
         """The weight of this rank's mean loss in the mean over the current batch, for `images` of its images."""

@@ -195,11 +195,15 @@ def judge_nothing() -> None:
 
 
 def train(
-    config: ExperimentConfig, folder: Path, stop_at: int = 0, watch: Callable[[RunEvent], object] = lambda _: None
+    config: ExperimentConfig,
+    folder: Path,
+    stop_at: int = 0,
+    watch: Callable[[RunEvent], object] = lambda _: None,
+    sample_every: float = 0.0,
 ) -> list[RunEvent]:
     """The events of a run, one for each step, stopped after a step if one is named; `watch` sees each as it comes."""
     control = Control()
-    around = SessionContext(folder, sample_every=0.0, wait=lambda _: None)
+    around = SessionContext(folder, sample_every=sample_every, wait=lambda _: None)
 
     def seen(event: RunEvent) -> RunEvent:
         if stop_at and isinstance(event, StepCompleted) and event.phase == "train" and event.step == stop_at:

@@ -50,6 +50,26 @@ def test_a_step_whose_event_is_due_waits_once(graph: str, changes: dict[str, Any
     assert Counter(forked(waits_between_events, config, tmp_path)) == {1: 6}
 
 
+def waits_of_epochs(config: ExperimentConfig, folder: Path) -> list[int]:
+    """The waits of each epoch after the first, from the event of its last step to that of the next epoch's."""
+    marks: list[int] = []
+
+    def mark(event: RunEvent) -> None:
+        if isinstance(event, StepCompleted) and event.phase == "train" and event.batch == event.batches:
+            marks.append(counts().waits)
+
+    train(config, folder, watch=mark, sample_every=1e9)
+    return [after - before for before, after in pairwise(marks)][1:]
+
+
+@pytest.mark.parametrize("changes", [{"training.precision": "fp16"}, {"data.source": "streamed"}])
+def test_the_end_of_an_epoch_waits_seldom(changes: dict[str, Any], tmp_path: Path) -> None:
+    config = small("resnet9", {"training.epochs": 4, **changes}, steps=4)
+    found = forked(waits_of_epochs, config, tmp_path)
+    assert len(found) == 2
+    assert max(found) <= 10, found
+
+
 def with_a_wait_in_each_step(config: ExperimentConfig, folder: Path) -> list[RunEvent]:
     real = step_graph.optimizer_step
 
