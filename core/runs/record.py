@@ -69,6 +69,8 @@ class RunRecord:
     checkpoints: list[CheckpointSaved] = field(default_factory=list[CheckpointSaved])
     warnings: list[str] = field(default_factory=list[str])
     ending: RunCompleted | RunFailed | None = None
+    stops_after_epoch: bool = False
+    """Whether an active run was asked to stop after its epoch."""
     held: EventsHeld | None = None
     """Set while events wait in memory because the disk reports errors."""
 
@@ -117,6 +119,7 @@ class RunRecord:
                 self._release(event)
             case CommandApplied():
                 self.status = {"pause": "paused", "unpause": "running"}.get(event.command, self.status)
+                self.stops_after_epoch |= event.command == "stop-after-epoch"
             case RunCompleted():
                 self.status, self.reason, self.ending, self.held = event.status, event.reason, event, None
             case RunFailed():
@@ -132,6 +135,7 @@ class RunRecord:
         """Start an attempt; what earlier ones reported beyond the step that it resumes from is discarded."""
         self.started, self.status, self.reason, self.ending, self.held = event, "running", "", None, None
         self.attempt = event.attempt
+        self.stops_after_epoch = False
         self.devices = {}
         self._discard_beyond(event.resumed_from or 0)
 

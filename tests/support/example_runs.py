@@ -28,7 +28,7 @@ from torchdeck.core.events import (
     stamp,
 )
 from torchdeck.core.events import Failure as FailureOf
-from torchdeck.core.runs.reader import write_caches
+from torchdeck.core.runs.reader import EventReader, write_caches
 from torchdeck.core.runs.record import RunRecord
 from torchdeck.core.runs.writer import claim
 from torchdeck.core.utils.locks import take_lock
@@ -56,6 +56,16 @@ def make_example_runs(logs: Path, now: float) -> None:
         1.5,
         RunFailed(error=error),
     )
+
+
+def example_record(logs: Path, tail: str, *later: RunEvent) -> RunRecord:
+    """The record of an example run, and of what is reported after its log ends."""
+    record = RunRecord()
+    for event in EventReader(next(logs.glob(f"*{tail}"))).read():
+        record.apply(event)
+    for event in later:
+        record.apply(stamp(event, seq=record.next_seq, t=record.updated, attempt=1))
+    return record
 
 
 def gpus(count: int, hosts: Sequence[str] = ("node1",)) -> tuple[dict[str, str], ...]:

@@ -46,6 +46,7 @@ from ..terminal.ascii_filter import AsciiOnly
 from ..terminal.captured_output import CapturedOutput
 from ..terminal.clipboard import copy
 from ..terminal.messages import TerminalDrained, TerminalLost
+from ..widgets.key_bar import usable_bindings
 from .crash_message import crash_message
 from .error_boundary import ErrorBoundary
 from .pages import PAGES, make_page
@@ -68,7 +69,8 @@ class Torchdeck(ErrorBoundary, StyleCachingApp):
         Binding("4", "show('compare')", "Compare", show=False, id="app.compare"),
         Binding("5", "show('analyze')", "Analyze", show=False, id="app.analyze"),
         Binding("d", "next_theme", "Theme", show=False, id="app.theme"),
-        Binding("question_mark,f1", "help", "Help", key_display="?", id="app.help"),
+        Binding("question_mark", "help", "Help", key_display="?", id="app.help"),
+        Binding("f1", "help", "Help", id="app.help-in-a-field"),
         # Textual's own ctrl+q comes first in the footer, so it is hidden there.
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="app.quit"),
         Binding("q", "leave", "Quit", id="app.leave"),
@@ -170,7 +172,7 @@ class Torchdeck(ErrorBoundary, StyleCachingApp):
 
     def action_help(self) -> None:
         """Show the keys of this page."""
-        self.push_screen(Help(self.screen.active_bindings))
+        self.push_screen(Help(usable_bindings(self.screen)))
 
     def action_next_theme(self) -> None:
         """Go to the next theme of the app's own."""
@@ -247,7 +249,7 @@ class Torchdeck(ErrorBoundary, StyleCachingApp):
         if page := self._page():
             if new_events:
                 page.receive(new_events)
-            page.show_device()
+            page.show_state()
         if feed.handover and (failure := feed.handover.take_failure()):
             # The other process could not take the run, so the app stays unless it must quit.
             self._quit_code = self._quit_code if self._must_quit else None
@@ -277,6 +279,7 @@ class Torchdeck(ErrorBoundary, StyleCachingApp):
         self.workspace.keep_printed(self.captured_output)
         if page := self._page():
             page.tick()
+            page.show_state()
 
     def _page(self) -> Page | None:
         """The visible page; None while it is being mounted, or under a dialog."""

@@ -168,10 +168,10 @@ def nice_step(minimum: float) -> float:
     return next((factor * power for factor in (1, 2, 5) if factor * power >= minimum * 0.999999), 10 * power)
 
 
-def column_ticks(low: float, high: float, columns: int, unit_width: int) -> list[Tick]:
-    """Round ticks along x, with room for their labels and for the unit at the right end."""
+def column_ticks(low: float, high: float, columns: int, unit_width: int, *, whole: bool = False) -> list[Tick]:
+    """Round ticks along x, `whole` numbers if they fit, with room for their labels and for the unit at the right."""
     span = high - low
-    step = nice_step(span * 4 / max(4, columns))
+    step = nice_step(max(span * 4 / max(4, columns), 1.0 if whole and span >= 1 else 0.0))
     numbers, texts = _multiples(low, high, step)
     while len(texts) > 1 and step / span * (columns - 1) < max(map(len, texts)) + 3:
         step = nice_step(step * 1.5)

@@ -124,7 +124,8 @@ def paint_axes(cells: Sheet, grid: Grid, x_unit: str, *, plain: bool, framed: bo
     write(cells, grid.rows, start, (corner if grid.left else floor) + floor * (len(cells[0]) - start - 1), "axis")
     unit = narrow(x_unit, plain)[: max(0, grid.columns - 4)]
     write(cells, grid.rows + 1, len(cells[0]) - len(unit), unit, "label")
-    for tick in column_ticks(grid.x_low, grid.x_high, grid.columns, len(unit)):
+    whole = x_unit in ("step", "epoch")
+    for tick in column_ticks(grid.x_low, grid.x_high, grid.columns, len(unit), whole=whole):
         _paint_column_tick(cells, grid, tick, down_tick)
 
 

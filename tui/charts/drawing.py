@@ -145,9 +145,10 @@ def curve_of(line: Line, view: View, memo: Memo) -> Curve:
 
 
 def extent(curves: Sequence[Curve]) -> tuple[float, float]:
-    """The range of x that all curves cover together."""
+    """The range of x that all curves cover together; from zero where that is a single point."""
     low = min(float(curve.shown.xs[0]) for curve in curves)
-    return widened(low, max(float(curve.shown.xs[-1]) for curve in curves), 0.5)
+    high = max(float(curve.shown.xs[-1]) for curve in curves)
+    return widened(0.0 if low == high > 0 else low, high, 0.5)
 
 
 def _lay_out(

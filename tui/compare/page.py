@@ -157,6 +157,10 @@ class ComparePage(Page):
 
     # -- keys
 
+    def offers(self, action: str) -> bool:  # noqa: ARG002 - the same for all
+        """Without a comparison there is nothing to act on."""
+        return len(self.entries) >= MIN_RUNS
+
     def action_next_metric(self) -> None:
         known = metrics(self.entries)
         place = known.index(self._metric) if self._metric in known else -1

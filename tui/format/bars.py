@@ -40,6 +40,11 @@ def last_step(record: RunRecord) -> StepCompleted | None:
     return record.steps[-1] if record.steps else None
 
 
+def completed_epochs(record: RunRecord) -> int:
+    """The epochs that are done, as every page and command counts them."""
+    return record.epochs[-1].epoch if record.epochs else 0
+
+
 def epoch_seconds_left(record: RunRecord) -> float | None:
     """Seconds until the current phase (training or evaluation) of the epoch ends."""
     step, started = last_step(record), record.started
@@ -55,12 +60,13 @@ def run_seconds_left(record: RunRecord) -> float | None:
     if started is None or record.ending is not None:
         return None
     done = len(record.epochs) + (_share(record, step) if step else 0.0)
+    last = len(record.epochs) + 1 if record.stops_after_epoch else started.epochs
     if record.epochs:
         recent = record.epochs[-5:]
-        return max(0.0, started.epochs - done) * sum(epoch.seconds for epoch in recent) / len(recent)
+        return max(0.0, last - done) * sum(epoch.seconds for epoch in recent) / len(recent)
     if step is None or step.phase != "train" or step.images_per_second <= 0:
         return None
-    return max(0.0, started.epochs - done) * started.train_images / step.images_per_second
+    return max(0.0, last - done) * started.train_images / step.images_per_second
 
 
 def _share(record: RunRecord, step: StepCompleted) -> float:

@@ -9,15 +9,24 @@ from textual.binding import Binding
 from textual.widgets import Static
 
 from ...core.devices.rank_devices import name_text, rank_devices
-from ...core.events import EpochCompleted, RunEvent, RunStarted, StepCompleted
+from ...core.events import EpochCompleted, RunCompleted, RunEvent, RunFailed, RunStarted, StepCompleted
 from ...core.results.curves import AXES, Axis
+from ...core.results.predictions import matrix_of
 from ...core.runs.record import READING, RunRecord
 from ..charts.run_series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
 from ..format.event_lines import held_text
 from ..format.values import safe
 from ..screens.page import Page
 from ..state.feed import Feed
-from ..state.messages import CommandRequested, HandoverRequested, ModeRequested, StopRequested, StudyRequested
+from ..state.messages import (
+    RESUMABLE,
+    CommandRequested,
+    HandoverRequested,
+    ModeRequested,
+    ResumeRequested,
+    StopRequested,
+    StudyRequested,
+)
 from ..state.refresh_rates import ChartPace, RefreshRates
 from ..state.workspace import Workspace
 from ..widgets.cached_render import Pane, Row
@@ -38,13 +47,15 @@ class LivePage(Page):
     MODE = "live"
     BINDINGS = [  # noqa: RUF012
         Binding("p", "pause", "Pause", id="live.pause"),
+        Binding("p", "unpause", "Continue", id="live.unpause"),
         Binding("x", "stop", "Stop", id="live.stop"),
         Binding("h", "hand_over", "Hand over", id="live.hand_over"),
+        Binding("R", "resume", "Resume", id="live.resume"),
         Binding("c", "checkpoint", "Save a checkpoint now", show=False, id="live.checkpoint"),
         Binding("e", "next_axis", "X axis: steps, epochs, time", show=False, id="live.axis"),
         Binding("l", "zoom_log", "Maximize the log", show=False, id="live.log"),
         Binding("S", "study", "The study of this run, else all studies", show=False, id="live.study"),
-        Binding("a", "analyze", "Analyze this run", show=False, id="live.analyze"),
+        Binding("a", "analyze", "Analyze", id="live.analyze"),
     ]
 
     def __init__(self, workspace: Workspace, rates: RefreshRates) -> None:
@@ -82,6 +93,8 @@ class LivePage(Page):
         self._stale = self._stale or any(isinstance(e, StepCompleted | EpochCompleted | RunStarted) for e in events)
         if any(not isinstance(event, StepCompleted) for event in events):
             self.tick()
+            if any(map(_is_turning_point, events)):
+                self._draw()
         elif feed := self.workspace.feed:
             self.query_one(ProgressBars).show(feed.record)
             self._show_held(feed.record)
@@ -161,11 +174,41 @@ class LivePage(Page):
     def action_stop(self) -> None:
         self.post_message(StopRequested())
 
-    def action_pause(self) -> None:
-        """Pause or unpause."""
+    def offers(self, action: str) -> bool:
+        """Commands for a run while it is active, and to resume it once it was stopped."""
         feed = self.workspace.feed
-        if feed:
-            self.post_message(CommandRequested("unpause" if feed.record.status == "paused" else "pause"))
+        record = feed.record if feed else RunRecord()
+        match action:
+            case "stop" | "checkpoint" | "pause" | "unpause":
+                return feed is not None and not feed.over
+            case "hand_over":
+                return feed is not None and not feed.over and feed.own
+            case "resume":
+                return feed is not None and feed.over and record.started is not None and record.status in RESUMABLE
+            case "analyze":
+                return matrix_of(record) is not None
+            case "next_axis" | "zoom_log":
+                return feed is not None
+            case _:
+                return True
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A key pauses or continues, whichever applies."""
+        if action in ("pause", "unpause"):
+            feed = self.workspace.feed
+            return (feed is not None and feed.record.status == "paused") == (action == "unpause")
+        return super().check_action(action, parameters)
+
+    def action_pause(self) -> None:
+        self.post_message(CommandRequested("pause"))
+
+    def action_unpause(self) -> None:
+        self.post_message(CommandRequested("unpause"))
+
+    def action_resume(self) -> None:
+        """Resume the run that this page shows, once it has ended."""
+        if self.offers("resume") and self.workspace.feed and (started := self.workspace.feed.record.started):
+            self.post_message(ResumeRequested(self.workspace.logs / started.run_id))
 
     def action_hand_over(self) -> None:
         """Hand the run over to a background process, so that it outlives the app."""
@@ -195,3 +238,8 @@ class LivePage(Page):
         if started:
             self.workspace.chosen = started.run_id
             self.post_message(ModeRequested("analyze"))
+
+
+def _is_turning_point(event: RunEvent) -> bool:
+    """Whether the charts show an event at once, however little time the app may take: the first epoch, and the end."""
+    return isinstance(event, RunCompleted | RunFailed) or (isinstance(event, EpochCompleted) and event.epoch == 1)

@@ -9,11 +9,19 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 from ...core.runs.record import RunRecord
-from ..format.bars import epoch_seconds_left, halves, images_per_second, last_step, run_seconds_left, shown_share
+from ..format.bars import (
+    completed_epochs,
+    epoch_seconds_left,
+    halves,
+    images_per_second,
+    last_step,
+    run_seconds_left,
+    shown_share,
+)
 from ..format.values import count, duration, safe
 from ..widgets.line_list import LineList
 
-LABEL, SHARE, DONE, SPEED = 7, 6, 16, 23
+LABEL, SHARE, DONE, SPEED = 11, 6, 16, 23
 _GLYPHS = {"running": "●", "paused": "‖", "completed": "✓", "failed": "✗", "stopped": "■"}
 _ASCII = {"running": "*", "paused": "=", "completed": "+", "failed": "x", "stopped": "#"}
 
@@ -87,7 +95,7 @@ class ProgressBars(LineList):
     def _render_bar(self, bar: Bar, width: int) -> Strip:
         full, rest = halves(_cells(width), bar.share, self._ascii)
         return self._styled_line(
-            (bar.label.ljust(LABEL), "quiet"),
+            (bar.label.ljust(LABEL)[:LABEL], "quiet"),
             (full, bar.kind),
             (rest, "track"),
             (bar.percent.rjust(SHARE), "strong"),
@@ -110,25 +118,29 @@ def _cells(width: int) -> int:
 def _head(record: RunRecord) -> Head:
     started = record.started
     name = (started.name or started.preset) if started else "starting"
-    return Head(record.status, name, started.run_id if started else "", record.stage or record.reason)
+    stopping = "stops after this epoch" if record.stops_after_epoch and record.ending is None else ""
+    about = record.stage or record.reason or stopping
+    return Head(record.status, name, started.run_id if started else "", about)
 
 
 def _epoch(record: RunRecord, cells: int) -> Bar:
-    step = last_step(record)
-    if record.ending is not None or step is None:
-        speed = images_per_second(record)
-        return _bar(record, cells, "epoch", 0.0, "", f"{count(speed)} img/s" if speed else "")
-    label = "test" if step.phase == "evaluate" else "epoch"
-    speed = f"{count(step.images_per_second)} img/s  {duration(epoch_seconds_left(record))}"
-    return _bar(record, cells, label, step.batch / step.batches, f"{count(step.batch)}/{count(step.batches)}", speed)
+    """The current epoch; of a run that has ended, how far its last one came."""
+    step, speed = last_step(record), images_per_second(record)
+    if step is None:
+        last, shown = completed_epochs(record), f"{count(speed)} img/s" if speed else ""
+        return _bar(record, cells, f"epoch {last or 1}", float(last > 0), "", shown)
+    label = f"{'test' if step.phase == 'evaluate' else 'epoch'} {step.epoch}"
+    if record.ending is None:
+        speed = step.images_per_second
+    shown = f"{count(speed)} img/s" + (f"  {duration(epoch_seconds_left(record))}" if record.ending is None else "")
+    return _bar(record, cells, label, step.batch / step.batches, f"{count(step.batch)}/{count(step.batches)}", shown)
 
 
 def _run(record: RunRecord, cells: int) -> Bar:
     started = record.started
     if started is None:
         return _bar(record, cells, "run", 0.0, "", "")
-    step = last_step(record)
-    epoch = step.epoch if step else len(record.epochs)
+    epoch = completed_epochs(record)
     fraction = record.step / max(1, started.epochs * started.steps_per_epoch)
     left = run_seconds_left(record)
     time = f"{duration(left)} left" if left is not None else f"trained {duration(record.train_seconds)}"

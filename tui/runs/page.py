@@ -21,6 +21,7 @@ from ..format.values import safe
 from ..screens.dialogs import Answer, ConfirmDialog, TextDialog
 from ..screens.page import Page
 from ..state.messages import (
+    RESUMABLE,
     CopyRequested,
     ModeRequested,
     ResumeRequested,
@@ -32,13 +33,12 @@ from ..state.workspace import MAX_MARKED, Workspace
 from ..summaries.run_columns import Look, Order, in_order, name_of
 from ..summaries.run_details import details, two_lines
 from ..widgets.chart import Chart
+from .offers import ACTIVE, offered
 from .run_detail import RunDetail
 from .run_table import RunTable
 from .texts import HINT, NO_MATCH, NO_RUNS
 
 DETAIL_DELAY_SECONDS = 0.15
-ACTIVE = ("running", "paused")
-RESUMABLE = ("stopped", "died", "failed", "handed_over", "unknown")
 IDLE_FACTOR = 100
 """Wait this many times the duration of the last read before reading again: 1 % of a core at most."""
 
@@ -48,6 +48,8 @@ class RunsPage(Page):
 
     MODE = "runs"
     BINDINGS = [  # noqa: RUF012
+        Binding("w", "watch", "Watch", id="runs.watch"),
+        Binding("R", "resume", "Resume", id="runs.resume"),
         Binding("space", "mark", "Mark", id="runs.mark"),
         Binding("c", "compare", "Compare", id="runs.compare"),
         Binding("slash", "filter", "Filter", key_display="/", id="runs.filter"),
@@ -56,8 +58,6 @@ class RunsPage(Page):
         Binding("u", "reuse", "Reuse", id="runs.reuse"),
         Binding("delete,backspace", "trash", "Delete", key_display="del", id="runs.delete"),
         Binding("ctrl+z", "restore", "Restore the last deleted run", show=False, id="runs.restore"),
-        Binding("w", "watch", "Watch an active run", show=False, id="runs.watch"),
-        Binding("R", "resume", "Resume a stopped or dead run", show=False, id="runs.resume"),
         Binding("s", "study", "The study of the run", show=False, id="runs.study"),
         Binding("S", "studies", "Studies", id="runs.studies"),
         Binding("t", "tags", "Edit the tags", show=False, id="runs.tags"),
@@ -223,6 +223,7 @@ class RunsPage(Page):
         else:
             self._detail_panel.show(lambda width, height: details(row, record, self._cell_look(), width, height))
             self._brief.show(lambda width, _: two_lines(row, self._cell_look(), width))
+        self.show_state()
         if record is not None or row is None or row.status == "unreadable":
             self._draw(record or RunRecord())
 
@@ -243,6 +244,9 @@ class RunsPage(Page):
 
     def _notify(self, text: str, *, bad: bool = True) -> None:
         self.notify(safe(text), severity="warning" if bad else "information", markup=False)
+
+    def offers(self, action: str) -> bool:
+        return offered(action, self._run, len(self._seen))
 
     # -- marks
 
@@ -312,16 +316,13 @@ class RunsPage(Page):
 
     def action_resume(self) -> None:
         row = self._readable()
-        if row is None:
-            return
-        if row.status not in RESUMABLE:
+        if row is not None and row.status in RESUMABLE:
+            self.post_message(ResumeRequested(row.folder))
+        elif row is not None:
             self._notify(f"{row.id} is {row.status}: there is nothing to resume")
-            return
-        self.post_message(ResumeRequested(row.folder))
 
     def action_copy(self) -> None:
-        row = self._run
-        if row:
+        if row := self._run:
             self.post_message(CopyRequested(row.id, "the run's id"))
 
     # -- manage runs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from rich.table import Table
 from rich.text import Text
@@ -20,11 +20,11 @@ _NAMES = {
 
 
 class Help(ModalScreen[None]):
-    """Lists all keys that are active now."""
+    """Lists all keys that work now."""
 
     BINDINGS = [("escape,question_mark,f1,q", "dismiss", "Close")]  # noqa: RUF012
 
-    def __init__(self, bindings: Mapping[str, ActiveBinding]) -> None:
+    def __init__(self, bindings: Iterable[ActiveBinding]) -> None:
         super().__init__()
         self._lines = _lines(bindings)
 
@@ -38,10 +38,11 @@ class Help(ModalScreen[None]):
             yield Static(table)
 
 
-def _lines(bindings: Mapping[str, ActiveBinding]) -> list[tuple[str, str]]:
+def _lines(bindings: Iterable[ActiveBinding]) -> list[tuple[str, str]]:
     """One line per action: its keys, and what it does; bindings without a description (tab, ...) are left out."""
     keys: dict[tuple[str, str], list[str]] = {}
-    for key, active in bindings.items():
-        if active.enabled and active.binding.description:
-            keys.setdefault((active.binding.action, active.binding.description), []).append(_NAMES.get(key, key))
+    for _, binding, enabled, _ in bindings:
+        if enabled and binding.description:
+            name = _NAMES.get(binding.key, binding.key)
+            keys.setdefault((binding.action, binding.description), []).append(name)
     return [(" ".join(found), what) for (_, what), found in keys.items()]

@@ -39,6 +39,7 @@ class Page(Screen[None]):
         self.ready = False
         """Whether all widgets of the page are mounted."""
         self._theme = ""  # when the page was last shown
+        self._offered: list[bool] = []
 
     def compose(self) -> ComposeResult:
         yield NavBar(self.MODE)
@@ -79,7 +80,7 @@ class Page(Screen[None]):
 
     def _activate(self) -> None:
         self.activate()
-        self.show_device()
+        self.show_state()
 
     def activate(self) -> None:
         """The page is shown now: bring it up to date."""
@@ -90,8 +91,19 @@ class Page(Screen[None]):
     def tick(self) -> None:
         """Called about once a second while the page is visible."""
 
-    def show_device(self) -> None:
-        """Update the header."""
+    def offers(self, action: str) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether an action of this page would do anything now; the footer and the help leave out the others."""
+        return True
+
+    def show_state(self) -> None:
+        """Update header and footer; called a few times a second while the page is visible."""
+        self._show_device()
+        offered = [self.offers(binding.action) for _, binding in self._bindings]
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+
+    def _show_device(self) -> None:
         feed = self.workspace.feed
         started = feed.record.started if feed else None
         sample = combine_samples(feed.record.devices, rank_devices(started) if started else ()) if feed else None

@@ -178,9 +178,7 @@ class SetupPage(Page):
 
     def _hint(self, row: FieldRow | None) -> None:
         if row is None:
-            self.query_one("#hint", Static).update(
-                "Enter edits the highlighted preset, F5 starts it, D starts it in the background.", layout=False
-            )
+            self._write_hint("Enter edits the highlighted preset, F5 starts it, D starts it in the background.")
             return
         setting = row.setting
         help_text = f"Enter lists this machine's devices. {setting.help}" if setting.path == DEVICE else setting.help
@@ -194,8 +192,11 @@ class SetupPage(Page):
             parts.append(safe(source))
         if not setting.choices and not setting.path.startswith("label."):
             parts.append("values separated by commas: one run each")
-        text = Content.assemble((row.label, "bold"), "  ", note, ("\n" + " · ".join(parts), "dim"))
-        self.query_one("#hint", Static).update(text, layout=False)
+        self._write_hint(Content.assemble((row.label, "bold"), "  ", note, ("\n" + " · ".join(parts), "dim")))
+        self.call_after_refresh(row.scroll_visible)  # a longer hint would hide the last row
+
+    def _write_hint(self, text: str | Content) -> None:
+        self.query_one("#hint", Static).update(text)
 
     async def action_reset(self) -> None:
         """Reset the focused setting to the preset's value."""
@@ -289,6 +290,19 @@ class SetupPage(Page):
 
     # -- starting and saving
 
+    def offers(self, action: str) -> bool:
+        """One run at a time is trained here; only what was changed can be reset."""
+        match action:
+            case "start" | "start_detached" | "time":
+                return len(self._checked.runs) > 1 or not self.workspace.training
+            case "reset":
+                row = self._focused_row()
+                return row is not None and row.setting.path in self._draft.edits
+            case "reset_all":
+                return bool(self._draft.edits)
+            case _:
+                return True
+
     def action_start(self) -> None:
         """Start a run, or a study if settings have several values."""
         self._start()
@@ -318,7 +332,7 @@ class SetupPage(Page):
         rows = (row for row in self.query(FieldRow) if row.setting.path in self._checked.faults)
         if first := next(rows, None):
             first.focus_editor()
-        self.notify("Fix the marked settings first.", severity="error")
+        self.app.bell()  # the hint below the form says what is wrong
 
     def action_copy(self) -> None:
         """Copy the equivalent command."""

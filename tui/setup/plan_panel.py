@@ -15,8 +15,6 @@ from ..state.start_preview import StartPreview
 class PlanPanel(Static):
     """A panel of a few lines."""
 
-    DEFAULT_CSS = "PlanPanel { text-wrap: nowrap; text-overflow: ellipsis; }"
-
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__("", id=id, classes="panel", markup=False)
         self.border_title = "Plan"

@@ -12,6 +12,8 @@ from ...core.control import CommandName
 from ...core.runs.label import Label
 
 Mode = Literal["setup", "live", "runs", "compare", "analyze"]
+RESUMABLE = ("stopped", "died", "failed", "handed_over", "unknown")
+"""The statuses of runs that can be resumed."""
 
 
 class StartRequested(Message):

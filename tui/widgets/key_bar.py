@@ -1,16 +1,42 @@
-"""The footer: keys and what they do. Textual's own makes a widget per key, all again with every change of focus."""
+"""The footer: the keys that work now. Textual's own makes a widget per key, all again with every change of focus."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from rich.cells import cell_len
 from rich.text import Text
 from textual import events
+from textual.binding import ActiveBinding
+from textual.keys import key_to_character
 from textual.screen import Screen
 from textual.strip import Strip
 
 from .styled_parts import StyledParts
+
+LAST = ("app.help", "app.leave")
+"""Ids of the bindings that stay in view however narrow the footer is."""
+
+
+@runtime_checkable
+class OffersKeys(Protocol):
+    """A screen that knows which of its actions make sense now."""
+
+    def offers(self, action: str) -> bool:
+        """Whether the action would do anything."""
+        ...
+
+
+def usable_bindings(screen: Screen[object]) -> Iterator[ActiveBinding]:
+    """The bindings that work now: those that the screen offers, without keys that would be typed into a field."""
+    for key, active in screen.active_bindings.items():
+        typed = screen.focused is not None and screen.focused.check_consume_key(key, key_to_character(key))
+        offered = (
+            not isinstance(screen, OffersKeys) or active.node is not screen or screen.offers(active.binding.action)
+        )
+        if offered and (active.binding.priority or not typed):
+            yield active
 
 
 class KeyLabel(NamedTuple):
@@ -48,18 +74,36 @@ class KeyBar(StyledParts):
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._update)
 
+    def on_resize(self) -> None:
+        """Show as many keys as fit now."""
+        self._update(self.screen)
+
     def _update(self, screen: Screen[object]) -> None:
-        """Show the first key of each action that the screen offers."""
-        keys: dict[str, KeyLabel] = {}
-        start = 0
-        for _, binding, enabled, _ in screen.active_bindings.values():
-            if binding.show and binding.action not in keys:
-                label = self.app.get_key_display(binding)
-                keys[binding.action] = shown = KeyLabel(binding.key, label, binding.description, enabled, start)
-                start = shown.end + 1
-        if self.keys != (found := [*keys.values()]):
+        """Show the first key of each action that works now."""
+        shown: dict[str, ActiveBinding] = {}
+        for active in usable_bindings(screen):
+            if active.binding.show:
+                shown.setdefault(active.binding.action, active)
+        if self.keys != (found := self._fitted([*shown.values()])):
             self.keys = found
             self.refresh()
+
+    def _fitted(self, shown: list[ActiveBinding]) -> list[KeyLabel]:
+        """As many as fit; help and quitting are never left out."""
+        labels = self._placed(shown)
+        rest = [active for active in shown if active.binding.id not in LAST]
+        while rest and labels[-1].end > self.size.width:
+            shown.remove(rest.pop())
+            labels = self._placed(shown)
+        return labels
+
+    def _placed(self, shown: Sequence[ActiveBinding]) -> list[KeyLabel]:
+        labels: list[KeyLabel] = []
+        for _, binding, enabled, _ in shown:
+            start = labels[-1].end + 1 if labels else 0
+            label = self.app.get_key_display(binding)
+            labels.append(KeyLabel(binding.key, label, binding.description, enabled, start))
+        return labels
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - it has one line
         line = Text(no_wrap=True)

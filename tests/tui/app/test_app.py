@@ -451,7 +451,7 @@ async def test_a_page_that_was_out_of_view_has_the_terminals_new_size(
     """It looks as on a terminal that had the size from the start."""
     fresh, resized = make_app(), make_app()
     async with fresh.run_test(size=size) as pilot:
-        await until(pilot, lambda: has_form(fresh) and "of memo" in screen_text(fresh))
+        await until(pilot, lambda: has_form(fresh) and "634.5 MiB" in screen_text(fresh))
         await pilot.pause()
         expected = screen_text(fresh)
     async with resized.run_test(size=(120, 40)) as pilot:

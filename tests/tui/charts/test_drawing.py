@@ -191,6 +191,16 @@ def test_labels_below_never_touch() -> None:
             assert all(before[1] + 1 < after[0] for before, after in pairwise(ends))
 
 
+def test_epochs_and_steps_are_labelled_by_whole_numbers() -> None:
+    assert [tick.label for tick in column_ticks(1, 3, 100, 5, whole=True)] == ["1", "2", "3"]
+    assert [tick.label for tick in column_ticks(0, 0.4, 30, 5, whole=True)] != ["0"]
+
+
+def test_a_single_point_stands_at_the_right_end_of_an_axis_from_zero() -> None:
+    drawn = draw([Line("test", [1.0], [0.5])], [], View(60, 12, percent=True, x_unit="epoch"))
+    assert (drawn.x_low, drawn.x_high) == (0.0, 1.0)
+
+
 @pytest.mark.parametrize("rows", range(2, 60, 3))
 def test_a_percent_axis_stays_between_nothing_and_everything(rows: int) -> None:
     for low, high in ((0, 1), (0.9, 0.99), (0.0, 0.01), (1.0, 1.0), (-3, 7)):

@@ -86,10 +86,16 @@ def prepare(app: Torchdeck, page: str, logs: Path) -> None:
         watch(app, logs / runs[1])
 
 
+class ActiveFeed(Feed):
+    """Of a run that trains on for as long as the test looks."""
+
+    over = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+
+
 def watch(app: Torchdeck, run: Path) -> None:
     """The Live page shows what a run said so far."""
     events = list(EventReader(run).read())
-    app.workspace.feed = Feed(lambda: iter(events), lambda *_: None, own=False)
+    app.workspace.feed = ActiveFeed(lambda: iter(events), lambda *_: None, own=False)
     app.workspace.feed.iterate()
 
 
@@ -140,7 +146,7 @@ async def test_a_page_looks_as_it_should(
     ("page", "chosen", "legend"),
     [
         ("setup", "1 Setup", ""),
-        ("live", "2 Live", "b best aaaa  t train  e test"),
+        ("live", "2 Live ●", "b best aaaa  t train  e test"),
         ("runs", "3 Runs", "t train  e test"),
         ("compare", "4 Compare", ""),
         ("analyze", "5 Analyze", ""),

@@ -77,6 +77,33 @@ async def test_a_click_presses_the_key_where_it_can_do_something() -> None:
         assert (app.said, app.rung) == (["save", "send"], 1)
 
 
+class Letters(Bench):
+    """A page with keys that are letters, besides those of the app."""
+
+    BINDINGS = [  # noqa: RUF012
+        *(Binding(letter, f"say('{letter}')", f"Word {letter}") for letter in "abcdef"),
+        Binding("f1", "say('help')", "Help", key_display="F1", id="app.help"),
+    ]
+
+
+async def test_keys_that_would_be_typed_into_a_field_are_left_out() -> None:
+    app = Letters()
+    async with app.run_test(size=(120, 10)) as pilot:
+        app.set_focus(None)
+        await until(pilot, lambda: "a Word a" in app.line)
+        app.query_one("#two").focus()
+        await until(pilot, lambda: "Word" not in app.line and "F1 Help" in app.line)
+
+
+async def test_help_stays_in_view_however_narrow() -> None:
+    app = Letters()
+    async with app.run_test(size=(120, 10)) as pilot:
+        app.set_focus(None)
+        await until(pilot, lambda: "f Word f" in app.line)
+        await pilot.resize_terminal(30, 10)
+        await until(pilot, lambda: app.line == "F2 Save F3 Send F1 Help")
+
+
 async def test_what_is_under_the_mouse_stands_out() -> None:
     app = Bench()
     async with app.run_test(size=(60, 10)) as pilot:
