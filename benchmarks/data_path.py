@@ -34,8 +34,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchdeck.core.config import parse_config, parse_data
 from torchdeck.core.data.batches import augmentation_of, open_batches
 from torchdeck.core.data.dataset import Split
+from torchdeck.core.data.epoch_plan import epoch_plan
 from torchdeck.core.data.image_spec import ImageSpec
-from torchdeck.core.data.index_plan import epoch_plan
 from torchdeck.core.models import build
 from torchdeck.core.training.malloc import keep_freed_memory
 

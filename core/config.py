@@ -318,9 +318,7 @@ def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
     optimizer = config.optimizer
     if getattr(optimizer, "nesterov", False) and getattr(optimizer, "momentum", 1) == 0:
         yield Fault("optimizer.nesterov", "needs a momentum above 0; set optimizer.momentum, or nesterov=false")
-    data = config.data
-    if data.crop_fill == "reflect" and data.crop_padding >= min(data.sides):
-        yield Fault("data.crop_padding", f"cannot reflect more than the image; set it below data.size ({data.size})")
+    yield from config.data.faults()
     if config.schedule.warmup_epochs >= training.epochs:
         yield Fault("schedule.warmup_epochs", f"must be below training.epochs ({training.epochs})")
 

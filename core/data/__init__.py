@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from ..errors import Fault
 from ..utils.registry import Entry, NamedOptions, Table
 
 if TYPE_CHECKING:
@@ -64,7 +66,14 @@ _NORMALIZATION = "Mean and standard deviation: a known pair, computed from the t
 class DataOptions(NamedOptions):
     """Options that every data set has."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"resize", "background"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("resize", "background", "crop", "crop_scale", "crop_ratio", "cache_side", "rotation", "color_jitter"),
+            *("auto_augment", "auto_augment_operations", "auto_augment_magnitude", "erasing"),
+        }
+    )
+    cache_scale: ClassVar[float] = 1.0
+    """Side of the stored images over that of the network's, where geometry needs more and `cache_side` is auto."""
 
     size: Size = Field(default=32, description=_SIZE)
     resize: Literal["squash", "shorter-side", "letterbox"] = Field(
@@ -77,6 +86,24 @@ class DataOptions(NamedOptions):
         description="Colour behind transparent pixels and around a letterbox: black, white, grey or #rrggbb",
     )
     normalization: Normalization = Field(default="computed", description=_NORMALIZATION)
+    crop: Literal["none", "pad", "random-resized", "center"] = Field(
+        default="pad",
+        description="Which part of an image is trained on: all of it; a random crop of the image padded by"
+        " crop_padding; a random box resized to the size; or the centre of a larger image",
+    )
+    crop_scale: float = Field(
+        default=0.08, gt=0, le=1, description="Random resized crops: the smallest box, as a share of the image's area"
+    )
+    crop_ratio: float = Field(
+        default=4 / 3, ge=1, le=10, description="Random resized crops: boxes are up to this much wider or higher"
+    )
+    cache_side: int = Field(
+        default=0,
+        ge=0,
+        le=2 * MAX_SIDE,
+        description="Shorter side of the images that random resized and centre crops and rotations are taken from;"
+        " 0 = auto: 8/7 of the size for image files",
+    )
     crop_padding: int = Field(
         default=0, ge=0, le=64, description="Random crops from the image padded by this many pixels; 0 = none"
     )
@@ -86,6 +113,26 @@ class DataOptions(NamedOptions):
     flip: bool | Literal["alternating"] = Field(
         default=False,
         description="Mirror each training image with probability 1/2; alternating: every image every other epoch",
+    )
+    rotation: float = Field(
+        default=0.0, ge=0, le=180, description="Rotate each training image by up to this many degrees, either way"
+    )
+    auto_augment: Literal["none", "trivial", "rand", "auto"] = Field(
+        default="none",
+        description="Random geometric and colour operations: TrivialAugment, RandAugment or AutoAugment's policies",
+    )
+    auto_augment_operations: int = Field(default=2, ge=1, le=8, description="RandAugment: operations on each image (n)")
+    auto_augment_magnitude: int = Field(
+        default=9, ge=0, le=30, description="RandAugment: magnitude of the operations (m)"
+    )
+    color_jitter: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Random change of brightness, contrast and saturation by up to this share each; 0 = none",
+    )
+    erasing: float = Field(
+        default=0.0, ge=0, le=1, description="Probability of blanking a random box of 2 to 33 % of a training image"
     )
     jitter: float = Field(
         default=0.0, ge=0, lt=1, description="Random change of contrast and brightness of normalised pixels; 0 = none"
@@ -115,6 +162,35 @@ class DataOptions(NamedOptions):
             return self.size, self.size
         height, width = map(int, self.size.split("x"))
         return height, width
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether images are stored larger than the network sees them."""
+        return self.crop in ("random-resized", "center") or self.rotation > 0
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether training images are sampled by affine maps, rather than cut out."""
+        return self.crop == "random-resized" or self.rotation > 0 or self.auto_augment != "none"
+
+    @property
+    def stored_sides(self) -> tuple[int, int]:
+        """Height and width of the stored images, in pixels."""
+        if not self.takes_parts:
+            return self.sides
+        shorter = min(self.sides)
+        scale = self.cache_side / shorter if self.cache_side else self.cache_scale
+        return round(self.sides[0] * scale), round(self.sides[1] * scale)
+
+    def faults(self) -> Iterator[Fault]:
+        """Settings that are valid each, but not together."""
+        if self.crop_fill == "reflect" and self.crop_padding >= min(self.sides):
+            message = f"cannot reflect more than the image; set it below data.size ({self.size})"
+            yield Fault("data.crop_padding", message)
+        if self.cache_side and not self.takes_parts:
+            yield Fault("data.cache_side", "needs data.crop=random-resized or center, or a rotation; set one, or 0")
+        elif self.cache_side and self.cache_side < min(self.sides):
+            yield Fault("data.cache_side", f"is below data.size ({self.size}); set it to at least that, or to 0")
 
 
 class DigitsOptions(DataOptions):
@@ -154,6 +230,7 @@ class Cifar100Options(DataOptions):
 class FileOptions(DataOptions):
     """Options that every data set of image files has."""
 
+    cache_scale: ClassVar[float] = 8 / 7
     later: ClassVar[frozenset[str]] = DataOptions.later | {"on_damage"}
 
     on_damage: Literal["stop", "skip"] = Field(

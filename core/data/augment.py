@@ -43,9 +43,10 @@ def _inside(canvas: Tensor, padding: int) -> Tensor:
     return canvas[..., padding : height - padding, padding : width - padding, :]
 
 
-def plain(canvas: Tensor, padding: int, part: slice) -> Tensor:
-    """The images in a slice, without augmentation: uint8 [B, H, W C]."""
-    return _inside(canvas[0, part], padding).flatten(2)
+def plain(canvas: Tensor, sides: tuple[int, int], part: slice) -> Tensor:
+    """The centres of the images in a slice, without augmentation: uint8 [B, H, W C] with H and W of `sides`."""
+    top, left = ((whole - side) // 2 for whole, side in zip(canvas.shape[2:4], sides, strict=True))
+    return canvas[0, part, top : top + sides[0], left : left + sides[1]].flatten(2)
 
 
 @cache
@@ -109,7 +110,16 @@ def cut_out(images: Tensor, plan: IndexPlan, part: slice, size: int) -> Tensor:
     return images.masked_fill_((rows[:, :, None] & columns[:, None, :])[..., None], 0.0)
 
 
-def _within(start: Tensor, side: int, size: int) -> Tensor:
-    """For each of B squares, which of the `side` coordinates are inside it: [B, side]."""
+def erase(images: Tensor, plan: IndexPlan, part: slice) -> Tensor:
+    """Set the plan's box of each normalised image [B, H, W, C] to 0, in place."""
+    if plan.erased is None:
+        return images
+    (top, left, height, width), sides = plan.erased[part].unbind(1), images.shape[1:3]
+    rows, columns = _within(top, sides[0], height[:, None]), _within(left, sides[1], width[:, None])
+    return images.masked_fill_((rows[:, :, None] & columns[:, None, :])[..., None], 0.0)
+
+
+def _within(start: Tensor, side: int, size: int | Tensor) -> Tensor:
+    """For each of B boxes, which of the `side` coordinates are inside it: [B, side]."""
     places = torch.arange(side, device=start.device) - start[:, None]
     return (places >= 0) & (places < size)

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from . import DataOptions
-from .augment import Windows, cut_out, jitter, lay_out, new_canvas, plain
+from .augment import Windows, cut_out, erase, jitter, lay_out, new_canvas, plain
+from .color import recolored
 from .dataset import Split
+from .geometry import sample
 from .index_plan import ALL, IndexPlan, Shard
 from .statistics import images_of
 
@@ -86,11 +88,17 @@ class Augmentation:
     reflect: bool = False
     mirror: bool = False
     cutout: int = 0
+    sampled_to: tuple[int, int] | None = None
+    """Height and width of the images after sampling by affine maps; None where they are cut out."""
 
 
 def augmentation_of(data: DataOptions) -> Augmentation:
     """The augmentation in the options of a data set."""
-    return Augmentation(data.crop_padding, data.crop_fill == "reflect", bool(data.flip), data.cutout)
+    reflect = data.crop_fill == "reflect"
+    if data.is_sampled:
+        return Augmentation(reflect=reflect, cutout=data.cutout, sampled_to=data.sides)
+    padding = data.crop_padding if data.crop == "pad" else 0
+    return Augmentation(padding, reflect, bool(data.flip), data.cutout)
 
 
 class Finish:
@@ -108,6 +116,7 @@ class Finish:
     ) -> None:
         # (pixel / 255 - mean) / std in one pass over whole rows of pixels.
         self.channels, self.height, self.width = shape
+        self.sides = self.height, self.width
         deviation, centre = torch.tensor(std, dtype=torch.float64), torch.tensor(mean, dtype=torch.float64)
         self.scale = (1 / (255 * deviation)).float().repeat(self.width).to(device)
         self.shift = (-centre / deviation).float().repeat(self.width).to(device)
@@ -117,13 +126,16 @@ class Finish:
 
     def __call__(self, rows: Tensor, plan: IndexPlan | None, part: slice) -> Tensor:
         """Rows of pixels, uint8 [B, H, W C], to float32 [B, C, H, W], augmented by the given part of a plan, if any."""
+        if plan is not None and plan.operations is not None and plan.strengths is not None:
+            images = rows.view(len(rows), self.height, self.width, self.channels)
+            rows = recolored(images, plan.operations[part], plan.strengths[part]).flatten(2)
         pixels = rows.float()
         torch.addcmul(self.shift, pixels, self.scale, out=pixels)
         if plan is not None:
             pixels = jitter(pixels, plan, part)
         images = pixels.view(len(rows), self.height, self.width, self.channels)
         if plan is not None:
-            images = cut_out(images, plan, part, self.cutout)
+            images = erase(cut_out(images, plan, part, self.cutout), plan, part)
         images = images.permute(0, 3, 1, 2).to(self.dtype)
         return images if self.channels_last else images.contiguous()
 
@@ -160,26 +172,36 @@ class ResidentBatches:
 
     def train(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[Pair]:
         plan = self.shard.of(plan, batch_size).to(self.labels.device)
-        places, labels = self.windows.places(plan.order, plan), self.labels[plan.order]
+        places, labels = self._places(plan), self.labels[plan.order]
         sizes = self.shard.sizes(len(self), batch_size)
         for part, group in grouped(sizes, first_batch, max(1, TOGETHER // batch_size)):
-            images = self.finish(self.windows.cut(places[part]), plan, part)
+            images = self.finish(self._cut(places[part], plan, part), plan, part)
             yield from zip(images.split(list(group)), labels[part].split(list(group)), strict=True)
 
     def raw(self, plan: IndexPlan, batch_size: int, first_batch: int = 0) -> Iterator[RawBatch]:
         plan = self.shard.of(plan, batch_size).to(self.labels.device)
-        cuts = dataclasses.replace(plan, order=self.windows.places(plan.order, plan), top=None, left=None, flip=None)
+        cuts = dataclasses.replace(plan, order=self._places(plan), top=None, left=None, flip=None)
         sizes = self.shard.sizes(len(self), batch_size)
         batches = zip(self.labels[plan.order].split(sizes), cuts.split(sizes), strict=True)
         for labels, part in islice(batches, first_batch, None):
             yield RawBatch(labels, part)
 
     def images(self, raw: RawBatch) -> Tensor:
-        return self.finish(self.windows.cut(raw.plan.order), raw.plan, slice(None))
+        return self.finish(self._cut(raw.plan.order, raw.plan, slice(None)), raw.plan, slice(None))
 
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
         for part in self.shard.blocks(len(self), batch_size):
-            yield self.finish(plain(self.canvas, self.augmentation.padding, part), None, part), self.labels[part]
+            yield self.finish(plain(self.canvas, self.finish.sides, part), None, part), self.labels[part]
+
+    def _places(self, plan: IndexPlan) -> Tensor:
+        """The offsets [N] of the crops of a plan, or where images are sampled, their indices."""
+        return plan.order if plan.maps is not None else self.windows.places(plan.order, plan)
+
+    def _cut(self, places: Tensor, plan: IndexPlan, part: slice) -> Tensor:
+        """The crops or sampled images at some places, in a part of a plan: uint8 [B, H, W C]."""
+        if plan.maps is None:
+            return self.windows.cut(places)
+        return sample(self.canvas[0], places, plan.maps[part], self.finish.sides, self.augmentation.reflect).flatten(2)
 
 
 def _canvas(split: Split, device: torch.device, augmentation: Augmentation) -> Tensor:
@@ -225,6 +247,10 @@ class StreamedBatches:
 
     def images(self, raw: RawBatch) -> Tensor:
         assert raw.pixels is not None
+        if raw.plan.maps is not None:
+            pixels, maps = raw.pixels.permute(0, 2, 3, 1), raw.plan.maps
+            found = sample(pixels, None, maps, self.finish.sides, self.augmentation.reflect)
+            return self.finish(found.flatten(2), raw.plan, slice(None))
         windows = Windows(self._canvas(raw.pixels, self.augmentation), self.augmentation.padding)
         places = windows.places(torch.arange(len(raw.pixels), device=self.device), raw.plan)
         return self.finish(windows.cut(places), raw.plan, slice(None))
@@ -232,7 +258,8 @@ class StreamedBatches:
     def evaluate(self, batch_size: int) -> Iterator[Pair]:
         wanted = self.shard.blocks(len(self), batch_size)
         for part, (images, labels) in zip(wanted, self._read(wanted), strict=True):
-            yield self.finish(plain(self._canvas(images, Augmentation()), 0, slice(None)), None, part), labels
+            canvas = self._canvas(images, Augmentation())
+            yield self.finish(plain(canvas, self.finish.sides, slice(None)), None, part), labels
 
     def _canvas(self, images: Tensor, augmentation: Augmentation) -> Tensor:
         canvas = new_canvas(len(images), _shape(self.split), augmentation.padding, augmentation.mirror, self.device)
@@ -314,5 +341,8 @@ def open_batches(
 ) -> Batches:
     """The batches of a split; `mean` and `std` are per channel, of pixels from 0 to 1."""
     augmentation = augmentation or Augmentation()
-    finish = Finish(device, mean, std, _shape(split), channels_last, augmentation.cutout, dtype)
+    shape = _shape(split)
+    if augmentation.sampled_to:
+        shape = (shape[0], *augmentation.sampled_to)
+    finish = Finish(device, mean, std, shape, channels_last, augmentation.cutout, dtype)
     return (StreamedBatches if streamed else ResidentBatches)(split, device, finish, augmentation, shard)

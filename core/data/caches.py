@@ -69,7 +69,7 @@ def _unused(folder: Path, options: DataOptions | None, root: Path) -> str:
     try:
         dataset = open_dataset(options, root)
         if not dataset.missing():
-            return "" if cache_folder(dataset, dataset.facts()) == folder else "the files have changed"
+            return "" if cache_folder(dataset, dataset.stored_facts()) == folder else "the files have changed"
     except (TorchdeckError, OSError):
         pass
     return "the files are gone"

@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,6 +116,11 @@ class Dataset(ABC):
     @abstractmethod
     def facts(self) -> Facts:
         """Shapes, counts and class names; raises DataError where they are only known from missing files."""
+
+    def stored_facts(self) -> Facts:
+        """The same, of the images as they are stored, which may be larger than what the network sees."""
+        facts, (height, width) = self.facts(), self.options.stored_sides
+        return replace(facts, spec=replace(facts.spec, height=height, width=width))
 
     @property
     def splits(self) -> tuple[SplitName, ...]:

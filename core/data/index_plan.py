@@ -1,4 +1,4 @@
-"""The index plan of an epoch: order, crops, flips and other augmentation, drawn on the CPU from seed and epoch."""
+"""The index plan of an epoch: order, crops, flips and other augmentation of its images; `epoch_plan` draws it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-    from . import DataOptions
 
 
 def derive_seed(seed: int, purpose: str, epoch: int) -> int:
@@ -37,6 +35,13 @@ class IndexPlan:
     cut_top: Tensor | None = None
     cut_left: Tensor | None = None
     """The corner of the square that is blanked [N]; the square may be partly outside."""
+    maps: Tensor | None = None
+    """The affine map by which the image is sampled [N, 6], instead of a crop and flip; see `geometry`."""
+    operations: Tensor | None = None
+    strengths: Tensor | None = None
+    """Colour operations and their strengths [N, K]; see `color`."""
+    erased: Tensor | None = None
+    """Top, left, height and width of the box that is blanked [N, 4], in pixels; 0 high for none."""
 
     def to(self, device: torch.device) -> IndexPlan:
         """The plan on a device."""
@@ -104,37 +109,3 @@ class Shard:
 
 
 ALL = Shard()
-
-
-def epoch_plan(count: int, seed: int, epoch: int, data: DataOptions) -> IndexPlan:
-    """The plan of one epoch over `count` images; each purpose has its own random numbers."""
-    import torch  # takes seconds, and code that only derives seeds does not need it
-
-    def generator(purpose: str, epoch: int = epoch) -> torch.Generator:
-        return torch.Generator().manual_seed(derive_seed(seed, purpose, epoch))
-
-    def whole(purpose: str, low: int, high: int) -> Tensor:
-        return torch.randint(low, high, (count,), generator=generator(purpose))
-
-    def around(purpose: str, centre: float, reach: float) -> Tensor:
-        return centre + reach * (2 * torch.rand(count, generator=generator(purpose)) - 1)
-
-    order = torch.randperm(count, generator=generator("order"))
-    padding, jitter, cutout = data.crop_padding, data.jitter, data.cutout
-    height, width = data.sides
-    mirrored = None
-    if data.flip == "alternating":
-        # Drawn once per image, then inverted every epoch (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds").
-        mirrored = (torch.rand(count, generator=generator("flip", 0)) < 0.5)[order] ^ (epoch % 2 == 0)
-    elif data.flip:
-        mirrored = torch.rand(count, generator=generator("flip")) < 0.5
-    return IndexPlan(
-        order,
-        top=whole("top", 0, 2 * padding + 1) if padding else None,
-        left=whole("left", 0, 2 * padding + 1) if padding else None,
-        flip=mirrored,
-        contrast=around("contrast", 1.0, jitter) if jitter else None,
-        brightness=around("brightness", 0.0, jitter) if jitter else None,
-        cut_top=whole("cut top", 1 - cutout, height) if cutout else None,
-        cut_left=whole("cut left", 1 - cutout, width) if cutout else None,
-    )

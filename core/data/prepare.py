@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ConfigError, DataError, Fault
 from ..utils.files import disk_error_text
-from . import NORMALIZATIONS
+from . import NORMALIZATIONS, DataOptions
 from .cache import cache_folder, check_caches, is_whole, left_out, mapped, staging, write_manifest
 from .dataset import ArrayDataset, Dataset, Facts, FileDataset, Labels, Split, SplitName
 from .decoding import Unreadable, check_files, decoded, resized, unreadable_error
@@ -63,11 +63,13 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
             hint = f"run: torchdeck data fetch {options.name}, or set data.download=true"
             raise DataError(f"{options.name} is missing {missing[0]} in {dataset.root}", hint)
         yield from dataset.fetch()
-    facts, bad = dataset.facts(), tuple[str, ...]()
+    facts, stored, bad = dataset.facts(), dataset.stored_facts(), tuple[str, ...]()
     if isinstance(dataset, ArrayDataset) and not streamed and not _resized_once(dataset, facts):
-        splits = yield from _read(dataset, facts)
+        splits = yield from _read(dataset, stored)
     else:
-        splits, bad = yield from _cached(dataset, facts)
+        splits, bad = yield from _cached(dataset, stored)
+    if options.takes_parts:
+        splits = {name: _centred(split, facts.spec, options, name) for name, split in splits.items()}
     train = _limited(splits["train"], options.train_limit, seed)
     test = _limited(_with_paths(dataset, splits["test"]), options.test_limit, seed)
     validation = _limited(splits["validation"], options.test_limit, seed) if "validation" in splits else None
@@ -81,7 +83,8 @@ def prepare(dataset: Dataset, seed: int, streamed: bool) -> Generator[Progress, 
 
 def _resized_once(dataset: ArrayDataset, facts: Facts) -> bool:
     """Whether so many images must be resized that the result should be cached, and can be."""
-    many = dataset.side not in (None, dataset.options.size) and facts.train_images >= MANY
+    side = dataset.side
+    many = side is not None and (side, side) != dataset.options.stored_sides and facts.train_images >= MANY
     return many and os.access(dataset.root, os.W_OK)
 
 
@@ -91,7 +94,7 @@ def prepare_test(dataset: Dataset, seed: int) -> Generator[Progress, None, Split
     Raises:
         DataError: files are missing or damaged.
     """
-    facts = dataset.facts()
+    facts = dataset.stored_facts()
     if isinstance(dataset, ArrayDataset):
         split = yield from _read_split(dataset, facts, "test")
     elif is_whole(folder := cache_folder(dataset, facts)):
@@ -101,6 +104,8 @@ def prepare_test(dataset: Dataset, seed: int) -> Generator[Progress, None, Split
         images = np.empty(_shape(facts.test_images, facts.spec), np.uint8)
         split, bad = yield from _decoded(dataset, "test", images)
         _check_damage(dataset, bad)
+    if dataset.options.takes_parts:
+        split = _centred(split, dataset.facts().spec, dataset.options, "test")
     return _limited(split, dataset.options.test_limit, seed)
 
 
@@ -140,6 +145,14 @@ def _read_split(dataset: ArrayDataset, facts: Facts, name: SplitName) -> Generat
     images = np.empty(_shape(len(split), facts.spec), np.uint8)
     yield from resized(split.images, images, pixel_options(dataset.options), f"resizing {dataset.options.name}")
     return Split(images, split.labels)
+
+
+def _centred(split: Split, spec: ImageSpec, options: DataOptions, name: SplitName) -> Split:
+    """The centres of the stored images, as the network sees them, without a copy; all of those to be sampled."""
+    if name == "train" and options.is_sampled:
+        return split
+    top, left = (split.images.shape[2] - spec.height) // 2, (split.images.shape[3] - spec.width) // 2
+    return replace(split, images=split.images[:, :, top : top + spec.height, left : left + spec.width])
 
 
 def _shape(count: int, spec: ImageSpec) -> tuple[int, int, int, int]:
@@ -198,7 +211,7 @@ def disk_needed(dataset: Dataset, streamed: bool) -> int:
     Raises:
         DataError: it is only known from missing files.
     """
-    facts = dataset.facts()
+    facts = dataset.stored_facts()
     if isinstance(dataset, ArrayDataset) and not streamed and not _resized_once(dataset, facts):
         return 0
     there = not dataset.missing() and (cache_folder(dataset, facts) / "manifest.json").exists()

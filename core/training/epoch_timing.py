@@ -15,7 +15,7 @@ import torch
 
 from ..config import ExperimentConfig, parse_config
 from ..data import open_dataset
-from ..data.index_plan import epoch_plan
+from ..data.epoch_plan import epoch_plan
 from ..data.prepare import prepare
 from ..errors import TorchdeckError
 from ..utils.gc_tuning import collect_rarely

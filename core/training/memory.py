@@ -95,8 +95,10 @@ def _states(config: ExperimentConfig) -> int:
 
 def image_bytes(config: ExperimentConfig, facts: Facts) -> int:
     """Bytes of the resident images and labels; training images with their padding, and a mirrored copy for flips."""
-    spec, data, around = facts.spec, config.data, 2 * config.data.crop_padding
+    spec, data = facts.spec, config.data
+    around = 2 * data.crop_padding if data.crop == "pad" else 0
     canvas = (spec.height + around) * (spec.width + around) * (2 if data.flip else 1)
+    canvas = math.prod(data.stored_sides) if data.is_sampled else canvas
     train = min(data.train_limit or facts.train_images, facts.train_images)
     test = min(data.test_limit or facts.test_images, facts.test_images)
     plain = facts.validation_images + test

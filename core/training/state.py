@@ -14,7 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..data.batches import Augmentation, Batches, augmentation_of, open_batches
 from ..data.dataset import ImageNames, Split
-from ..data.index_plan import ALL, IndexPlan, Shard, derive_seed, epoch_plan
+from ..data.epoch_plan import epoch_plan
+from ..data.index_plan import ALL, IndexPlan, Shard, derive_seed
 from ..data.prepare import Prepared
 from ..models import build
 from ..models.parts import Freezer

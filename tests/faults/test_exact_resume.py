@@ -53,6 +53,15 @@ VARIANTS = {
     "sgd streamed": {**SGD, "data.source": "streamed"},
     "adamw resident": {"optimizer.name": "adamw", "optimizer.lr": 0.01, "data.source": "resident"},
     "adamw streamed": {"optimizer.name": "adamw", "optimizer.lr": 0.01, "data.source": "streamed"},
+    "augmented": {
+        **SGD,
+        "data.source": "streamed",
+        "data.crop": "random-resized",
+        "data.auto_augment": "trivial",
+        "data.color_jitter": 0.2,
+        "data.rotation": 10.0,
+        "data.erasing": 0.3,
+    },
     "sgd lookahead": {**SGD, "training.lookahead": 5, "training.accumulation": 2, "training.gradient_clipping": 1.0},
 }
 EVERYWHERE = ("sgd resident", "adamw streamed")

@@ -10,7 +10,8 @@ from torchdeck.core.data import DataOptions
 from torchdeck.core.data.augment import Windows, lay_out, new_canvas
 from torchdeck.core.data.batches import TOGETHER, Batches, augmentation_of, open_batches
 from torchdeck.core.data.dataset import Split
-from torchdeck.core.data.index_plan import IndexPlan, derive_seed, epoch_plan
+from torchdeck.core.data.epoch_plan import epoch_plan
+from torchdeck.core.data.index_plan import IndexPlan, derive_seed
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)

@@ -6,7 +6,8 @@ from small_runs import SMALL, changed
 from torch.nn import functional
 
 from torchdeck.core.config import parse_config
-from torchdeck.core.data.index_plan import ALL, IndexPlan, Shard, epoch_plan
+from torchdeck.core.data.epoch_plan import epoch_plan
+from torchdeck.core.data.index_plan import ALL, IndexPlan, Shard
 from torchdeck.core.devices.device_spec import devices_of, parse_devices
 from torchdeck.core.errors import ConfigError, InputError
 from torchdeck.core.training.inference import Predictions, joined_over_ranks, no_predictions

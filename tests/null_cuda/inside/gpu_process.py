@@ -19,7 +19,7 @@ from presets_on_noise import on_noise
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.control import Control
 from torchdeck.core.data import open_dataset
-from torchdeck.core.data.index_plan import epoch_plan
+from torchdeck.core.data.epoch_plan import epoch_plan
 from torchdeck.core.data.prepare import Prepared, prepare
 from torchdeck.core.events import RunCompleted, RunEvent, RunStarted, StepCompleted
 from torchdeck.core.session import restore, saver
