@@ -30,7 +30,6 @@ SCRIPTS = (
     "scaling",
     "host_time",
     "time_to_accuracy",
-    "gpu",
 )
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 

@@ -1,153 +1,104 @@
-"""What a GPU makes of every preset: images a second, FLOP/s over the card's measured matrix rate, peak memory.
+"""The acceptance run for a machine with a CUDA device: one command that says what works there, and how fast.
 
-Each preset trains as it is, on resident noise in the shape of its data, for some seconds after it has warmed up. A
-training step counts as three forward passes. The matrix rate is that of a product of two bf16 matrices of 8192x8192
-here. The reports' script is their DataLoader through PIL transforms with 2 workers, an fp32 step each batch.
+Each check runs in a process of its own with a time limit, the most valuable first, and prints one JSON line; a table of
+all of them comes last. All take at most 8 minutes on one H200. Beside torch they need torchvision, numpy, pydantic,
+platformdirs, tomli-w, nvidia-ml-py, psutil and safetensors, and CIFAR-10 in the data folder (six files of 31 MB in
+cifar-10-batches-py). `--rehearse` runs every check in small on null CUDA (tests/null_cuda), without judging any number.
 
-Usage: python benchmarks/gpu.py [--presets lenet ...] [--seconds 10] [--device cuda] [--short] [--json]
+Usage: python benchmarks/gpu.py [--data data] [--minutes 8] [--only CHECK ...] [--keep FOLDER] [--rehearse]
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from bare import random_images
-from blocks import Figure, figure, parser, report
-from data_path import Pictures
-from torch.nn import functional
-from torch.utils.data import DataLoader
-
-from torchdeck import presets
-from torchdeck.core.config import ExperimentConfig, parse_config, to_plain
-from torchdeck.core.control import Control
-from torchdeck.core.data.image_spec import ImageSpec
-from torchdeck.core.events import RunCompleted, RunFailed, RunStarted, StepCompleted
-from torchdeck.core.models import build
-from torchdeck.core.session.session import SessionContext, run
-
-WARM_UP = 5.0
-IN_SHORT = ("lenet", "basic-cnn", "resnet18")
-BARS = {"lenet": ">= 20", "basic-cnn": ">= 20"}
+ROOT = Path(__file__).resolve().parent.parent
+LIMITS = {
+    "device": 30,
+    "resume": 60,
+    "exact": 60,
+    "waits": 30,
+    "parity": 60,
+    "speedrun": 90,
+    "dead": 30,
+    "host": 60,
+    "graphs": 90,
+    "throughput": 90,
+    "resnet18": 480,
+}
+"""The checks of gpu_checks.py in their order, and the seconds that each may take."""
 
 
-def matrix_rate(device: torch.device, size: int = 8192, times: int = 50) -> float:
-    """FLOP/s of a product of bf16 matrices, the best of three."""
-    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    best = 0.0
-    for _ in range(4):
-        start = time.perf_counter()
-        for _ in range(times):
-            left @ right
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = max(best, 2 * size**3 * times / (time.perf_counter() - start))
-    return best
+def run_check(name: str, arguments: list[str], seconds: float) -> dict[str, Any]:
+    """The result of a check, run in a process of its own."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_checks.py"), name, *arguments, "--seconds", str(seconds)]
+    started = time.monotonic()
+    result: dict[str, Any] = {"check": name, "passed": False, "figures": {}}
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        lines = shown.stdout.splitlines()
+        if shown.returncode in (0, 1) and lines and lines[-1].startswith("{"):
+            result |= json.loads(lines[-1])
+        else:
+            result["error"] = f"exit status {shown.returncode}: {shown.stderr[-2000:]}"
+    except subprocess.TimeoutExpired:
+        result["error"] = f"not finished after {seconds:.0f} s"
+    return result | {"seconds": round(time.monotonic() - started, 1)}
 
 
-def on_noise(config: ExperimentConfig, device: str) -> ExperimentConfig:
-    """The preset's settings with noise in the shape of its images, without an end."""
-    content = to_plain(config)
-    data: Mapping[str, Any] = content["data"]
-    channels = 1 if "mnist" in data["name"] else 3
-    kept = {key: data[key] for key in ("size", "crop_padding", "flip")}
-    noise = {"name": "synthetic", "channels": channels, "train_images": 50_000, "test_images": 1000}
-    training = content["training"] | {"epochs": 100_000, "device": device, "patience": 0}
-    return parse_config(content | {"data": noise | kept, "training": training})
+def table(results: list[dict[str, Any]]) -> str:
+    """The results as a table in Markdown."""
+    lines = ["| check | passed | seconds | figures |", "|---|---|---|---|"]
+    for result in results:
+        figures = ", ".join(f"{name} {value}" for name, value in result["figures"].items())
+        shown = figures + (f" {result['error'].splitlines()[-1]}" if result.get("error") else "")
+        lines.append(f"| {result['check']} | {'yes' if result['passed'] else 'NO'} | {result['seconds']} | {shown} |")
+    return "\n".join(lines)
 
 
-def train(config: ExperimentConfig, seconds: float) -> tuple[list[float], int, int]:
-    """Images a second between each two events within an epoch after the warm-up, forward FLOP an image, peak bytes."""
-    control, speeds, flops, peak = Control(), list[float](), 0, 0
-    start, last = time.perf_counter(), (0.0, 0, 0)
-    with tempfile.TemporaryDirectory() as name:
-        context = SessionContext(Path(name), sample_every=0.25)
-        for event in run(config, Path(name) / "logs", control, context=context):
-            now = time.perf_counter()
-            match event:
-                case RunStarted():
-                    flops, start = event.forward_flops, now
-                case StepCompleted(phase="train"):
-                    # Its figures left the device, so every step up to it is done.
-                    if now - start > WARM_UP and event.epoch == last[1]:
-                        speeds.append((event.step - last[2]) * config.training.batch_size / (now - last[0]))
-                    last = (now, event.epoch, event.step)
-                    if now - start > WARM_UP + seconds and speeds:
-                        control.request("stop", "measured")
-                case RunCompleted():
-                    peak = event.peak_memory or 0
-                case RunFailed():
-                    print(event.error.traceback, file=sys.stderr)
-                case _:
-                    pass
-    return speeds, flops, peak
-
-
-def reports_speed(config: ExperimentConfig, device: torch.device, seconds: float) -> float:
-    """Images a second of the reports' loop on the same network."""
-    images, labels = random_images(20_000)
-    loader = DataLoader(
-        Pictures(images, labels), config.training.batch_size, True, num_workers=2, persistent_workers=True
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--data", type=Path, default=ROOT / "data", help="folder of the data sets")
+    made.add_argument("--minutes", type=float, default=8.0, help="for all checks together (default 8)")
+    made.add_argument(
+        "--only", nargs="+", choices=LIMITS, default=list(LIMITS), metavar="CHECK", help=", ".join(LIMITS)
     )
-    model = build(config.model, ImageSpec(3, 32, 32, 10)).to(device).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
-    seen, start = 0, 0.0
-    while True:
-        for batch, truth in loader:
-            if not seen and not start:
-                start = time.perf_counter()  # the workers have started
-            optimizer.zero_grad()
-            loss = functional.cross_entropy(model(batch.to(device)), truth.to(device))
-            loss.backward()
-            optimizer.step()
-            loss.item()
-            seen += len(truth)
-            if time.perf_counter() - start > seconds:
-                return seen / (time.perf_counter() - start)
-
-
-def figures(name: str, device: str, seconds: float, rate: float) -> list[Figure]:
-    """The figures of one preset."""
-    config = on_noise(presets.load(name).config, device)
-    speeds, flops, peak = train(config, seconds)
-    if not speeds:
-        return []
-    achieved = [3 * flops * speed / rate for speed in speeds]
-    bar = ">= 0.35" if name == "wrn-28-10" else ""
-    found = [
-        figure(f"{name}: images a second", speeds, "wall", unit="images/s"),
-        figure(f"{name}: FLOP/s over the matrix rate", achieved, "wall", bar=bar),
-        figure(f"{name}: peak memory", [peak / 2**20], "-", unit="MiB"),
-    ]
-    if name in BARS:
-        theirs = reports_speed(config, torch.device(device), seconds)
-        ratios = [speed / theirs for speed in speeds]
-        found.append(figure(f"{name}: images/s over the reports' script", ratios, "wall", bar=BARS[name]))
-    return found
+    made.add_argument("--keep", type=Path, help="keep the logs of the runs in this folder")
+    made.add_argument("--rehearse", action="store_true", help="in small, on null CUDA")
+    return made.parse_args()
 
 
 def main() -> None:
-    """Print the figures as text or JSON."""
-    made = parser(__doc__)
-    made.add_argument("--presets", nargs="+", help="(default all; short: lenet, basic-cnn and resnet18)")
-    made.add_argument("--seconds", type=float, help="seconds a preset, after the warm-up (default 10; short: 3)")
-    made.add_argument("--device", default="cuda", help="cpu works too, to try the script")
-    asked = made.parse_args()
-    if asked.device.startswith("cuda") and not torch.cuda.is_available():
-        print("no CUDA device is to be had here; gpu.py measures one", file=sys.stderr)
-        sys.exit(2)
-    device = torch.device(asked.device)
-    rate = matrix_rate(device, *((8192, 50) if device.type == "cuda" else (1024, 2)))
-    wanted = asked.presets or (IN_SHORT if asked.short else [name for name in presets.names() if name != "quickstart"])
-    seconds = asked.seconds or (3.0 if asked.short else 10.0)
-    found = [item for name in wanted for item in figures(name, asked.device, seconds, rate)]
-    card = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    report("gpu", found, asked.json, card=card, matrix_tflops=round(rate / 1e12, 2))
+    """Run the checks; the exit status is 1 where one failed."""
+    asked = parse_arguments()
+    if asked.rehearse:
+        from on_null_cuda import restart_on_null_cuda
+
+        restart_on_null_cuda()
+    end = time.monotonic() + 60 * asked.minutes
+    results: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        for check in asked.only:
+            left = end - time.monotonic()
+            if left < 10:
+                break
+            folder = (asked.keep or Path(name)).resolve() / check
+            folder.mkdir(parents=True, exist_ok=True)
+            arguments = ["--folder", str(folder), "--data", str(asked.data.resolve())]
+            arguments += ["--rehearse"] if asked.rehearse else []
+            # A rehearsal shares its machine with other tests.
+            results.append(run_check(check, arguments, min(left, LIMITS[check] * (3 if asked.rehearse else 1))))
+            print(json.dumps(results[-1]), flush=True)
+    print(f"\n{table(results)}")
+    sys.exit(0 if all(result["passed"] for result in results) and len(results) == len(asked.only) else 1)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.freeze()
     if not config.option.markexpr:
         named = config.args_source is pytest.Config.ArgsSource.ARGS
-        config.option.markexpr = "not slurm and not ray" if named else "not slurm and not ray and not long"
+        config.option.markexpr = "not slurm and not ray and not rehearsal" + ("" if named else " and not long")
     if sys.dont_write_bytecode:
         # Each process that tests start would compile all of torch anew.
         del os.environ["PYTHONDONTWRITEBYTECODE"]
