@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,10 +15,11 @@ from pydantic_core import ErrorDetails
 
 from .data import DATASETS, DataOptions
 from .devices.device_spec import DEVICE_PATTERN, MAX_RANKS, devices_of
-from .errors import ConfigError, Fault, InputError, nearest
+from .errors import ConfigError, Fault, InputError, nearest, shortened
 from .models import MODELS, LibraryOptions
 from .optim import OPTIMIZERS, SCHEDULES, ConstantOptions, OptimizerOptions, ScheduleOptions
 from .utils.registry import NamedOptions, Options, Table
+from .utils.toml_value import toml_value
 
 if TYPE_CHECKING:
     DataSection = DataOptions
@@ -292,17 +292,12 @@ def _override(text: str) -> tuple[str, str, Any]:
     path, equals, value = text.partition("=")
     section, dot, key = path.strip().partition(".")
     if not equals or not dot or not key:
-        raise ConfigError([Fault("", f"'{text}' is not of the form section.key=value, such as optimizer.lr=0.01")])
+        raise ConfigError(
+            [Fault("", f"'{shortened(text)}' is not of the form section.key=value, such as optimizer.lr=0.01")]
+        )
     if section not in SECTIONS:
         raise ConfigError([Fault(path.strip(), f"no section named '{section}'; {nearest(section, SECTIONS)}")])
-    return section, key, _toml_value(value.strip())
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    return section, key, toml_value(value.strip())
 
 
 def _cross_checks(config: ExperimentConfig) -> Iterable[Fault]:
@@ -387,7 +382,7 @@ def _explained(error: ErrorDetails, path: list[str], choice: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return repr(value) if not isinstance(value, float) or math.isfinite(value) else str(value)
+    return shortened(repr(value) if not isinstance(value, float) or math.isfinite(value) else str(value))
 
 
 def setting_names(section: str, choice: str = "") -> list[str]:

@@ -15,8 +15,19 @@ TorchdeckError            what went wrong, and what to do about it
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+MAX_QUOTED_LENGTH = 300
+"""The longest text that a message quotes, in characters."""
+_LONG = re.compile(rf"\S{{{MAX_QUOTED_LENGTH + 1},}}|(?<!\w)'[^'\n]{{{MAX_QUOTED_LENGTH},}}'")
+
+
+def shortened(text: str) -> str:
+    """The text without its middle where it is longer than `MAX_QUOTED_LENGTH`."""
+    half = MAX_QUOTED_LENGTH // 2
+    return text if len(text) <= MAX_QUOTED_LENGTH else f"{text[:half]}…{text[-half:]}"
 
 
 class TorchdeckError(Exception):
@@ -25,9 +36,9 @@ class TorchdeckError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # Whatever was refused may be quoted: a path or a number of any length.
+        self.message, self.hint = (_LONG.sub(lambda found: shortened(found[0]), text) for text in (message, hint))
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
@@ -52,7 +63,9 @@ class ConfigError(InputError):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(f"{fault.path}: {fault.message}".removeprefix(": ") for fault in self.faults))
+        super().__init__(
+            "\n".join(f"{shortened(fault.path)}: {fault.message}".removeprefix(": ") for fault in self.faults)
+        )
 
 
 class DataError(InputError):
@@ -94,3 +107,14 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     known = list(choices)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if len(word) <= MAX_WORD_LENGTH else []
     return f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(known)}"
+
+
+def explained(error: Exception) -> TorchdeckError | None:
+    """What an error of the operating system means to a user; None for errors of the program."""
+    match error:
+        case OSError(filename=str() as path) if error.strerror:
+            return InputError(f"{shortened(path)}: {error.strerror.lower()}", "check the path and its permissions")
+        case ImportError() if re.search("map segment|allocate memory", str(error)):
+            return TorchdeckError(f"too little memory to load a library ({error})", "free memory, or raise its limit")
+        case _:
+            return None

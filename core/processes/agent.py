@@ -255,8 +255,19 @@ def _cause(folder: Path, died: dict[int, Any]) -> tuple[Failure, bool]:
         rank, word = reports[0]
         message = f"rank {rank} got no answer from the others ({word['failure']['message'].splitlines()[0]})"
         return Failure("crash", "RankLost", message, resume, word["failure"]["traceback"]), True
-    hint = f"see their output in {folder / RANKS}"
-    return Failure("crash", "RankDied", "the processes of the run ended without an error message", hint), True
+    # Of a run that never started the folder goes, and with it the output.
+    hint = f"see their output in {folder / RANKS}" if is_run(folder) else "start it again"
+    return Failure("crash", "RankDied", f"{_first_end(died)} without an error message", hint), True
+
+
+def _first_end(died: dict[int, Any]) -> str:
+    """How the first rank to end did so, as text."""
+    if not died:
+        return "the processes of the run ended"
+    rank, process = min(died.items(), key=lambda item: item[1].timestamp)
+    code = process.exitcode
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return f"rank {rank} (process {process.pid}) {how}"
 
 
 def _delete_failure_reports(folder: Path) -> None:

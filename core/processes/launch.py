@@ -156,11 +156,18 @@ class WorkerProcess:
         """How the process ended, as text."""
         code = self._process.returncode
         if code == EXIT_CODE_UNKNOWN:
-            return f"its process and the fork server are gone; see {self.console}"
+            return f"its process and the fork server are gone{self._output()}"
         if code is not None and code < 0:
             with suppress(ValueError):
                 return f"its process was killed by {signal.Signals(-code).name}"
-        return f"its process ended with exit code {code}; see {self.console}"
+        return f"its process ended with exit code {code}{self._output()}"
+
+    def _output(self) -> str:
+        """Where to read what it printed; of a hidden file, which is deleted, its last line."""
+        if not self.console.name.startswith("."):
+            return f"; see {self.console}"
+        lines = _last_lines(self.console, self._console_start)
+        return f" ({lines[-1].decode(errors='replace')})" if lines else ""
 
     def failure(self) -> RunFailed | None:
         """The failure that the process printed at its end; None without one."""
@@ -169,12 +176,17 @@ class WorkerProcess:
 
 def read_failure(console: Path, since: int) -> RunFailed | None:
     """The failure in the last line that a process printed after byte `since`; None without one."""
+    lines = _last_lines(console, since)
+    return _parse_failure(lines[-1]) if lines else None
+
+
+def _last_lines(console: Path, since: int) -> list[bytes]:
+    """The last lines that a process printed after byte `since`; none where the file cannot be read."""
     with suppress(OSError), open(open_regular(console), "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(since, size - TAIL_BYTES))
-        lines = file.read().splitlines()
-        return _parse_failure(lines[-1]) if lines else None
-    return None
+        return file.read().splitlines()
+    return []
 
 
 def _parse_failure(line: bytes) -> RunFailed | None:

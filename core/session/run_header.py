@@ -83,8 +83,8 @@ def _names(all_ranks: list[dict[str, str]]) -> str:
     return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items())
 
 
-def failure_of(error: Exception) -> Failure:
-    """The failure that an exception means, for the last event of a run."""
+def failure_of(error: Exception, otherwise: str = "see the traceback in the run's log") -> Failure:
+    """The failure that an exception means, for the last event of a run; `otherwise` is the hint for an unknown one."""
     kind: FailureKind = "crash"
     hint = error.hint if isinstance(error, TorchdeckError) else ""
     match error:
@@ -99,7 +99,7 @@ def failure_of(error: Exception) -> Failure:
         case _ if is_out_of_memory(error):
             kind, hint = "memory", "choose a smaller model or data set, or set data.source=streamed"
         case _:
-            hint = hint or "see the traceback in the run's log"
+            hint = hint or otherwise
     message = error.message if isinstance(error, TorchdeckError) else _text(error) or type(error).__name__
     return Failure(kind, type(error).__name__, message, hint, "".join(traceback.format_exception(error)))
 

@@ -17,7 +17,7 @@ from ..data import open_dataset
 from ..data.image_spec import Progress
 from ..data.prepare import Prepared, prepare
 from ..devices.torch_device import open_sampler, peak_memory
-from ..errors import BusyError, DivergedError, LogsError
+from ..errors import BusyError, DivergedError, LogsError, explained
 from ..events import (
     CommandApplied,
     EpochCompleted,
@@ -238,7 +238,8 @@ def _attempt(
             # The job has no name here, so that its memory is free before `release_memory` is called.
             yield from _train((yield from start()), folder, recorder, control or Control(), context)
         except Exception as error:  # noqa: BLE001 - a failure of any kind is the last event
-            failure = failure_of(error)
+            has_log = recorder.record.started is not None
+            failure = failure_of(error) if has_log else failure_of(explained(error) or error, "")
         if failure:
             # Only now is the traceback gone, and with it the model and its data: the next run may need their memory.
             # A lost device raises an error in each of these; the failure is reported all the same.

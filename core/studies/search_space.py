@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..config import parse_config, with_overrides
 from ..devices.device_spec import split_list
 from ..errors import ConfigError, Fault
+from ..utils.toml_value import toml_value
 
 _FORM = re.compile(r"(log|uniform|int|choice)\((.*)\)", re.DOTALL)
 _EXAMPLES = {
@@ -54,18 +54,10 @@ def parse_distribution(path: str, text: str) -> dict[str, Any]:
 def values_of(text: str) -> list[Any]:
     """The distinct values of a list such as `0.1,0.05`, `a,b` or `[1,2],[3,4]`, parsed as TOML."""
     inner = text.strip()
-    try:
-        values = tomllib.loads(f"value = [{inner}]")["value"]
-    except tomllib.TOMLDecodeError:
-        values = [_value(part) for part in split_list(inner)]
+    values = toml_value(f"[{inner}]")
+    if not isinstance(values, list):
+        values = [toml_value(part) for part in split_list(inner)]
     return [value for at, value in enumerate(values) if value not in values[:at]]
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def override_texts(overrides: Mapping[str, Any]) -> list[str]:

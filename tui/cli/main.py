@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from ...core.errors import ConfigError, TorchdeckError
+from ...core.errors import ConfigError, TorchdeckError, explained
 from ...core.utils.gc_tuning import collect_rarely
 from .command_groups import arrange
 from .data_commands import data_app
@@ -324,6 +324,9 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - users never see a raw traceback
         if os.environ.get("TORCHDECK_DEBUG"):
             traceback.print_exc()
+        if known := explained(error):
+            _print_error(known)
+            sys.exit(known.exit_code)
         from ..format.values import safe
 
         message = safe(f"internal error: {type(error).__name__}: {error}")
