@@ -17,7 +17,7 @@ from ..errors import ConfigError, DataError, Fault
 from ..utils.files import disk_error_text
 from . import NORMALIZATIONS, DataOptions
 from .cache import cache_folder, check_caches, is_whole, left_out, mapped, staging, write_manifest
-from .dataset import ArrayDataset, Dataset, Facts, FileDataset, Labels, Split, SplitName
+from .dataset import ArrayDataset, Bytes, Dataset, Facts, FileDataset, Labels, Split, SplitName
 from .decoding import Unreadable, check_files, decoded, resized, unreadable_error
 from .image_spec import ImageSpec, Progress
 from .images.array_file import ArrayFile
@@ -151,8 +151,13 @@ def _centred(split: Split, spec: ImageSpec, options: DataOptions, name: SplitNam
     """The centres of the stored images, as the network sees them, without a copy; all of those to be sampled."""
     if name == "train" and options.is_sampled:
         return split
-    top, left = (split.images.shape[2] - spec.height) // 2, (split.images.shape[3] - spec.width) // 2
-    return replace(split, images=split.images[:, :, top : top + spec.height, left : left + spec.width])
+    return replace(split, images=centered(split.images, spec))
+
+
+def centered(images: Bytes, spec: ImageSpec) -> Bytes:
+    """The centres [..., H, W] of stored images [..., h, w], as the network sees them, without a copy."""
+    top, left = (images.shape[-2] - spec.height) // 2, (images.shape[-1] - spec.width) // 2
+    return images[..., top : top + spec.height, left : left + spec.width]
 
 
 def _shape(count: int, spec: ImageSpec) -> tuple[int, int, int, int]:

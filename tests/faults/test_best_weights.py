@@ -18,9 +18,10 @@ from rich.console import Console
 
 from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.events import CheckpointSaved, EpochCompleted, RunCompleted, RunEvent
-from torchdeck.core.results.model_export import best_weights, export
+from torchdeck.core.results.model_export import export
 from torchdeck.core.results.predictions import read_filters, read_predictions
 from torchdeck.core.runs import checkpoint
+from torchdeck.core.runs.best_weights import best_weights
 from torchdeck.core.runs.index import read_row
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.session.session import SessionContext, resume, run
@@ -137,7 +138,7 @@ async def test_weights_that_are_not_the_bests_are_said_to_be(
     assert events[-1].status == "completed"
     assert f"the weights of the best epoch, {BEST}, could not be written and are lost" in record.warnings
     # export
-    assert export(folder, "safetensors", tmp_path / "model.safetensors") == (MISSED,)
+    assert export(folder, "safetensors", tmp_path / "model.safetensors").passed_over == (MISSED,)
     before = checkpoint.load_model(checkpoint.folder_of(folder / "checkpoints", STEPS * BEFORE))
     assert equal(before, safetensors.torch.load_file(tmp_path / "model.safetensors"))
     assert not equal(before, best_weights(whole).tensors)

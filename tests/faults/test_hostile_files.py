@@ -18,9 +18,9 @@ from torchdeck.core.control import Control
 from torchdeck.core.errors import InputError, LogsError, TorchdeckError
 from torchdeck.core.events import CheckpointSaved, RunEvent, RunStarted
 from torchdeck.core.results.device_samples import mean_utilization
-from torchdeck.core.results.model_export import best_weights
 from torchdeck.core.results.predictions import read_filters, read_predictions
 from torchdeck.core.runs import checkpoint, manage
+from torchdeck.core.runs.best_weights import best_weights
 from torchdeck.core.runs.commands import FolderControl, send_command
 from torchdeck.core.runs.index import RunIndex, find_run, list_runs
 from torchdeck.core.runs.layout import CONSOLE

@@ -21,6 +21,7 @@ from .data_commands import data_app
 from .foreground import in_foreground
 from .look_commands import register as register_looks
 from .manage_commands import register as register_management
+from .model_commands import register as register_models
 from .options import (
     DATA,
     LOGS,
@@ -58,6 +59,7 @@ app = typer.Typer(
 )
 register_runs(app)
 register_results(app)
+register_models(app)
 register_management(app)
 register_looks(app)
 register_sbatch(app)

@@ -85,7 +85,7 @@ def report(
     print_json({"files": [str(path) for path in files]}) if as_json else typer.echo(to)
 
 
-Form = Literal["torchscript", "safetensors", "csv", "tensorboard", "predictions"]
+Form = Literal["onnx", "pt2", "torchscript", "safetensors", "csv", "tensorboard", "predictions"]
 
 
 def export(
@@ -94,12 +94,17 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file or folder to write; by default named after the run.")
     ] = None,
+    from_bytes: Annotated[
+        bool, typer.Option("--from-bytes", help="onnx, pt2, torchscript: take uint8 images, and give probabilities.")
+    ] = False,
     logs: Logs = LOGS,
     as_json: Json = False,
 ) -> None:
-    """Export the best weights, the metrics of every epoch and step, or every prediction, for other programs.
+    """Export the best model, the metrics of every epoch and step, or every prediction, for other programs.
 
-    The TorchScript module takes pixels from 0 to 1 and normalises them itself. csv writes a file of epochs and a
+    onnx, pt2 (torch.export) and torchscript (deprecated by PyTorch) take pixels from 0 to 1, normalise them, and give
+    logits, for any number of images; classes, preprocessing and metrics are in their metadata. Each is loaded again and
+    compared with the run's model first. csv writes a file of epochs and a
     second one with the loss of every step; tensorboard writes a folder of event files. predictions is a CSV file with
     a line for each test image: its path, its label and the most probable classes at the best epoch. For a study, csv
     and tensorboard contain all runs.
@@ -108,7 +113,7 @@ def export(
     from ...core.studies.store import find_either
 
     found = find_either(logs, reference)
-    name = found.id if isinstance(found, RunRow) else found.study_id
+    name, difference = found.id if isinstance(found, RunRow) else found.study_id, None
     if to not in ("csv", "tensorboard") and not isinstance(found, RunRow):
         what = "predictions to export" if to == "predictions" else f"weights to export as {to}"
         raise InputError(f"a study has no {what}", "name one of its runs, or use csv")
@@ -116,14 +121,17 @@ def export(
         from ...core.results.csv_export import write_predictions
 
         files = write_predictions(logs / name, output or Path(f"{name}-predictions.csv"))
-    elif to in ("torchscript", "safetensors"):
+    elif to in ("onnx", "pt2", "torchscript", "safetensors"):
         from ...core.results.model_export import SUFFIXES  # torch, seconds
         from ...core.results.model_export import export as write
         from ..format.values import safe
 
         files = [output or Path(f"{name}.{SUFFIXES[to]}")]
-        for message in write(logs / name, to, files[0]):
+        done = write(logs / name, to, files[0], whole=from_bytes)
+        for message in done.passed_over:
             typer.echo(f"warning: {safe(message)}", err=True)
+        if (difference := done.difference) is not None:
+            typer.echo(f"loaded again: its outputs differ from the run's by at most {difference:.1g}", err=True)
     else:
         from ...core.results.csv_export import ExportedRun, runs_of, write_csv
         from ...core.results.tensorboard_export import write_events
@@ -131,5 +139,6 @@ def export(
         target = output or Path(f"{name}.csv" if to == "csv" else f"{name}-tensorboard")
         runs = [ExportedRun("", found.folder)] if isinstance(found, RunRow) else runs_of(found, logs)
         files = (write_csv if to == "csv" else write_events)(runs, target)
-    content = {"run": name, "form": to, "file": str(files[0]), "files": [str(path) for path in files]}
+    checked = {} if difference is None else {"difference": difference}
+    content = {"run": name, "form": to, "file": str(files[0]), "files": [str(path) for path in files], **checked}
     print_json(content) if as_json else typer.echo("\n".join(map(str, files)))

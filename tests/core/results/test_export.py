@@ -1,4 +1,5 @@
 import csv
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,18 @@ import safetensors.torch
 import torch
 from example_runs import Example, make_study
 from pictures import write_classes
+from torch import nn
 
 from torchdeck.core.config import ExperimentConfig, parse_config
 from torchdeck.core.data import open_dataset
-from torchdeck.core.errors import CheckpointError, InputError, LogsError
+from torchdeck.core.errors import CheckpointError, InputError, LogsError, RunError
 from torchdeck.core.events import EpochCompleted, RunEvent
 from torchdeck.core.results.csv_export import ExportedRun, runs_of, write_csv, write_predictions
 from torchdeck.core.results.curves import step_losses
-from torchdeck.core.results.model_export import export
+from torchdeck.core.results.exported_model import outputs
+from torchdeck.core.results.model_export import Form, export
 from torchdeck.core.results.tensorboard_export import write_events
+from torchdeck.core.results.trained_model import load_trained
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.session.session import SessionContext
 from torchdeck.core.studies.store import find_study, load_study
@@ -175,3 +179,52 @@ def test_predictions_of_arrays_have_places_and_a_run_without_any_has_none(
     (the_run() / "predictions.safetensors").unlink()
     with pytest.raises(LogsError, match="is missing"):
         write_predictions(the_run(), tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2", "torchscript"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_exported_model_computes_what_the_run_does_for_any_number_of_images(
+    small: Made, train: Train, the_run: TheRun, tmp_path: Path, form: Form, whole: bool
+) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    train(small({"training.epochs": 1}))
+    target = tmp_path / f"model.{form}"
+    done = export(the_run(), form, target, whole=whole)
+    assert done.difference is not None
+    assert done.difference <= 1e-4
+    trained = load_trained(the_run())
+    pixels = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
+    expected = trained.logits(pixels).softmax(1) if whole else trained.logits(pixels)
+    images = pixels.numpy() if whole else (pixels.float() / 255).numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = outputs(form, target, images)
+    assert found == pytest.approx(expected.numpy(), abs=1e-4)
+
+
+def test_an_exported_model_says_what_it_takes_and_gives(
+    small: Made, train: Train, the_run: TheRun, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    train(small({"training.epochs": 1}))
+    export(the_run(), "onnx", tmp_path / "model.onnx", whole=True)
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    about = session.get_modelmeta().custom_metadata_map
+    assert about["run_id"] == the_run().name
+    assert json.loads(about["classes"]) == list(load_trained(the_run()).classes)
+    assert json.loads(about["input"]) == {"shape": ["batch", 3, 16, 16], "type": "uint8"}
+    assert about["output"] == "probabilities"
+    assert 0 <= json.loads(about["metrics"])["test/accuracy"] <= 1
+
+
+def test_an_export_that_computes_something_else_is_not_written(
+    small: Made, train: Train, the_run: TheRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(small({"training.epochs": 1}))
+    monkeypatch.setattr(torch.jit, "trace", lambda *_: torch.jit.script(nn.Softmax(1)))
+    with pytest.raises(RunError, match=r"cannot be loaded|differs from the run's by"):
+        export(the_run(), "torchscript", tmp_path / "model.pt")
+    assert not (tmp_path / "model.pt").exists()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from example_runs import Example, make_study
+from PIL import Image
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
@@ -255,3 +256,26 @@ def test_lists_can_be_read_by_scripts(tmp_path: Path) -> None:
     assert (here["digits"], here["cifar10"]) == ("yes", "no")
     assert json_of(torchdeck(tmp_path, "data", "check", "digits", "--json"))["test_images"] == 364
     assert json_of(torchdeck(tmp_path, "runs", "--json")) == []
+
+
+def test_a_finished_run_is_used_resumed_and_started_from(tmp_path: Path) -> None:
+    assert torchdeck(tmp_path, "run", "quickstart", *QUICK).returncode == 0
+    picture = tmp_path / "picture.png"
+    Image.new("L", (40, 40), 200).save(picture)
+    lines = torchdeck(tmp_path, "predict", "@last", str(picture), str(tmp_path), "--json").stdout.splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [str(picture)] * 2
+    assert len(json.loads(lines[0])["classes"]) == 3
+    assert torchdeck(tmp_path, "predict", "@last", str(picture)).stdout.count("%") == 3
+    assert torchdeck(tmp_path, "predict", "@last", str(picture), "--top", "1", "--csv").stdout.count(",") == 2
+    (tmp_path / "broken.png").write_bytes(b"x")
+    broken = torchdeck(tmp_path, "predict", "@last", str(tmp_path), "--csv")
+    assert (broken.returncode, broken.stdout.count("picture.png")) == (2, 1)
+    assert "broken.png" in broken.stderr
+    assert json_of(torchdeck(tmp_path, "evaluate", "@last", "--json"))["images"] == 364
+    assert "macro mean" in torchdeck(tmp_path, "evaluate", "@last", "data.test_limit=50").stdout
+    longer = torchdeck(tmp_path, "resume", "@last", "training.epochs=2")
+    assert "attempt 2" in longer.stderr
+    wrong = torchdeck(tmp_path, "resume", "@last", "model.name=resnet9")
+    assert (wrong.returncode, "cannot change within a run" in wrong.stderr) == (2, True)
+    started = torchdeck(tmp_path, "run", "quickstart", *QUICK, "--from", "@last")
+    assert "starts from run " in started.stderr
