@@ -10,7 +10,7 @@ from torchdeck.core.control import Control
 from torchdeck.core.devices.torch_device import computes_bf16
 from torchdeck.core.events import RunEvent, RunStarted, StageStarted
 from torchdeck.core.training import precision
-from torchdeck.core.training.plan import Plan, make_plan, with_precision
+from torchdeck.core.training.plan import Plan, device_notes, make_plan, with_precision
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
@@ -61,3 +61,12 @@ def test_a_wide_network_is_checked_with_fewer_images(small: Made, tmp_path: Path
     wide = plan_of(small({"model.name": "wrn-28-10", "data.size": 32}), tmp_path)
     narrow = plan_of(small(WIDE), tmp_path)
     assert precision.timed_batch_size(wide) < precision.timed_batch_size(narrow) == 32
+
+
+def test_a_card_that_emulates_bf16_is_noted(
+    small: Callable[..., ExperimentConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for in_hardware in (False, True):
+        monkeypatch.setattr("torchdeck.core.training.plan.computes_bf16", lambda _, found=in_hardware: found)
+        notes = device_notes(small({"training.precision": "bf16"}), torch.device("cuda", 0))
+        assert any("training.precision=fp16" in note for note in notes) is not in_hardware

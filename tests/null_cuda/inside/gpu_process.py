@@ -17,7 +17,7 @@ import torch
 from presets_on_noise import on_noise
 
 from torchdeck.core.config import ExperimentConfig
-from torchdeck.core.control import Control
+from torchdeck.core.control import CommandName, Control
 from torchdeck.core.data import open_dataset
 from torchdeck.core.data.epoch_plan import epoch_plan
 from torchdeck.core.data.prepare import Prepared, prepare
@@ -200,14 +200,15 @@ def train(
     stop_at: int = 0,
     watch: Callable[[RunEvent], object] = lambda _: None,
     sample_every: float = 0.0,
+    command: CommandName = "stop",
 ) -> list[RunEvent]:
-    """The events of a run, one for each step, stopped after a step if one is named; `watch` sees each as it comes."""
+    """The events of a run, one for each step, given a command after step `stop_at`; `watch` sees each as it comes."""
     control = Control()
     around = SessionContext(folder, sample_every=sample_every, wait=lambda _: None)
 
     def seen(event: RunEvent) -> RunEvent:
         if stop_at and isinstance(event, StepCompleted) and event.phase == "train" and event.step == stop_at:
-            control.request("stop", "test")
+            control.request(command, "test")
         watch(event)
         return event
 

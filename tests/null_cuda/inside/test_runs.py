@@ -1,6 +1,7 @@
 """Whole runs on a GPU: their waits for the device, the second GPU, deterministic algorithms, compiled steps."""
 
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from gpu_process import bytes_on, counts, ends, forked, go_on, small, stops_and_resumes, train
 
 from torchdeck.core.config import ExperimentConfig
-from torchdeck.core.events import RunEvent, RunFailed, StepCompleted, WarningRaised
+from torchdeck.core.events import RunEvent, RunFailed, RunStarted, StepCompleted, WarningRaised
 from torchdeck.core.training import compiled, step_graph
 
 
@@ -97,9 +98,33 @@ def test_a_step_that_cannot_be_captured_runs_without_a_graph(setting: str, tmp_p
         assert "training.cuda_graph=auto" in events[-1].error.hint
 
 
+def trained_deterministically(preset: str, folder: Path) -> tuple[list[RunEvent], bool, bool]:
+    """The events of a run, and whether matrix products and convolutions in fp32 used TF32."""
+    events = train(small(preset, {"training.deterministic": True}), folder)
+    return events, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize("preset", ["resnet18", "speedrun-96", "speedrun-cpu"])
 def test_deterministic_algorithms_train_a_preset(preset: str, tmp_path: Path) -> None:
-    ends(forked(train, small(preset, {"training.deterministic": True}), tmp_path), "completed", 4)
+    events, *tensor_float_32 = forked(trained_deterministically, preset, tmp_path)
+    ends(events, "completed", 4)
+    assert tensor_float_32 == [False, False]
+
+
+def test_a_run_is_handed_over_to_a_new_process(tmp_path: Path) -> None:
+    ends(forked(partial(train, command="hand-over"), small("resnet9"), tmp_path, 2), "handed_over", 2)
+    ends(forked(go_on, tmp_path), "completed", 4)
+
+
+def environment_of(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
+    (started,) = (event for event in train(config, folder) if isinstance(event, RunStarted))
+    return dict(started.environment)
+
+
+def test_a_run_records_what_its_device_can(tmp_path: Path) -> None:
+    found = forked(environment_of, small("lenet"), tmp_path)
+    assert found["capability"] == "9.0"
+    assert {"driver", "cudnn"} <= found.keys()
 
 
 def trained_compiled(config: Any, folder: Path) -> tuple[list[RunEvent], int]:
