@@ -12,6 +12,7 @@ GROUPS = {
         "studies", "study", "sweep", "search", "study-status", "study-result", "study-stop", "study-retry",
     ),
     "Data": ("data", "doctor"),
+    "Use a model": ("predict", "evaluate"),
     "Share": ("report", "export", "serve", "sbatch"),
 }  # fmt: skip
 _GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
