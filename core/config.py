@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from .data import DATASETS, DataOptions
+from .data import DATASETS, DataOptions, kept_augmentation
 from .devices.device_spec import DEVICE_PATTERN, MAX_RANKS, devices_of
 from .errors import ConfigError, Fault, InputError, nearest, shortened
 from .models import MODELS, LibraryOptions
@@ -274,16 +274,19 @@ def _bounds(schema: dict[str, Any]) -> str:
 
 
 def with_overrides(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Apply `section.key=value` overrides to `content`; changing a `name` resets its section to the defaults.
+    """Apply `section.key=value` overrides to `content`; changing a `name` resets its section to the defaults, but
+    another data set keeps the augmentation.
 
     Raises:
         ConfigError: an override is not of that form, or names no section.
     """
     changed = {section: dict(cast("Mapping[str, Any]", values)) for section, values in content.items()}
     pairs = [_override(text) for text in overrides]
+    sizes = [value for section, key, value in pairs if (section, key) == ("data", "size")]
     for section, key, value in sorted(pairs, key=lambda pair: pair[1] != "name"):
         if key == "name" and changed.get(section, {}).get("name") != value:
-            changed[section] = {"name": value}
+            kept = kept_augmentation(changed.get(section, {}), str(value), sizes) if section == "data" else {}
+            changed[section] = {"name": value, **kept}
         changed.setdefault(section, {"name": "constant"} if section == "schedule" else {})[key] = value
     return changed
 

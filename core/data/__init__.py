@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
@@ -27,6 +27,7 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 """Mean and standard deviation per channel, of pixels from 0 to 1."""
 
 MAX_SIDE = 1024
+_MOST_PADDING = 64
 
 
 def _one_side_or_two(value: int | str) -> int | str:
@@ -105,7 +106,10 @@ class DataOptions(NamedOptions):
         " 0 = auto: 8/7 of the size for image files",
     )
     crop_padding: int = Field(
-        default=0, ge=0, le=64, description="Random crops from the image padded by this many pixels; 0 = none"
+        default=0,
+        ge=0,
+        le=_MOST_PADDING,
+        description="Random crops from the image padded by this many pixels; 0 = none",
     )
     crop_fill: Literal["zero", "reflect"] = Field(
         default="zero", description="Padding of random crops: zeros, or the image reflected at its edges"
@@ -305,6 +309,40 @@ DATASETS = Table(
         "synthetic": Entry(SyntheticOptions, "torchdeck.core.data.synthetic:Synthetic"),
     },
 )
+
+
+_AUGMENTATION = (
+    "crop",
+    "crop_scale",
+    "crop_ratio",
+    "crop_fill",
+    "flip",
+    "rotation",
+    "jitter",
+    "color_jitter",
+    "erasing",
+)
+_AUTO_AUGMENT = ("auto_augment", "auto_augment_operations", "auto_augment_magnitude")
+_IN_PIXELS = ("crop_padding", "cutout")
+
+
+def kept_augmentation(before: Mapping[str, Any], name: str, sizes: Sequence[Any]) -> dict[str, Any]:
+    """The augmentation in other data settings, for the data set `name`; `sizes` ends with its size, if one is given.
+
+    What is counted in pixels grows with the size, where both are one side.
+    """
+    if name not in DATASETS.entries or before.get("name") not in DATASETS.entries:
+        return {}
+    old, new = (
+        given or DATASETS.options(of).model_fields["size"].default
+        for given, of in ((before.get("size"), str(before["name"])), (sizes[-1] if sizes else None, name))
+    )
+    scale = new / old if isinstance(old, int) and isinstance(new, int) and old > 0 else 1.0
+    kept = {key: before[key] for key in (*_AUGMENTATION, *_AUTO_AUGMENT) if key in before}
+    for key in _IN_PIXELS:
+        if isinstance(before.get(key), int):
+            kept[key] = min(_MOST_PADDING if key == "crop_padding" else MAX_SIDE, round(before[key] * scale))
+    return kept
 
 
 def open_dataset(options: DataOptions, root: Path) -> Dataset:

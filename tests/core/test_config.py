@@ -137,6 +137,17 @@ def test_overriding_a_name_starts_the_section_from_its_defaults() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("overrides", "padding"),
+    [(["data.name=tiny-imagenet"], 8), (["data.name=tiny-imagenet", "data.size=32"], 4), (["data.name=mnist"], 4)],
+)
+def test_another_data_set_keeps_the_augmentation(overrides: list[str], padding: int) -> None:
+    before = {**GOOD, "data": {"name": "cifar10", "crop_padding": 4, "flip": True, "train_limit": 7}}
+    data = parse_config(with_overrides(before, [*overrides, "data.crop_fill=reflect"])).data
+    assert (data.crop_padding, data.flip, data.crop_fill, data.train_limit) == (padding, True, "reflect", 0)
+    assert parse_config(with_overrides(before, [*overrides, "data.flip=false"])).data.flip is False
+
+
 def test_an_override_is_a_toml_value_or_a_text() -> None:
     overrides = ["optimizer.lr=1e-2", "data.flip=true", "training.precision=bf16", 'training.device="cpu"']
     config = parse_config(with_overrides(GOOD, overrides))
