@@ -274,8 +274,7 @@ def _bounds(schema: dict[str, Any]) -> str:
 
 
 def with_overrides(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Apply `section.key=value` overrides to `content`; changing a `name` resets its section to the defaults, but
-    another data set keeps the augmentation.
+    """Apply `section.key=value` overrides to `content`; a changed `name` resets all but the data's augmentation.
 
     Raises:
         ConfigError: an override is not of that form, or names no section.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import DATA, Data, Json, Overrides, print_json
+from .options import DATA, Data, Json, Overrides, PresetName, print_json
 
 data_app = typer.Typer(
     name="data",
@@ -79,6 +79,29 @@ def data_inspect(
 
     found = show_progress(inspect(open_folder(path, overrides or [], data)))
     return print_json(found.to_json()) if as_json else print_table(inspection_page(found))
+
+
+@data_app.command("show", epilog="Example: torchdeck data show resnet18 data.auto_augment=trivial --to images.png")
+def data_show(
+    name: PresetName,
+    overrides: Overrides = None,
+    count: Annotated[int, typer.Option(min=1, max=512, help="Number of images.")] = 16,
+    epoch: Annotated[int, typer.Option(min=1, help="The epoch that they are augmented for.")] = 1,
+    to: Annotated[Path | None, typer.Option(help="A picture to write instead, such as images.png.")] = None,
+    data: Data = DATA,
+) -> None:
+    """Show training images of a preset as the network sees them, augmented."""
+    from ...core.data.preview import preview  # torch, seconds
+    from ..charts.printed_images import joined_picture, printed_grid
+    from .datasets import open_preset, show_progress, write_picture
+    from .output import print_table, terminal_width
+
+    dataset, seed = open_preset(name, overrides or [], data)
+    shown = show_progress(preview(dataset, seed, count, epoch))
+    if to:
+        write_picture(joined_picture(list(shown.images)), to)
+        return typer.echo(f"{to}: {len(shown.images)} images")
+    return print_table(printed_grid(list(shown.images), shown.classes, terminal_width()))
 
 
 @data_app.command("check", epilog="Example: torchdeck data check cifar10")

@@ -7,6 +7,9 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from PIL import Image
+
+from ... import presets
 from ...core.config import parse_data
 from ...core.data import DATASETS, DataOptions, open_dataset
 from ...core.data.caches import Cache, remove
@@ -17,6 +20,7 @@ from ...core.data.prepare import check as check_files
 from ...core.errors import InputError
 from ...core.utils.files import disk_error_text
 from ...core.utils.generators import mapped, run_to_end
+from ..charts.half_blocks import Pixels
 from ..format.values import safe
 
 Result = TypeVar("Result")
@@ -50,6 +54,28 @@ def open_folder(path: Path, overrides: list[str], data: Path) -> ImageFolder:
     """
     options = parse_data("image-folder", overrides).model_copy(update={"path": str(path.absolute())})
     return cast("ImageFolder", open_dataset(options, data))
+
+
+def open_preset(name: str, overrides: list[str], data: Path) -> tuple[Dataset, int]:
+    """The data set of a preset with overrides, and the seed of its run.
+
+    Raises:
+        InputError: no preset has that name, or a setting is invalid.
+    """
+    config = presets.load(name).with_overrides(overrides)
+    return open_dataset(config.data, data), config.training.seed
+
+
+def write_picture(pixels: Pixels, file: Path) -> None:
+    """Write pixels [H, W, 3] in the format of the file's ending.
+
+    Raises:
+        InputError: it cannot be written, or its ending is no format of pictures.
+    """
+    try:
+        Image.fromarray(pixels).save(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be written ({error})", "give a path such as images.png") from None
 
 
 def remove_caches(caches: Sequence[Cache]) -> None:

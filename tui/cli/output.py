@@ -23,6 +23,11 @@ def print_table(*parts: RenderableType) -> None:
         _Console(width=width, highlight=False).print(*parts)
 
 
+def terminal_width() -> int:
+    """The width that `print_table` prints in, in cells."""
+    return _Console(highlight=False).width if sys.stdout.isatty() else WIDE
+
+
 def grid_parts(grid: Grid) -> list[RenderableType]:
     """A grid as a table with the best row in bold, and its note."""
     rows = [

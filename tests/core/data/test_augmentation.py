@@ -14,7 +14,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as torchvision
 
 from torchdeck.core.config import config_hash, parse_config, parse_data
-from torchdeck.core.data import DataOptions
+from torchdeck.core.data import DataOptions, open_dataset
 from torchdeck.core.data.batches import augmentation_of, open_batches
 from torchdeck.core.data.color import COLORS, recolored
 from torchdeck.core.data.dataset import Split
@@ -22,6 +22,7 @@ from torchdeck.core.data.epoch_plan import epoch_plan
 from torchdeck.core.data.geometry import sample
 from torchdeck.core.data.index_plan import Shard
 from torchdeck.core.data.prepare import prepare
+from torchdeck.core.data.preview import preview
 from torchdeck.core.utils.generators import run_to_end
 
 CPU = torch.device("cpu")
@@ -208,3 +209,14 @@ def test_settings_at_their_defaults_leave_the_hash_as_it_was() -> None:
     stated = {**content["data"], "crop": "pad", "rotation": 0.0, "auto_augment": "none", "erasing": 0.0}
     assert config_hash(parse_config({**content, "data": stated})) == plain
     assert config_hash(parse_config({**content, "data": {**stated, "erasing": 0.1}})) != plain
+
+
+def test_a_preview_shows_the_first_images_of_an_epoch(tmp_path: Path) -> None:
+    data = options(crop="random-resized", train_images=20, jitter=0.0)
+    shown = run_to_end(preview(open_dataset(data, tmp_path), 1, 12))
+    prepared = run_to_end(prepare(open_dataset(data, tmp_path), 1, streamed=False))
+    expected = epoch(prepared.train, data)[0].byte().numpy()
+    assert shown.images.shape == (12, 3, 16, 16)
+    assert np.array_equal(shown.images[:10], expected)
+    labels = prepared.train.labels[epoch_plan(20, 1, 1, data).order.numpy()]
+    assert shown.classes == tuple(prepared.class_names[label] for label in labels[:12])
