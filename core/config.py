@@ -261,16 +261,23 @@ def _choices(schema: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _bounds(schema: dict[str, Any]) -> str:
-    """The type and bounds of a setting from its JSON schema, as a short text: "integer >= 1"."""
+    """The bounds of a setting from its JSON schema, as a short text: "1 to 100,000", "above 0"; else its type."""
     if "anyOf" in schema:
         return " or ".join(_bounds(item) for item in schema["anyOf"])
     if "const" in schema:
         return str(schema["const"])
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
-    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
-    return " ".join([str(schema.get("type", "")), *limits])
+    if "minimum" in schema and "maximum" in schema:
+        return f"{_number(schema['minimum'])} to {_number(schema['maximum'])}"
+    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    limits = [f"{word} {_number(schema[key])}" for key, word in words.items() if key in schema]
+    return ", ".join(limits) or str(schema.get("type", ""))
+
+
+def _number(value: float) -> str:
+    """A bound in full, with separators; in powers of two where it is that of a machine's integers."""
+    return "2^63" if value == 2**63 else f"{value:,.10g}"
 
 
 def with_overrides(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

@@ -83,6 +83,11 @@ def load_all() -> tuple[list[Preset], list[InputError]]:
     return found, damaged
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a preset comes with Torchdeck; the others are the user's own."""
+    return (FOLDER / f"{name}.toml").exists()
+
+
 def save(name: str, title: str, summary: str, config: ExperimentConfig) -> Path:
     """Save settings as a preset of the user, replacing one of that name.
 
@@ -91,7 +96,7 @@ def save(name: str, title: str, summary: str, config: ExperimentConfig) -> Path:
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
         raise InputError(f"'{name}' is not a valid name of a preset", "use lower-case letters, digits and - . _")
-    if (FOLDER / f"{name}.toml").exists():
+    if is_shipped(name):
         raise InputError(f"the preset '{name}' comes with Torchdeck", "choose another name")
     path = user_folder() / f"{name}.toml"
     content = {"title": title or name, "summary": summary, **to_plain(config)}

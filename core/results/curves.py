@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,25 @@ def curve(record: RunRecord, metric: str, axis: Axis = "step") -> Curve:
                 return _concatenated(_of_epochs(record, metric, axis), _current_epoch(record, axis, "accuracy"))
             case _:
                 return _of_epochs(record, metric, axis)
+
+
+def epoch_curve(record: RunRecord, figure: Literal["lr", "images_per_second"], axis: Axis = "step") -> Curve:
+    """The learning rate, or training images per second: a point per epoch, and per step event of the current one."""
+    values = [getattr(epoch, figure) for epoch in record.epochs]
+    ended = Curve(_epoch_ends(record.epochs, axis), np.array(values, np.float64))
+    return _concatenated(ended, _current_epoch(record, axis, figure))
+
+
+def step_positions(record: RunRecord, steps: Sequence[int], axis: Axis) -> Numbers:
+    """Where optimizer steps stand on an axis."""
+    at = np.array(steps, np.float64)
+    if axis == "step" or record.started is None:
+        return at
+    if axis == "epoch":
+        return at / max(1, record.started.steps_per_epoch)
+    now = _current_epoch(record, "time", "loss").x[-1:]
+    known = np.array([0, *(epoch.step for epoch in record.epochs), *([record.step] if len(now) else [])], np.float64)
+    return np.interp(at, known, np.concatenate([[0.0], _epoch_ends(record.epochs, "time"), now]))
 
 
 def metrics_of(record: RunRecord) -> tuple[str, ...]:
@@ -89,17 +109,23 @@ def _x_values(epoch: EpochCompleted, share: Numbers, seconds: float, axis: Axis)
 
 def _of_epochs(record: RunRecord, metric: str, axis: Axis) -> Curve:
     seen = [epoch for epoch in record.epochs if metric in epoch.metrics]
+    return Curve(_epoch_ends(seen, axis), np.array([epoch.metrics[metric] for epoch in seen], np.float64))
+
+
+def _epoch_ends(epochs: Sequence[EpochCompleted], axis: Axis) -> Numbers:
+    """Where the ends of these epochs stand on an axis."""
     match axis:
         case "step":
-            x = [float(epoch.step) for epoch in seen]
+            return np.array([epoch.step for epoch in epochs], np.float64)
         case "epoch":
-            x = [float(epoch.epoch) for epoch in seen]
+            return np.array([epoch.epoch for epoch in epochs], np.float64)
         case "time":
-            x = np.cumsum([epoch.train_seconds for epoch in seen]).tolist()
-    return Curve(np.array(x, np.float64), np.array([epoch.metrics[metric] for epoch in seen], np.float64))
+            return np.cumsum(np.array([epoch.train_seconds for epoch in epochs], np.float64))
 
 
-def _current_epoch(record: RunRecord, axis: Axis, figure: Literal["loss", "accuracy"]) -> Curve:
+def _current_epoch(
+    record: RunRecord, axis: Axis, figure: Literal["loss", "accuracy", "lr", "images_per_second"]
+) -> Curve:
     """The points of the current epoch, one per step event."""
     seen = [step for step in record.steps if step.phase == "train"]
     started = record.started

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..format.values import safe
 from .axes import Rows, even_rows, limits, log_rows, widened
-from .canvas import BLANK, Grid, Sheet, narrow, paint_axes, paint_rule, paint_rule_label, paint_tint, put, write
+from .canvas import BLANK, Cell, Grid, Sheet, narrow, paint_axes, paint_rule, paint_rule_label, paint_tint, put, write
 from .points import Binned, Memo, Numbers, Points, band, bin_points, clean, extended, logarithms, merged, smoothed
 
 INKS = 8
@@ -195,7 +196,7 @@ def _scale(paths: Sequence[Path], rules: Sequence[Rule], view: View, rows: int) 
         values = np.array([0.0, 1.0])
     low, high = (float(values.min()), float(values.max())) if view.percent and not view.log else limits(values)
     for height in _rule_heights(rules, view):
-        if height is not None and (view.percent or max(high, height) - min(low, height) <= 4 * (high - low)):
+        if height is not None and max(high, height) - min(low, height) <= (1.5 if view.percent else 4) * (high - low):
             low, high = min(low, height), max(high, height)
     if view.log:
         return log_rows(low, high, rows)
@@ -367,3 +368,12 @@ def lettered(lines: Sequence[Line]) -> list[Line]:
         used.add(letter)
         result.append(replace(line, letter=letter))
     return result
+
+
+def message(text: str, width: int, height: int) -> Drawing:
+    """A centred message in an empty drawing."""
+    shown = safe(text)[: max(0, width)]
+    rows = [[BLANK] * width for _ in range(height)]
+    if rows:
+        rows[height // 2] = [Cell(char, "label") for char in shown.center(width)]
+    return Drawing(rows)

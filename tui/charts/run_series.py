@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...core.results.curves import Axis, curve, metrics_of
+from ...core.events import DeviceSampled
+from ...core.results.curves import Axis, curve, epoch_curve, metrics_of, step_positions
 from ...core.runs.record import READING, RunRecord
 from ...core.runs.reported import read_reported
 from ..format.values import percent
@@ -51,6 +53,28 @@ def _lines(record: RunRecord, axis: Axis, figure: str) -> list[Line]:
     return lines
 
 
+def rate_lines(record: RunRecord, axis: Axis) -> list[Line]:
+    """The learning rate."""
+    points = epoch_curve(record, "lr", axis)
+    return [Line("learning rate", points.x, points.y, ink=3)]
+
+
+def speed_lines(record: RunRecord, axis: Axis) -> list[Line]:
+    """Training images per second."""
+    points = epoch_curve(record, "images_per_second", axis)
+    return [Line("images/s", points.x, points.y, ink=4)]
+
+
+def memory_lines(record: RunRecord, axis: Axis, samples: Sequence[DeviceSampled]) -> list[Line]:
+    """The memory of the run, and of all that uses the device, in GiB, at the samples kept."""
+    lines: list[Line] = []
+    for label, name, ink in (("run", "memory_process", 5), ("device", "memory_used", 6)):
+        seen = [(sample.step, value) for sample in samples if (value := getattr(sample, name)) is not None]
+        x = step_positions(record, [step for step, _ in seen], axis)
+        lines.append(Line(label, x, [value / 2**30 for _, value in seen], ink=ink))
+    return lines
+
+
 def reported_rules(record: RunRecord) -> list[Rule]:
     """The reported test accuracies as rules."""
     started = record.started
@@ -81,7 +105,9 @@ def accuracy_note(record: RunRecord, ghost: Ghost | None) -> str:
     if not record.epochs:
         return record.stage if record.status == READING else ""
     last, best = record.epochs[-1].metrics.get("test/accuracy"), record.best
-    parts = [f"test {percent(last)}"]
+    validation = record.epochs[-1].metrics.get("validation/accuracy")
+    parts = [f"validation {percent(validation)}"] if validation is not None else []
+    parts.append(f"test {percent(last)}")
     if best:
         parts.append(f"best {percent(best.metrics.get('test/accuracy'))}")
     lead = lead_over(record, ghost) if ghost else None

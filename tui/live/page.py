@@ -13,7 +13,17 @@ from ...core.events import EpochCompleted, RunCompleted, RunEvent, RunFailed, Ru
 from ...core.results.curves import AXES, Axis
 from ...core.results.predictions import matrix_of
 from ...core.runs.record import READING, RunRecord
-from ..charts.run_series import Ghost, accuracy_lines, accuracy_note, loss_lines, loss_note, reported_rules
+from ..charts.run_series import (
+    Ghost,
+    accuracy_lines,
+    accuracy_note,
+    loss_lines,
+    loss_note,
+    memory_lines,
+    rate_lines,
+    reported_rules,
+    speed_lines,
+)
 from ..format.event_lines import held_text
 from ..format.values import safe
 from ..screens.page import Page
@@ -31,11 +41,14 @@ from ..state.refresh_rates import ChartPace, RefreshRates
 from ..state.workspace import Workspace
 from ..widgets.cached_render import Pane, Row
 from ..widgets.chart import Chart
+from .class_bars import ClassBars
 from .device_panel import DevicePanel
 from .log_pane import LogPane
 from .progress_bars import ProgressBars
 from .ranks_panel import RanksPanel
 
+FIGURES = ("Accuracy", "Classes", "Learning rate", "Speed", "Memory, GiB")
+"""What the second chart shows, one after the other."""
 COMPACT_RANKS = 2
 """Up to this many devices fit on the smallest terminal; with more, the panel grows."""
 NO_RUN = "No active run.\n\nPick a preset in Setup (1) and start it with F5,\nor watch an active run from Runs (3)."
@@ -51,7 +64,11 @@ class LivePage(Page):
         Binding("x", "stop", "Stop", id="live.stop"),
         Binding("h", "hand_over", "Hand over", id="live.hand_over"),
         Binding("R", "resume", "Resume", id="live.resume"),
-        Binding("c", "checkpoint", "Save a checkpoint now", show=False, id="live.checkpoint"),
+        Binding("c", "next_figure", "Chart", id="live.figure"),
+        Binding(
+            "g", "references", "Hide or show the best earlier run and the reported figures", show=False, id="live.g"
+        ),
+        Binding("C", "checkpoint", "Save a checkpoint now", show=False, id="live.checkpoint"),
         Binding("e", "next_axis", "X axis: steps, epochs, time", show=False, id="live.axis"),
         Binding("l", "zoom_log", "Maximize the log", show=False, id="live.log"),
         Binding("S", "study", "The study of this run, else all studies", show=False, id="live.study"),
@@ -62,6 +79,8 @@ class LivePage(Page):
         super().__init__(workspace)
         self._pace = ChartPace(rates)
         self._axis: Axis = "step"
+        self._figure = FIGURES[0]
+        self._references = True
         self._ghost: tuple[str, Ghost | None] = ("", None)
         self._stale = True
 
@@ -74,6 +93,7 @@ class LivePage(Page):
                 with Pane(id="charts"):
                     yield Chart("Loss", id="loss")
                     yield Chart("Accuracy", percent=True, id="accuracy")
+                    yield ClassBars(id="class-bars")
                 with Row(id="live-side"):
                     yield DevicePanel(id="device")
                     yield RanksPanel(id="ranks")
@@ -82,6 +102,10 @@ class LivePage(Page):
     def on_mount(self) -> None:
         for chart in self.query(Chart):
             chart.redraw_every = 0.0  # the page itself limits how often they draw
+        loss, second = self.query_one("#loss", Chart), self.query_one("#accuracy", Chart)
+        loss.share_x(second)
+        second.share_x(loss)
+        self.query_one(ClassBars).display = False
         self.query_one("#loss").focus()
 
     def activate(self) -> None:
@@ -145,12 +169,25 @@ class LivePage(Page):
         self._stale, record = False, feed.record
         if record.steps or record.epochs:  # empty charts draw their first data without delay
             self._pace.drawn()
-        ghost = self._ghost_of(record)
-        loss, accuracy = self.query_one("#loss", Chart), self.query_one("#accuracy", Chart)
-        loss.show(loss_lines(record, self._axis), x_unit=self._axis, note=loss_note(record))
-        rules = reported_rules(record)
-        lines = accuracy_lines(record, self._axis, ghost)
-        accuracy.show(lines, rules, x_unit=self._axis, note=accuracy_note(record, ghost))
+        self.query_one("#loss", Chart).show(loss_lines(record, self._axis), x_unit=self._axis, note=loss_note(record))
+        self._draw_second(feed, self.query_one("#accuracy", Chart))
+
+    def _draw_second(self, feed: Feed, chart: Chart) -> None:
+        """Draw the figure that was chosen for the second chart."""
+        record, axis = feed.record, self._axis
+        match self._figure:
+            case "Accuracy":
+                ghost = self._ghost_of(record) if self._references else None
+                rules = reported_rules(record) if self._references else []
+                chart.show(accuracy_lines(record, axis, ghost), rules, x_unit=axis, note=accuracy_note(record, ghost))
+            case "Learning rate":
+                chart.show(rate_lines(record, axis), x_unit=axis)
+            case "Speed":
+                chart.show(speed_lines(record, axis), x_unit=axis)
+            case "Memory, GiB":
+                chart.show(memory_lines(record, axis, list(feed.samples.get(0, ()))), x_unit=axis)
+            case _:
+                self.query_one(ClassBars).show(record)
 
     def _ghost_of(self, record: RunRecord) -> Ghost | None:
         """The best earlier run of the same preset; searched once per run."""
@@ -187,7 +224,7 @@ class LivePage(Page):
                 return feed is not None and feed.over and record.started is not None and record.status in RESUMABLE
             case "analyze":
                 return matrix_of(record) is not None
-            case "next_axis" | "zoom_log":
+            case "next_axis" | "zoom_log" | "next_figure" | "references":
                 return feed is not None
             case _:
                 return True
@@ -219,6 +256,23 @@ class LivePage(Page):
 
     def action_next_axis(self) -> None:
         self._axis = AXES[(AXES.index(self._axis) + 1) % len(AXES)]
+        self._draw_anew()
+
+    def action_next_figure(self) -> None:
+        """Show another figure in the second chart."""
+        self._figure = FIGURES[(FIGURES.index(self._figure) + 1) % len(FIGURES)]
+        chart, bars = self.query_one("#accuracy", Chart), self.query_one(ClassBars)
+        bars.display = self._figure == "Classes"
+        chart.display = not bars.display
+        chart.set_title(self._figure, percent=self._figure == "Accuracy")
+        self._draw_anew()
+
+    def action_references(self) -> None:
+        """Hide or show the best earlier run and the reported figures."""
+        self._references = not self._references
+        self._draw_anew()
+
+    def _draw_anew(self) -> None:
         self._stale = True
         self._draw()
 

@@ -117,6 +117,11 @@ class FieldRow(StyledParts):
         self.refresh()
 
     @property
+    def changed(self) -> bool:
+        """Whether the setting differs from the preset."""
+        return self._changed
+
+    @property
     def fault(self) -> str:
         """The error message; "" for none."""
         return self._fault

@@ -31,7 +31,7 @@ from ..state.workspace import Workspace
 from ..studies.actions import start
 from .field_row import FieldRow
 from .plan_panel import PlanPanel
-from .preset_list import PresetList
+from .preset_list import PresetList, PresetPicker
 from .settings_form import SettingsForm
 
 DEVICE = "training.device"
@@ -52,6 +52,7 @@ class SetupPage(Page):
         Binding("f6", "copy", "Copy", id="setup.copy"),
         Binding("f7", "time", "Time it", id="setup.time"),
         Binding("f8", "save", "Save as", id="setup.save"),
+        Binding("f9", "unfold", "Advanced", id="setup.advanced"),
         Binding("escape", "back", "Back to the presets", show=False, id="setup.back"),
     ]
 
@@ -68,7 +69,7 @@ class SetupPage(Page):
     def body(self) -> ComposeResult:
         with Horizontal(id="setup"):
             with Vertical(id="setup-left"):
-                yield PresetList(id="presets")
+                yield PresetPicker()
                 yield PlanPanel(id="plan")
             with Vertical(id="settings", classes="panel") as panel:
                 panel.border_title = "Settings"
@@ -79,6 +80,7 @@ class SetupPage(Page):
 
     def on_mount(self) -> None:
         self.query_one(PresetList).focus()
+        self.query_one(SettingsForm).opened = self.workspace.preferences.flag("setup.advanced")
         self._list_presets()
 
     def on_resize(self) -> None:
@@ -109,7 +111,7 @@ class SetupPage(Page):
 
     def _list_presets(self) -> None:
         detailed = self.size.width >= 100
-        self.query_one(PresetList).show(list(self._presets.values()), detailed, self._draft.preset.name)
+        self.query_one(PresetPicker).show(list(self._presets.values()), detailed, self._draft.preset.name)
 
     async def on_preset_list_drawn(self) -> None:
         """Show the page before building the form, which takes as long as all the rest."""
@@ -216,6 +218,15 @@ class SetupPage(Page):
     def action_find(self) -> None:
         self.query_one("#find").focus()
 
+    def action_unfold(self) -> None:
+        """Open or fold the advanced settings."""
+        opened = not self.query_one(SettingsForm).opened
+        self.workspace.preferences.keep("setup.advanced", opened)
+        self.query_one(SettingsForm).unfold(opened)
+
+    def on_settings_form_fold_requested(self) -> None:
+        self.action_unfold()
+
     def on_input_changed(self, event: Input.Changed) -> None:
         if event.input.id == "find":
             self.query_one(SettingsForm).find(event.value)
@@ -259,7 +270,8 @@ class SetupPage(Page):
             case "plan", WorkerState.SUCCESS:
                 preview = event.worker.result
                 if isinstance(preview, StartPreview) and preview.runs == self._checked.runs:
-                    self.query_one(PlanPanel).show(preview, len(self._draft.edits))
+                    runs = [*self._draft.combinations()]
+                    self.query_one(PlanPanel).show(preview, len(self._draft.edits), runs)
             case "time", WorkerState.SUCCESS:
                 self._plan()
             case "plan", WorkerState.ERROR:

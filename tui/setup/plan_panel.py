@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 from textual.content import Content
@@ -10,6 +10,11 @@ from textual.widgets import Static
 
 from ..format.values import count, duration, flops, safe, size
 from ..state.start_preview import StartPreview
+
+TALL = 34
+"""Rows of the terminal from which there is room for what is automatic."""
+MAX_ROWS = 6
+"""Runs that the plan lists before it counts the rest."""
 
 
 class PlanPanel(Static):
@@ -26,25 +31,43 @@ class PlanPanel(Static):
     def faults(self, faults: Mapping[str, str]) -> None:
         """Show the settings to fix."""
         sign = "x" if self.app.has_class("-ascii") else "✗"
-        names = ", ".join(path.partition(".")[2].replace("_", " ") or safe(text) for path, text in faults.items())
+        names = ", ".join(name_of(path) or safe(text) for path, text in faults.items())
         self.update(Content.assemble((f"{sign} {_many(len(faults), 'setting')} to fix\n", "$error"), safe(names)))
 
-    def show(self, preview: StartPreview, changed: int) -> None:
-        """Show the preview of a start."""
+    def show(self, preview: StartPreview, changed: int, runs: Sequence[Mapping[str, str]] = ()) -> None:
+        """Show the preview of a start; `runs` are the settings that differ between several of them."""
         epochs = {run.training.epochs for run in preview.runs}
         each = count(min(epochs)) if len(epochs) == 1 else f"{count(min(epochs))}-{count(max(epochs))}"
         head = Text(f"{_many(len(preview.runs), 'run')} of {each} epochs", "bold")
+        auto = ", ".join(f"{name_of(path)} {value}" for path, value in preview.automatic)
         lines = [
+            *_table(runs),
             f"{count(preview.steps)} steps",
             *preview.shares,
             f"{count(preview.parameters)} parameters, {flops(preview.forward_flops)}",
             _time(preview),
             f"about {size(preview.memory)} of memory" + (" on each device" if preview.ranks > 1 else ""),
             *([f"about {size(preview.disk)} of disk for decoded images"] if preview.disk else []),
+            *([f"auto: {auto}"] if auto and self.app.size.height >= TALL else []),
             _changed(changed),
             *map(safe, preview.notes),
         ]
         self.update(Text("\n").join([head, *map(Text, lines)]))
+
+
+def name_of(path: str) -> str:
+    """A setting's name as the form shows it."""
+    return path.partition(".")[2].replace("_", " ")
+
+
+def _table(runs: Sequence[Mapping[str, str]]) -> list[str]:
+    """The runs as a table of what differs, as many as have room; nothing for a single run."""
+    if len(runs) < 2:
+        return []
+    rows = [[name_of(path) for path in runs[0]], *([safe(value) for value in run.values()] for run in runs[:MAX_ROWS])]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
+    return [*lines, *([f"  and {count(len(runs) - MAX_ROWS)} more"] if len(runs) > MAX_ROWS else [])]
 
 
 def _time(preview: StartPreview) -> str:

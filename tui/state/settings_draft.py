@@ -86,9 +86,10 @@ class SettingsDraft:
             return CheckedSettings(
                 faults=dict.fromkeys(self._varied(), f"{count} runs; at most {MAX_RUNS} are allowed")
             )
-        for overrides in self._combinations():
+        for differing in self.combinations():
             try:
-                runs.append(self.preset.with_overrides(overrides))
+                values = (self.edits | differing).items()
+                runs.append(self.preset.with_overrides([f"{path}={value}" for path, value in values]))
             except ConfigError as error:
                 faults |= {fault.path: fault.message for fault in error.faults if fault.path not in faults}
         return CheckedSettings(faults=faults) if faults else CheckedSettings(tuple(runs))
@@ -103,11 +104,11 @@ class SettingsDraft:
         kind = "sweep" if self._varied() else "run"
         return " ".join([f"torchdeck {kind}", shlex.quote(self.preset.name), *map(shlex.quote, self.overrides())])
 
-    def _combinations(self) -> Iterator[list[str]]:
+    def combinations(self) -> Iterator[dict[str, str]]:
+        """What differs between the runs that are planned, one after the other: values by path."""
         varied = self._varied()
-        fixed = [f"{path}={text}" for path, text in self.edits.items() if path not in varied]
         for values in itertools.product(*varied.values()):
-            yield fixed + [f"{path}={value}" for path, value in zip(varied, values, strict=True)]
+            yield dict(zip(varied, values, strict=True))
 
     def _varied(self) -> dict[str, list[str]]:
         """The settings that have several values."""

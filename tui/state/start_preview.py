@@ -10,7 +10,9 @@ from pathlib import Path
 from ...core.config import ExperimentConfig, ranks_of, to_plain
 from ...core.runs.index import RunRow
 from ...core.training.estimate import Estimate, from_runs, measure
+from ...core.utils.flatten import flatten
 from ..format.plan_text import batch_text, rate_text
+from ..format.values import as_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class StartPreview:
     """Bytes of decoded images that are to be written first."""
     notes: tuple[str, ...] = ()
     """Remarks on the data, as sentences."""
+    automatic: tuple[tuple[str, str], ...] = ()
+    """The settings that are `auto` in the first run, and what they became there."""
 
     @property
     def steps(self) -> int:
@@ -81,6 +85,7 @@ class Previewer:
             estimate=self._measured.get(_key(first.config)) or from_runs(first.config, devices, earlier),
             disk=max(plan.disk for plan in plans),
             notes=first.notes,
+            automatic=_automatic(runs[0], first.config),
         )
 
     def measure_epoch(self, config: ExperimentConfig) -> None:
@@ -88,6 +93,13 @@ class Previewer:
         from ...core.training.plan import make_plan
 
         self._measured[_key(make_plan(config, self.data).config)] = measure(config, self.data)
+
+
+def _automatic(asked: ExperimentConfig, planned: ExperimentConfig) -> tuple[tuple[str, str], ...]:
+    """The settings that are `auto`, with the values that the plan chose; without those that are chosen later."""
+    resolved = flatten(to_plain(planned))
+    auto = [path for path, value in flatten(to_plain(asked)).items() if value == "auto"]
+    return tuple((path, as_text(resolved[path])) for path in auto if resolved[path] != "auto")
 
 
 def _key(config: ExperimentConfig) -> str:

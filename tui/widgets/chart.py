@@ -21,7 +21,7 @@ from textual.widget import Widget
 
 from ..charts.canvas import Cell
 from ..charts.cursor import step_cursor, values_at
-from ..charts.drawing import INKS, Drawing, Line, Rule, View, curve_of, draw, extent, lettered
+from ..charts.drawing import INKS, Drawing, Line, Rule, View, curve_of, draw, extent, lettered, message
 from ..charts.line_copies import copy_line
 from ..charts.points import Memo
 from ..format.values import figure, safe
@@ -119,6 +119,7 @@ class Chart(Widget, can_focus=True):
         self._note = ""
         self._magnified = 0
         self._center: float | None = None
+        self._partners: Sequence[Chart] = ()
         self._failure: Exception | None = None
         self._memo = Memo()
         self._styles: dict[str, RichStyle] = {}
@@ -143,6 +144,10 @@ class Chart(Widget, can_focus=True):
             return
         self._lines, self._rules, self._x_unit = copies, list(rules), x_unit
         self._draw_when_due()
+
+    def share_x(self, *partners: Chart) -> None:
+        """Show the same range of x as these charts, and magnify it together."""
+        self._partners = partners
 
     def set_title(self, title: str, *, percent: bool = False) -> None:
         """Change the title and the unit of y."""
@@ -197,7 +202,7 @@ class Chart(Widget, can_focus=True):
         width, height = self.content_size
         tints = not (self.app.no_color or self.app.native_ansi_color)
         view = View(width, height, self.percent, self.log_axis, self.smoothing, None, self._x_unit, self.plain, tints)
-        return replace(view, x_range=self._x_range(view)) if self._magnified else view
+        return replace(view, x_range=self._x_range(view)) if self._magnified or self._partners else view
 
     @property
     def lines(self) -> list[Line]:
@@ -205,8 +210,9 @@ class Chart(Widget, can_focus=True):
         return lettered(self._lines) if self.app.no_color else self._lines
 
     def _x_range(self, view: View) -> tuple[float, float] | None:
-        """The magnified range of x: around the cursor, else at the right end."""
-        curves = [curve_of(line, view, self._memo) for line in self._lines]
+        """The range of x that this chart and its partners cover; magnified around the cursor, else at the right end."""
+        shared = [line for chart in (self, *self._partners) if chart.display for line in chart._lines]
+        curves = [curve_of(line, view, self._memo) for line in shared]
         curves = [curve for curve in curves if curve.shown.xs.size]
         if not curves:
             return None
@@ -248,7 +254,7 @@ class Chart(Widget, can_focus=True):
             self.drawing = draw(self.lines, self._rules, self.view, self._memo)
             self._memo.sweep()
         except Exception as error:  # noqa: BLE001 - shown in place of the chart
-            self.drawing = _message(f"chart unavailable: {error or type(error).__name__}", size.width, size.height)
+            self.drawing = message(f"chart unavailable: {error or type(error).__name__}", size.width, size.height)
         self._stale = False
         ended = self._clock()
         # An empty chart draws its first data without delay.
@@ -336,8 +342,7 @@ class Chart(Widget, can_focus=True):
         """Put the cursor on x, and scroll x into view."""
         self.cursor = x
         if self._magnified and not self.drawing.x_low <= x <= self.drawing.x_high:
-            self._center = x
-            self._draw_now()
+            self._magnify(x)
         self._write_subtitle()
         self.refresh()
 
@@ -372,13 +377,18 @@ class Chart(Widget, can_focus=True):
     def action_magnify(self, steps: int) -> None:
         """Halve or double the range of x, around the cursor or at the right end."""
         self._magnified = min(20, max(0, self._magnified + steps))
-        self._center = self.cursor if self._magnified else None
-        self._draw_now()
+        self._magnify(self.cursor if self._magnified else None)
 
     def action_whole(self) -> None:
         """Show the whole range of x."""
-        self._magnified, self._center = 0, None
-        self._draw_now()
+        self._magnified = 0
+        self._magnify(None)
+
+    def _magnify(self, center: float | None) -> None:
+        """Show the range of x around a point, here and in the partners."""
+        for chart in (self, *self._partners):
+            chart._magnified, chart._center = self._magnified, center
+            chart._draw_now()
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor at the mouse."""
@@ -386,12 +396,3 @@ class Chart(Widget, can_focus=True):
         if offset is None or not self._lines or not self.drawing.columns:
             return
         self._read(step_cursor(self._lines, self.drawing, self.drawing.x_at(offset.x), 0, self._memo, self.view))
-
-
-def _message(text: str, width: int, height: int) -> Drawing:
-    """A centred message in an empty drawing."""
-    shown = safe(text)[: max(0, width)]
-    rows = [[Cell()] * width for _ in range(height)]
-    if rows:
-        rows[height // 2] = [Cell(char, "label") for char in shown.center(width)]
-    return Drawing(rows)

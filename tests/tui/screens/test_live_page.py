@@ -13,6 +13,7 @@ from example_runs import make_example_runs
 from torchdeck.core.events import EpochCompleted, RunCompleted, RunEvent, StepCompleted, stamp
 from torchdeck.core.runs.reader import EventReader
 from torchdeck.tui.app.app import Torchdeck
+from torchdeck.tui.live.class_bars import ClassBars
 from torchdeck.tui.live.log_pane import LogPane
 from torchdeck.tui.state.feed import Feed
 from torchdeck.tui.state.messages import ResumeRequested
@@ -103,3 +104,54 @@ async def test_the_end_of_the_first_epoch_is_drawn_at_once(app: Torchdeck) -> No
             parts[0] = [stamp(event, seq=10 * number + place, t=0.0, attempt=1) for place, event in enumerate(parts[0])]
             feed.iterate()
             await until(pilot, lambda seen=seen: seen in screen_text(app), 5)
+
+
+async def test_a_key_changes_the_second_chart(app: Torchdeck) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.workspace.feed = feed_of(app.workspace.logs)
+        await until(pilot, lambda: "Accuracy" in screen_text(app) and "93.05 %" in screen_text(app))
+        for seen in ("Accuracy of each class", "Learning rate", "Speed", "Memory, GiB", "Accuracy"):
+            await pilot.press("c")
+            await until(pilot, lambda seen=seen: f"╭─ {seen}" in screen_text(app))
+            chart = app.screen.query_one("#accuracy", Chart)
+            await until(pilot, lambda chart=chart: not chart.display or chart.drawing.columns)
+
+
+async def test_the_classes_are_those_of_the_last_evaluation_the_lowest_first(app: Torchdeck) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.workspace.feed = feed_of(app.workspace.logs)
+        await until(pilot, lambda: "93.05 %" in screen_text(app))
+        await pilot.press("c")
+        await until(pilot, lambda: "epoch 5" in screen_text(app).split("Accuracy of each class")[-1])
+        shares = [line.text for line in app.screen.query_one(ClassBars)._items]  # pyright: ignore[reportPrivateUsage]
+        assert shares == sorted(shares)
+        assert len(shares) == 10
+
+
+async def test_a_key_hides_the_earlier_run_and_the_reported_figures(app: Torchdeck) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.workspace.feed = feed_of(app.workspace.logs)
+        await until(pilot, lambda: "best aaaa" in screen_text(app) and "reported 97.00 %" in screen_text(app))
+        await pilot.press("g")
+        await until(pilot, lambda: "best aaaa" not in screen_text(app) and "reported" not in screen_text(app))
+        await pilot.press("g")
+        await until(pilot, lambda: "best aaaa" in screen_text(app))
+
+
+async def test_both_charts_show_the_same_x_and_zoom_together(app: Torchdeck) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.workspace.feed = feed_of(app.workspace.logs)
+        await until(pilot, lambda: "93.05 %" in screen_text(app))
+        loss, second = app.screen.query_one("#loss", Chart), app.screen.query_one("#accuracy", Chart)
+        await until(pilot, lambda: reach(loss) == reach(second) != (0.0, 1.0))
+        whole = reach(loss)
+        await pilot.press("plus", "plus")
+        await until(pilot, lambda: reach(loss) == reach(second) != whole)
+        second.focus()
+        await pilot.press("0")
+        await until(pilot, lambda: reach(loss) == reach(second) == whole)
+
+
+def reach(chart: Chart) -> tuple[float, float]:
+    """The range of x that a chart shows."""
+    return chart.drawing.x_low, chart.drawing.x_high
