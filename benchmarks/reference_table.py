@@ -17,7 +17,7 @@ from torchdeck import presets
 from torchdeck.core.runs.index import list_runs
 from torchdeck.core.runs.reader import load_record
 from torchdeck.core.runs.record import RunRecord
-from torchdeck.core.runs.reported import ReportedFigure, verdict
+from torchdeck.core.runs.reported import ReportedFigure, standing
 from torchdeck.tui.format.values import count, duration, figure
 
 
@@ -52,7 +52,8 @@ def _claim_line(name: str, claim: ReportedFigure, records: Sequence[RunRecord]) 
         mean, spread = statistics.mean(values), statistics.stdev(values)
         reached += f" (seed 1); {figure(claim.metric, mean)} ± {figure(claim.metric, spread)} ({len(values)} seeds)"
     what = f"{claim.metric}, {claim.at} | {figure(claim.metric, claim.value)}"
-    return f"| `{name}` | {what} | {reached} | {verdict(claim, first[1], values)} | {_where(first[0])} |"
+    words = standing(claim, first[0], presets.full_run(name, claim), values)
+    return f"| `{name}` | {what} | {reached} | {words} | {_where(first[0])} |"
 
 
 def _far_enough(claim: ReportedFigure, record: RunRecord) -> bool:

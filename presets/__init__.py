@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ import tomli_w
 
 from ..core.config import SECTIONS, ExperimentConfig, parse_config, setting_names, to_plain, with_overrides
 from ..core.errors import ConfigError, Fault, InputError, nearest
-from ..core.runs.reported import ReportedFigure, parse_reported
+from ..core.runs.reported import FullRun, ReportedFigure, parse_reported
 from ..core.utils.files import write_atomically
 from ..core.utils.flatten import as_mapping
 from ..core.utils.validation import too_deep
@@ -52,6 +52,28 @@ class Preset:
         own = self.config
         same = (own.data.name, own.model.name) == (config.data.name, config.model.name)
         return self.reported if same else ()
+
+
+def full_run(name: str, claim: ReportedFigure) -> FullRun | None:
+    """The epochs and images of a preset's own settings, for a figure reported of these; else None.
+
+    Figures that a study declares refer to the study's settings.
+    """
+    shipped = NAME.fullmatch(name) and (FOLDER / f"{name}.toml").exists()
+    preset = _shipped(name) if shipped else _valid(name)
+    if preset is None or claim not in preset.reported:
+        return None
+    return FullRun(preset.config.training.epochs, preset.config.data.train_limit)
+
+
+def _valid(name: str) -> Preset | None:
+    try:
+        return load(name) if name in names() else None
+    except InputError:
+        return None
+
+
+_shipped = cache(_valid)
 
 
 def user_folder() -> Path:

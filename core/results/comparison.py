@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LogsError
-from ..runs.reported import ReportedFigure, verdict
+from ..runs.record import RunRecord
+from ..runs.reported import FullRun, FullRunOf, ReportedFigure, no_full_run, standing
 from .predictions import PREDICTIONS, read_predictions
 from .run_result import ResultRow
 from .statistics import McNemar, Spread, mcnemar, spread
@@ -115,28 +116,27 @@ def _seeds_text(rows: Sequence[ResultRow]) -> str:
     return f"seeds {', '.join(map(str, seeds))}" if len(seeds) <= 4 else f"{len(seeds)} seeds"
 
 
-def standings(rows: Sequence[ResultRow]) -> tuple[Standing, ...]:
+def standings(rows: Sequence[ResultRow], full_run_of: FullRunOf = no_full_run) -> tuple[Standing, ...]:
     """Every reported figure compared with what was reached, once for each group of seeds."""
-    return tuple(found for group in grouped_by_seed(rows) for found in _standings(group))
+    return tuple(found for group in grouped_by_seed(rows) for found in _standings(group, full_run_of))
 
 
-def _standings(group: Sequence[ResultRow]) -> list[Standing]:
+def _standings(group: Sequence[ResultRow], full_run_of: FullRunOf) -> list[Standing]:
     """The run with seed 1 is compared, the others give the noise; so no seed is chosen for its result."""
     row = next((row for row in group if row.seed == 1), group[0])
     label = row.label if len(group) == 1 else group_label(group)
-    return [_standing(row, label, claim, group) for claim in row.reported]
+    return [_standing(row, label, claim, group, full_run_of(row.preset, claim)) for claim in row.reported]
 
 
-def _standing(row: ResultRow, label: str, claim: ReportedFigure, group: Sequence[ResultRow]) -> Standing:
+def _standing(
+    row: ResultRow, label: str, claim: ReportedFigure, group: Sequence[ResultRow], full: FullRun | None
+) -> Standing:
     reached = claim.reached(row.record.epochs, row.finished)
-    short = claim.shortfall(row.record.epochs, row.finished)
     values = [value for other in group if (value := claim.reached(other.record.epochs, other.finished)) is not None]
     seeds = spread(values) if len(values) > 1 else None
-    planned = row.record.started.epochs if row.record.started else 0
-    if reached is not None and short is not None and (not short or planned >= (claim.epochs or 0)):
-        return Standing(row.number, label, claim, reached, seeds, verdict(claim, reached, values))
-    words = {"waiting": "not run yet", "running": "not yet"}.get(row.state, "not run in full")
-    return Standing(row.number, label, claim, reached, seeds, words)
+    starting = row.state == "running" and not row.record.started
+    record = RunRecord(status="running") if starting else row.record
+    return Standing(row.number, label, claim, reached, seeds, standing(claim, record, full, values))
 
 
 def best_row(rows: Sequence[ResultRow]) -> ResultRow | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..events import plain
 from ..runs.index import RunRow
+from ..runs.reported import FullRunOf, no_full_run
 from ..studies.model import Study, StudyRun
 from ..studies.store import current_run_of
 from ..utils.flatten import as_mapping, differing_paths, flatten
@@ -64,24 +65,24 @@ def varied(study: Study, row: ResultRow) -> dict[str, Any]:
     return {path: row.config.get(path, overrides.get(path)) for path in study.varied}
 
 
-def result_of(study: Study, logs: Path) -> StudyResult:
+def result_of(study: Study, logs: Path, full_run_of: FullRunOf = no_full_run) -> StudyResult:
     """The result of a study, from its run folders now."""
-    return conclude(study, tuple(read_result_row(run, logs) for run in study.runs))
+    return conclude(study, tuple(read_result_row(run, logs) for run in study.runs), full_run_of)
 
 
-def conclude(study: Study, rows: tuple[ResultRow, ...]) -> StudyResult:
+def conclude(study: Study, rows: tuple[ResultRow, ...], full_run_of: FullRunOf = no_full_run) -> StudyResult:
     """The result of a study, from rows that were read already."""
-    return StudyResult(study, rows, seed_groups(rows), standings(rows), compare_with_best(rows))
+    return StudyResult(study, rows, seed_groups(rows), standings(rows, full_run_of), compare_with_best(rows))
 
 
-def side_by_side(rows: Sequence[RunRow]) -> StudyResult:
+def side_by_side(rows: Sequence[RunRow], full_run_of: FullRunOf = no_full_run) -> StudyResult:
     """The result of any runs, as if they formed a study that varies the settings in which they differ."""
     assert rows, "there is nothing to put side by side"
     runs = tuple(_alone(place, row) for place, row in enumerate(rows))
     name = " · ".join(dict.fromkeys(run.label for run in runs))
     varied = tuple(differing_paths([flatten(run.config) for run in runs]))
     study = Study(name, name, "", "list", "", runs, ("table", "curves"), varied)
-    return result_of(study, rows[0].folder.parent)
+    return result_of(study, rows[0].folder.parent, full_run_of)
 
 
 def _alone(number: int, row: RunRow) -> StudyRun:

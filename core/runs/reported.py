@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigError, Fault
 from ..events import EpochCompleted
+from ..utils.flatten import flatten
+from .record import RunRecord
 
 _AT = re.compile(r"best|final|(?:by )?epoch ([1-9]\d{0,6})")
 
@@ -62,15 +64,55 @@ class ReportedFigure:
         return self.epochs is None or epochs[-1].epoch < self.epochs
 
 
-def verdict(claim: ReportedFigure, reached: float, seeds: Sequence[float] = ()) -> str:
-    """Compare a run's figure with a claim: "reached", "within noise", or "short by ...".
+@dataclass(frozen=True, slots=True)
+class FullRun:
+    """How long a preset trains, and on how many images: what a run must do to be compared with its figures."""
 
-    Within noise: the mean of three or more `seeds` is at most two of their standard deviations short of the claim.
+    epochs: int
+    train_limit: int = 0
+
+
+FullRunOf = Callable[[str, ReportedFigure], FullRun | None]
+"""The full run behind a preset's own reported figure; None for others, such as a study's for its own runs."""
+
+
+def no_full_run(preset: str, claim: ReportedFigure) -> FullRun | None:  # noqa: ARG001
+    """Where presets are not known: every run counts as full that was not cut short."""
+    return None
+
+
+def standing(claim: ReportedFigure, record: RunRecord, full: FullRun | None = None, seeds: Sequence[float] = ()) -> str:
+    """A run compared with a reported figure: the one rule for commands, pages, reports and tables.
+
+    - "reached": whatever came before, also by a run that is not full
+    - "not run yet", "not yet": the run waits, or is active and can still reach it
+    - "not run in full": it ended early, was planned for fewer epochs than the claim or the preset, or with fewer images
+    - "within noise": the mean of three or more `seeds` is at most two of their standard deviations short
+    - "short by ..."
     """
+    finished = record.status == "completed"
+    reached, short = claim.reached(record.epochs, finished), claim.shortfall(record.epochs, finished)
+    if reached is not None and short == 0:
+        return "reached"
+    if not finished and record.status in ("running", "paused", "preparing", "handed_over") and short is None:
+        return "not run yet" if record.status == "preparing" and not record.started else "not yet"
+    if reached is None or short is None or not _in_full(claim, record, full):
+        return "not run in full"
+    return _verdict(claim, reached, seeds)
+
+
+def _in_full(claim: ReportedFigure, record: RunRecord, full: FullRun | None) -> bool:
+    """Whether a run was planned to be as long as the claim or the preset asks for, on as many images."""
+    if record.started is None:
+        return False
+    wanted = claim.epochs or (full.epochs if full else 0)
+    limit = flatten(record.started.config).get("data.train_limit") or 0
+    return record.started.epochs >= wanted and limit == (full.train_limit if full else 0)
+
+
+def _verdict(claim: ReportedFigure, reached: float, seeds: Sequence[float]) -> str:
     sign = -1 if claim.lower_is_better else 1
     short = sign * (claim.value - reached)
-    if short <= 0:
-        return "reached"
     if len(seeds) >= 3 and sign * (claim.value - statistics.mean(seeds)) <= 2 * statistics.stdev(seeds):
         return "within noise"
     return f"short by {short:.4f}" if claim.lower_is_better else f"short by {100 * short:.2f} points"

@@ -6,8 +6,9 @@ import pytest
 from torchdeck import presets
 from torchdeck.core.config import to_plain
 from torchdeck.core.errors import ConfigError, InputError
-from torchdeck.core.events import EpochCompleted
-from torchdeck.core.runs.reported import ReportedFigure
+from torchdeck.core.events import EpochCompleted, RunStarted
+from torchdeck.core.runs.record import RunRecord
+from torchdeck.core.runs.reported import ReportedFigure, standing
 
 # The recipes of the reports: what their text says, not what the files say.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -228,3 +229,43 @@ def test_figures_of_another_data_set_or_model_are_no_measure() -> None:
     assert preset.reported_for(preset.with_overrides(["optimizer.lr=0.1"])) == preset.reported
     assert preset.reported_for(preset.with_overrides(["data.name=mnist"])) == ()
     assert preset.reported_for(preset.with_overrides(["model.name=resnet9"])) == ()
+
+
+def seen(epochs: int, status: str = "completed", **data: object) -> RunRecord:
+    """The record of a run of `lenet` with these planned epochs, and the test accuracies of `EPOCHS`."""
+    config = {"data": data, "training": {"epochs": epochs}}
+    start = RunStarted(
+        run_id="x", resumed_from=None, preset="lenet", name="", reported=(), config=config, device="cpu",
+        device_name="", parameters=1, forward_flops=1, epochs=epochs, steps_per_epoch=1, train_images=1, test_images=1,
+        class_names=(), chosen_on="test", reproducible="exact",
+    )  # fmt: skip
+    return RunRecord(status=status, started=start, epochs=EPOCHS)
+
+
+@pytest.mark.parametrize(
+    ("record", "value", "seeds", "wanted"),
+    [
+        (seen(100), 0.6, (), "reached"),
+        (seen(100), 0.65, (), "short by 5.00 points"),
+        (seen(100), 0.65, (0.6, 0.64, 0.68), "within noise"),
+        (seen(2), 0.6, (), "reached"),
+        (seen(2), 0.65, (), "not run in full"),
+        (seen(100, train_limit=500), 0.65, (), "not run in full"),
+        (seen(100, "stopped"), 0.65, (), "not run in full"),
+        (seen(100, "died"), 0.65, (), "not run in full"),
+        (seen(100, "running"), 0.65, (), "not yet"),
+        (RunRecord(), 0.65, (), "not run yet"),
+    ],
+)
+def test_a_run_is_compared_with_a_reported_figure_by_one_rule(
+    record: RunRecord, value: float, seeds: tuple[float, ...], wanted: str
+) -> None:
+    claim = ReportedFigure("test/accuracy", "best", value)
+    full = presets.full_run("lenet", ReportedFigure("test/accuracy", "best", 0.65))
+    assert standing(claim, record, full, seeds) == wanted
+
+
+def test_a_figure_that_is_not_the_presets_own_does_not_ask_for_its_epochs() -> None:
+    claim = ReportedFigure("test/accuracy", "best", 0.61)
+    assert presets.full_run("lenet", claim) is presets.full_run("nothing", claim) is None
+    assert standing(claim, seen(2), None) == "short by 1.00 points"

@@ -33,8 +33,9 @@ def study_result(
     """Show a study's results: its runs as a table, reported and reached figures, and charts."""
     from ...core.results.study_result import result_of  # numpy and pydantic, 0.4 s
     from ...core.studies.store import find_study, load_study
+    from ...presets import full_run
 
-    result = result_of(load_study(find_study(logs, reference)), logs)
+    result = result_of(load_study(find_study(logs, reference)), logs, full_run)
     if as_json:
         return print_json(result.to_json())
     return _print_result(result, ascii_only)

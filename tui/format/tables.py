@@ -20,9 +20,9 @@ from ...core.results.class_metrics import class_figures, macro
 from ...core.runs.index import RunRow
 from ...core.runs.milestones import Milestone, milestones, time_to
 from ...core.runs.record import RunRecord, summarize
-from ...core.runs.reported import read_reported, verdict
+from ...core.runs.reported import read_reported, standing
 from ...core.utils.flatten import flatten
-from ...presets import Preset
+from ...presets import Preset, full_run
 from .network_text import network_name, origin_text
 from .plan_text import batch_text, rate_text
 from .values import count, duration, figure, flops, moment, percent, safe, size
@@ -52,19 +52,18 @@ def reported_table(record: RunRecord) -> Table | None:
     figures = read_reported(record.started.reported if record.started else ())
     if not figures:
         return None
+    preset = record.started.preset if record.started else ""
     rows: list[tuple[str, str, str, str, str]] = []
     for item in figures:
-        finished = record.status == "completed"
-        reached = item.reached(record.epochs, finished)
-        undecided = item.shortfall(record.epochs, finished) is None
-        words = "not yet" if reached is None or undecided else verdict(item, reached)
+        reached = item.reached(record.epochs, record.status == "completed")
+        words = standing(item, record, full_run(preset, item))
         rows.append((item.metric, item.at, figure(item.metric, item.value), figure(item.metric, reached), words))
     return table(["metric", "at", "reported", "reached", ""], rows, right="23")
 
 
 def results(record: RunRecord) -> Group:
     """The results of a run: final and best metrics, and reported figures."""
-    parts: list[RenderableType] = [_figures(record)]
+    parts: list[RenderableType] = [_figures(record), Text(f"training time {duration(record.train_seconds)}")]
     if reported := reported_table(record):
         parts.append(reported)
     return Group(*parts)
@@ -76,13 +75,21 @@ def _figures(record: RunRecord) -> Table:
     rows = [
         (
             name,
-            figure(name, last.metrics[name] if last else None),
-            figure(name, best.metrics.get(name) if best else None),
+            _with_count(record, name, last.metrics[name] if last else None),
+            _with_count(record, name, best.metrics.get(name) if best else None),
         )
         for name in metrics
     ]
     columns = ["", f"final (epoch {last.epoch})" if last else "final", f"best (epoch {best.epoch})" if best else "best"]
     return table(columns, rows, right="12")
+
+
+def _with_count(record: RunRecord, metric: str, value: float | None) -> str:
+    """A metric's value; of a test accuracy also the images: 88.46 % (322 of 364)."""
+    images = record.started.test_images if record.started else 0
+    if metric != "test/accuracy" or value is None or not images or not 0 <= value <= 1:
+        return figure(metric, value)
+    return f"{figure(metric, value)} ({count(value * images)} of {count(images)})"
 
 
 def facts(record: RunRecord) -> Table:

@@ -45,7 +45,7 @@ MAX_MATRICES = 6
 
 def run_document(run: RunRow) -> Document:
     """The report on one run."""
-    result = side_by_side([run])
+    result = side_by_side([run], presets.full_run)
     row = result.rows[0]
     title = presets.load(run.preset).title if run.preset in presets.names() else run.preset
     about = (row.run_id or run.id, moment(run.created) if 0 < run.created < 4e9 else "", row.state)
@@ -65,7 +65,7 @@ def run_document(run: RunRow) -> Document:
 
 def study_document(study: Study, logs: Path) -> Document:
     """The report on a study."""
-    result = result_of(study, logs)
+    result = result_of(study, logs, presets.full_run)
     trained = [row for row in result.rows if row.epochs]
     shown_rows = trained if "comparison" in study.shows else [row for row in trained if row is result.best]
     when = moment(study.created) if 0 < study.created < 4e9 else ""

@@ -16,6 +16,7 @@ from ...core.studies.model import Study, StudyRun, StudyStatus
 from ...core.studies.reader import study_of
 from ...core.studies.store import current_run, status_of, study_folders
 from ...core.utils.locks import is_held
+from ...presets import full_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class StudyReader:
         before = self._snapshot.result if self._snapshot else None
         if before and before.study == study and not any(map(is_not, rows, before.rows)):
             return before
-        return conclude(study, rows)
+        return conclude(study, rows, full_run)
 
     def _row(self, run: StudyRun, stamp: object) -> ResultRow:
         kept = self._rows.get(run.number)

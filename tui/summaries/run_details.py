@@ -11,7 +11,8 @@ from rich.text import Text
 from ...core.runs.index import RunRow
 from ...core.runs.manage import read_notes
 from ...core.runs.record import RunRecord
-from ...core.runs.reported import ReportedFigure, read_reported
+from ...core.runs.reported import ReportedFigure, read_reported, standing
+from ...presets import full_run
 from ..format.values import count, duration, figure, moment, percent, safe, size
 from .run_columns import Look, accuracy, devices, final, name_of, number
 from .run_settings import changes, label, settings_in, shown, weight
@@ -83,15 +84,14 @@ def _claim(claim: ReportedFigure, record: RunRecord | None, look: Look) -> Text:
     text = Text(figure(claim.metric, claim.value))
     if record is None:
         return text
-    finished = record.status == "completed"
-    reached = claim.reached(record.epochs, finished)
-    short = claim.shortfall(record.epochs, finished)
-    if reached is None or short is None:
-        return text.append("  not yet", look.ink("quiet"))
+    reached = claim.reached(record.epochs, record.status == "completed")
+    words = standing(claim, record, full_run(record.started.preset if record.started else "", claim))
+    if reached is None:
+        return text.append(f"  {words}", look.ink("quiet"))
     text.append(f"  reached {figure(claim.metric, reached)} ")
-    if not short:
+    if words == "reached":
         return text.append(look.glyph("completed")[0], look.ink("good"))
-    return text.append(look.glyph("failed")[0], look.ink("warn"))
+    return text.append(words, look.ink("warn" if words.startswith("short") else "quiet"))
 
 
 def _head(row: RunRow, record: RunRecord | None, look: Look, width: int) -> list[Text]:

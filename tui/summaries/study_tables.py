@@ -206,9 +206,20 @@ def comparison_table(result: StudyResult) -> Grid | None:
     rows = tuple((safe(result.rows[found.number].label), safe(found.words)) for found in result.comparisons)
     note = (
         "McNemar's test, two-sided, on the predictions of each run's best epoch for the same test images; "
-        "p is not corrected for the number of comparisons."
+        "p is not corrected for the number of comparisons. It speaks of these test images alone: another seed moves "
+        f"{_moved_by_seeds(result)}."
     )
     return Grid(f"Compared with the best run: {best}", ("run", "outcome"), rows, note=note)
+
+
+def _moved_by_seeds(result: StudyResult) -> str:
+    """How much seeds move the best accuracy, where groups of them are in the study."""
+    moved = [
+        f"{safe(group.label)} by {100 * group.best.deviation:.1f} points"
+        for group in result.groups
+        if group.best and group.best.deviation is not None
+    ]
+    return ", ".join(moved) or "the accuracies too, by how much is not known without runs of several seeds"
 
 
 def milestones_table(result: StudyResult) -> Grid | None:
