@@ -20,10 +20,10 @@ _ORDER = list(_GROUP_OF)
 
 
 def arrange(app: typer.Typer) -> None:
-    """Sort the commands of an app and assign each to its group."""
-    app.registered_commands.sort(key=lambda info: _ORDER.index(_name(info)))
+    """Sort the commands of an app and assign each to its group; one without a group comes last, under Commands."""
+    app.registered_commands.sort(key=lambda info: [*_ORDER, _name(info)].index(_name(info)))
     for info in app.registered_commands:
-        info.rich_help_panel = _GROUP_OF[_name(info)]
+        info.rich_help_panel = _GROUP_OF.get(_name(info), "Commands")
     for group in app.registered_groups:
         group.rich_help_panel = "Data"
 
