@@ -152,7 +152,7 @@ DATA: list[Row] = [
     ("data.size", -16, {}),
     ("data.size", 2048, {}),
     ("data.size", True, {}),
-    ("data.normalization", "imagenet", {}),
+    ("data.normalization", "imagenet-1k", {}),
     ("data.normalization", "mnist", {}),
     ("data.crop_padding", -1, {}),
     ("data.crop_padding", 65, {}),
