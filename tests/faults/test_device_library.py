@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from fault_counts import Faults
 
-from torchdeck.core.devices.torch_device import NvidiaFigures
+from torchdeck.core.devices.torch_device import NvidiaFigures, open_sampler
 from torchdeck.core.utils.timeouts import with_timeout
 
 
@@ -91,6 +93,24 @@ def test_a_library_that_hangs_is_waited_for_once_and_not_for_long(faults: Faults
     answers.set()
     later = with_timeout(NvidiaFigures(library(), "1"), 60)()
     assert later is not None
+
+
+def test_a_batch_waits_a_twentieth_of_a_second_for_a_library_that_hangs(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, waited = threading.Event(), list[float]()
+    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=lambda: answers.wait(60)))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="1"))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 7)
+    for _ in range(5):
+        sample = open_sampler(torch.device("cuda:0"))
+        begun = time.monotonic()
+        assert sample(3).memory_process == 7
+        waited.append(time.monotonic() - begun)
+    answers.set()
+    faults("device libraries", len(waited))
+    # The fastest of several, since this machine may have other work to do.
+    assert min(waited) < 0.5
 
 
 def test_a_library_that_answers_again_is_heard_again(faults: Faults) -> None:
