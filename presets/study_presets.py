@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from .. import presets
-from ..core.config import SECTIONS, parse_config, settings_of, to_plain, with_overrides
+from ..core.config import SECTIONS, parse_config, to_plain, with_overrides
 from ..core.errors import ConfigError, Fault, InputError, nearest
 from ..core.runs.reported import parse_reported
+from ..core.settings import settings_of
 from ..core.studies.model import SHOWS, Pruner, Sampler, Search, Study, StudyRun
 from ..core.studies.search_space import check_space, is_distribution, override_texts, parse_distribution, values_of
 from . import Preset

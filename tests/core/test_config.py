@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from torchdeck.core.config import ExperimentConfig, config_hash, parse_config, settings_of, to_plain, with_overrides
+from torchdeck.core.config import ExperimentConfig, config_hash, parse_config, to_plain, with_overrides
 from torchdeck.core.errors import ConfigError, InputError
+from torchdeck.core.settings import settings_of
 
 GOOD: dict[str, Any] = {
     "data": {"name": "digits"},

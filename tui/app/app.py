@@ -125,8 +125,6 @@ class Torchdeck(ErrorBoundary, StyleCachingApp):
             gc.freeze()
             gc.enable()
 
-    # -- pages
-
     def action_show(self, mode: Mode) -> None:
         """Show a page, closing any page pushed above it."""
         if not isinstance(self._top(), Page):
@@ -197,8 +195,6 @@ class Torchdeck(ErrorBoundary, StyleCachingApp):
             words = "to a background process that outlives the app"
             yield SystemCommand("Hand the run over", words, lambda: self.post_message(HandoverRequested()))
 
-    # -- training
-
     def on_start_requested(self, message: StartRequested) -> None:
         begin = start_detached_feed if message.detached or ranks_of(message.config) > 1 else start_feed
         if self._is_busy():
@@ -253,7 +249,7 @@ class Torchdeck(ErrorBoundary, StyleCachingApp):
         if feed.handover and (failure := feed.handover.take_failure()):
             # The other process could not take the run, so the app stays unless it must quit.
             self._quit_code = self._quit_code if self._must_quit else None
-            self.notify(safe(failure), title="handover failed", severity="error", timeout=20, markup=False)
+            self._notify_error(failure, "handover failed", 20)
         if feed.over and feed is not self._last_ended:  # the last event may be drained a moment before the thread ends
             self._last_ended = feed
             self._on_run_ended()
@@ -292,12 +288,10 @@ class Torchdeck(ErrorBoundary, StyleCachingApp):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR:
-            self.notify(safe(event.worker.error), title="failed", severity="error", timeout=20, markup=False)
+            self._notify_error(event.worker.error, "failed", 20)
 
     def on_print(self, event: events.Print) -> None:
         self.captured_output.add(event.text)
-
-    # -- stopping and quitting
 
     def on_stop_requested(self, _: StopRequested) -> None:
         feed = self.workspace.feed
@@ -320,8 +314,8 @@ class Torchdeck(ErrorBoundary, StyleCachingApp):
         except TorchdeckError as error:
             self._notify_error(error)
 
-    def _notify_error(self, error: TorchdeckError) -> None:
-        self.notify(safe(error), severity="error", markup=False)
+    def _notify_error(self, error: object, title: str = "", timeout: float | None = None) -> None:
+        self.notify(safe(error), title=title, severity="error", timeout=timeout, markup=False)
 
     async def action_leave(self) -> None:
         """Quit, as ctrl+q does."""

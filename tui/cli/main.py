@@ -136,7 +136,7 @@ def settings(
     as_json: Json = False,
 ) -> None:
     """List all settings with their defaults, bounds and meaning."""
-    from ...core.config import settings_of
+    from ...core.settings import settings_of
     from ..format.tables import setting_json, settings_table
     from .output import print_table
 

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...core.config import Setting, to_plain
+from ...core.config import to_plain
 from ...core.data.caches import Cache
 from ...core.devices.rank_devices import name_text, rank_devices
 from ...core.events import RunStarted, plain
@@ -21,6 +21,7 @@ from ...core.runs.index import RunRow
 from ...core.runs.milestones import Milestone, milestones, time_to
 from ...core.runs.record import RunRecord, summarize
 from ...core.runs.reported import read_reported, standing
+from ...core.settings import Setting
 from ...core.utils.flatten import flatten
 from ...presets import Preset, full_run
 from .network_text import network_name, origin_text

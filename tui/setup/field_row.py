@@ -8,7 +8,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import Input
 
-from ...core.config import Setting
+from ...core.settings import Setting
 from ..format.values import as_text, safe
 from ..widgets.styled_parts import StyledParts
 from .choice import Choice

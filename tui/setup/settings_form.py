@@ -9,7 +9,8 @@ from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Static
 
-from ...core.config import SECTIONS, Setting
+from ...core.config import SECTIONS
+from ...core.settings import Setting
 from ..state.settings_draft import SettingsDraft
 from .field_row import FieldRow
 

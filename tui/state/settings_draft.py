@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ...core.config import SECTIONS, ExperimentConfig, Setting, section_settings, to_plain
+from ...core.config import SECTIONS, ExperimentConfig, to_plain
 from ...core.devices.device_spec import split_list
 from ...core.errors import ConfigError
+from ...core.settings import Setting, section_settings
 from ...presets import Preset
 from ..format.values import as_text
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from app_driver import form_row, screen_text, until
 from textual.widgets import Input
 
-from torchdeck.core.config import settings_of
+from torchdeck.core.settings import settings_of
 from torchdeck.tui.app.app import Torchdeck
 from torchdeck.tui.setup.field_row import FieldRow
 from torchdeck.tui.setup.plan_panel import PlanPanel
