@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from ... import presets
-from ...core.config import SECTIONS, section_settings, to_plain
+from ...core.config import SECTIONS, to_plain
 from ...core.errors import TorchdeckError
 from ...core.runs.index import RunRow
+from ...core.settings import section_settings
 from ...core.utils.flatten import Settings, as_mapping, as_sequence, differing_paths, flatten
 from ..format.values import safe
 
