@@ -90,6 +90,7 @@ class SettingsForm(VerticalScroll, can_focus=False):
     """All sections, and the run's name and tags."""
 
     DEFAULT_CSS = """
+    .plain-section { height: auto; }
     #advanced-title { height: 1; margin-top: 1; color: $quiet; border-top: none; }
     .-short #advanced-title { margin-top: 0; }
     #no-setting { display: none; color: $quiet; padding: 1 2; }

@@ -36,6 +36,14 @@ async def test_what_is_changed_most_comes_first_and_the_rest_is_folded(make_app:
         await until(pilot, lambda: "training.lookahead" not in shown(app))
 
 
+async def test_the_name_and_the_tags_of_the_run_have_room(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        rows = [await form_row(app, pilot, f"label.{key}") for key in ("name", "tags")]
+        section = app.screen.query_one("#section-label")
+        await until(pilot, lambda: section.size.height == 1 + len(rows))  # the title and a line each
+
+
 async def test_a_search_or_a_fault_opens_what_is_folded(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:
