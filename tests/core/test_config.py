@@ -180,7 +180,7 @@ def test_every_setting_is_described_with_its_bounds() -> None:
     assert all(item.help and item.bounds for item in listed)
     assert {item.path for item in settings_of("training")} >= {"training.epochs", "training.precision"}
     momentum, _ = [item for item in listed if item.path == "optimizer.momentum"]
-    assert (momentum.of, momentum.default, momentum.bounds) == ("sgd", 0.9, "number >= 0 < 1")
+    assert (momentum.of, momentum.default, momentum.bounds) == ("sgd", 0.9, "at least 0, below 1")
 
 
 def test_an_unknown_section_of_settings_is_refused() -> None:

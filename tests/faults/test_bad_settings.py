@@ -13,10 +13,11 @@ from fault_counts import Faults
 from small_runs import SMALL, changed
 from stepped_training import job_of, stepped
 
-from torchdeck.core.config import SECTIONS, TrainingOptions, parse_config, section_settings
+from torchdeck.core.config import SECTIONS, TrainingOptions, parse_config
 from torchdeck.core.errors import ConfigError, TorchdeckError
 from torchdeck.core.events import RunFailed, StageStarted
 from torchdeck.core.session.session import SessionContext, run
+from torchdeck.core.settings import section_settings
 
 
 def told_of(changes: Mapping[str, Any], tmp_path: Path, context: SessionContext) -> str:

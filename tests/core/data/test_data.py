@@ -292,7 +292,10 @@ def test_the_real_mnist_has_the_known_mean_and_counts(real_data: Path) -> None:
 def test_two_runs_do_not_download_the_same_files_at_once(tmp_path: Path) -> None:
     lock = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    steps = cast("Generator[Progress]", download("cifar10", "pass", tmp_path, tmp_path, "its files", None))
+    steps = cast(
+        "Generator[Progress]",
+        download("cifar10", "import signal; signal.pause()", tmp_path, tmp_path, "its files", None),
+    )
     assert next(steps).message == "waiting for another download of cifar10"
     os.close(lock)
     assert next(steps).message == "downloading cifar10"

@@ -99,7 +99,7 @@ def test_everything_automatic_is_resolved_in_the_run(small: Made, train: Train, 
     header = json.loads((the_run() / "run.json").read_text())
     # Whether a step can be captured as a CUDA graph is found out by trying, in each attempt.
     assert header["config"]["training"].pop("cuda_graph") == "auto"
-    assert "auto" not in json.dumps(header["config"])
+    assert '"auto"' not in json.dumps(header["config"])
     assert header["config"]["training"]["precision"] == "fp32"
     assert header["config"]["training"]["evaluation_batch_size"] == 100
 

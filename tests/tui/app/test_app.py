@@ -349,12 +349,12 @@ def test_the_presets_are_seen_before_the_form_is_made(terminals: Terminals) -> N
     """The form takes as long as all else together; nobody waits for it to pick a preset."""
     pty = terminals.pty()
     process = terminals.start(pty, "tui")
-    until_shown(lambda: pty.shows("Endless", "evaluation batch size"), lambda: pty.said[-2000:])
+    until_shown(lambda: pty.shows("Endless", "batch size"), lambda: pty.said[-2000:])
     process.terminate()
     assert terminals.code(process) == 143
     frames = bytes(pty.said).split(END_OF_FRAME)
     presets = next(number for number, frame in enumerate(frames) if b"Endless" in frame)
-    form = next(number for number, frame in enumerate(frames) if b"evaluation batch size" in frame)
+    form = next(number for number, frame in enumerate(frames) if b"batch size" in frame)
     assert presets < form
 
 

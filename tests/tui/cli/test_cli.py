@@ -64,7 +64,7 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("show", "@last"), "torchdeck run quickstart"),
     (("resume", "abcd"), "torchdeck run quickstart"),
     (("export", "@last", "--to", "csv"), "torchdeck run quickstart"),
-    (("export", "@last", "--to", "onnx"), "onnx"),
+    (("export", "@last", "--to", "keras"), "keras"),
     (("study-result", "lenet-batch-size"), "--logs"),
     (("report", "@last", "--to", "report.html"), "torchdeck run quickstart"),
     (("report", "@last", "--to", "report.pdf"), ".html or .md"),

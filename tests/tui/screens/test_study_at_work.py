@@ -80,7 +80,7 @@ async def test_enter_on_what_trains_watches_it(make_app: MakeApp, tmp_path: Path
             await pilot.press("tab")
             await until(pilot, lambda: "1 lr=0.1" in screen_text(app))
             await pilot.press("enter")
-            await until(pilot, lambda: isinstance(app.screen, LivePage) and "4/8 epochs" in screen_text(app))
+            await until(pilot, lambda: isinstance(app.screen, LivePage) and "3/8 epochs" in screen_text(app))
 
 
 async def test_a_place_with_a_hostile_name_is_only_text(make_app: MakeApp, tmp_path: Path) -> None:
