@@ -52,6 +52,8 @@ def open_app(
         # Ctrl-C in the server's terminal is for the server, which decides what becomes of its tabs.
         with suppress(OSError):
             os.setsid()
+        # The server reports a closed tab by this signal, which `nohup torchdeck serve` would have its apps ignore.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     else:
         _check_terminal()
     workspace = Workspace(logs, data, Preferences(_state_folder()), time.time, RunIndex(logs))

@@ -282,7 +282,8 @@ def serve(tmp_path: Path, unused_port: int) -> Iterator[Callable[[], tuple[psuti
     environment = {**os.environ, **own, "TORCHDECK_LOGS": str(tmp_path / "logs"), "OMP_NUM_THREADS": "1"}
 
     def start() -> tuple[psutil.Popen, str]:
-        command = [sys.executable, "-m", "torchdeck.tui.cli", "serve", "--port", str(unused_port)]
+        # As people start a server that is to stay: it and its apps inherit that hang-ups are ignored.
+        command = ["nohup", sys.executable, "-m", "torchdeck.tui.cli", "serve", "--port", str(unused_port)]
         printed = tmp_path / "serve.log"
         with open(printed, "wb") as output:
             begun.append(psutil.Popen(command, stdout=output, stderr=output, cwd=ROOT, env=environment))
