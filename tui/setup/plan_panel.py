@@ -23,19 +23,23 @@ class PlanPanel(Static):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__("", id=id, classes="panel", markup=False)
         self.border_title = "Plan"
+        self._shown: tuple[StartPreview, int, Sequence[Mapping[str, str]]] | None = None
 
     def waiting(self, runs: int, changed: int) -> None:
         """Show that the settings are valid, and the plan is being made."""
+        self._shown = None
         self.update(Text(f"{_many(runs, 'run')}\nworking out the plan ...\n{_changed(changed)}"))
 
     def faults(self, faults: Mapping[str, str]) -> None:
         """Show the settings to fix."""
+        self._shown = None
         sign = "x" if self.app.has_class("-ascii") else "✗"
         names = ", ".join(name_of(path) or safe(text) for path, text in faults.items())
         self.update(Content.assemble((f"{sign} {_many(len(faults), 'setting')} to fix\n", "$error"), safe(names)))
 
     def show(self, preview: StartPreview, changed: int, runs: Sequence[Mapping[str, str]] = ()) -> None:
         """Show the preview of a start; `runs` are the settings that differ between several of them."""
+        self._shown = preview, changed, runs
         epochs = {run.training.epochs for run in preview.runs}
         each = count(min(epochs)) if len(epochs) == 1 else f"{count(min(epochs))}-{count(max(epochs))}"
         head = Text(f"{_many(len(preview.runs), 'run')} of {each} epochs", "bold")
@@ -53,6 +57,11 @@ class PlanPanel(Static):
             *map(safe, preview.notes),
         ]
         self.update(Text("\n").join([head, *map(Text, lines)]))
+
+    def on_resize(self) -> None:
+        """Show what has room in a terminal of the new size."""
+        if self._shown:
+            self.show(*self._shown)
 
 
 def name_of(path: str) -> str:
