@@ -27,7 +27,8 @@ from torchdeck.tui.widgets.chart import Chart
 
 GOLDENS = Path(__file__).parent / "goldens"
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
-LOOKS = ("dark", "ascii")
+CASES = [("80x24", "dark"), ("80x24", "ascii"), ("120x40", "dark"), ("120x40", "ascii"), ("200x60", "dark")]
+"""Pages in ASCII differ in their signs alone, which two sizes show."""
 PAGES = ("setup", "live", "runs", "compare", "analyze")
 NOW = 1_800_000_000.0
 
@@ -130,8 +131,7 @@ async def page_screen(app: Torchdeck, logs: Path, page: str, size: str) -> str:
         return screen_text(app)
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "look"), CASES)
 @pytest.mark.parametrize("page", PAGES)
 async def test_a_page_looks_as_it_should(
     make_app: Callable[..., Torchdeck], logs: Path, page: str, size: str, look: str
@@ -165,8 +165,7 @@ async def test_a_page_without_colors_says_the_same(
     check_without_color(f"{page}-120x40", shown, chosen, legend)
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "look"), CASES)
 async def test_the_choice_of_devices_looks_as_it_should(
     make_app: Callable[..., Torchdeck], logs: Path, size: str, look: str
 ) -> None:
@@ -193,8 +192,7 @@ async def test_the_choice_of_devices_looks_as_it_should(
 RANKS = {"ranks": gpus(4), "hosts": gpus(8, ("node1", "node2"))}
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "look"), CASES)
 @pytest.mark.parametrize("ranks", RANKS)
 async def test_a_run_on_several_devices_looks_as_it_should(
     make_app: Callable[..., Torchdeck], tmp_path: Path, ranks: str, size: str, look: str
@@ -249,8 +247,7 @@ async def study_screen(app: Torchdeck, view: str, size: str) -> str:
         return screen_text(app)
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "look"), CASES)
 @pytest.mark.parametrize("view", [*VIEWS, "studies"])
 async def test_a_study_looks_as_it_should(
     make_app: Callable[..., Torchdeck], studies: Path, view: str, size: str, look: str
@@ -289,8 +286,7 @@ AT_WORK = (
 )
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "look"), CASES)
 async def test_a_study_at_work_looks_as_it_should(
     make_app: Callable[..., Torchdeck], tmp_path: Path, size: str, look: str
 ) -> None:
