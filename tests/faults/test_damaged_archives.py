@@ -15,7 +15,7 @@ from fault_counts import Faults
 from PIL import Image
 
 from torchdeck.core.config import parse_data
-from torchdeck.core.data import open_dataset
+from torchdeck.core.data import DigitsOptions, open_dataset
 from torchdeck.core.data.cache import check_caches
 from torchdeck.core.data.cifar import Cifar, Layout
 from torchdeck.core.data.dataset import Dataset
@@ -186,7 +186,7 @@ def test_a_large_map_is_checked_in_part_before_use_and_whole_on_request(tmp_path
     path = folder / "train-images.npy"
     with open(path, "wb") as file:
         file.truncate((2 * cache.SAMPLED + 1) * cache.BLOCK)
-    cache.write_manifest(folder, [])
+    cache.write_manifest(folder, DigitsOptions(), [])
     assert cache.is_whole(folder)
 
     def flip(place: int) -> None:

@@ -381,9 +381,10 @@ def test_no_source_unpickles_or_evaluates_what_a_file_brings() -> None:
     assert len(sources) > 100
     found = {str(path.relative_to(ROOT)): faults_of(ast.parse(path.read_text())) for path in sources}
     # The batches of CIFAR are pickles: their checksum is looked at before, and the unpickler knows only arrays.
-    allowed = {"core/data/cifar.py": ["import pickle"]}
+    # An export is loaded again from the file that the same command has just written.
+    allowed = {"core/data/cifar.py": ["import pickle"], "core/results/exported_model.py": ["torch.jit.load"]}
     told = {name: items for name, items in found.items() if items}
-    assert {name: [item.split(": ")[1] for item in items] for name, items in told.items()} in ({}, allowed)
+    assert {name: [item.split(": ")[1] for item in items] for name, items in told.items()} == allowed
 
 
 @pytest.mark.parametrize(
