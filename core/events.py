@@ -75,7 +75,7 @@ class RunStarted(RunEvent):
     ranks: tuple[Mapping[str, Any], ...] = ()
     """Each process of a run on several devices: its `host`, `device`, and the `name` of the device."""
     origin: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Where the first weights are from: `kind` (run, file or library), `name`, `sha256`, the parameters left `anew`."""
+    """Where the first weights are from: `kind` (run, file or library), `name`, `sha256`, `reinitialized` parameters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -311,19 +311,14 @@ DATASETS = Table(
 )
 
 
-_AUGMENTATION = (
-    "crop",
-    "crop_scale",
-    "crop_ratio",
-    "crop_fill",
-    "flip",
-    "rotation",
-    "jitter",
-    "color_jitter",
-    "erasing",
-)
-_AUTO_AUGMENT = ("auto_augment", "auto_augment_operations", "auto_augment_magnitude")
+_OF_STORED_IMAGES = ("crop", "rotation")
+"""Augmentation that changes how images are stored, and with the crop what is evaluated."""
 _IN_PIXELS = ("crop_padding", "cutout")
+AUGMENTATION = (
+    *("crop_scale", "crop_ratio", "crop_fill", "flip", "jitter", "color_jitter", "erasing", "auto_augment"),
+    *("auto_augment_operations", "auto_augment_magnitude", *_IN_PIXELS),
+)
+"""Settings of the augmentation that change nothing but the training images."""
 
 
 def kept_augmentation(before: Mapping[str, Any], name: str, sizes: Sequence[Any]) -> dict[str, Any]:
@@ -338,7 +333,7 @@ def kept_augmentation(before: Mapping[str, Any], name: str, sizes: Sequence[Any]
         for given, of in ((before.get("size"), str(before["name"])), (sizes[-1] if sizes else None, name))
     )
     scale = new / old if isinstance(old, int) and isinstance(new, int) and old > 0 else 1.0
-    kept = {key: before[key] for key in (*_AUGMENTATION, *_AUTO_AUGMENT) if key in before}
+    kept = {key: before[key] for key in (*_OF_STORED_IMAGES, *AUGMENTATION) if key in before}
     for key in _IN_PIXELS:
         if isinstance(before.get(key), int):
             kept[key] = min(_MOST_PADDING if key == "crop_padding" else MAX_SIDE, round(before[key] * scale))

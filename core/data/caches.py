@@ -68,11 +68,11 @@ def _unused(folder: Path, options: DataOptions | None, root: Path) -> str:
         return "of an earlier version, or damaged"
     try:
         dataset = open_dataset(options, root)
-        if not dataset.missing():
-            return "" if cache_folder(dataset, dataset.stored_facts()) == folder else "the files have changed"
+        if dataset.missing():
+            return "the files are gone"
+        return "" if cache_folder(dataset, dataset.stored_facts()) == folder else "the files have changed"
     except (TorchdeckError, OSError):
-        pass
-    return "the files are gone"
+        return ""  # files that cannot be read now are not gone
 
 
 def _bytes(folder: Path) -> int:

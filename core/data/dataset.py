@@ -204,6 +204,7 @@ def download(name: str, code: str, root: Path, folder: Path, files: str, total: 
     lock = yield from _download_lock(name, folder)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
+        yield Progress(f"downloading {name}", _bytes_below(folder), total)
         while _running(child):
             yield Progress(f"downloading {name}", _bytes_below(folder), total)
     finally:

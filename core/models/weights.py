@@ -105,9 +105,9 @@ def _not_weights(path: Path, why: str) -> InputError:
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], name: str) -> tuple[str, ...]:
-    """Copy tensors into a model by name; returns the names of its parameters that start anew.
+    """Copy tensors into a model by name; returns the names of those that stay random.
 
-    A last layer for other classes starts anew; filters of the first convolution are summed or repeated over other
+    A last layer for other classes stays random; filters of the first convolution are summed or repeated over other
     channels; a position embedding [1, N, D] of a vision transformer is resized.
 
     Raises:
@@ -115,7 +115,7 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], name: str) -> tup
     """
     tensors = {"".join(match.groups()) if (match := _DENSENET.match(key)) else key: it for key, it in tensors.items()}
     head = {id(value) for value in head_of(model).parameters()}
-    first, anew, wrong = first_convolution(model), list[str](), list[str]()
+    first, random, wrong = first_convolution(model), list[str](), list[str]()
     with torch.no_grad():
         for key, own in model.state_dict(keep_vars=True).items():
             given = tensors.get(key)
@@ -127,7 +127,7 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], name: str) -> tup
             if given is not None and given.shape == own.shape:
                 own.copy_(given)
             elif id(own) in head:
-                anew.append(key)
+                random.append(key)
             elif not key.endswith("num_batches_tracked"):
                 wrong.append(key)
     if wrong:
@@ -135,7 +135,7 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], name: str) -> tup
             f"{name} does not fit the network: {len(wrong)} tensors are missing or differ in shape, such as {wrong[0]}",
             "choose the network that the weights are from",
         )
-    return tuple(anew)
+    return tuple(random)
 
 
 def _over_channels(weight: Tensor, channels: int) -> Tensor:

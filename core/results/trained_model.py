@@ -38,7 +38,7 @@ class Deployed(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A run's model at its best epoch, in evaluation mode, on the CPU."""
+    """A run's model at its best saved epoch, in evaluation mode, on the CPU."""
 
     run_id: str
     config: ExperimentConfig
@@ -46,6 +46,7 @@ class TrainedModel:
     classes: tuple[str, ...]
     network: Deployed
     epoch: int | None
+    """The epoch of the weights; None for a checkpoint within an epoch."""
     metrics: dict[str, float]
     passed_over: tuple[str, ...] = ()
     """Why better checkpoints were skipped."""
@@ -79,8 +80,9 @@ def load_trained(folder: Path) -> TrainedModel:
     names = tuple(record.started.class_names) if record.started else ()
     if len(names) != spec.classes:
         names = tuple(f"class {index}" for index in range(spec.classes))
-    best = record.best
-    known = (best.epoch, dict(best.metrics)) if best else (None, {})
+    # Not always those of the best epoch, which may not have been saved, or be damaged.
+    ended = next((epoch for epoch in reversed(record.epochs) if epoch.step == weights.step), None)
+    known = (ended.epoch, dict(ended.metrics)) if ended else (None, {})
     return TrainedModel(folder.name, config, spec, names, network, *known, weights.passed_over)
 
 

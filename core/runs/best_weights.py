@@ -14,9 +14,10 @@ from .reader import load_record
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights by name, and why better checkpoints were skipped."""
+    """Weights by name, the step that they are of, and why better checkpoints were skipped."""
 
     tensors: dict[str, Tensor]
+    step: int
     passed_over: tuple[str, ...] = ()
 
 
@@ -32,7 +33,8 @@ def best_weights(folder: Path) -> Weights:
     passed: dict[Path, str] = {}
     for place in [*places, *checkpoint.newest_first(root)]:
         try:
-            return Weights(checkpoint.load_model(place), tuple(passed.values() or filter(None, [missed])))
+            tensors = checkpoint.load_model(place)
+            return Weights(tensors, checkpoint.step_of(place), tuple(passed.values() or filter(None, [missed])))
         except TorchdeckError as error:
             passed[place] = f"checkpoint {place.name} was skipped: {error.message}"
     raise CheckpointError(f"run {folder.name} has no valid checkpoint", "train it again, or resume it")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ExperimentConfig, config_hash, parse_config, to_plain, with_overrides
+from ..data import AUGMENTATION
 from ..errors import ConfigError, Fault, InputError, LogsError
 from ..utils.files import disk_error_text, to_json_bytes, write_atomically
 from ..utils.flatten import flatten
@@ -15,7 +16,7 @@ from .reader import load_record
 
 CHANGEABLE = frozenset(
     {
-        *(f"data.{name}" for name in ("crop_padding", "crop_fill", "flip", "jitter", "cutout", "source", "download")),
+        *(f"data.{name}" for name in (*AUGMENTATION, "source", "download")),
         *("model.dropout", "model.freeze"),
         *(f"training.{name}" for name in ("epochs", "patience", "target_accuracy", "freeze_epochs", "on_divergence")),
         *(f"training.{name}" for name in ("label_smoothing", "gradient_clipping", "accumulation", "log_interval")),

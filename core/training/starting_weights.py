@@ -21,12 +21,12 @@ from ..runs.best_weights import best_weights
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a run's first weights came from: a run's id, a file or a library's name; their SHA-256; what is new."""
+    """Where a run's first weights came from: a run's id, a file or a library's name; their SHA-256; what is random."""
 
     kind: str
     name: str
     sha256: str
-    anew: tuple[str, ...]
+    reinitialized: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The origin in JSON's types."""

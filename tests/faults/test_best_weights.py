@@ -20,6 +20,7 @@ from torchdeck.core.config import ExperimentConfig
 from torchdeck.core.events import CheckpointSaved, EpochCompleted, RunCompleted, RunEvent
 from torchdeck.core.results.model_export import export
 from torchdeck.core.results.predictions import read_filters, read_predictions
+from torchdeck.core.results.trained_model import load_trained
 from torchdeck.core.runs import checkpoint
 from torchdeck.core.runs.best_weights import best_weights
 from torchdeck.core.runs.index import read_row
@@ -142,6 +143,8 @@ async def test_weights_that_are_not_the_bests_are_said_to_be(
     before = checkpoint.load_model(checkpoint.folder_of(folder / "checkpoints", STEPS * BEFORE))
     assert equal(before, safetensors.torch.load_file(tmp_path / "model.safetensors"))
     assert not equal(before, best_weights(whole).tensors)
+    loaded = load_trained(folder)
+    assert (loaded.epoch, loaded.metrics) == (BEFORE, dict(record.epochs[BEFORE - 1].metrics))
     # show
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(run_page(row, record))

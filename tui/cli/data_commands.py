@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...core.errors import InputError
 from .options import DATA, Data, Json, Overrides, PresetName, print_json
 
 data_app = typer.Typer(
@@ -94,8 +95,10 @@ def data_show(
     from ...core.data.preview import preview  # torch, seconds
     from ..charts.printed_images import joined_picture, printed_grid
     from .datasets import open_preset, show_progress, write_picture
-    from .output import print_table, terminal_width
+    from .output import has_colors, print_table, terminal_width
 
+    if not (to or has_colors()):
+        raise InputError("images are shown in a terminal with colours only", "write them to a file: --to images.png")
     dataset, seed = open_preset(name, overrides or [], data)
     shown = show_progress(preview(dataset, seed, count, epoch))
     if to:

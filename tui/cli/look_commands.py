@@ -34,10 +34,10 @@ def time(
     from ...core.runs.milestones import milestones, time_to
     from ...core.runs.reader import load_record
     from ..format.tables import table
-    from ..format.values import duration
+    from ..format.values import duration, parse_accuracy
     from .output import print_table
 
-    percent = _percent(to) if to else None
+    percent = round(100 * parse_accuracy(to), 6) if to else None
     found = {row.id: milestones(load_record(row.folder).epochs) for row in (find_run(logs, ref) for ref in references)}
     chosen = {
         run_id: (reached if percent is None else tuple(filter(None, [time_to(percent, reached)])))
@@ -56,22 +56,6 @@ def time(
     return print_table(
         table(["run", "test accuracy", "epoch", "training time", "energy"], [*rows, *missed], right="1234")
     )
-
-
-def _percent(text: str) -> float:
-    """The percent in "60%", "60" or "0.6".
-
-    Raises:
-        InputError: the text is not an accuracy.
-    """
-    try:
-        value = float(text.removesuffix("%"))
-    except ValueError:
-        value = -1.0
-    percent = value if text.endswith("%") or value > 1 else 100 * value
-    if not 0 < percent <= 100:
-        raise InputError(f"'{text}' is not an accuracy", "write 60% or 0.6")
-    return percent
 
 
 def _energy(joules: float | None) -> str:

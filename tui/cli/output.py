@@ -28,6 +28,11 @@ def terminal_width() -> int:
     return _Console(highlight=False).width if sys.stdout.isatty() else WIDE
 
 
+def has_colors() -> bool:
+    """Whether stdout shows colours."""
+    return _Console().color_system is not None
+
+
 def grid_parts(grid: Grid) -> list[RenderableType]:
     """A grid as a table with the best row in bold, and its note."""
     rows = [

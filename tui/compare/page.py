@@ -12,12 +12,13 @@ from textual.containers import Container
 from textual.content import Content
 from textual.widgets import Static
 
+from ...core.errors import InputError
 from ...core.events import EpochCompleted, RunEvent, StepCompleted
 from ...core.results.curves import AXES, Axis
 from ...core.runs.record import READING, RunRecord
 from ..charts.drawing import Line
 from ..format.columns import TextColumn
-from ..format.values import safe
+from ..format.values import parse_accuracy, safe
 from ..screens.dialogs import TextDialog
 from ..screens.page import Page
 from ..state.messages import CopyRequested
@@ -207,15 +208,10 @@ class ComparePage(Page):
         if text is None:
             return
         try:
-            goal = float(text.removesuffix("%")) / 100 if text else None
-        except ValueError:
-            goal = -1.0
-        if goal is not None and not 0 < goal <= 1:
-            self.notify(
-                safe(f"'{text}' is not a percentage: enter a number up to 100"), severity="warning", markup=False
-            )
+            self._goal = parse_accuracy(text) if text else None
+        except InputError as error:
+            self.notify(safe(error), severity="warning", markup=False)
             return
-        self._goal = goal
         self._show(self.entries)
 
 

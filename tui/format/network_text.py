@@ -13,7 +13,7 @@ def network_name(config: Mapping[str, Any]) -> str:
 
 def origin_text(origin: Mapping[str, Any]) -> str:
     """Where a run's first weights came from: "run 20261201-…, but for fc.weight and fc.bias"."""
-    anew = [str(name) for name in origin.get("anew", ())]
+    random = [str(name) for name in origin.get("reinitialized", ())]
     kind = f"{origin.get('kind')} " if origin.get("kind") in ("run", "file") else ""
-    rest = f", but for {' and '.join(anew)}" if anew else ""
+    rest = f", but for {' and '.join(random)}" if random else ""
     return f"{kind}{origin.get('name')}{rest}"

@@ -6,6 +6,8 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
+from ...core.errors import InputError
+
 MAX_TEXT_LENGTH = 20_000
 """The longest text that is sent to a terminal, in characters."""
 MAX_COMBINING_MARKS = 4
@@ -32,6 +34,22 @@ def safe(text: object, limit: int = MAX_TEXT_LENGTH) -> str:
         elif kind not in ("Cc", "Cf", "Cs") and marks <= MAX_COMBINING_MARKS:
             kept.append(character)
     return "".join(kept)
+
+
+def parse_accuracy(text: str) -> float:
+    """The share in "60%", "60" or "0.6".
+
+    Raises:
+        InputError: the text is not an accuracy.
+    """
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    share = value / 100 if text.endswith("%") or value > 1 else value
+    if not 0 < share <= 1:
+        raise InputError(f"'{text}' is not an accuracy", "write 60% or 0.6")
+    return share
 
 
 def points(difference: float | None, unit: str = "") -> str:

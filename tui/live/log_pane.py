@@ -26,7 +26,7 @@ class LogPane(RichLog):
         self._shown = self._width = 0
 
     def on_resize(self, event: Resize) -> None:  # noqa: ARG002 - Textual's form
-        """Wrap the lines anew; the base class then writes what waited for a size."""
+        """Wrap the lines again; the base class then writes what waited for a size."""
         if self._feed:
             self.show(self._feed)
 

@@ -256,7 +256,7 @@ class LivePage(Page):
 
     def action_next_axis(self) -> None:
         self._axis = AXES[(AXES.index(self._axis) + 1) % len(AXES)]
-        self._draw_anew()
+        self._redraw()
 
     def action_next_figure(self) -> None:
         """Show another figure in the second chart."""
@@ -265,14 +265,14 @@ class LivePage(Page):
         bars.display = self._figure == "Classes"
         chart.display = not bars.display
         chart.set_title(self._figure, percent=self._figure == "Accuracy")
-        self._draw_anew()
+        self._redraw()
 
     def action_references(self) -> None:
         """Hide or show the best earlier run and the reported figures."""
         self._references = not self._references
-        self._draw_anew()
+        self._redraw()
 
-    def _draw_anew(self) -> None:
+    def _redraw(self) -> None:
         self._stale = True
         self._draw()
 

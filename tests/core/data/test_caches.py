@@ -62,6 +62,14 @@ def test_caches_of_files_that_changed_or_are_gone_are_deleted(data: Path, change
     assert not list_caches(data)
 
 
+def test_caches_of_files_that_cannot_be_read_for_now_are_kept(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("torchdeck.core.data.caches.cache_folder", refuse)
+    assert unused(data) == ["", ""]
+
+
 def test_interrupted_caches_are_deleted_but_not_those_in_progress(data: Path) -> None:
     for number in range(2):
         made = data / "cache" / f".image-folder-{secrets.token_hex(12)}.{secrets.token_hex(4)}.tmp"

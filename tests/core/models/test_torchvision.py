@@ -160,12 +160,12 @@ def test_weights_of_a_file_replace_all_but_a_last_layer_for_other_classes(
 ) -> None:
     path, state = saved(tmp_path, ending)
     model = build(options(), ImageSpec(channels, 32, 32, 7))
-    anew = load_weights(model, read_weights(path), path.name)
-    assert anew == ("fc.weight", "fc.bias")
+    random = load_weights(model, read_weights(path), path.name)
+    assert random == ("fc.weight", "fc.bias")
     own = model.state_dict()
     first = "conv1.0.weight"
     for name, value in state.items():
-        assert name in anew or name == first or torch.equal(own[name], value)
+        assert name in random or name == first or torch.equal(own[name], value)
     grey = torch.rand(2, 1, 32, 32)
     whole = models.get_model(SMALLEST, weights=None)
     whole.load_state_dict(state)

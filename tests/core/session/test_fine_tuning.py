@@ -35,17 +35,17 @@ def test_a_run_starts_from_another_runs_best_weights(small: Made, train: Train, 
     frozen = {"training.start_from": str(folder), "training.epochs": 1, "optimizer.lr": 1e-30}
     events = train(small(frozen))
     origin = started(events).origin
-    assert (origin["kind"], origin["name"], origin["anew"]) == ("run", folder.name, ())
+    assert (origin["kind"], origin["name"], origin["reinitialized"]) == ("run", folder.name, ())
     assert len(origin["sha256"]) == 64
     (other,) = (path for path in folder.parent.iterdir() if path != folder)
     for name, value in best_weights(other).tensors.items():
         torch.testing.assert_close(value, weights[name])
 
 
-def test_only_the_last_layer_starts_anew_for_other_classes(small: Made, train: Train, the_run: TheRun) -> None:
+def test_only_the_last_layer_is_random_for_other_classes(small: Made, train: Train, the_run: TheRun) -> None:
     train(small({"training.epochs": 1}))
     events = train(small({"training.start_from": str(the_run()), "data.classes": 6, "training.epochs": 1}))
-    assert [name.rpartition(".")[2] for name in started(events).origin["anew"]] == ["weight", "bias"]
+    assert [name.rpartition(".")[2] for name in started(events).origin["reinitialized"]] == ["weight", "bias"]
 
 
 @pytest.mark.parametrize(

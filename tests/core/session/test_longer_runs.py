@@ -70,6 +70,16 @@ def test_a_resumed_run_takes_another_learning_rate(small: Made, train: Train, go
     assert started(events).reproducible == "seeded"
 
 
+def test_the_augmentation_may_change_but_not_what_is_evaluated(
+    small: Made, train: Train, go_on: GoOn, the_run: TheRun
+) -> None:
+    train(small({"training.epochs": 1}))
+    change_settings(the_run(), ["training.epochs=2", "data.erasing=0.5", "data.auto_augment=trivial"])
+    assert isinstance(go_on(the_run())[-1], RunCompleted)
+    with pytest.raises(ConfigError, match=r"data\.crop: cannot change within a run"):
+        change_settings(the_run(), ["data.crop=center"])
+
+
 def test_a_finished_run_says_how_it_trains_longer(small: Made, train: Train, go_on: GoOn, the_run: TheRun) -> None:
     train(small({"training.epochs": 1}))
     failed = go_on(the_run())[-1]

@@ -68,6 +68,7 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     (("study-result", "lenet-batch-size"), "--logs"),
     (("report", "@last", "--to", "report.html"), "torchdeck run quickstart"),
     (("report", "@last", "--to", "report.pdf"), ".html or .md"),
+    (("data", "show", "quickstart"), "--to images.png"),
     (("data", "check", "cifar"), "did you mean 'cifar1"),
     (("data", "check", "cifar10"), "torchdeck data fetch cifar10"),
     (("runs", "statu:done"), "did you mean 'status'?"),

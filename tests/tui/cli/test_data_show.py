@@ -11,8 +11,10 @@ NOISE = ["quickstart", "data.name=synthetic", "data.size=12", "data.flip=true"]
 
 
 def test_images_are_printed_or_written_with_their_classes(tmp_path: Path) -> None:
-    shown = CliRunner().invoke(data_app, ["show", *NOISE, "--count", "3", "--data", str(tmp_path)])
+    in_color = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "NO_COLOR": ""}
+    shown = CliRunner().invoke(data_app, ["show", *NOISE, "--count", "3", "--data", str(tmp_path)], env=in_color)
     assert shown.exit_code == 0, shown.output
+    assert "\x1b[" in shown.stdout
     *picture, captions = [line for line in shown.stdout.splitlines() if line.strip()]
     assert len(picture) == 6
     assert captions.count("pattern") == 3

@@ -1,6 +1,7 @@
 import pytest
 
-from torchdeck.tui.format.values import count, duration, figure, percent, points, safe, size
+from torchdeck.core.errors import InputError
+from torchdeck.tui.format.values import count, duration, figure, parse_accuracy, percent, points, safe, size
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,10 @@ def test_a_difference_that_rounds_to_zero_has_no_sign() -> None:
         "-0.70 pt",
         "-",
     ]
+
+
+def test_an_accuracy_is_a_percentage_or_a_share() -> None:
+    assert [parse_accuracy(text) for text in ("60%", "60", "0.6", "0.5%", "100")] == [0.6, 0.6, 0.6, 0.005, 1.0]
+    for text in ("", "much", "0", "101", "-5%", "nan"):
+        with pytest.raises(InputError, match=r"write 60% or 0\.6"):
+            parse_accuracy(text)
